@@ -1,0 +1,90 @@
+"""ResNet with one stem a modality: conv1 to layer2 twice, layer3 and layer4 shared, layer4 with stride 1.
+
+torchvision's own blocks, so that its weights load as they are. Batch norms lose their `num_batches_tracked` counter:
+nothing reads it while momentum is fixed, and 80 counters are 80 kernels a step.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+ARCHITECTURES = {
+    "resnet50": (torchvision.models.resnet50, torchvision.models.ResNet50_Weights.IMAGENET1K_V1),
+    "resnet18": (torchvision.models.resnet18, torchvision.models.ResNet18_Weights.IMAGENET1K_V1),
+}
+
+
+class WeightsError(Exception):
+    """Initial weights that cannot be had or do not fit; the message names the file and the next step."""
+
+
+class Stem(nn.Module):
+    """conv1, bn1, relu, maxpool, layer1, layer2: (B, 3, H, W) -> (B, C, H/8, W/8)."""
+
+    def __init__(self, resnet: torchvision.models.ResNet):
+        super().__init__()
+        self.conv1, self.bn1, self.relu, self.maxpool = resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool
+        self.layer1, self.layer2 = resnet.layer1, resnet.layer2
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer2(self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images))))))
+
+
+def build_resnet(architecture: str, weights: Mapping[str, Tensor] | None) -> torchvision.models.ResNet:
+    """torchvision's network without classifier, layer4 at stride 1, with `weights` in torchvision's key layout."""
+    resnet = ARCHITECTURES[architecture][0](weights=None)
+    if weights is not None:
+        resnet.load_state_dict(weights)
+    block = resnet.layer4[0]
+    for convolution in (block.conv1, block.conv2, block.downsample[0]):
+        convolution.stride = (1, 1)
+    for module in resnet.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.num_batches_tracked = None
+    return resnet
+
+
+def load_initial_weights(architecture: str, pretrained: str) -> dict[str, Tensor] | None:
+    """Weights to start from. `pretrained`: none | imagenet (torchvision's IMAGENET1K_V1) | a path to a file like it.
+
+    Raises WeightsError when they cannot be downloaded, read, or do not fit the architecture.
+    """
+    if pretrained == "none":
+        return None
+    weights = ARCHITECTURES[architecture][1]
+    if pretrained == "imagenet":
+        try:
+            return weights.get_state_dict(progress=True, check_hash=True)
+        except (URLError, OSError, RuntimeError) as error:
+            place = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(weights.url)
+            raise WeightsError(
+                f"{weights.url}: cannot be downloaded ({error}). Put the file at {place}, "
+                "or start from another one: --model.pretrained=PATH"
+            ) from None
+    try:
+        state = torch.load(pretrained, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"{pretrained}: no such file. --model.pretrained is none, imagenet or a path") from None
+    except Exception as error:  # torch.load raises pickle, zip, runtime and attribute errors alike
+        raise WeightsError(f"{pretrained}: not a file of tensors ({type(error).__name__}: {error})") from None
+    return _fitting(state, architecture, pretrained)
+
+
+def _fitting(state: object, architecture: str, source: str) -> dict[str, Tensor]:
+    expected = ARCHITECTURES[architecture][0](weights=None).state_dict()
+    if not isinstance(state, Mapping):
+        raise WeightsError(f"{source}: holds a {type(state).__name__}, not a state dict of {architecture}")
+    wrong = [
+        name
+        for name, tensor in expected.items()
+        if not name.startswith("fc.") and getattr(state.get(name), "shape", None) != tensor.shape
+    ]
+    if wrong:
+        raise WeightsError(f"{source}: does not fit {architecture} ({wrong[0]} and {len(wrong) - 1} others)")
+    own = {name: tensor for name, tensor in expected.items() if name.startswith("fc.")}
+    return {**{name: state[name] for name in expected if name not in own}, **own}

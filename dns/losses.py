@@ -1,0 +1,120 @@
+"""The four terms of DNS, all in float32: identity, circle, domain alignment, domain distillation.
+
+    total = cross entropy + circle / B + 0.2 alignment + distillation
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+CIRCLE_MARGIN, CIRCLE_GAMMA = 0.45, 64.0
+ALIGNMENT_WEIGHT = 0.2
+MMD_KERNELS, MMD_FACTOR = 5, 2.0
+EXCLUDED = -1e8  # a logit that adds nothing to a logsumexp, and keeps its gradient finite where a row has no other
+
+
+class Losses(NamedTuple):
+    identity: Tensor
+    circle: Tensor
+    alignment: Tensor
+    distillation: Tensor
+    total: Tensor
+
+
+def circle_loss(embedding_BD: Tensor, person_B: Tensor, *, margin: float = CIRCLE_MARGIN, gamma: float = CIRCLE_GAMMA) -> Tensor:
+    """Pairwise circle loss (Sun et al., CVPR 2020), mean over anchors.
+
+    embedding_BD: any float; normalised here, in float32 (logits reach 243, where fp16 steps are 0.125).
+    Every person needs two images in the batch; an anchor without a positive adds nothing.
+    """
+    embedding_BD = functional.normalize(embedding_BD.float(), dim=1)
+    similarity = embedding_BD @ embedding_BD.T
+    same = person_B[:, None] == person_B[None, :]
+    positive = same & ~torch.eye(len(person_B), dtype=torch.bool, device=same.device)
+    weight_positive = (1 + margin - similarity.detach()).clamp(min=0)
+    weight_negative = (similarity.detach() + margin).clamp(min=0)
+    logit_positive = -gamma * weight_positive * (similarity - (1 - margin))
+    logit_negative = gamma * weight_negative * (similarity - margin)
+    logit_positive = torch.where(positive, logit_positive, EXCLUDED).logsumexp(dim=1)
+    logit_negative = torch.where(same, EXCLUDED, logit_negative).logsumexp(dim=1)
+    return functional.softplus(logit_positive + logit_negative).mean()
+
+
+def mmd(first_ND: Tensor, second_ND: Tensor) -> Tensor:
+    """Maximum mean discrepancy (Gretton et al., JMLR 2012) with five RBF kernels around the mean squared distance.
+
+    Both (N, D), N equal; L2-normalised here. No gradient flows through the bandwidth. Distances by the Gram form:
+    N x N, never N x N x D.
+    """
+    both = functional.normalize(torch.cat([first_ND, second_ND]).float(), dim=1)
+    square = both.square().sum(dim=1)
+    distance = (square[:, None] + square[None, :] - 2 * both @ both.T).clamp(min=0)
+    count = len(both)
+    bandwidth = distance.detach().sum() / (count * (count - 1)) / MMD_FACTOR ** (MMD_KERNELS // 2)
+    kernel = sum((-distance / (bandwidth * MMD_FACTOR**power)).exp() for power in range(MMD_KERNELS))
+    half = len(first_ND)
+    return (kernel[:half, :half] + kernel[half:, half:] - kernel[:half, half:] - kernel[half:, :half]).mean()
+
+
+def domain_alignment(pooled_BD: Tensor, shifted_BD: Tensor) -> Tensor:
+    """DA: MMD between modalities in both spaces (0.45 each), and between the spaces of each modality (0.05 each).
+
+    pooled_BD = Z, shifted_BD = Z_hat, visible half first.
+    """
+    visible, other = pooled_BD.chunk(2)
+    shifted_visible, shifted_other = shifted_BD.chunk(2)
+    between_modalities = mmd(visible, other) + mmd(shifted_visible, shifted_other)
+    between_spaces = mmd(visible, shifted_visible) + mmd(other, shifted_other)
+    return 0.45 * between_modalities + 0.05 * between_spaces
+
+
+class DomainDistillation(nn.Module):
+    """DD: each modality's classifier learns from the momentum twin of the other's.
+
+    The twins follow by W' = (1 - tau) W' + tau W at every training forward, before they are used. KL takes the
+    student's probabilities as the target, sum p_student (log p_student - log p_teacher), as the published code does;
+    it takes log_softmax where that took softmax().log(), which is the same where finite and reached inf in a released log.
+    """
+
+    def __init__(self, width: int, identities: int, tau: float):
+        super().__init__()
+        self.tau = tau
+        self.visible = nn.Linear(width, identities, bias=False)
+        self.other = nn.Linear(width, identities, bias=False)
+        # Copies: storage shared with the classifiers would be corrupted by the update in place.
+        self.register_buffer("visible_twin", self.visible.weight.detach().clone())
+        self.register_buffer("other_twin", self.other.weight.detach().clone())
+        self.visible_twin: Tensor
+        self.other_twin: Tensor
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        self.visible_twin.lerp_(self.visible.weight, self.tau)
+        self.other_twin.lerp_(self.other.weight, self.tau)
+
+    def forward(self, embedding_BD: Tensor, shifted_BD: Tensor, person_B: Tensor) -> Tensor:
+        """embedding_BD = BN(Z), shifted_BD = Z_hat, person_B labels; visible half first."""
+        if self.training:
+            self.follow()
+        return self._one_space(embedding_BD.float(), person_B) + self._one_space(shifted_BD.float(), person_B)
+
+    def _one_space(self, feature_BD: Tensor, person_B: Tensor) -> Tensor:
+        visible, other = feature_BD.chunk(2)
+        visible_label, other_label = person_B.chunk(2)
+        visible_logits, other_logits = self.visible(visible), self.other(other)
+        with torch.no_grad():
+            visible_teacher = functional.linear(visible, self.other_twin)
+            other_teacher = functional.linear(other, self.visible_twin)
+        student, teacher = torch.cat([visible_logits, other_logits]), torch.cat([visible_teacher, other_teacher])
+        identity = functional.cross_entropy(visible_logits, visible_label) + functional.cross_entropy(
+            other_logits, other_label
+        )
+        return _kl(student, teacher) + 0.25 * identity
+
+
+def _kl(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """Mean over the whole batch."""
+    student, teacher = student_logits.log_softmax(dim=1), teacher_logits.log_softmax(dim=1)
+    return (student.exp() * (student - teacher)).sum(dim=1).mean()

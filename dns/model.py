@@ -1,0 +1,92 @@
+"""The DNS network: two stems, a shared trunk with HSS after layer3 and layer4, two views of the map, a BN neck."""
+
+from typing import NamedTuple
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dns.backbone import Stem, build_resnet
+from dns.losses import ALIGNMENT_WEIGHT, DomainDistillation, Losses, circle_loss, domain_alignment
+from dns.shifting import CommonSpaceShifting, HeterogeneousSpaceShifting
+
+GEM_POWER, GEM_EPSILON = 3.0, 1e-12
+
+
+class Outputs(NamedTuple):
+    """Training views of a batch, visible half first: Z, Z_hat, BN(Z), and the classifier's logits."""
+
+    pooled_BD: Tensor
+    shifted_BD: Tensor
+    embedding_BD: Tensor
+    logits_BC: Tensor
+
+
+class DNS(nn.Module):
+    """DNS for `identities` training persons. D = 2048 (resnet50) or 512 (resnet18).
+
+    weights: a torchvision state dict to start all four ResNet parts from, or None. tau: see DomainDistillation.
+    """
+
+    def __init__(
+        self,
+        identities: int,
+        *,
+        architecture: str = "resnet50",
+        weights: dict[str, Tensor] | None = None,
+        tau: float = 0.2,
+        dropout: float = 0.01,
+    ):
+        super().__init__()
+        visible, other = (build_resnet(architecture, weights) for _ in range(2))
+        self.visible_stem, self.other_stem = Stem(visible), Stem(other)
+        self.layer3, self.layer4 = visible.layer3, visible.layer4
+        middle, self.width = _channels(visible)
+        self.hss3 = HeterogeneousSpaceShifting(middle)
+        self.hss4 = HeterogeneousSpaceShifting(self.width)
+        self.css = CommonSpaceShifting(self.width, dropout)
+        self.neck = nn.BatchNorm1d(self.width)
+        self.neck.num_batches_tracked = None
+        nn.init.normal_(self.neck.weight, 1.0, 0.01)
+        nn.init.zeros_(self.neck.bias)
+        self.classifier = nn.Linear(self.width, identities, bias=False)
+        nn.init.normal_(self.classifier.weight, 0.0, 0.001)
+        self.distillation = DomainDistillation(self.width, identities, tau)
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Training: (B, 3, H, W) normalised images, visible half first, other half second."""
+        visible, other = images.chunk(2)
+        maps = self.trunk(torch.cat([self.visible_stem(visible), self.other_stem(other)]))
+        pooled = gem(maps)
+        embedding = self.neck(pooled)
+        return Outputs(pooled, self.css(maps.mean(dim=(2, 3))), embedding, self.classifier(embedding))
+
+    def loss(self, outputs: Outputs, person_B: Tensor) -> Losses:
+        """All terms in float32, whatever the precision around them."""
+        identity = functional.cross_entropy(outputs.logits_BC.float(), person_B)
+        circle = circle_loss(outputs.embedding_BD, person_B) / len(person_B)
+        alignment = domain_alignment(outputs.pooled_BD, outputs.shifted_BD)
+        distillation = self.distillation(outputs.embedding_BD, outputs.shifted_BD, person_B)
+        total = identity + circle + ALIGNMENT_WEIGHT * alignment + distillation
+        return Losses(identity, circle, alignment, distillation, total)
+
+    def embed(self, images: Tensor, *, visible: bool) -> tuple[Tensor, Tensor]:
+        """Testing, images of one modality: L2-normalised Z and BN(Z), float32 (B, D) each; the second is reported."""
+        pooled = gem(self.trunk((self.visible_stem if visible else self.other_stem)(images)))
+        return functional.normalize(pooled.float(), dim=1), functional.normalize(self.neck(pooled).float(), dim=1)
+
+    def trunk(self, maps: Tensor) -> Tensor:
+        return self.hss4(self.layer4(self.hss3(self.layer3(maps))))
+
+
+def gem(maps: Tensor) -> Tensor:
+    """Generalised-mean pooling (Radenovic et al., TPAMI 2019), p = 3, of relu(maps): (B, C, H, W) -> float32 (B, C)."""
+    mean = functional.relu(maps).float().pow(GEM_POWER).mean(dim=(2, 3))
+    return (mean + GEM_EPSILON).pow(1 / GEM_POWER)
+
+
+def _channels(resnet: torchvision.models.ResNet) -> tuple[int, int]:
+    """Channels after layer3 and after layer4."""
+    third, fourth = resnet.layer3[0].downsample, resnet.layer4[0].downsample
+    return third[0].out_channels, fourth[0].out_channels

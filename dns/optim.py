@@ -1,0 +1,51 @@
+"""Six parameter groups with their own learning-rate multipliers, and the published schedule."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from dns.model import DNS
+
+GROUPS = ("rest", "layer3", "layer4", "neck", "classifier", "distillation")  # rest: both stems, HSS and CSS
+
+
+def parameter_groups(model: DNS, multipliers: Mapping[str, float]) -> list[dict]:
+    """One group a name of GROUPS, in that order; each carries its `multiplier`."""
+    named = {name: list(getattr(model, name).parameters()) for name in GROUPS[1:]}
+    taken = {id(parameter) for parameters in named.values() for parameter in parameters}
+    named["rest"] = [parameter for parameter in model.parameters() if id(parameter) not in taken]
+    return [{"params": named[name], "name": name, "multiplier": multipliers[name]} for name in GROUPS]
+
+
+def make_optimiser(
+    model: DNS, *, name: str, lr: float, momentum: float, weight_decay: float, multipliers: Mapping[str, float], fused: bool
+) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum, or AdamW; weight decay on every parameter, batch norms included (as published)."""
+    groups = parameter_groups(model, multipliers)
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=True, weight_decay=weight_decay, fused=fused)
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=fused)
+
+
+def learning_rate(
+    epoch: int, iteration: int, *, scheduled: int, peak: float, epochs: int, peak_epoch: int, published: bool
+) -> float:
+    """Peak-group learning rate of one iteration: from peak / 10^4 up to `peak` at `peak_epoch`, down to 0 at `epochs`.
+
+    Linear inside an epoch of `scheduled` iterations. published: the reference takes entry `iteration - 1`, so that an
+    epoch's first iteration gets its last value, and runs one iteration more than it schedules.
+    """
+    start, end = np.interp([epoch, epoch + 1], [0, peak_epoch, epochs], [1e-4 * peak, peak, 0.0])
+    entry = (iteration - 1) % scheduled if published else iteration
+    return float(start + (end - start) * entry / scheduled)
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = lr * group["multiplier"]
+
+
+def count_parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

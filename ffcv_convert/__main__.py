@@ -1,0 +1,89 @@
+"""python -m ffcv_convert convert | synthesise
+
+convert     raw folders below DATA_ROOT -> .beton files below BETON_ROOT, whatever is not up to date
+synthesise  draw synthetic people in LLCM's layout
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from ffcv_convert.convert import convert, image_format_for
+from ffcv_convert.datasets import DATASETS, synthetic
+from ffcv_convert.schema import DataError
+
+
+def parser() -> argparse.ArgumentParser:
+    cores = len(os.sched_getaffinity(0))
+    top = argparse.ArgumentParser(prog="python -m ffcv_convert", description=__doc__.split("\n")[0])
+    commands = top.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("convert", help="raw data sets -> .beton", formatter_class=_HELP)
+    command.add_argument("--data-root", type=Path, default=Path("Dataset"), help="folder that holds the raw data sets")
+    command.add_argument("--beton-root", type=Path, default=Path("Beton"), help="folder to write .beton files to")
+    command.add_argument("--dataset", choices=[*DATASETS, "all"], default="all", help="all: every one that is there")
+    command.add_argument("--height-px", type=_positive, help="stored height, instead of the data set's own")
+    command.add_argument("--width-px", type=_positive, help="stored width, instead of the data set's own")
+    command.add_argument("--encoding", choices=["raw", "jpeg"], default="raw", help="jpeg: a tenth of the disk, lossy")
+    command.add_argument("--workers", type=_positive, default=cores, help="threads")
+    command = commands.add_parser("synthesise", help="draw synthetic people", formatter_class=_HELP)
+    command.add_argument("--root", type=Path, default=Path("Dataset/synthetic"), help="folder to create")
+    for name, default in synthetic.Options.__dataclass_fields__.items():
+        kind = int if name == "seed" else _positive
+        command.add_argument("--" + name.replace("_", "-"), type=kind, default=default.default, help="")
+    command.add_argument("--workers", type=_positive, default=cores, help="processes")
+    return top
+
+
+_HELP = argparse.ArgumentDefaultsHelpFormatter
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def run_convert(options: argparse.Namespace) -> None:
+    if not options.data_root.is_dir():
+        raise DataError(f"{options.data_root}: no such folder. Name the one that holds the data sets with --data-root")
+    names = list(DATASETS) if options.dataset == "all" else [options.dataset]
+    found = 0
+    for dataset in (DATASETS[name] for name in names):
+        if options.dataset == "all" and dataset.find(options.data_root) is None:
+            print(f"{dataset.name}: not in {options.data_root}. To get it: {dataset.how_to_get}")
+            continue
+        found += 1
+        image_format = image_format_for(dataset, options.height_px, options.width_px, options.encoding)
+        written = convert(dataset, options.data_root, options.beton_root, image_format, workers=options.workers)
+        for beton, new in written.items():
+            print(f"{beton}: {'written' if new else 'up to date'}")
+    if not found:
+        raise DataError(f"{options.data_root}: holds none of {', '.join(names)}. Each needs its own folder in it")
+
+
+def run_synthesise(options: argparse.Namespace) -> None:
+    values = {name: getattr(options, name) for name in synthetic.Options.__dataclass_fields__}
+    count = synthetic.synthesise(options.root, synthetic.Options(**values), workers=options.workers)
+    print(f"{options.root}: {f'{count} pictures drawn' if count else 'up to date'}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        {"convert": run_convert, "synthesise": run_synthesise}[options.command](options)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}. Check the path, its permissions and the space left", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; nothing half-written was left", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

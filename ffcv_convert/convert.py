@@ -1,0 +1,41 @@
+"""Convert the data sets below a folder: find, list, check, write what is not up to date."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ffcv_convert.datasets.dataset import Dataset
+from ffcv_convert.records import check_records
+from ffcv_convert.schema import DataError
+from ffcv_convert.writer import ImageFormat, source_fingerprint, up_to_date, write_beton
+
+
+def convert(
+    dataset: Dataset, data_root: Path, beton_root: Path, image_format: ImageFormat, *, workers: int
+) -> dict[Path, bool]:
+    """Write every part of `dataset`. Returns each .beton and whether it was written (False: it was up to date).
+
+    Raises DataError; the parts written before it are whole, the others are as they were.
+    """
+    root = dataset.find(data_root)
+    if root is None:
+        raise DataError(f"{data_root / dataset.folders[0]}: no such folder. To get {dataset.name}: {dataset.how_to_get}")
+    records = dataset.list_records(root)
+    check_records(records, root)
+    parts = {part: [record for record in records if record.split == part] for part in dataset.parts}
+    fingerprints = {part: source_fingerprint(chosen, root, image_format) for part, chosen in parts.items()}
+    written = {}
+    for part, chosen in parts.items():
+        beton = beton_root / dataset.name / f"{part}.beton"
+        written[beton] = not up_to_date(beton, fingerprints[part])
+        if written[beton]:
+            write_beton(
+                beton, chosen, root, image_format,
+                dataset=dataset.name, part=part, fingerprint=fingerprints[part], workers=workers,
+            )  # fmt: skip
+    return written
+
+
+def image_format_for(dataset: Dataset, height_px: int | None, width_px: int | None, encoding: str) -> ImageFormat:
+    """The data set's own size unless another is asked for."""
+    own = ImageFormat(dataset.height_px, dataset.width_px, encoding)
+    return replace(own, height_px=height_px or own.height_px, width_px=width_px or own.width_px)

@@ -1,0 +1,56 @@
+"""What a data set lists: one `Record` a picture, and the invariants that training and testing rely on."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ffcv_convert.schema import DataError, Modality
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One picture. `image` is relative to the data set's root, with forward slashes; `person` is the original id;
+    `camera` the original number, 0 where the set has none; `split` is train or test."""
+
+    image: str
+    person: int
+    camera: int
+    modality: Modality
+    split: str
+
+
+def inside(root: Path, name: str, source: str) -> str:
+    """`name` as a clean path below `root`; DataError (naming `source`, such as "list.txt line 3") if it leads out."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise DataError(f"{root}: {source} names {name!r}, which is not below this folder. Correct the list")
+    return str(path)
+
+
+def check_records(records: Sequence[Record], root: Path) -> None:
+    """Raises DataError unless every training identity has pictures in two modalities and no picture is listed twice."""
+    seen: set[tuple[str, str]] = set()
+    modalities: dict[int, set[Modality]] = defaultdict(set)
+    for record in records:
+        key = (record.split, record.image)
+        if key in seen:
+            raise DataError(f"{root / record.image}: listed twice for {record.split}. Correct the list")
+        seen.add(key)
+        if record.split == "train":
+            modalities[record.person].add(record.modality)
+    if not modalities:
+        raise DataError(f"{root}: no training picture was listed. Check the list files and the folder's layout")
+    lonely = sorted(person for person, kinds in modalities.items() if len(kinds) < 2)
+    if lonely:
+        only = ", ".join(sorted(kind.name.lower() for kind in modalities[lonely[0]]))
+        raise DataError(
+            f"{root}: training identity {lonely[0]} has {only} pictures only"
+            + (f" ({len(lonely)} identities are like that)" if len(lonely) > 1 else "")
+            + ". Each needs both modalities: complete the set or remove the identity from the list"
+        )
+
+
+def training_labels(records: Sequence[Record]) -> dict[int, int]:
+    """Original id -> 0-based contiguous label, in ascending order of ids."""
+    return {person: label for label, person in enumerate(sorted({record.person for record in records}))}

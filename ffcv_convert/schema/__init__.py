@@ -1,0 +1,18 @@
+"""What a converted data set is: the `.beton` fields, their binary layout, and the manifest beside the file.
+
+This is the only part of `ffcv_convert` that other packages may import.
+"""
+
+from ffcv_convert.schema.beton import FIELDS, DataError, Modality, read_structure
+from ffcv_convert.schema.manifest import Converted, Manifest, manifest_path, open_beton
+
+__all__ = [
+    "FIELDS",
+    "Converted",
+    "DataError",
+    "Manifest",
+    "Modality",
+    "manifest_path",
+    "open_beton",
+    "read_structure",
+]

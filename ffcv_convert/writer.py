@@ -1,0 +1,218 @@
+"""Write records into a `.beton`: decode, resize (Lanczos), relabel, all or nothing.
+
+FFCV's own DatasetWriter hangs when a worker fails, truncates the target before the first picture is read, and lays
+pages out in the order in which its workers finish. Here threads decode (Pillow releases the GIL while decoding and
+resizing) and one writer appends in the records' order: the same pictures give the same bytes, whatever the number of
+workers. The file is written under another name and renamed when it is whole and on the disk.
+"""
+
+import hashlib
+import io
+import os
+import platform
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import PIL
+from PIL import Image
+from tqdm import tqdm
+
+from ffcv_convert.atomic import publish, replacing
+from ffcv_convert.records import Record, training_labels
+from ffcv_convert.schema import DataError, Manifest, Modality, manifest_path
+from ffcv_convert.schema import beton as layout
+from ffcv_convert.schema.manifest import read_manifest
+
+MAX_PIXELS = 64_000_000  # a pedestrian crop has 0.05 million; more is a decompression bomb or a mistake
+JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """How pictures are stored: one size in pixels for the whole file, as raw uint8 RGB or as JPEG of quality 95."""
+
+    height_px: int = 288
+    width_px: int = 144
+    encoding: Literal["raw", "jpeg"] = "raw"
+    filter: str = "lanczos"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    stored: bytes
+    crc32: int
+    grey: bool
+
+
+def load_image(path: Path, image_format: ImageFormat) -> np.ndarray:
+    """Decode and resize one picture to uint8 RGB (H, W, 3). Raises DataError naming the file."""
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: empty file. Restore it from the data set's archive")
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"{path}: {image.width} x {image.height} pixels is no pedestrian picture. Replace it")
+            rgb = image.convert("RGB")
+        return np.asarray(rgb.resize((image_format.width_px, image_format.height_px), Image.Resampling.LANCZOS))
+    except FileNotFoundError:
+        raise DataError(f"{path}: listed, but not there. Restore it from the data set's archive") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be decoded ({error}). Restore it from the data set's archive") from None
+
+
+def encode(path: Path, image_format: ImageFormat) -> Encoded:
+    pixels = load_image(path, image_format)
+    grey = bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all())
+    if image_format.encoding == "raw":
+        stored = pixels.tobytes()
+    else:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        stored = buffer.getvalue()
+    return Encoded(stored, zlib.crc32(stored), grey)
+
+
+def source_fingerprint(records: Sequence[Record], root: Path, image_format: ImageFormat) -> str:
+    """Changes when a listed picture, a label, or the way of storing changes; reads no picture, only its size and time."""
+    digest = hashlib.sha256(repr((image_format, layout.FORMAT_VERSION)).encode())
+    for record in records:
+        try:
+            status = os.stat(root / record.image)
+        except FileNotFoundError:
+            raise DataError(f"{root / record.image}: listed, but not there. Restore it from the archive") from None
+        digest.update(repr((record, status.st_size, status.st_mtime_ns)).encode())
+    return digest.hexdigest()
+
+
+def up_to_date(beton: Path, fingerprint: str) -> bool:
+    """True if `beton` was made from just these sources and still has the size that its manifest says."""
+    try:
+        manifest = read_manifest(beton)
+        return manifest.source_fingerprint == fingerprint and os.path.getsize(beton) == manifest.bytes
+    except (DataError, OSError):
+        return False
+
+
+def write_beton(
+    beton: Path,
+    records: Sequence[Record],
+    root: Path,
+    image_format: ImageFormat,
+    *,
+    dataset: str,
+    part: str,
+    fingerprint: str,
+    workers: int,
+) -> Manifest:
+    """Write `records` (N) to `beton` with its manifest. Persons of the part `train` become labels 0..identities-1.
+
+    Raises DataError for a picture that cannot be read; then nothing is left behind, and an older file is untouched.
+    """
+    labels = training_labels(records) if part == "train" else {record.person: record.person for record in records}
+    beton.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(beton) as file, replacing(manifest_path(beton)) as manifest_file:
+        metadata, allocation, images = _write_pages(file, records, root, image_format, workers, f"{dataset}/{part}")
+        for column, values in {
+            "f1": [labels[record.person] for record in records],
+            "f2": [record.camera for record in records],
+            "f3": [int(record.modality) for record in records],
+            "f4": range(len(records)),
+        }.items():
+            metadata[column] = list(values)
+        structure_sha256 = _write_tables(file, metadata, allocation)
+        manifest = Manifest(
+            dataset=dataset,
+            part=part,
+            height_px=image_format.height_px,
+            width_px=image_format.width_px,
+            filter=image_format.filter,
+            encoding=image_format.encoding,
+            identities=len(labels),
+            infrared_grey=all(e.grey for e, r in zip(images, records, strict=True) if r.modality == Modality.INFRARED),
+            source_fingerprint=fingerprint,
+            bytes=file.seek(0, os.SEEK_END),
+            sha256=_sha256(file),
+            structure_sha256=structure_sha256,
+            tools={"python": platform.python_version(), "pillow": PIL.__version__, "numpy": np.__version__},
+            samples=[
+                [r.image, r.person, r.camera, int(r.modality), r.split, e.crc32]
+                for r, e in zip(records, images, strict=True)
+            ],
+        )
+        manifest_file.write(manifest.to_json().encode())
+        publish(file, beton)  # a stop between the two leaves a pair that is refused and made again
+        publish(manifest_file, manifest_path(beton))
+    return manifest
+
+
+def _write_pages(
+    file: BinaryIO, records: Sequence[Record], root: Path, image_format: ImageFormat, workers: int, title: str
+) -> tuple[np.ndarray, np.ndarray, list[Encoded]]:
+    """Append every image to the data pages, in order; no image crosses a page. Returns both tables and the summaries."""
+    metadata = np.zeros(len(records), dtype=layout.METADATA)
+    allocation = np.zeros(len(records), dtype=layout.ALLOCATION)
+    metadata["f0"]["mode"] = layout.MODE_RAW if image_format.encoding == "raw" else layout.MODE_JPEG
+    metadata["f0"]["height"], metadata["f0"]["width"] = image_format.height_px, image_format.width_px
+    summaries = []
+    offset = layout.data_start(len(records))
+    file.seek(offset)
+    paths = [root / record.image for record in records]
+    encoded = _in_order(lambda path: encode(path, image_format), paths, workers)
+    for sample, image in enumerate(tqdm(encoded, title, total=len(paths), unit="images", dynamic_ncols=True)):
+        size = len(image.stored)
+        if size > layout.PAGE_BYTES:
+            raise DataError(f"{paths[sample]}: {size} bytes do not fit a page of {layout.PAGE_BYTES}. Use a smaller size")
+        left = -offset % layout.PAGE_BYTES
+        if left < size and left:
+            file.write(bytes(left))
+            offset += left
+        allocation[sample] = (sample, offset, size)
+        file.write(image.stored)
+        offset += size
+        summaries.append(Encoded(b"", image.crc32, image.grey))
+    file.write(bytes(-offset % layout.PAGE_BYTES))
+    metadata["f0"]["data_ptr"] = allocation["ptr"]
+    return metadata, allocation, summaries
+
+
+def _write_tables(file: BinaryIO, metadata: np.ndarray, allocation: np.ndarray) -> str:
+    """Append the allocation table, then fill in the head of the file. Returns the structure's SHA-256."""
+    table_ptr = file.tell()
+    file.write(allocation.tobytes())
+    header = np.zeros((), dtype=layout.HEADER)
+    header["version"], header["num_fields"] = layout.FORMAT_VERSION, len(layout.FIELDS)
+    header["page_size"], header["num_samples"] = layout.PAGE_BYTES, len(metadata)
+    header["alloc_table_ptr"] = table_ptr
+    head = header.tobytes() + layout.field_descriptors().tobytes() + metadata.tobytes()
+    file.seek(0)
+    file.write(head)
+    return hashlib.sha256(head + allocation.tobytes()).hexdigest()
+
+
+def _in_order(work: Callable[[Path], Encoded], paths: Sequence[Path], workers: int) -> Iterator[Encoded]:
+    """Results of `work` in the order of `paths`, `workers` at a time, with a few kept ready; the first error ends it."""
+    with ThreadPoolExecutor(workers, thread_name_prefix="convert") as pool:
+        waiting: deque[Future[Encoded]] = deque()
+        try:
+            for path in paths:
+                waiting.append(pool.submit(work, path))
+                if len(waiting) > 4 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    file.seek(0)
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,148 @@
+"""`.beton` -> Batch on the device: FFCV decodes, our own copy moves, the sampler plans, the augmentation is drawn.
+
+On CUDA each batch is copied from its pinned slot on a stream of its own while the step before it computes, and the
+slot goes back to the decoder together with the event that ends the copy. On the CPU a batch lies in the slot itself.
+Either way **a batch is valid until the next one is asked for**.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ffcv_convert.schema import Converted
+from pipelines import augment
+from pipelines.ffcv_mended import Epoch, Slot, Stream
+from pipelines.index import read_index
+from pipelines.sampler import Replacement, plan_epoch, scheduled_iterations
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images_BHWC: uint8, visible half first; person_B, index_B (row in the manifest): int64; augmentation: the table of
+    augment.draw, None in testing. Rows from `count` on fill up an odd last batch and are to be ignored."""
+
+    images_BHWC: Tensor
+    person_B: Tensor
+    index_B: Tensor
+    augmentation: Tensor | None
+    count: int
+
+
+class TrainLoader:
+    """Batches of P identities x K pictures x two modalities, augmented by `recipe`.
+
+    `iterations` is the epoch's length: floor(max(visible, infrared) / (P K)), and one more with `extra_iteration`, as
+    the published code runs it. Every epoch is a function of (seed, epoch) alone and can be entered in the middle.
+    """
+
+    def __init__(
+        self,
+        converted: Converted,
+        *,
+        persons: int,
+        pictures: int,
+        recipe: augment.Recipe,
+        seed: int,
+        device: torch.device,
+        workers: int = 0,
+        replacement: Replacement = "always",
+        extra_iteration: bool = False,
+    ):
+        self.index = read_index(converted)
+        self.recipe = recipe
+        if converted.manifest.infrared_grey:  # hue does nothing to grey pixels: leave it out
+            self.recipe = replace(recipe, other=replace(recipe.other, hue=0.0))
+        self.identities = converted.manifest.identities
+        self.iterations = scheduled_iterations(self.index, persons, pictures) + extra_iteration
+        self.batch_size = 2 * persons * pictures
+        self._draw = {"persons": persons, "pictures": pictures, "seed": seed, "replacement": replacement}
+        self._size = (converted.manifest.height_px, converted.manifest.width_px)
+        self._device, self._seed = device, seed
+        self.plan(0)
+        self._stream = Stream(converted, batch_size=self.batch_size, workers=workers)
+
+    def plan(self, epoch: int) -> np.ndarray:
+        """Sample numbers of every batch of `epoch`: int64 (iterations, batch)."""
+        return plan_epoch(self.index, iterations=self.iterations, epoch=epoch, **self._draw)
+
+    @contextmanager
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Iterator[Batch]]:
+        """The batches of `epoch` from iteration `start` on. Leaving the block stops the decoding."""
+
+        def table(batch: int) -> Tensor:
+            drawn = augment.draw(
+                self.recipe, self.batch_size, *self._size, seed=self._seed, epoch=epoch, iteration=start + batch
+            )
+            table = torch.from_numpy(drawn)
+            return table.pin_memory() if self._device.type == "cuda" else table
+
+        with self._stream.epoch(self.plan(epoch)[start:], table) as slots:
+            yield on_device(slots, self._device)
+
+
+class TestLoader:
+    """Every chosen sample once, in order, in batches of one size."""
+
+    __test__ = False  # pytest: not a test class
+
+    def __init__(self, converted: Converted, *, batch_size: int, device: torch.device, workers: int = 0):
+        self._stream = Stream(converted, batch_size=batch_size, workers=workers)
+        self._batch_size, self._device = batch_size, device
+
+    @contextmanager
+    def samples(self, indices: np.ndarray) -> Iterator[Iterator[Batch]]:
+        """Batches of `indices` (int64); the last is filled up with its last sample, see Batch.count."""
+        missing = -len(indices) % self._batch_size
+        order = np.concatenate([indices, np.repeat(indices[-1:], missing)]).astype(np.int64).reshape(-1, self._batch_size)
+        with self._stream.epoch(order) as slots:
+            batches = on_device(slots, self._device)
+            last = len(order) - 1
+            yield (
+                replace(batch, count=self._batch_size - missing) if number == last else batch
+                for number, batch in enumerate(batches)
+            )
+
+
+def on_device(slots: Epoch, device: torch.device) -> Iterator[Batch]:
+    """Hand out the epoch's batches on `device`, and give every slot back when it may be written again."""
+    if device.type != "cuda":
+        for slot in slots:
+            yield Batch(slot.images_BHWC, slot.person_B, slot.index_B, slot.extra, len(slot.person_B))
+            slots.release(slot)
+        return
+    stream = torch.cuda.Stream(device)
+    waiting = None
+    for slot in slots:
+        copied = _copy(slot, slots, stream, device)
+        if waiting is not None:
+            yield _arrived(*waiting, device)
+        waiting = copied
+    if waiting is not None:
+        yield _arrived(*waiting, device)
+
+
+def _copy(slot: Slot, slots: Epoch, stream: torch.cuda.Stream, device: torch.device) -> tuple[Batch, torch.cuda.Event]:
+    """Start the copy to the device; the slot comes free with the event that ends it."""
+    with torch.cuda.stream(stream):
+        images, person, index = (
+            tensor.to(device, non_blocking=True) for tensor in (slot.images_BHWC, slot.person_B, slot.index_B)
+        )
+        table = None if slot.extra is None else slot.extra.to(device, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record(stream)
+    slots.release(slot, after=event)
+    return Batch(images, person, index, table, len(person)), event
+
+
+def _arrived(batch: Batch, event: torch.cuda.Event, device: torch.device) -> Batch:
+    """Let the computing stream wait for the copy, and the allocator know that it uses the tensors."""
+    computing = torch.cuda.current_stream(device)
+    computing.wait_event(event)
+    for tensor in (batch.images_BHWC, batch.person_B, batch.index_B, batch.augmentation):
+        if tensor is not None:
+            tensor.record_stream(computing)
+    return batch
