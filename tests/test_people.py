@@ -1,6 +1,7 @@
 """Synthetic people: form is shared between the modalities, colour is not, and pictures repeat exactly."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 
 from ffcv_convert.people import draw_person
-from ffcv_convert.people_cloth import Portrait, View, pattern_share
-from ffcv_convert.people_figure import Pose, draw_figure
-from ffcv_convert.people_identity import HAND_ITEMS, PATTERNS, Cloth, Identity, draw_identity
+from ffcv_convert.people.cloth import Portrait, View, pattern_share
+from ffcv_convert.people.figure import Pose, draw_figure
+from ffcv_convert.people.identity import HAND_ITEMS, PATTERNS, Cloth, Identity, draw_identity
 
 SMALL_PX = 96
 LUMINANCE = np.array([0.299, 0.587, 0.114])
@@ -50,6 +51,15 @@ def test_pictures_do_not_depend_on_what_was_drawn_before() -> None:
         draw_person(8, 1, frame, False)
     draw_identity.cache_clear()
     assert np.array_equal(before, draw_person(7, 1, 0, False))
+
+
+def test_threads_draw_the_same_pixels() -> None:
+    def draw(identity: int) -> np.ndarray:
+        return draw_person(identity, identity % 9 + 1, 0, identity % 2 == 0, seed=5, height_px=SMALL_PX)
+
+    with ThreadPoolExecutor(4) as pool:
+        threaded = list(pool.map(draw, range(24)))
+    assert all(np.array_equal(picture, draw(identity)) for identity, picture in enumerate(threaded))
 
 
 def test_infrared_is_grey_and_visible_is_not() -> None:

@@ -2,8 +2,8 @@
 
 import math
 
-from ffcv_convert.people_cloth import Point, Portrait, Sheet, View, darker, disc, fill, limb_outline
-from ffcv_convert.people_identity import Colour
+from ffcv_convert.people.cloth import Point, Portrait, Sheet, View, darker, disc, fill, limb_outline
+from ffcv_convert.people.identity import Colour
 
 
 def back_bag(portrait: Portrait) -> None:

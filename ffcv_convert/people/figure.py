@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ffcv_convert.people_cloth import (
+from ffcv_convert.people.cloth import (
     Point,
     Portrait,
     View,
@@ -19,9 +19,9 @@ from ffcv_convert.people_cloth import (
     limb_outline,
     paint_cloth,
 )
-from ffcv_convert.people_head import draw_head
-from ffcv_convert.people_identity import Identity
-from ffcv_convert.people_things import back_bag, back_bag_straps, bag_strap, hand_item, strap_bag, trim_bands
+from ffcv_convert.people.head import draw_head
+from ffcv_convert.people.identity import Identity
+from ffcv_convert.people.things import back_bag, back_bag_straps, bag_strap, hand_item, strap_bag, trim_bands
 
 SHOULDER = 0.815
 SLEEVE_PATTERNS = ("horizontal stripes", "checks", "dots")
@@ -79,7 +79,7 @@ def _leg(portrait: Portrait, pose: Pose, side: int) -> None:
         _trouser_leg(portrait, (hip, knee, ankle), shade)
     else:
         _bare_leg(portrait, (hip, knee, ankle), shade)
-    if person.boots:
+    if person.boots and person.lower != "wide trousers":
         top = (0.45 * ankle[0] + 0.55 * knee[0], 0.45 * ankle[1] + 0.55 * knee[1])
         limb(sheet, top, ankle, 0.037 * person.build**0.6 * unit, 0.03 * unit, shoe)
     if toes_ahead:

@@ -1,8 +1,8 @@
 """Synthetic pedestrians: pictures to test, show and time visible-infrared matching with, at any size.
 
-    identity (body, clothes, pattern, bags, tones)   people_identity   fixed by seed, identity
-    camera (scene, light, blur, noise, cast)         people_scenes     fixed by seed, camera, modality
-    pose and crop (turn, step, scale, shift)         here              anew for each picture
+    identity (body, clothes, pattern, bags, tones)   identity.py   fixed by seed, identity
+    camera (scene, light, blur, noise, cast)         scenes.py     fixed by seed, camera, modality
+    pose and crop (turn, step, scale, shift)         here         anew for each picture
 
 What two modalities share is form: body shape, cut and pattern of the clothes, hair, bags. Colour does not
 carry over, because the infrared grey of each part is drawn apart from its visible colour. Turn, step,
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ffcv_convert.people_cloth import Portrait, Sheet, View
-from ffcv_convert.people_figure import Pose, draw_figure
-from ffcv_convert.people_identity import draw_identity
-from ffcv_convert.people_scenes import (
+from ffcv_convert.people.cloth import Portrait, Sheet, View
+from ffcv_convert.people.figure import Pose, draw_figure
+from ffcv_convert.people.identity import draw_identity
+from ffcv_convert.people.scenes import (
     NOISE_TILE_PX,
     NOISE_TILE_SPREAD,
     SCENE_HEIGHT_PX,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ffcv_convert.people_identity import Cloth, Colour, Identity, Palette
+from ffcv_convert.people.identity import Cloth, Colour, Identity, Palette
 
 Point = tuple[float, float]
 Sheet = np.ndarray

@@ -2,7 +2,7 @@
 
 import math
 
-from ffcv_convert.people_cloth import Point, Portrait, darker, disc, ellipse, fill, limb
+from ffcv_convert.people.cloth import Point, Portrait, darker, disc, ellipse, fill, limb
 
 
 def draw_head(portrait: Portrait, turn_rad: float) -> None:

@@ -45,7 +45,7 @@ def tone_table(camera: Camera) -> np.ndarray:
     """(1, 256, 3) uint8: gamma, contrast about mid grey, and colour cast, in one look-up."""
     level = np.arange(256, dtype=np.float64)[:, None] / 255
     curve = ((level**camera.gamma - 0.5) * camera.contrast + 0.5) * np.array(camera.gains)
-    return np.clip(np.rint(255 * curve), 0, 255).astype(np.uint8)[None]
+    return _read_only(np.clip(np.rint(255 * curve), 0, 255).astype(np.uint8)[None])
 
 
 @lru_cache(maxsize=4)
@@ -56,7 +56,7 @@ def noise_tile(infrared: bool) -> np.ndarray:
     grey = rng.normal(size=(side, side, 1))
     colour = grey if infrared else 0.8 * grey + 0.6 * rng.normal(size=(side, side, 3))
     tile = np.clip(128 + NOISE_TILE_SPREAD * colour, 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(tile, (side, side, 3)))
+    return _read_only(np.ascontiguousarray(np.broadcast_to(tile, (side, side, 3))))
 
 
 @lru_cache(maxsize=1)
@@ -66,7 +66,7 @@ def fold_tile() -> np.ndarray:
     streaks = cv2.GaussianBlur(
         rng.normal(size=(NOISE_TILE_PX, NOISE_TILE_PX)).astype(np.float32), (0, 0), 3.0, None, 9.0
     )
-    return np.clip(128 + 34 * streaks / streaks.std(), 0, 255).astype(np.uint8)
+    return _read_only(np.clip(128 + 34 * streaks / streaks.std(), 0, 255).astype(np.uint8))
 
 
 @lru_cache(maxsize=64)
@@ -92,7 +92,13 @@ def draw_scene(seed: int, camera: int, infrared: bool) -> np.ndarray:
         int(rng.integers(2, 8)),
     )
     _grain(scene, rng)
-    return cv2.GaussianBlur(scene, (0, 0), 1.0)
+    return _read_only(cv2.GaussianBlur(scene, (0, 0), 1.0))
+
+
+def _read_only(image: np.ndarray) -> np.ndarray:
+    """Every picture and thread shares what the caches hold, so nobody may paint into it."""
+    image.flags.writeable = False
+    return image
 
 
 def _tone(rng: np.random.Generator, infrared: bool, low: float, high: float) -> tuple[int, int, int]:

@@ -1,0 +1,150 @@
+"""Reads the configuration: defaults, then YAML recipes, then the command line; everything else is refused.
+
+fastargs alone drops unknown YAML keys, exits 0 on bad values and lets environment variables beat the command line. So
+it declares and resolves here, and this module reads: every value is checked where it was written.
+"""
+
+import difflib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from fastargs.config import Config
+from terminaltables import AsciiTable
+
+from dns.options import REQUIRED
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; the message names key, place and the nearest valid key."""
+
+
+class Given(NamedTuple):
+    value: Any
+    place: str
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe, and a key given twice is an error instead of the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {str(key) for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(sorted(twice))} given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read(
+    options: Config, arguments: Sequence[str], *, description: str, base: Mapping[str, Mapping] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Section -> key -> value, every option present. `base` holds values weaker than files and arguments.
+
+    Raises ConfigError. `--help` prints every section and leaves with code 0.
+    """
+    files, flags = split_arguments(arguments)
+    if files is None:
+        print(help_text(options, description))
+        raise SystemExit(0)
+    given = flatten(base or {}, "the run's configuration")
+    for file in files:
+        given |= read_yaml(options, Path(file))
+    for key, value in flags.items():
+        given[_known(options, key, "the command line")] = Given(value, "the command line")
+    values = {key: _checked(options, key, *found) for key, found in given.items()}
+    for path, param in options.entries.items():
+        if param.required and ".".join(path) not in values:
+            raise ConfigError(f"{'.'.join(path)} is missing ({param.desc}). Name a recipe: --config-file configs/llcm.yaml")
+    options.collect(values)
+    resolved: dict[str, dict[str, Any]] = {}
+    for section, key in options.entries:
+        resolved.setdefault(section, {})[key] = options[(section, key)]
+    return resolved
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[list[str] | None, dict[str, str]]:
+    """YAML files and `--section.key=value` (or `--section.key value`) pairs; files is None where help is asked for."""
+    files: list[str] = []
+    flags: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word in ("-h", "--help"):
+            return None, {}
+        if not word.startswith("-"):
+            raise ConfigError(f"the command line: {word!r} is no option. Options look like --optim.lr=0.1")
+        name, equals, value = word.lstrip("-").partition("=")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise ConfigError(f"the command line: --{name} has no value. Write --{name}=VALUE")
+            value = rest.pop(0)
+        if name in ("config-file", "C"):
+            files.append(value)
+        else:
+            flags[name] = value
+    return files, flags
+
+
+def read_yaml(options: Config, path: Path) -> dict[str, Given]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [p.name for p in Path(path.parent).glob("*.yaml")], 1, 0.4)
+        hint = f" Did you mean {path.parent / near[0]}?" if near else ""
+        raise ConfigError(f"{path}: no such configuration.{hint}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: holds no sections. It should look like configs/llcm.yaml")
+    return {_known(options, key, str(path)): given for key, given in flatten(content, str(path)).items()}
+
+
+def flatten(content: Mapping[Any, Any], place: str) -> dict[str, Given]:
+    """`section: {key: value}` and `section.key: value` alike -> section.key -> value."""
+    flat = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{key}": Given(inner, place) for key, inner in value.items()}
+        else:
+            flat[str(name)] = Given(value, place)
+    return flat
+
+
+def _known(options: Config, key: str, place: str) -> str:
+    names = [".".join(path) for path in options.entries]
+    if key not in names:
+        last = {name: name.split(".")[-1] for name in names}
+        near = difflib.get_close_matches(key, names, 1, 0.4) or [n for n in names if last[n] == key.split(".")[-1]]
+        hint = f" Did you mean {near[0]}?" if near else " --help lists them all."
+        raise ConfigError(f"{place}: unknown option {key}.{hint}")
+    return key
+
+
+def _checked(options: Config, key: str, value: Any, place: str) -> Any:
+    param = options.entries[tuple(key.split("."))]
+    if value is None:
+        raise ConfigError(f"{place}: {key} has no value. It takes {param.checker.help()}")
+    try:
+        return param.checker.check(value)
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"{place}: {key} = {value!r} is not {param.checker.help()}") from None
+
+
+def help_text(options: Config, description: str) -> str:
+    parts = [description.strip(), "", f"usage: {Path(sys.argv[0]).name} [--config-file FILE.yaml] [--section.key=value ...]", ""]
+    for namespace, section in options.sections.items():
+        rows = [["option", "default", "takes", "what it is"]]
+        for path in options.sections_to_entries[namespace]:
+            param = options.entries[path]
+            default = REQUIRED if param.required else str(param.default)
+            rows.append(["--" + ".".join(path), default.lower() if isinstance(param.default, bool) else default,
+                         param.checker.help(), param.desc])  # fmt: skip
+        parts.append(AsciiTable(rows, section.desc).table)
+    return "\n".join(parts)
+
+
+def to_yaml(values: Mapping[str, Mapping[str, Any]], header: str) -> str:
+    """The resolved configuration; usable again with --config-file."""
+    return f"# {header}\n" + yaml.safe_dump({k: dict(v) for k, v in values.items()}, sort_keys=False, allow_unicode=True)

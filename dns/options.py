@@ -1,0 +1,168 @@
+"""Every option of train_ffcv.py and eval.py: declared once, with type, default and help.
+
+fastargs' sections and parameters, with checkers that refuse what they cannot take (its own read "False" as true and
+3.7 as 3). config.py reads the values.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastargs import Param, Section
+from fastargs.config import Config
+from fastargs.validation import Checker
+
+REQUIRED = "(required)"
+
+
+class Number(Checker):
+    """An int or float in a closed range; 3.7 is no int, true is no number, "1e-4" is the number it says."""
+
+    def __init__(self, kind: type, low: float = float("-inf"), high: float = float("inf")):
+        self.kind, self.low, self.high = kind, low, high
+
+    def check(self, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise ValueError
+        if self.kind is int and isinstance(value, float):
+            raise ValueError
+        number = self.kind(value)
+        if not self.low <= number <= self.high:
+            raise ValueError
+        return number
+
+    def help(self) -> str:
+        name = "an integer" if self.kind is int else "a number"
+        if self.high != float("inf"):
+            return f"{name} from {self.low:g} to {self.high:g}"
+        return f"{name} of at least {self.low:g}" if self.low != float("-inf") else name
+
+
+class Switch(Checker):
+    def check(self, value: Any) -> bool:
+        return value if isinstance(value, bool) else {"true": True, "false": False}[str(value).lower()]
+
+    def help(self) -> str:
+        return "true or false"
+
+
+class Choice(Checker):
+    def __init__(self, *names: str):
+        self.names = names
+
+    def check(self, value: Any) -> str:
+        # YAML reads a bare on, off, yes or no as a boolean.
+        text = {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+        text = {"on": "true", "off": "false"}[text] if isinstance(value, bool) and "true" in self.names else text
+        if text not in self.names:
+            raise ValueError
+        return text
+
+    def help(self) -> str:
+        return "one of " + ", ".join(self.names)
+
+
+class Text(Checker):
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str) or not value:
+            raise ValueError
+        return value
+
+    def help(self) -> str:
+        return "text"
+
+
+class Names(Checker):
+    """Several of some names: a YAML list, or text with commas. Kept as text with commas."""
+
+    def __init__(self, names: Sequence[str]):
+        self.names = names
+
+    def check(self, value: Any) -> str:
+        parts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(parts, list) or not parts or any(part not in self.names for part in parts):
+            raise ValueError
+        return ",".join(parts)
+
+    def help(self) -> str:
+        return "some of " + ", ".join(self.names) + ", with commas"
+
+
+AUTO_SWITCH = Choice("auto", "true", "false")
+POSITIVE = Number(int, 1)
+NOT_NEGATIVE = Number(float, 0)
+
+
+def declare(protocols: Sequence[str], recipes: Sequence[str]) -> Config:
+    """A fresh fastargs Config with every section. The names of protocols and augmentation recipes come from outside."""
+    config = Config()
+
+    def section(name: str, text: str, /, **params: Param) -> None:
+        Section(name, text, config).params(**params)
+
+    section(
+        "data", "Data set and batches",
+        set=Param(Text(), "data set, as named by python -m ffcv_convert", required=True),
+        beton_root=Param(Text(), "folder of the .beton files", default="Beton"),
+        persons=Param(POSITIVE, "P: identities a batch", default=6),
+        pictures=Param(POSITIVE, "K: pictures of each modality for each identity", default=4),
+        replacement=Param(Choice("always", "needed"), "draw an identity's pictures with replacement", default="always"),
+        workers=Param(Number(int, 0), "decoding threads, 0 = all cores", default=0),
+    )  # fmt: skip
+    section(
+        "augment", "Augmentation",
+        recipe=Param(Choice(*recipes), "whose published augmentation", default="sysu"),
+        pad_px=Param(Number(int, 0, 100), "black border before the random crop", default=10),
+    )  # fmt: skip
+    section(
+        "model", "Network",
+        architecture=Param(Choice("resnet50", "resnet18"), "backbone", default="resnet50"),
+        pretrained=Param(Text(), "imagenet, none, or a file in torchvision's layout", default="imagenet"),
+        tau=Param(Number(float, 0, 1), "how fast the momentum classifiers of DD follow", default=0.2),
+        dropout=Param(Number(float, 0, 1), "in CSS", default=0.01),
+    )  # fmt: skip
+    section(
+        "optim", "Optimisation",
+        name=Param(Choice("sgd", "adamw"), "SGD with Nesterov momentum, or AdamW", default="sgd"),
+        lr=Param(NOT_NEGATIVE, "peak learning rate of a group with multiplier 1", default=0.2),
+        momentum=Param(Number(float, 0, 1), "of SGD", default=0.9),
+        weight_decay=Param(NOT_NEGATIVE, "on every parameter", default=5e-4),
+        epochs=Param(POSITIVE, "epochs, and where the learning rate reaches 0", default=100),
+        peak_epoch=Param(POSITIVE, "epoch at which the learning rate peaks", default=16),
+        published_schedule=Param(
+            Switch(), "an epoch's first iteration takes its last learning rate, and it runs one more", default=True
+        ),
+    )  # fmt: skip
+    section(
+        "multiplier", "Learning-rate multipliers of the parameter groups",
+        rest=Param(NOT_NEGATIVE, "both stems, HSS, CSS", default=0.1),
+        layer3=Param(NOT_NEGATIVE, "layer3", default=0.2),
+        layer4=Param(NOT_NEGATIVE, "layer4", default=0.25),
+        neck=Param(NOT_NEGATIVE, "BN neck", default=1.0),
+        classifier=Param(NOT_NEGATIVE, "classifier", default=1.0),
+        distillation=Param(NOT_NEGATIVE, "per-modality classifiers of DD", default=1.0),
+    )  # fmt: skip
+    section(
+        "engine", "How it runs",
+        device=Param(Text(), "auto, cpu, cuda, cuda:1", default="auto"),
+        precision=Param(Choice("auto", "fp32", "bf16", "fp16"), "auto: bf16 on CUDA, fp32 on CPU", default="auto"),
+        channels_last=Param(AUTO_SWITCH, "memory layout of maps; auto: on", default="auto"),
+        compile=Param(AUTO_SWITCH, "torch.compile; auto: on CUDA", default="auto"),
+    )  # fmt: skip
+    section(
+        "eval", "Evaluation",
+        every=Param(Number(int, 0), "epochs between evaluations while training, 0 = only at the end", default=1),
+        protocol=Param(Choice(*protocols), "protocol of training's evaluations (its trial 0 between epochs)", required=True),
+        protocols=Param(Names(protocols), "protocols that eval.py reports", default=",".join(protocols)),
+        flip=Param(Choice("published", "normalised", "off"), "flip test-time augmentation: sum, mean direction", default="published"),
+        batch_size=Param(POSITIVE, "images a forward pass", default=128),
+        checkpoint=Param(Text(), "file that eval.py tests; auto: best.pt of the run folder", default="auto"),
+    )  # fmt: skip
+    section(
+        "run", "Run folder",
+        root=Param(Text(), "where run folders are made", default="runs"),
+        name=Param(Text(), "auto: <data.set>-seed<run.seed>", default="auto"),
+        seed=Param(Number(int, 0), "of initial weights, batches, augmentation and dropout", default=0),
+        resume=Param(Choice("auto", "never"), "auto: go on with the folder's run; never: set it aside", default="auto"),
+        log_every=Param(POSITIVE, "iterations between lines of log.jsonl", default=50),
+    )  # fmt: skip
+    return config
