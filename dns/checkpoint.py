@@ -11,7 +11,7 @@ from torch import Tensor
 from dns.model import DNS
 
 FORMAT, VERSION = "dns-ffcv", 1
-KEYS = {"format", "version", "model", "optimiser", "scaler", "epoch", "iteration", "best", "config", "generators", "size_px"}
+KEYS = {"format", "version", "model", "optimiser", "scaler", "epoch", "iteration", "results", "config", "generators", "size_px"}
 
 # Published key prefix -> ours. Its base.base.layer1 and layer2 are parameters that nothing uses.
 PUBLISHED_NAMES = {

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dns.config import ConfigError
 from dns.losses import Losses
 from dns.model import DNS
 
@@ -73,3 +74,25 @@ def make_step(
         return Losses(*(loss.detach() for loss in losses))
 
     return step
+
+
+def make_engine(device: str, precision: str, channels_last: str, compile: str) -> Engine:
+    """Resolve every "auto" for the device at hand: bf16, compiled and channels-last on CUDA; fp32, eager on the CPU.
+
+    Raises ConfigError for a device that is not there.
+    """
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        chosen = torch.device(name)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"engine.device = {name!r}: {str(error).splitlines()[0]}") from None
+    cuda = chosen.type == "cuda"
+    if precision == "auto":
+        precision = "bf16" if cuda else "fp32"
+    return Engine(
+        chosen,
+        precision,
+        channels_last=channels_last != "false",
+        compile=cuda if compile == "auto" else compile == "true",
+    )

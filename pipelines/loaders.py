@@ -60,7 +60,7 @@ class TrainLoader:
         self.iterations = scheduled_iterations(self.index, persons, pictures) + extra_iteration
         self.batch_size = 2 * persons * pictures
         self._draw = {"persons": persons, "pictures": pictures, "seed": seed, "replacement": replacement}
-        self._size = (converted.manifest.height_px, converted.manifest.width_px)
+        self.size_px = (converted.manifest.height_px, converted.manifest.width_px)
         self._device, self._seed = device, seed
         self.plan(0)
         self._stream = Stream(converted, batch_size=self.batch_size, workers=workers)
@@ -75,7 +75,7 @@ class TrainLoader:
 
         def table(batch: int) -> Tensor:
             drawn = augment.draw(
-                self.recipe, self.batch_size, *self._size, seed=self._seed, epoch=epoch, iteration=start + batch
+                self.recipe, self.batch_size, *self.size_px, seed=self._seed, epoch=epoch, iteration=start + batch
             )
             table = torch.from_numpy(drawn)
             return table.pin_memory() if self._device.type == "cuda" else table

@@ -1,0 +1,1 @@
+"""Embeddings -> rankings under a named protocol -> a report."""

@@ -1,0 +1,61 @@
+"""Rows of results: as a table on the screen, as Markdown, as JSON. Every row says how it came about."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean, pstdev
+from typing import Any
+
+from terminaltables import AsciiTable
+
+from dns.evaluation.metrics import Metrics
+
+SHOWN_RANKS = (1, 5, 10, 20)
+
+
+def make_row(protocol: str, results: Sequence[Metrics], **how: Any) -> dict[str, Any]:
+    """Mean and (population) standard deviation over trials, in [0, 1], every trial kept. how: flip, checkpoint, ..."""
+    columns = {f"rank{rank}": [result.cmc[rank - 1] for result in results] for rank in SHOWN_RANKS}
+    columns |= {"mAP": [result.mAP for result in results], "mINP": [result.mINP for result in results]}
+    row: dict[str, Any] = {"protocol": protocol, **how, "re_ranking": "off", "trials": len(results)}
+    for name, values in columns.items():
+        row[name], row[f"{name}_std"] = mean(values), pstdev(values)
+    row["chance"] = mean(result.chance for result in results)
+    row["per_trial"] = [asdict(result) for result in results]
+    return row
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Header and cells, in per cent; the deviation over trials behind Rank-1 and mAP."""
+    names = [f"rank{rank}" for rank in SHOWN_RANKS] + ["mAP", "mINP"]
+    cells = [["protocol", *names, "trials", "flip", "re-ranking", "checkpoint"]]
+    for row in rows:
+        numbers = [
+            f"{100 * row[name]:.2f}" + (f" ± {100 * row[name + '_std']:.2f}" if name in ("rank1", "mAP") else "")
+            for name in names
+        ]
+        cells.append([row["protocol"], *numbers, str(row["trials"]), row["flip"], row["re_ranking"], row["checkpoint"]])
+    return cells
+
+
+def screen(rows: Sequence[Mapping[str, Any]], title: str) -> str:
+    return AsciiTable(table(rows), title).table
+
+
+def markdown(rows: Sequence[Mapping[str, Any]], title: str) -> str:
+    header, *body = table(rows)
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *body)]
+    return f"# {title}\n\nPer cent, mean over the trials.\n\n" + "\n".join(lines) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

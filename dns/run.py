@@ -1,0 +1,142 @@
+"""A run's folder: configuration, log, checkpoints, result; going on after a stop; stopping in good order.
+
+    runs/<name>/config.yaml   the resolved configuration
+                log.jsonl     one JSON object a line: train (losses), epoch (seconds), eval (rank-1)
+                last.pt       after every epoch, and where a run was stopped
+                best.pt       highest rank-1 of the evaluations while training
+                result.json   the final evaluation;  result.md  the same as a table
+"""
+
+import json
+import os
+import platform
+import signal
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from dns import checkpoint
+from dns.config import ConfigError, to_yaml
+
+# Options that may differ between the parts of one run: they change no number that training computes.
+FREE = {("run", "resume"), ("run", "log_every"), ("data", "workers"), ("eval", "checkpoint"), ("eval", "protocols")}
+
+
+class TrainingError(Exception):
+    """Training cannot go on; the message says what was written where."""
+
+
+class RunFolder:
+    """Opens or makes the folder of `values` (the resolved configuration). Raises ConfigError if another run is in it."""
+
+    def __init__(self, values: Mapping[str, Mapping[str, Any]]):
+        run = values["run"]
+        name = run["name"] if run["name"] != "auto" else f"{values['data']['set']}-seed{run['seed']}"
+        self.path = Path(run["root"]) / name
+        if run["resume"] == "never" and self.path.exists():
+            set_aside(self.path)
+        self.resumed = self.last.exists()
+        if self.resumed:
+            self._check_same(values)
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.resumed:
+            self.log.unlink(missing_ok=True)
+            (self.path / "config.yaml").write_text(to_yaml(values, f"Resolved configuration of {name}"), encoding="utf-8")
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.pt"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    def write_log(self, kind: str, **values: Any) -> None:
+        with open(self.log, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, **values}) + "\n")
+
+    def read_log(self, kind: str) -> list[dict[str, Any]]:
+        if not self.log.exists():
+            return []
+        lines = [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+        return [line for line in lines if line["kind"] == kind]
+
+    def forget_after(self, step: int) -> None:
+        """Drop the log's lines beyond `step`: a killed run may have logged more than its checkpoint holds."""
+        if self.log.exists():
+            whole = [line for line in self.log.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+            kept = [line for line in whole if json.loads(line)["step"] <= step]
+            self.log.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+    def _check_same(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        stored = checkpoint.load(self.last)["config"]
+        for section, options in values.items():
+            for key, value in options.items():
+                if (section, key) not in FREE and stored.get(section, {}).get(key) != value:
+                    raise ConfigError(
+                        f"{self.path}: holds a run with {section}.{key} = {stored.get(section, {}).get(key)!r}, not {value!r}. "
+                        "Choose another --run.name, or set it aside with --run.resume=never"
+                    )
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a folder to its name with the first free number behind it; nothing is deleted."""
+    number = 1
+    while (target := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    return path.rename(target)
+
+
+class Interruption:
+    """Turns the first SIGINT or SIGTERM into a flag, so that the loop can stop in good order; the second one acts at once.
+
+    `code` is 128 + the signal, 0 while there was none.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __enter__(self) -> "Interruption":
+        self.code = 0
+        self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.code = 128 + number
+        signal.signal(number, self._before[number])
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Hardware, versions and commit that a figure was seen with."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "torch_threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "torchvision", "numpy", "numba", "ffcv")},
+        "commit": commit.stdout.strip() or "unknown",
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

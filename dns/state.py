@@ -1,0 +1,59 @@
+"""All that a stopped run needs to go on as if it had not stopped."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dns import checkpoint
+from dns.model import DNS
+
+
+@dataclass
+class TrainingState:
+    """epoch, iteration: how many epochs are complete, and iterations of the one after them. size_px: height, width of
+    the images. results: rank-1 untrained, best and last. Batches and augmentation need no state: they are functions
+    of (seed, epoch, iteration)."""
+
+    model: DNS
+    optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    values: Mapping[str, Mapping[str, Any]]
+    size_px: tuple[int, int]
+    epoch: int = 0
+    iteration: int = 0
+    results: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        checkpoint.save(
+            path,
+            {
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "epoch": self.epoch,
+                "iteration": self.iteration,
+                "results": self.results,
+                "config": {section: dict(options) for section, options in self.values.items()},
+                "generators": checkpoint.generator_states(),
+                "size_px": list(self.size_px),
+            },
+        )
+
+    def restore(self, path: Path) -> None:
+        """Raises CheckpointError where the file does not fit."""
+        content = checkpoint.load(path)
+        checkpoint.load_model(self.model, content["model"], path)
+        self.optimiser.load_state_dict(content["optimiser"])
+        self.scaler.load_state_dict(content["scaler"])
+        self.epoch, self.iteration, self.results = content["epoch"], content["iteration"], content["results"]
+        checkpoint.restore_generators(content["generators"])
+
+    def note_rank1(self, rank1: float, best: Path) -> None:
+        """Keep the checkpoint with the highest rank-1 seen while training, the first of equals."""
+        self.results |= {"last_rank1": rank1}
+        if rank1 > self.results.get("best_rank1", -1.0):
+            self.results |= {"best_rank1": rank1, "best_epoch": self.epoch}
+            self.save(best)

@@ -1,0 +1,173 @@
+"""Train DNS: `.beton` -> FFCV -> GPU augmentation -> DNS -> checkpoint -> rank-1.
+
+    python train_ffcv.py --config-file configs/llcm.yaml
+    make train DATASET=llcm ARGS='--optim.epochs=3'
+
+--help lists every option. The run's folder is described in dns/run.py; the same command goes on with a stopped run.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import torch
+from tqdm import tqdm
+
+from dns import checkpoint, config
+from dns.backbone import load_initial_weights
+from dns.evaluation import report
+from dns.evaluation.protocols import PROTOCOLS
+from dns.losses import Losses
+from dns.optim import learning_rate, make_optimiser, set_learning_rate
+from dns.options import declare
+from dns.run import Interruption, RunFolder, TrainingError, environment
+from dns.step import Step, make_engine, make_step
+from dns.state import TrainingState
+from eval import Tester, Values, build_model, load_model, user_errors
+from ffcv_convert.schema import open_beton
+from pipelines import augment
+from pipelines.loaders import TrainLoader
+
+
+def train(arguments: Sequence[str]) -> int:
+    values = config.read(declare(list(PROTOCOLS), list(augment.RECIPES)), arguments, description=__doc__)
+    engine = make_engine(**values["engine"])
+    torch.manual_seed(values["run"]["seed"])
+
+    loader = make_loader(values, engine.device)
+    tester = Tester(values, engine)
+    run = RunFolder(values)
+
+    options = values["model"]
+    weights = None if run.resumed else load_initial_weights(options["architecture"], options["pretrained"])
+    model = engine.place(build_model(values, loader.identities, weights))
+    optimiser = make_optimiser(
+        model, multipliers=values["multiplier"], fused=engine.fused,
+        **{key: values["optim"][key] for key in ("name", "lr", "momentum", "weight_decay")},
+    )  # fmt: skip
+    scaler = engine.scaler()
+    step = make_step(model, optimiser, scaler, lambda images, table: augment.apply(images, table, loader.recipe), engine)
+
+    state = TrainingState(model, optimiser, scaler, values, loader.size_px)
+    if run.resumed:
+        state.restore(run.last)
+        run.forget_after(state.epoch * loader.iterations + state.iteration)
+        print(f"going on with {run.path} at epoch {state.epoch}, iteration {state.iteration}")
+
+    protocol, every, epochs = values["eval"]["protocol"], values["eval"]["every"], values["optim"]["epochs"]
+    with Interruption() as interruption:
+        if "rank1_untrained" not in state.results:
+            state.results["rank1_untrained"] = tester.rows(model, [protocol], "untrained")[0]["rank1"]
+        while state.epoch < epochs and not interruption.code:
+            train_epoch(run, loader, step, state, interruption)
+            if state.iteration == 0 and ((every and state.epoch % every == 0) or state.epoch == epochs):
+                rank1 = tester.rows(model, [protocol], "", trials=[0])[0]["rank1"]
+                state.note_rank1(rank1, run.best)
+                run.write_log("eval", step=state.epoch * loader.iterations, epoch=state.epoch, protocol=protocol, rank1=rank1)
+            state.save(run.last)
+    if state.epoch < epochs:
+        print(f"stopped at epoch {state.epoch}, iteration {state.iteration}; the same command goes on from {run.last}")
+        return interruption.code
+    write_result(run, loader, tester, state)
+    return 0
+
+
+def make_loader(values: Values, device: torch.device) -> TrainLoader:
+    data, augmentation = values["data"], values["augment"]
+    recipe = replace(augment.RECIPES[augmentation["recipe"]], pad_px=augmentation["pad_px"])
+    return TrainLoader(
+        open_beton(Path(data["beton_root"]) / data["set"] / "train.beton"),
+        recipe=recipe,
+        seed=values["run"]["seed"],
+        device=device,
+        extra_iteration=values["optim"]["published_schedule"],
+        **{key: data[key] for key in ("persons", "pictures", "workers", "replacement")},
+    )
+
+
+def train_epoch(run: RunFolder, loader: TrainLoader, step: Step, state: TrainingState, interruption: Interruption) -> None:
+    """Train from where `state` stands to the end of its epoch, or to the first signal."""
+    optim, log_every = state.values["optim"], state.values["run"]["log_every"]
+    scheduled = loader.iterations - optim["published_schedule"]
+    state.model.train()
+    begin, first = time.monotonic(), state.iteration
+    title = f"epoch {state.epoch + 1}/{optim['epochs']}"
+    with (
+        loader.epoch(state.epoch, first) as batches,
+        tqdm(desc=title, total=loader.iterations * loader.batch_size, initial=first * loader.batch_size,
+             unit="images", dynamic_ncols=True) as bar,
+    ):  # fmt: skip
+        for batch in batches:
+            if interruption.code:
+                return
+            lr = learning_rate(
+                state.epoch, state.iteration, scheduled=scheduled, peak=optim["lr"], epochs=optim["epochs"],
+                peak_epoch=optim["peak_epoch"], published=optim["published_schedule"],
+            )  # fmt: skip
+            set_learning_rate(state.optimiser, lr)
+            losses = step(batch.images_BHWC, batch.augmentation, batch.person_B)
+            state.iteration += 1
+            bar.update(loader.batch_size)
+            if state.iteration % log_every == 0 or state.iteration == loader.iterations:
+                bar.set_postfix(log_losses(run, loader, state, losses, lr), refresh=False)
+    seconds, images = time.monotonic() - begin, (loader.iterations - first) * loader.batch_size
+    state.epoch, state.iteration = state.epoch + 1, 0
+    run.write_log("epoch", step=state.epoch * loader.iterations, epoch=state.epoch, seconds=seconds, images=images)
+
+
+def log_losses(run: RunFolder, loader: TrainLoader, state: TrainingState, losses: Losses, lr: float) -> dict[str, str]:
+    """Read the losses back (the only synchronisation inside an epoch), log them, stop where they are not finite."""
+    read = dict(zip(Losses._fields, torch.stack(losses).tolist(), strict=True))
+    step = state.epoch * loader.iterations + state.iteration
+    if not all(map(math.isfinite, read.values())):
+        path = run.path / "nonfinite.json"
+        indices = loader.plan(state.epoch)[state.iteration - 1].tolist()
+        text = {name: str(value) for name, value in read.items()}
+        report.write_json(path, {"epoch": state.epoch, "iteration": state.iteration - 1, "losses": text, "samples": indices})
+        raise TrainingError(f"{run.path}: the loss is not finite at step {step} ({text}). Its batch is in {path}; {run.last} stands")
+    run.write_log("train", step=step, epoch=state.epoch, iteration=state.iteration, lr=lr, **read)
+    return {name: f"{value:.3f}" for name, value in read.items()}
+
+
+def write_result(run: RunFolder, loader: TrainLoader, tester: Tester, state: TrainingState) -> None:
+    """Test the last weights, and the best ones if they are others, on every trial; write result.json and result.md."""
+    values, protocol = state.values, state.values["eval"]["protocol"]
+    rows = tester.rows(state.model, [protocol], f"last.pt, epoch {state.epoch}")
+    if state.results["best_epoch"] != state.epoch:
+        content = checkpoint.load(run.best)
+        model = load_model(run.best, content, values, tester)
+        name = f"best.pt, epoch {content['epoch']}, chosen by rank-1 on trial 0"
+        rows += tester.rows(model, [protocol], name)
+    epochs = run.read_log("epoch")
+    whole = [epoch["seconds"] for epoch in epochs if epoch["images"] == loader.iterations * loader.batch_size]
+    images, seconds = sum(epoch["images"] for epoch in epochs), sum(epoch["seconds"] for epoch in epochs)
+    last = {key: value for key, value in rows[0].items() if key != "per_trial"}
+    content = {
+        **last,
+        "rank1_untrained": state.results["rank1_untrained"],
+        "best_epoch": state.results["best_epoch"],
+        "images_per_s": images / seconds,
+        "epoch_s": median(whole) if whole else None,
+        "epochs": state.epoch,
+        "steps": state.epoch * loader.iterations,
+        "identities": loader.identities,
+        "environment": environment(tester.engine.device),
+        "evaluation": rows,
+    }
+    title = f"{run.path.name} on {values['data']['set']}"
+    report.write_json(run.result, content)
+    report.write_text(run.result.with_suffix(".md"), report.markdown(rows, title))
+    print(report.screen(rows, title))
+    print(
+        f"rank-1 {100 * last['rank1']:.2f} %, untrained {100 * content['rank1_untrained']:.2f} %, chance {100 * last['chance']:.2f} %; "
+        f"{content['images_per_s']:.1f} images/s; written: {run.result}"
+    )
+
+
+if __name__ == "__main__":
+    with user_errors():
+        sys.exit(train(sys.argv[1:]))
