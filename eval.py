@@ -27,7 +27,7 @@ from dns.model import DNS
 from dns.options import declare
 from dns.run import TrainingError
 from dns.step import Engine, make_engine
-from ffcv_convert.schema import Converted, DataError, Modality, open_beton
+from ffcv_convert.schema import DataError, Modality, open_beton
 from pipelines.augment import RECIPES, normalise
 from pipelines.loaders import TestLoader
 
@@ -65,7 +65,9 @@ class Tester:
                 )
         return embedding_ND
 
-    def rows(self, model: DNS, protocols: Sequence[str], checkpoint_name: str, trials: Sequence[int] = range(TRIALS)) -> list[dict]:
+    def rows(
+        self, model: DNS, protocols: Sequence[str], checkpoint_name: str, trials: Sequence[int] = range(TRIALS)
+    ) -> list[dict]:
         """One row a protocol, see report.make_row."""
         embedding_ND = self.embed(model)
         return [
@@ -84,7 +86,11 @@ class Tester:
 def build_model(values: Values, identities: int, weights: dict[str, Tensor] | None = None) -> DNS:
     options = values["model"]
     return DNS(
-        identities, architecture=options["architecture"], weights=weights, tau=options["tau"], dropout=options["dropout"]
+        identities,
+        architecture=options["architecture"],
+        weights=weights,
+        tau=options["tau"],
+        dropout=options["dropout"],
     )
 
 
@@ -93,8 +99,8 @@ def load_model(path: Path, content: Mapping[str, Any], values: Values, tester: T
     manifest = tester.converted.manifest
     if list(content["size_px"]) != [manifest.height_px, manifest.width_px]:
         raise checkpoint.CheckpointError(
-            f"{path}: trained on {content['size_px'][0]} x {content['size_px'][1]} px images, {tester.converted.path} has "
-            f"{manifest.height_px} x {manifest.width_px}. Convert the set again with --height-px and --width-px"
+            f"{path}: trained on {' x '.join(map(str, content['size_px']))} px images, {tester.converted.path} "
+            f"has {manifest.height_px} x {manifest.width_px}. Convert the set again with --height-px and --width-px"
         )
     identities = content["model"]["classifier.weight"].shape[0]
     model = build_model(values, identities)
@@ -133,7 +139,7 @@ def evaluate(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Bad input ends with its message and code 2, a run that cannot go on with code 1; anything else keeps its traceback."""
+    """Bad input ends with its message and code 2, a run that cannot go on with code 1; others keep a traceback."""
     try:
         yield
     except (config.ConfigError, DataError, checkpoint.CheckpointError, WeightsError) as error:

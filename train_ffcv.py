@@ -25,8 +25,8 @@ from dns.losses import Losses
 from dns.optim import learning_rate, make_optimiser, set_learning_rate
 from dns.options import declare
 from dns.run import Interruption, RunFolder, TrainingError, environment
-from dns.step import Step, make_engine, make_step
 from dns.state import TrainingState
+from dns.step import Step, make_engine, make_step
 from eval import Tester, Values, build_model, load_model, user_errors
 from ffcv_convert.schema import open_beton
 from pipelines import augment
@@ -50,7 +50,9 @@ def train(arguments: Sequence[str]) -> int:
         **{key: values["optim"][key] for key in ("name", "lr", "momentum", "weight_decay")},
     )  # fmt: skip
     scaler = engine.scaler()
-    step = make_step(model, optimiser, scaler, lambda images, table: augment.apply(images, table, loader.recipe), engine)
+    step = make_step(
+        model, optimiser, scaler, lambda images, table: augment.apply(images, table, loader.recipe), engine
+    )
 
     state = TrainingState(model, optimiser, scaler, values, loader.size_px)
     if run.resumed:
@@ -67,7 +69,9 @@ def train(arguments: Sequence[str]) -> int:
             if state.iteration == 0 and ((every and state.epoch % every == 0) or state.epoch == epochs):
                 rank1 = tester.rows(model, [protocol], "", trials=[0])[0]["rank1"]
                 state.note_rank1(rank1, run.best)
-                run.write_log("eval", step=state.epoch * loader.iterations, epoch=state.epoch, protocol=protocol, rank1=rank1)
+                run.write_log(
+                    "eval", step=state.epoch * loader.iterations, epoch=state.epoch, protocol=protocol, rank1=rank1
+                )
             state.save(run.last)
     if state.epoch < epochs:
         print(f"stopped at epoch {state.epoch}, iteration {state.iteration}; the same command goes on from {run.last}")
@@ -89,7 +93,9 @@ def make_loader(values: Values, device: torch.device) -> TrainLoader:
     )
 
 
-def train_epoch(run: RunFolder, loader: TrainLoader, step: Step, state: TrainingState, interruption: Interruption) -> None:
+def train_epoch(
+    run: RunFolder, loader: TrainLoader, step: Step, state: TrainingState, interruption: Interruption
+) -> None:
     """Train from where `state` stands to the end of its epoch, or to the first signal."""
     optim, log_every = state.values["optim"], state.values["run"]["log_every"]
     scheduled = loader.iterations - optim["published_schedule"]
@@ -127,8 +133,12 @@ def log_losses(run: RunFolder, loader: TrainLoader, state: TrainingState, losses
         path = run.path / "nonfinite.json"
         indices = loader.plan(state.epoch)[state.iteration - 1].tolist()
         text = {name: str(value) for name, value in read.items()}
-        report.write_json(path, {"epoch": state.epoch, "iteration": state.iteration - 1, "losses": text, "samples": indices})
-        raise TrainingError(f"{run.path}: the loss is not finite at step {step} ({text}). Its batch is in {path}; {run.last} stands")
+        report.write_json(
+            path, {"epoch": state.epoch, "iteration": state.iteration - 1, "losses": text, "samples": indices}
+        )
+        raise TrainingError(
+            f"{run.path}: the loss is not finite at step {step} ({text}). Its batch is in {path}; {run.last} stands"
+        )
     run.write_log("train", step=step, epoch=state.epoch, iteration=state.iteration, lr=lr, **read)
     return {name: f"{value:.3f}" for name, value in read.items()}
 
@@ -163,8 +173,8 @@ def write_result(run: RunFolder, loader: TrainLoader, tester: Tester, state: Tra
     report.write_text(run.result.with_suffix(".md"), report.markdown(rows, title))
     print(report.screen(rows, title))
     print(
-        f"rank-1 {100 * last['rank1']:.2f} %, untrained {100 * content['rank1_untrained']:.2f} %, chance {100 * last['chance']:.2f} %; "
-        f"{content['images_per_s']:.1f} images/s; written: {run.result}"
+        f"rank-1 {100 * last['rank1']:.2f} %, untrained {100 * content['rank1_untrained']:.2f} %, "
+        f"chance {100 * last['chance']:.2f} %; {content['images_per_s']:.1f} images/s; written: {run.result}"
     )
 
 

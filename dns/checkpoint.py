@@ -11,7 +11,19 @@ from torch import Tensor
 from dns.model import DNS
 
 FORMAT, VERSION = "dns-ffcv", 1
-KEYS = {"format", "version", "model", "optimiser", "scaler", "epoch", "iteration", "results", "config", "generators", "size_px"}
+KEYS = {
+    "format",
+    "version",
+    "model",
+    "optimiser",
+    "scaler",
+    "epoch",
+    "iteration",
+    "results",
+    "config",
+    "generators",
+    "size_px",
+}
 
 # Published key prefix -> ours. Its base.base.layer1 and layer2 are parameters that nothing uses.
 PUBLISHED_NAMES = {
@@ -58,7 +70,9 @@ def load(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint. Train first (make train), or name one that exists") from None
+        raise CheckpointError(
+            f"{path}: no such checkpoint. Train first (make train), or name one that exists"
+        ) from None
     except Exception as error:  # torch.load raises pickle, zip, runtime, type and attribute errors alike
         raise CheckpointError(f"{path}: not a readable checkpoint ({_first_line(error)})") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -71,7 +85,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def load_model(model: DNS, state: Mapping[str, Tensor], source: Path) -> None:
-    """Put `state` into `model`. Raises CheckpointError where identities or tensors do not fit; nothing is changed then."""
+    """Put `state` into `model`. Raises CheckpointError, and changes nothing, where identities or tensors do not fit."""
     own = model.state_dict()
     identities = own["classifier.weight"].shape[0]
     stored = state.get("classifier.weight")
@@ -80,7 +94,9 @@ def load_model(model: DNS, state: Mapping[str, Tensor], source: Path) -> None:
             f"{source}: made for {stored.shape[0]} training identities, this set has {identities}. "
             "Name the checkpoint of this data set, or convert the set it was trained on"
         )
-    wrong = [n for n, t in own.items() if getattr(state.get(n), "shape", None) != t.shape] + sorted(set(state) - set(own))
+    wrong = [n for n, t in own.items() if getattr(state.get(n), "shape", None) != t.shape] + sorted(
+        set(state) - set(own)
+    )
     if wrong:
         raise CheckpointError(f"{source}: does not fit this network ({wrong[0]} and {len(wrong) - 1} other tensors)")
     own.update(state)

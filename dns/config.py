@@ -33,7 +33,9 @@ class _Loader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = {str(key) for key in keys if keys.count(key) > 1}
         if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(sorted(twice))} given twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{', '.join(sorted(twice))} given twice", node.start_mark
+            )
         return super().construct_mapping(node, deep)
 
 
@@ -56,7 +58,9 @@ def read(
     values = {key: _checked(options, key, *found) for key, found in given.items()}
     for path, param in options.entries.items():
         if param.required and ".".join(path) not in values:
-            raise ConfigError(f"{'.'.join(path)} is missing ({param.desc}). Name a recipe: --config-file configs/llcm.yaml")
+            raise ConfigError(
+                f"{'.'.join(path)} is missing ({param.desc}). Name a recipe: --config-file configs/llcm.yaml"
+            )
     options.collect(values)
     resolved: dict[str, dict[str, Any]] = {}
     for section, key in options.entries:
@@ -103,7 +107,7 @@ def read_yaml(options: Config, path: Path) -> dict[str, Given]:
 
 def flatten(content: Mapping[Any, Any], place: str) -> dict[str, Given]:
     """`section: {key: value}` and `section.key: value` alike -> section.key -> value."""
-    flat = {}
+    flat: dict[str, Given] = {}
     for name, value in content.items():
         if isinstance(value, Mapping):
             flat |= {f"{name}.{key}": Given(inner, place) for key, inner in value.items()}
@@ -133,7 +137,12 @@ def _checked(options: Config, key: str, value: Any, place: str) -> Any:
 
 
 def help_text(options: Config, description: str) -> str:
-    parts = [description.strip(), "", f"usage: {Path(sys.argv[0]).name} [--config-file FILE.yaml] [--section.key=value ...]", ""]
+    parts = [
+        description.strip(),
+        "",
+        f"usage: {Path(sys.argv[0]).name} [--config-file FILE.yaml] [--section.key=value ...]",
+        "",
+    ]
     for namespace, section in options.sections.items():
         rows = [["option", "default", "takes", "what it is"]]
         for path in options.sections_to_entries[namespace]:
@@ -147,4 +156,6 @@ def help_text(options: Config, description: str) -> str:
 
 def to_yaml(values: Mapping[str, Mapping[str, Any]], header: str) -> str:
     """The resolved configuration; usable again with --config-file."""
-    return f"# {header}\n" + yaml.safe_dump({k: dict(v) for k, v in values.items()}, sort_keys=False, allow_unicode=True)
+    return f"# {header}\n" + yaml.safe_dump(
+        {k: dict(v) for k, v in values.items()}, sort_keys=False, allow_unicode=True
+    )

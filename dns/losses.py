@@ -1,6 +1,6 @@
 """The four terms of DNS, all in float32: identity, circle, domain alignment, domain distillation.
 
-    total = cross entropy + circle / B + 0.2 alignment + distillation
+total = cross entropy + circle / B + 0.2 alignment + distillation
 """
 
 from typing import NamedTuple
@@ -23,7 +23,9 @@ class Losses(NamedTuple):
     total: Tensor
 
 
-def circle_loss(embedding_BD: Tensor, person_B: Tensor, *, margin: float = CIRCLE_MARGIN, gamma: float = CIRCLE_GAMMA) -> Tensor:
+def circle_loss(
+    embedding_BD: Tensor, person_B: Tensor, *, margin: float = CIRCLE_MARGIN, gamma: float = CIRCLE_GAMMA
+) -> Tensor:
     """Pairwise circle loss (Sun et al., CVPR 2020), mean over anchors.
 
     embedding_BD: any float; normalised here, in float32 (logits reach 243, where fp16 steps are 0.125).
@@ -53,7 +55,9 @@ def mmd(first_ND: Tensor, second_ND: Tensor) -> Tensor:
     distance = (square[:, None] + square[None, :] - 2 * both @ both.T).clamp(min=0)
     count = len(both)
     bandwidth = distance.detach().sum() / (count * (count - 1)) / MMD_FACTOR ** (MMD_KERNELS // 2)
-    kernel = sum((-distance / (bandwidth * MMD_FACTOR**power)).exp() for power in range(MMD_KERNELS))
+    kernel = torch.zeros_like(distance)
+    for power in range(MMD_KERNELS):
+        kernel = kernel + (-distance / (bandwidth * MMD_FACTOR**power)).exp()
     half = len(first_ND)
     return (kernel[:half, :half] + kernel[half:, half:] - kernel[:half, half:] - kernel[half:, :half]).mean()
 
@@ -75,7 +79,7 @@ class DomainDistillation(nn.Module):
 
     The twins follow by W' = (1 - tau) W' + tau W at every training forward, before they are used. KL takes the
     student's probabilities as the target, sum p_student (log p_student - log p_teacher), as the published code does;
-    it takes log_softmax where that took softmax().log(), which is the same where finite and reached inf in a released log.
+    it takes log_softmax where that took softmax().log(), the same where finite, which reached inf in a released log.
     """
 
     def __init__(self, width: int, identities: int, tau: float):

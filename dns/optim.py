@@ -20,7 +20,14 @@ def parameter_groups(model: DNS, multipliers: Mapping[str, float]) -> list[dict]
 
 
 def make_optimiser(
-    model: DNS, *, name: str, lr: float, momentum: float, weight_decay: float, multipliers: Mapping[str, float], fused: bool
+    model: DNS,
+    *,
+    name: str,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    multipliers: Mapping[str, float],
+    fused: bool,
 ) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW; weight decay on every parameter, batch norms included (as published)."""
     groups = parameter_groups(model, multipliers)

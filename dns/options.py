@@ -151,9 +151,9 @@ def declare(protocols: Sequence[str], recipes: Sequence[str]) -> Config:
     section(
         "eval", "Evaluation",
         every=Param(Number(int, 0), "epochs between evaluations while training, 0 = only at the end", default=1),
-        protocol=Param(Choice(*protocols), "protocol of training's evaluations (its trial 0 between epochs)", required=True),
+        protocol=Param(Choice(*protocols), "of evaluations in training (trial 0 between epochs)", required=True),
         protocols=Param(Names(protocols), "protocols that eval.py reports", default=",".join(protocols)),
-        flip=Param(Choice("published", "normalised", "off"), "flip test-time augmentation: sum, mean direction", default="published"),
+        flip=Param(Choice("published", "normalised", "off"), "mirrored images, see extract.py", default="published"),
         batch_size=Param(POSITIVE, "images a forward pass", default=128),
         checkpoint=Param(Text(), "file that eval.py tests; auto: best.pt of the run folder", default="auto"),
     )  # fmt: skip

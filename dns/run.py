@@ -1,10 +1,10 @@
 """A run's folder: configuration, log, checkpoints, result; going on after a stop; stopping in good order.
 
-    runs/<name>/config.yaml   the resolved configuration
-                log.jsonl     one JSON object a line: train (losses), epoch (seconds), eval (rank-1)
-                last.pt       after every epoch, and where a run was stopped
-                best.pt       highest rank-1 of the evaluations while training
-                result.json   the final evaluation;  result.md  the same as a table
+runs/<name>/config.yaml   the resolved configuration
+            log.jsonl     one JSON object a line: train (losses), epoch (seconds), eval (rank-1)
+            last.pt       after every epoch, and where a run was stopped
+            best.pt       highest rank-1 of the evaluations while training
+            result.json   the final evaluation;  result.md  the same as a table
 """
 
 import json
@@ -32,7 +32,7 @@ class TrainingError(Exception):
 
 
 class RunFolder:
-    """Opens or makes the folder of `values` (the resolved configuration). Raises ConfigError if another run is in it."""
+    """Opens or makes the folder of `values`, the resolved configuration. Raises ConfigError if it holds another."""
 
     def __init__(self, values: Mapping[str, Mapping[str, Any]]):
         run = values["run"]
@@ -46,7 +46,9 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.resumed:
             self.log.unlink(missing_ok=True)
-            (self.path / "config.yaml").write_text(to_yaml(values, f"Resolved configuration of {name}"), encoding="utf-8")
+            (self.path / "config.yaml").write_text(
+                to_yaml(values, f"Resolved configuration of {name}"), encoding="utf-8"
+            )
 
     @property
     def last(self) -> Path:
@@ -85,9 +87,10 @@ class RunFolder:
         stored = checkpoint.load(self.last)["config"]
         for section, options in values.items():
             for key, value in options.items():
-                if (section, key) not in FREE and stored.get(section, {}).get(key) != value:
+                before = stored.get(section, {}).get(key)
+                if (section, key) not in FREE and before != value:
                     raise ConfigError(
-                        f"{self.path}: holds a run with {section}.{key} = {stored.get(section, {}).get(key)!r}, not {value!r}. "
+                        f"{self.path}: holds a run with {section}.{key} = {before!r}, not {value!r}. "
                         "Choose another --run.name, or set it aside with --run.resume=never"
                     )
 
@@ -101,7 +104,7 @@ def set_aside(path: Path) -> Path:
 
 
 class Interruption:
-    """Turns the first SIGINT or SIGTERM into a flag, so that the loop can stop in good order; the second one acts at once.
+    """Turns the first SIGINT or SIGTERM into a flag, for the loop to stop in good order; the second one acts at once.
 
     `code` is 128 + the signal, 0 while there was none.
     """
@@ -110,7 +113,7 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         self.code = 0
-        self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        self._before = {int(number): signal.signal(number, self._note) for number in self.SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:

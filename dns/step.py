@@ -1,4 +1,4 @@
-"""One training step: augment, forward, losses, backward, optimiser. What the trainer calls is what a benchmark times."""
+"""One training step: augment, forward, losses, backward, optimiser. The trainer calls what a benchmark times."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Engine:
 
     def place(self, model: DNS) -> DNS:
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return model.to(self.device, memory_format=layout)
+        return model.to(self.device).to(memory_format=layout)
 
     def arrange(self, images: Tensor) -> Tensor:
         return images if self.channels_last else images.contiguous()
@@ -76,7 +76,7 @@ def make_step(
     return step
 
 
-def make_engine(device: str, precision: str, channels_last: str, compile: str) -> Engine:
+def make_engine(device: str, precision: Literal["auto"] | Precision, channels_last: str, compile: str) -> Engine:
     """Resolve every "auto" for the device at hand: bf16, compiled and channels-last on CUDA; fp32, eager on the CPU.
 
     Raises ConfigError for a device that is not there.

@@ -30,7 +30,7 @@ def publish(file: BinaryIO, path: Path) -> None:
     """Put the bytes on the disk, then give the file its name."""
     file.flush()
     os.fsync(file.fileno())
-    os.replace(file.name, path)
+    os.replace(path.with_name(path.name + ".partial"), path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
@@ -40,7 +40,7 @@ def publish(file: BinaryIO, path: Path) -> None:
 
 def _locked(partial: Path) -> BinaryIO:
     while True:
-        file = open(partial, "r+b" if partial.exists() else "w+b")
+        file = os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

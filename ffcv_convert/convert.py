@@ -6,7 +6,7 @@ from pathlib import Path
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.records import check_records
 from ffcv_convert.schema import DataError
-from ffcv_convert.writer import ImageFormat, source_fingerprint, up_to_date, write_beton
+from ffcv_convert.writer import Encoding, ImageFormat, source_fingerprint, up_to_date, write_beton
 
 
 def convert(
@@ -18,7 +18,9 @@ def convert(
     """
     root = dataset.find(data_root)
     if root is None:
-        raise DataError(f"{data_root / dataset.folders[0]}: no such folder. To get {dataset.name}: {dataset.how_to_get}")
+        raise DataError(
+            f"{data_root / dataset.folders[0]}: no such folder. To get {dataset.name}: {dataset.how_to_get}"
+        )
     records = dataset.list_records(root)
     check_records(records, root)
     parts = {part: [record for record in records if record.split == part] for part in dataset.parts}
@@ -35,7 +37,7 @@ def convert(
     return written
 
 
-def image_format_for(dataset: Dataset, height_px: int | None, width_px: int | None, encoding: str) -> ImageFormat:
+def image_format_for(dataset: Dataset, height_px: int | None, width_px: int | None, encoding: Encoding) -> ImageFormat:
     """The data set's own size unless another is asked for."""
     own = ImageFormat(dataset.height_px, dataset.width_px, encoding)
     return replace(own, height_px=height_px or own.height_px, width_px=width_px or own.width_px)

@@ -33,13 +33,16 @@ MAX_PIXELS = 64_000_000  # a pedestrian crop has 0.05 million; more is a decompr
 JPEG_QUALITY = 95
 
 
+Encoding = Literal["raw", "jpeg"]
+
+
 @dataclass(frozen=True)
 class ImageFormat:
     """How pictures are stored: one size in pixels for the whole file, as raw uint8 RGB or as JPEG of quality 95."""
 
     height_px: int = 288
     width_px: int = 144
-    encoding: Literal["raw", "jpeg"] = "raw"
+    encoding: Encoding = "raw"
     filter: str = "lanczos"
 
 
@@ -79,7 +82,7 @@ def encode(path: Path, image_format: ImageFormat) -> Encoded:
 
 
 def source_fingerprint(records: Sequence[Record], root: Path, image_format: ImageFormat) -> str:
-    """Changes when a listed picture, a label, or the way of storing changes; reads no picture, only its size and time."""
+    """Changes when a listed picture, a label, or the way of storing does; reads no picture, only its size and time."""
     digest = hashlib.sha256(repr((image_format, layout.FORMAT_VERSION)).encode())
     for record in records:
         try:
@@ -94,7 +97,7 @@ def up_to_date(beton: Path, fingerprint: str) -> bool:
     """True if `beton` was made from just these sources and still has the size that its manifest says."""
     try:
         manifest = read_manifest(beton)
-        return manifest.source_fingerprint == fingerprint and os.path.getsize(beton) == manifest.bytes
+        return manifest.source_fingerprint == fingerprint and os.path.getsize(beton) == manifest.size_bytes
     except (DataError, OSError):
         return False
 
@@ -136,7 +139,7 @@ def write_beton(
             identities=len(labels),
             infrared_grey=all(e.grey for e, r in zip(images, records, strict=True) if r.modality == Modality.INFRARED),
             source_fingerprint=fingerprint,
-            bytes=file.seek(0, os.SEEK_END),
+            size_bytes=file.seek(0, os.SEEK_END),
             sha256=_sha256(file),
             structure_sha256=structure_sha256,
             tools={"python": platform.python_version(), "pillow": PIL.__version__, "numpy": np.__version__},
@@ -154,7 +157,7 @@ def write_beton(
 def _write_pages(
     file: BinaryIO, records: Sequence[Record], root: Path, image_format: ImageFormat, workers: int, title: str
 ) -> tuple[np.ndarray, np.ndarray, list[Encoded]]:
-    """Append every image to the data pages, in order; no image crosses a page. Returns both tables and the summaries."""
+    """Append every image to the data pages, in order; none crosses a page. Returns both tables and the summaries."""
     metadata = np.zeros(len(records), dtype=layout.METADATA)
     allocation = np.zeros(len(records), dtype=layout.ALLOCATION)
     metadata["f0"]["mode"] = layout.MODE_RAW if image_format.encoding == "raw" else layout.MODE_JPEG
@@ -167,7 +170,9 @@ def _write_pages(
     for sample, image in enumerate(tqdm(encoded, title, total=len(paths), unit="images", dynamic_ncols=True)):
         size = len(image.stored)
         if size > layout.PAGE_BYTES:
-            raise DataError(f"{paths[sample]}: {size} bytes do not fit a page of {layout.PAGE_BYTES}. Use a smaller size")
+            raise DataError(
+                f"{paths[sample]}: {size} bytes do not fit a page of {layout.PAGE_BYTES}. Use a smaller size"
+            )
         left = -offset % layout.PAGE_BYTES
         if left < size and left:
             file.write(bytes(left))
@@ -196,7 +201,7 @@ def _write_tables(file: BinaryIO, metadata: np.ndarray, allocation: np.ndarray) 
 
 
 def _in_order(work: Callable[[Path], Encoded], paths: Sequence[Path], workers: int) -> Iterator[Encoded]:
-    """Results of `work` in the order of `paths`, `workers` at a time, with a few kept ready; the first error ends it."""
+    """Results of `work` in the order of `paths`, `workers` at a time, a few kept ready; the first error ends it."""
     with ThreadPoolExecutor(workers, thread_name_prefix="convert") as pool:
         waiting: deque[Future[Encoded]] = deque()
         try:

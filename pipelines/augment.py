@@ -53,7 +53,9 @@ RECIPES = {
 }
 
 
-def draw(recipe: Recipe, batch: int, height: int, width: int, *, seed: int, epoch: int, iteration: int, rank: int = 0) -> np.ndarray:
+def draw(
+    recipe: Recipe, batch: int, height: int, width: int, *, seed: int, epoch: int, iteration: int, rank: int = 0
+) -> np.ndarray:
     """Parameters for `batch` images of `height` x `width` px, visible half first: float32 (batch, COLUMNS)."""
     rng = np.random.default_rng([seed, epoch, iteration, rank])
     table = np.zeros((batch, COLUMNS), dtype=np.float32)

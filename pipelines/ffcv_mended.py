@@ -2,7 +2,7 @@
 
 | FFCV alone | here |
 | --- | --- |
-| importing it fills a numba.typed.Dict for 3 s and sets torch to one thread | a plain dict while importing; threads put back |
+| importing it fills a numba.typed.Dict for 3 s, sets torch to one thread | a plain dict meanwhile; threads put back |
 | everything is compiled anew in every process, 2 s and more | Numba's cache on disk, with decoders that can be cached |
 | a JPEG that does not decode comes out as another sample's picture | the decoder's return code is kept and checked |
 | an exception in the loader's thread hangs the process | it is carried to the consumer and raised there |
@@ -161,7 +161,7 @@ class Slot(NamedTuple):
     images_BHWC: torch.Tensor
     person_B: torch.Tensor
     index_B: torch.Tensor
-    extra: Any
+    extra: torch.Tensor
 
 
 class Stream:
@@ -184,7 +184,9 @@ class Stream:
         self._memory = self._loader.graph.allocate_memory(batch_size, slots)["operation"]
 
     @contextmanager
-    def epoch(self, order: np.ndarray, extra: Callable[[int], Any] = lambda batch: None) -> Iterator["Epoch"]:
+    def epoch(
+        self, order: np.ndarray, extra: Callable[[int], torch.Tensor] = lambda batch: torch.empty(0)
+    ) -> Iterator["Epoch"]:
         """Start decoding `order` (int64, iterations x B). `extra(i)` is called in the decoding thread for batch i."""
         order = np.asarray(order)
         if order.ndim != 2 or order.dtype != np.int64:
@@ -222,7 +224,7 @@ def _select(buffer: Any, slot: int, count: int) -> Any:
 class Epoch:
     """One pass over an order: iterate, and release each slot when its contents are no longer needed."""
 
-    def __init__(self, stream: Stream, order: np.ndarray, extra: Callable[[int], Any]):
+    def __init__(self, stream: Stream, order: np.ndarray, extra: Callable[[int], torch.Tensor]):
         self._stream, self._order, self._extra = stream, order, extra
         self._stopping = False
         self._free: SimpleQueue = SimpleQueue()

@@ -22,13 +22,13 @@ from pipelines.sampler import Replacement, plan_epoch, scheduled_iterations
 
 @dataclass(frozen=True)
 class Batch:
-    """images_BHWC: uint8, visible half first; person_B, index_B (row in the manifest): int64; augmentation: the table of
-    augment.draw, None in testing. Rows from `count` on fill up an odd last batch and are to be ignored."""
+    """images_BHWC: uint8, visible half first; person_B, index_B (row in the manifest): int64; augmentation: the table
+    of augment.draw, empty in testing. Rows from `count` on fill up an odd last batch and are to be ignored."""
 
     images_BHWC: Tensor
     person_B: Tensor
     index_B: Tensor
-    augmentation: Tensor | None
+    augmentation: Tensor
     count: int
 
 
@@ -59,7 +59,7 @@ class TrainLoader:
         self.identities = converted.manifest.identities
         self.iterations = scheduled_iterations(self.index, persons, pictures) + extra_iteration
         self.batch_size = 2 * persons * pictures
-        self._draw = {"persons": persons, "pictures": pictures, "seed": seed, "replacement": replacement}
+        self._persons, self._pictures, self._replacement = persons, pictures, replacement
         self.size_px = (converted.manifest.height_px, converted.manifest.width_px)
         self._device, self._seed = device, seed
         self.plan(0)
@@ -67,7 +67,15 @@ class TrainLoader:
 
     def plan(self, epoch: int) -> np.ndarray:
         """Sample numbers of every batch of `epoch`: int64 (iterations, batch)."""
-        return plan_epoch(self.index, iterations=self.iterations, epoch=epoch, **self._draw)
+        return plan_epoch(
+            self.index,
+            persons=self._persons,
+            pictures=self._pictures,
+            iterations=self.iterations,
+            seed=self._seed,
+            epoch=epoch,
+            replacement=self._replacement,
+        )
 
     @contextmanager
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Iterator[Batch]]:
@@ -97,7 +105,9 @@ class TestLoader:
     def samples(self, indices: np.ndarray) -> Iterator[Iterator[Batch]]:
         """Batches of `indices` (int64); the last is filled up with its last sample, see Batch.count."""
         missing = -len(indices) % self._batch_size
-        order = np.concatenate([indices, np.repeat(indices[-1:], missing)]).astype(np.int64).reshape(-1, self._batch_size)
+        order = (
+            np.concatenate([indices, np.repeat(indices[-1:], missing)]).astype(np.int64).reshape(-1, self._batch_size)
+        )
         with self._stream.epoch(order) as slots:
             batches = on_device(slots, self._device)
             last = len(order) - 1
@@ -131,7 +141,7 @@ def _copy(slot: Slot, slots: Epoch, stream: torch.cuda.Stream, device: torch.dev
         images, person, index = (
             tensor.to(device, non_blocking=True) for tensor in (slot.images_BHWC, slot.person_B, slot.index_B)
         )
-        table = None if slot.extra is None else slot.extra.to(device, non_blocking=True)
+        table = slot.extra.to(device, non_blocking=True)
         event = torch.cuda.Event()
         event.record(stream)
     slots.release(slot, after=event)
@@ -143,6 +153,5 @@ def _arrived(batch: Batch, event: torch.cuda.Event, device: torch.device) -> Bat
     computing = torch.cuda.current_stream(device)
     computing.wait_event(event)
     for tensor in (batch.images_BHWC, batch.person_B, batch.index_B, batch.augmentation):
-        if tensor is not None:
-            tensor.record_stream(computing)
+        tensor.record_stream(computing)
     return batch

@@ -74,7 +74,8 @@ def plan_epoch(
     identities = len(visible.count)
     if identities < persons * world:
         raise DataError(
-            f"the set has {identities} identities, a batch needs {persons * world}. Lower data.persons to {identities // world}"
+            f"the set has {identities} identities, a batch needs {persons * world}. "
+            f"Lower data.persons to {identities // world}"
         )
     rng = np.random.default_rng([seed, epoch])
     chosen = np.stack([rng.choice(identities, persons * world, replace=False) for _ in range(iterations)])
@@ -83,7 +84,9 @@ def plan_epoch(
     return np.concatenate([half[:, mine].reshape(iterations, -1) for half in halves], axis=1)
 
 
-def _pictures(pool: Pool, chosen: np.ndarray, pictures: int, replacement: Replacement, rng: np.random.Generator) -> np.ndarray:
+def _pictures(
+    pool: Pool, chosen: np.ndarray, pictures: int, replacement: Replacement, rng: np.random.Generator
+) -> np.ndarray:
     """int64 (iterations, identities of a batch, K)."""
     count = pool.count[chosen][..., None]
     offset = (rng.random((*chosen.shape, pictures)) * count).astype(np.int64)

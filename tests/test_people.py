@@ -95,14 +95,15 @@ def test_torso_brightness_is_unrelated_between_the_modalities() -> None:
     assert abs(np.corrcoef(visible, infrared)[0, 1]) < 0.15
 
 
-@pytest.mark.parametrize("first, second", [("upper", "upper_second"), ("lower", "lower_second")])
+@pytest.mark.parametrize(("first", "second"), [("upper", "upper_second"), ("lower", "lower_second")])
 def test_pattern_contrast_is_clear_and_its_sign_independent(first: str, second: str) -> None:
     def contrasts(modality: str) -> np.ndarray:
         palettes = [getattr(draw_identity(0, identity), modality) for identity in range(400)]
         return np.array([LUMINANCE @ np.subtract(getattr(p, first), getattr(p, second)) for p in palettes])
 
     visible, infrared = contrasts("visible"), contrasts("infrared")
-    assert np.abs(visible).min() > 30 and np.abs(infrared).min() > 30
+    assert np.abs(visible).min() > 30
+    assert np.abs(infrared).min() > 30
     assert 0.4 < (visible * infrared > 0).mean() < 0.6
 
 
@@ -171,7 +172,8 @@ def test_turning_round_swaps_the_sides() -> None:
     front, back = (View(72.0, 280.0, 250.0, yaw_rad, 0.0) for yaw_rad in (0.0, math.pi))
     assert front.project(0.1, 0.5, 0.0)[0] == pytest.approx(97.0)
     assert back.project(0.1, 0.5, 0.0)[0] == pytest.approx(47.0)
-    assert front.depth(0.0, 0.1) == pytest.approx(0.1) and back.depth(0.0, 0.1) == pytest.approx(-0.1)
+    assert front.depth(0.0, 0.1) == pytest.approx(0.1)
+    assert back.depth(0.0, 0.1) == pytest.approx(-0.1)
 
 
 def profile(picture: np.ndarray) -> np.ndarray:
@@ -192,8 +194,7 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
 def test_identities_differ_more_than_frames_of_one(infrared: bool) -> None:
     people = 40
     frames = [
-        [profile(draw_person(i, 2, frame, infrared, height_px=SMALL_PX)) for i in range(people)]
-        for frame in (0, 1)
+        [profile(draw_person(i, 2, frame, infrared, height_px=SMALL_PX)) for i in range(people)] for frame in (0, 1)
     ]
     same = np.array([distance(frames[0][i], frames[1][i]) for i in range(people)])
     other = np.array([[distance(a, b) for b in frames[1]] for a in frames[0]])

@@ -1,7 +1,7 @@
 """CMC, mAP and mINP of rankings, vectorised; equal to the published loops to 1e-6 (see tests).
 
 A query's excluded gallery images are taken out of its ranking; a query with no match left is left out of every mean.
-AP is the mean precision at the matches, INP the number of matches over the rank of the last one (Ye et al., TPAMI 2021).
+AP is the mean precision at the matches, INP the number of matches over the last one's rank (Ye et al., TPAMI 2021).
 """
 
 from dataclasses import dataclass

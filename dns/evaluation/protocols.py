@@ -64,7 +64,9 @@ PROTOCOLS = {
 }
 
 
-def run_protocol(protocol: Protocol, test: TestSet, embedding_ND: Tensor, trials: Sequence[int] = range(TRIALS)) -> list[Metrics]:
+def run_protocol(
+    protocol: Protocol, test: TestSet, embedding_ND: Tensor, trials: Sequence[int] = range(TRIALS)
+) -> list[Metrics]:
     """Metrics of each trial. embedding_ND: row n embeds sample n, on any device; similarity is the dot product."""
     query, galleries = protocol.queries(test), protocol.galleries(test)
     device = embedding_ND.device
@@ -76,15 +78,13 @@ def run_protocol(protocol: Protocol, test: TestSet, embedding_ND: Tensor, trials
         if protocol.same_camera:
             excluded = (person[query][:, None] == person[gallery]) & (camera[query][:, None] == camera[gallery])
         distance = -embedding_ND[query] @ embedding_ND[gallery].T
-        results.append(
-            rank_metrics(distance, person[query], person[gallery], excluded_QG=excluded, cmc=protocol.cmc)
-        )
+        results.append(rank_metrics(distance, person[query], person[gallery], excluded_QG=excluded, cmc=protocol.cmc))
     return results
 
 
 def _sorted(test: TestSet, modality: int) -> np.ndarray:
     chosen = np.flatnonzero(test.modality_N == modality)
-    rows = sorted((test.person_N[n], test.camera_N[n], test.path_N[n], n) for n in chosen)
+    rows = sorted((test.person_N[n], test.camera_N[n], test.path_N[n], n) for n in chosen.tolist())
     return np.array([row[-1] for row in rows], dtype=np.int64)
 
 

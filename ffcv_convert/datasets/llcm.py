@@ -1,11 +1,11 @@
 """LLCM (Zhang and Wang, "Diverse Embedding Expansion Network", CVPR 2023): 1,064 identities, nine cameras, low light.
 
-    LLCM/
-      idx/train_vis.txt  idx/train_nir.txt     lines "path label", paths relative to LLCM/
-      idx/test_id.txt                          one line of ids, separated by commas
-      vis/0351/0351_c06_s200656_f4830_vis.jpg  training; nir/ alike
-      test_vis/cam1/0003/*.jpg ... cam9        testing
-      test_nir/cam1/0003/*.jpg ... cam9        there is no infrared camera 3
+LLCM/
+  idx/train_vis.txt  idx/train_nir.txt     lines "path label", paths relative to LLCM/
+  idx/test_id.txt                          one line of ids, separated by commas
+  vis/0351/0351_c06_s200656_f4830_vis.jpg  training; nir/ alike
+  test_vis/cam1/0003/*.jpg ... cam9        testing
+  test_nir/cam1/0003/*.jpg ... cam9        there is no infrared camera 3
 """
 
 import re

@@ -112,7 +112,7 @@ def _stored_options(root: Path) -> dict | None:
 
 
 def _drawn(root: Path, pictures: list[Picture], options: Options, workers: int) -> Iterator[None]:
-    """Draw and write every picture, in `workers` processes (drawing holds the GIL), started fresh rather than forked."""
+    """Draw and write every picture in `workers` processes (drawing holds the GIL), started fresh, not forked."""
     chunks = [pictures[start : start + 32] for start in range(0, len(pictures), 32)]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for done in pool.map(_draw_chunk, [(str(root), chunk, options) for chunk in chunks]):

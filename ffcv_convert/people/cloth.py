@@ -87,9 +87,7 @@ def ellipse(sheet: Sheet, centre: Point, radii_px: Point, turn_rad: float, colou
     whole_centre = (round(centre[0] * SUBPIXELS), round(centre[1] * SUBPIXELS))
     whole_radii = (round(radii_px[0] * SUBPIXELS), round(radii_px[1] * SUBPIXELS))
     turn_deg = math.degrees(turn_rad)
-    cv2.ellipse(
-        sheet, whole_centre, whole_radii, turn_deg, 0, 360, (*colour, 255), -1, cv2.LINE_AA, SUBPIXEL_BITS
-    )
+    cv2.ellipse(sheet, whole_centre, whole_radii, turn_deg, 0, 360, (*colour, 255), -1, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def limb_outline(start: Point, end: Point, start_px: float, end_px: float) -> list[Point]:
@@ -153,9 +151,7 @@ def _blend(window: Sheet, stencil: np.ndarray, second: np.ndarray, tones: tuple[
     window[:] = ink
 
 
-def pattern_share(
-    cloth: Cloth, across: np.ndarray, down: np.ndarray, half_width: float, view: View
-) -> np.ndarray:
+def pattern_share(cloth: Cloth, across: np.ndarray, down: np.ndarray, half_width: float, view: View) -> np.ndarray:
     """The second tone's share (0..1) at each point; `across` and `down` are in body heights."""
     edge = 1.0 / view.unit_px
     period, offset, duty = cloth.period, cloth.offset, cloth.duty

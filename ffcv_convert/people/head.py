@@ -24,9 +24,7 @@ def draw_head(portrait: Portrait, turn_rad: float) -> None:
         # Seen from the side the face covers the front half only, from ahead all but the hairline.
         shift = half_across * 0.5 * aside
         face = (radii[0] * (0.6 + 0.3 * max(toward, 0.0)), radii[1] * 0.78)
-        ellipse(
-            sheet, view.place(0.012 * aside + shift, up - half_up * 0.2), face, view.lean_rad, palette.skin
-        )
+        ellipse(sheet, view.place(0.012 * aside + shift, up - half_up * 0.2), face, view.lean_rad, palette.skin)
     if toward > 0.35:
         for side in (-1, 1):
             eye = view.place(0.012 * aside + half_across * (0.36 * side * toward + 0.5 * aside), up - 0.004)

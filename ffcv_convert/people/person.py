@@ -74,9 +74,7 @@ def draw_person(
 def _draw_shot(rng: np.random.Generator, height_px: int) -> Shot:
     """Draw size, crop, turn and step of one picture."""
     chance = rng.random(33)
-    tall, wide, fill, cut, foot, aside, turned, turn, back, lean, step, stride, swing, bend, head = chance[
-        :15
-    ].tolist()
+    tall, wide, fill, cut, foot, aside, turned, turn, back, lean, step, stride, swing, bend, head = chance[:15].tolist()
     height = round(height_px * (0.85 + 0.3 * tall))
     width = round(height * 0.5 * (0.85 + 0.3 * wide))
     unit_px = height * (0.77 + 0.18 * fill)

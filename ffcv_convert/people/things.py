@@ -16,9 +16,7 @@ def back_bag(portrait: Portrait) -> None:
     middle, tall = 0.7, 0.115 * size
     _rounded_box(sheet, view, (across, middle), (half, tall), palette.bag)
     if math.cos(view.yaw_rad) < 0.3:
-        _rounded_box(
-            sheet, view, (across, middle - tall * 0.45), (half * 0.72, tall * 0.36), palette.bag_second
-        )
+        _rounded_box(sheet, view, (across, middle - tall * 0.45), (half * 0.72, tall * 0.36), palette.bag_second)
 
 
 def back_bag_straps(portrait: Portrait) -> None:
@@ -52,9 +50,7 @@ def strap_bag(portrait: Portrait) -> None:
 
 def _bag_across(portrait: Portrait) -> float:
     person, view = portrait.person, portrait.view
-    return person.strap_side * (person.hip_half + 0.035) * math.cos(view.yaw_rad) - 0.01 * math.sin(
-        view.yaw_rad
-    )
+    return person.strap_side * (person.hip_half + 0.035) * math.cos(view.yaw_rad) - 0.01 * math.sin(view.yaw_rad)
 
 
 def hand_item(portrait: Portrait, hand_px: Point) -> None:

@@ -32,7 +32,13 @@ MODE_JPEG, MODE_RAW = 0, 1
 TYPE_INT, TYPE_RGB_IMAGE = 1, 2
 
 HEADER = np.dtype(
-    [("version", "<u2"), ("num_fields", "<u2"), ("page_size", "<u4"), ("num_samples", "<u8"), ("alloc_table_ptr", "<u8")],
+    [
+        ("version", "<u2"),
+        ("num_fields", "<u2"),
+        ("page_size", "<u4"),
+        ("num_samples", "<u8"),
+        ("alloc_table_ptr", "<u8"),
+    ],
     align=True,
 )
 FIELD = np.dtype([("type_id", "<u1"), ("name", ("<u1", 16)), ("arguments", ("<u1", (1024,)))], align=True)
@@ -63,7 +69,7 @@ class Structure:
     """Everything of a `.beton` but its pixels. Columns have one entry a sample, N."""
 
     path: Path
-    bytes: int
+    size_bytes: int
     metadata_N: np.ndarray
     allocation_N: np.ndarray
     sha256: str
@@ -126,7 +132,11 @@ def _disagreement(metadata: np.ndarray, allocation: np.ndarray, table_ptr: int) 
         return "its allocation table is damaged (sample numbers)"
     if not np.array_equal(allocation["ptr"], image["data_ptr"]):
         return "its metadata and allocation table disagree about where images lie"
-    if (allocation["ptr"] < data_start(len(metadata))).any() or (end > table_ptr).any() or (end[:-1] > allocation["ptr"][1:]).any():
+    if (
+        (allocation["ptr"] < data_start(len(metadata))).any()
+        or (end > table_ptr).any()
+        or (end[:-1] > allocation["ptr"][1:]).any()
+    ):
         return "its allocation table is damaged (places outside the data, or on each other)"
     if not np.isin(image["mode"], (MODE_JPEG, MODE_RAW)).all():
         return "its images are stored in an unknown way"

@@ -6,8 +6,9 @@ checksums of a few images spread over the file; `Manifest.sha256` covers every b
 
 import json
 import zlib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import get_origin, get_type_hints
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Manifest:
     identities: int
     infrared_grey: bool
     source_fingerprint: str
-    bytes: int
+    size_bytes: int
     sha256: str
     structure_sha256: str
     tools: dict[str, str]
@@ -86,13 +87,13 @@ def read_manifest(beton: Path) -> Manifest:
     if version != MANIFEST_VERSION:
         raise DataError(f"{path}: manifest version {version!r}, this program reads {MANIFEST_VERSION}. {again}")
     columns = body.pop("sample_columns", None)
-    known = {entry.name: entry.type for entry in fields(Manifest)}
+    known = get_type_hints(Manifest)
     if set(body) != set(known) or columns != list(SAMPLE_COLUMNS):
         odd = ", ".join(sorted(set(body) ^ set(known))) or "sample_columns"
         raise DataError(f"{path}: damaged manifest (keys that differ: {odd}). {again}")
     for name, kind in known.items():
         # Annotations such as list[list] are checked by their origin: the shape of rows is checked against the file.
-        if not isinstance(body[name], getattr(kind, "__origin__", kind)):
+        if not isinstance(body[name], get_origin(kind) or kind):
             raise DataError(f"{path}: damaged manifest ({name} is no {kind}). {again}")
     if any(not isinstance(row, list) or len(row) != len(SAMPLE_COLUMNS) for row in body["samples"]):
         raise DataError(f"{path}: damaged manifest (a sample without {', '.join(SAMPLE_COLUMNS)}). {again}")
@@ -106,7 +107,7 @@ def open_beton(beton: Path) -> Converted:
     manifest = read_manifest(beton)
     wrong = f"{beton}: does not belong to {manifest_path(beton).name}"
     again = "Convert the data set again: make convert-datasets"
-    if structure.bytes != manifest.bytes or structure.sha256 != manifest.structure_sha256:
+    if structure.size_bytes != manifest.size_bytes or structure.sha256 != manifest.structure_sha256:
         raise DataError(f"{wrong} (size or checksum differs). {again}")
     if len(structure.metadata_N) != len(manifest.samples):
         raise DataError(f"{wrong} ({len(structure.metadata_N)} samples, {len(manifest.samples)} rows). {again}")

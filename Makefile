@@ -1,0 +1,63 @@
+# The menu: `make help`. Linux x86-64, Python 3.10 to 3.13.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+DATASET    ?= synthetic#   which data set: synthetic, llcm
+DATA_ROOT  ?= Dataset#     folder that holds the raw data sets
+BETON_ROOT ?= Beton#       folder for .beton files
+RESUME     ?= auto#        auto goes on with a stopped run; never sets it aside and starts anew
+CHECKPOINT ?=#             what `make eval` tests; by default best.pt of the run
+ARGS       ?=#             further options, as in ARGS='--optim.lr=0.1 --optim.epochs=3'
+VENV       ?= .venv#       where Python packages go
+PYTHON     ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 python3; do \
+                $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.dns-ffcv-ready
+
+.PHONY: help setup synthesise convert-datasets data train eval test lint format clean
+help: ## list the targets and variables
+	@echo "make TARGET [VARIABLE=value ...]"; echo
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 20; echo
+	@sed -nE 's/^([A-Z_]+) +\?= *([^#]*)# +(.*)/  \1\t\3 [\2]/p' Makefile | expand -t 20
+
+setup: $(READY) ## install system packages (apt), .venv and Python packages; other targets do it by themselves
+
+$(READY): pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo 'error: no Python 3.10 to 3.13 found. apt-get install python3, or name one: make PYTHON=...' >&2; exit 2; }
+	.ci/system-packages '$(PYTHON)'
+	test -x '$(RUN)' || '$(PYTHON)' -m venv '$(VENV)'
+	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dev]'
+	touch '$(READY)'
+
+synthesise: $(READY) ## draw synthetic people into DATA_ROOT/synthetic
+	'$(RUN)' -m ffcv_convert synthesise --root '$(DATA_ROOT)/synthetic'
+
+convert-datasets: $(READY) ## convert every data set found under DATA_ROOT to .beton, list what is missing
+	'$(RUN)' -m ffcv_convert convert --data-root '$(DATA_ROOT)' --beton-root '$(BETON_ROOT)'
+
+data: $(if $(filter synthetic,$(DATASET)),synthesise) $(READY) ## convert DATASET alone
+	'$(RUN)' -m ffcv_convert convert --data-root '$(DATA_ROOT)' --beton-root '$(BETON_ROOT)' --dataset '$(DATASET)'
+
+train: data ## train DNS on DATASET by its recipe in configs/, and test it
+	'$(RUN)' train_ffcv.py --config-file 'configs/$(DATASET).yaml' --data.beton_root='$(BETON_ROOT)' --run.resume='$(RESUME)' $(ARGS)
+
+eval: $(READY) ## test a checkpoint (CHECKPOINT=...) under every protocol of DATASET
+	'$(RUN)' eval.py --data.set='$(DATASET)' --data.beton_root='$(BETON_ROOT)' $(if $(CHECKPOINT),--eval.checkpoint='$(CHECKPOINT)') $(ARGS)
+
+test: $(READY) ## run the tests
+	'$(RUN)' -m pytest -q -m 'not gpu and not slow' $(ARGS)
+
+lint: $(READY) ## ruff and mypy
+	'$(RUN)' -m ruff check .
+	'$(RUN)' -m ruff format --check .
+	'$(RUN)' -m mypy
+
+format: $(READY) ## let ruff format and sort imports
+	'$(RUN)' -m ruff check --fix .
+	'$(RUN)' -m ruff format .
+
+clean: ## remove .venv and caches; data, .beton files and runs stay
+	rm -rf '$(VENV)' .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
