@@ -34,6 +34,7 @@ from numba.extending import is_jitted
 from ffcv_convert.schema import Converted, DataError
 from ffcv_convert.schema.beton import MODE_RAW
 
+Extra = Callable[[int], torch.Tensor]  # what goes with batch i of an epoch, made in the decoding thread
 CACHE_FOLDER = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dns-ffcv" / "numba"
 if not numba.config.CACHE_DIR:
     numba.config.CACHE_DIR = str(CACHE_FOLDER)
@@ -184,9 +185,7 @@ class Stream:
         self._memory = self._loader.graph.allocate_memory(batch_size, slots)["operation"]
 
     @contextmanager
-    def epoch(
-        self, order: np.ndarray, extra: Callable[[int], torch.Tensor] = lambda batch: torch.empty(0)
-    ) -> Iterator["Epoch"]:
+    def epoch(self, order: np.ndarray, extra: Extra = lambda batch: torch.empty(0)) -> Iterator["Epoch"]:
         """Start decoding `order` (int64, iterations x B). `extra(i)` is called in the decoding thread for batch i."""
         order = np.asarray(order)
         if order.ndim != 2 or order.dtype != np.int64:
@@ -224,7 +223,7 @@ def _select(buffer: Any, slot: int, count: int) -> Any:
 class Epoch:
     """One pass over an order: iterate, and release each slot when its contents are no longer needed."""
 
-    def __init__(self, stream: Stream, order: np.ndarray, extra: Callable[[int], torch.Tensor]):
+    def __init__(self, stream: Stream, order: np.ndarray, extra: Extra):
         self._stream, self._order, self._extra = stream, order, extra
         self._stopping = False
         self._free: SimpleQueue = SimpleQueue()

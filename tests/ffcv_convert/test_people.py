@@ -82,7 +82,7 @@ def test_size_varies_within_its_range(height_px: int) -> None:
 
 @pytest.mark.parametrize("wrong", [{"height_px": 31}, {"identity": -1}, {"frame": -1}, {"seed": -1}])
 def test_bad_arguments_are_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"pixels|non-negative"):
         draw_person(**{"identity": 0, "camera": 1, "frame": 0, "infrared": False, **wrong})
 
 

@@ -1,0 +1,50 @@
+"""Small synthetic sets, drawn and converted once a session, and helpers to call the command-line programs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import synthetic
+from ffcv_convert.writer import ImageFormat
+
+REPOSITORY = Path(__file__).parent.parent
+SMALL = synthetic.Options(train_identities=8, test_identities=5, train_images=6, test_images=1, height_px=96)
+SMALL_FORMAT = ImageFormat(height_px=96, width_px=48)
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DATA_ROOT with `synthetic/` in LLCM's layout: 8 + 5 identities, pictures of about 96 x 48. Read only."""
+    root = tmp_path_factory.mktemp("data")
+    synthetic.synthesise(root / "synthetic", SMALL, workers=1)
+    return root
+
+
+@pytest.fixture(scope="session")
+def beton_root(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BETON_ROOT with synthetic/train.beton (96 pictures) and test.beton, 96 x 48. Read only."""
+    root = tmp_path_factory.mktemp("beton")
+    convert(synthetic.DATASET, data_root, root, SMALL_FORMAT, workers=2)
+    return root
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def program() -> Run:
+    """Run a program of the project as a user would: program("train_ffcv.py", "--help") or program("-m", "ffcv_convert")."""
+
+    def run(*arguments: object, **options: object) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        return subprocess.run(
+            command, cwd=options.get("cwd", REPOSITORY), env=environment, capture_output=True, text=True, timeout=240
+        )
+
+    return run

@@ -1,0 +1,29 @@
+"""Golden values of the published code, see tests/data/README.md."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+DATA = Path(__file__).parent.parent / "data"
+
+
+def arrays(name: str) -> dict[str, np.ndarray]:
+    with np.load(DATA / name) as file:
+        return dict(file)
+
+
+def read_json(name: str) -> dict:
+    return json.loads((DATA / name).read_text())
+
+
+def relative_error(actual: Tensor | np.ndarray | float, expected: np.ndarray) -> float:
+    """Largest difference over the largest expected magnitude."""
+    actual = actual.detach().numpy() if isinstance(actual, Tensor) else np.asarray(actual)
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
+
+
+def tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(array))
