@@ -131,6 +131,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     print(report.screen(rows, title))
     result = path.parent / "result.json"
     before = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
+    rows = report.merge(before.get("evaluation", []), rows)
     report.write_json(result, {**before, "evaluation": rows})
     report.write_text(path.parent / "result.md", report.markdown(rows, title))
     print(f"written: {result}, {result.with_suffix('.md')}")

@@ -60,6 +60,7 @@ def train(arguments: Sequence[str]) -> int:
         run.forget_after(state.epoch * loader.iterations + state.iteration)
         print(f"going on with {run.path} at epoch {state.epoch}, iteration {state.iteration}")
 
+    run.start()
     protocol, every, epochs = values["eval"]["protocol"], values["eval"]["every"], values["optim"]["epochs"]
     with Interruption() as interruption:
         if "rank1_untrained" not in state.results:

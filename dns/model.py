@@ -1,5 +1,6 @@
 """The DNS network: two stems, a shared trunk with HSS after layer3 and layer4, two views of the map, a BN neck."""
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -39,10 +40,11 @@ class DNS(nn.Module):
         dropout: float = 0.01,
     ):
         super().__init__()
-        visible, other = (build_resnet(architecture, weights) for _ in range(2))
-        self.visible_stem, self.other_stem = Stem(visible), Stem(other)
-        self.layer3, self.layer4 = visible.layer3, visible.layer4
-        middle, self.width = _channels(visible)
+        resnet = build_resnet(architecture, weights)
+        self.visible_stem = Stem(resnet)
+        self.other_stem = copy.deepcopy(self.visible_stem)  # both start alike, from random weights too
+        self.layer3, self.layer4 = resnet.layer3, resnet.layer4
+        middle, self.width = _channels(resnet)
         self.hss3 = HeterogeneousSpaceShifting(middle)
         self.hss4 = HeterogeneousSpaceShifting(self.width)
         self.css = CommonSpaceShifting(self.width, dropout)

@@ -24,7 +24,11 @@ from dns import checkpoint
 from dns.config import ConfigError, to_yaml
 
 # Options that may differ between the parts of one run: they change no number that training computes.
-FREE = {("run", "resume"), ("run", "log_every"), ("data", "workers"), ("eval", "checkpoint"), ("eval", "protocols")}
+FREE = {
+    *(("run", key) for key in ("root", "name", "resume", "log_every")),
+    *(("data", key) for key in ("beton_root", "workers")),
+    *(("eval", key) for key in ("checkpoint", "protocols")),
+}
 
 
 class TrainingError(Exception):
@@ -32,23 +36,30 @@ class TrainingError(Exception):
 
 
 class RunFolder:
-    """Opens or makes the folder of `values`, the resolved configuration. Raises ConfigError if it holds another."""
+    """The folder of the run that `values`, the resolved configuration, means; nothing is written before `start`.
+
+    Raises ConfigError if it holds a run with another configuration, CheckpointError if that run cannot be read.
+    """
 
     def __init__(self, values: Mapping[str, Mapping[str, Any]]):
         run = values["run"]
         name = run["name"] if run["name"] != "auto" else f"{values['data']['set']}-seed{run['seed']}"
         self.path = Path(run["root"]) / name
-        if run["resume"] == "never" and self.path.exists():
-            set_aside(self.path)
-        self.resumed = self.last.exists()
+        self.values = values
+        self.resumed = self.last.exists() and run["resume"] == "auto"
         if self.resumed:
-            self._check_same(values)
+            self._check_same()
+
+    def start(self) -> None:
+        """Make the folder of a new run, with its configuration; what was there under resume=never is set aside."""
+        if self.resumed:
+            return
+        if self.path.exists() and self.values["run"]["resume"] == "never":
+            set_aside(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
-        if not self.resumed:
-            self.log.unlink(missing_ok=True)
-            (self.path / "config.yaml").write_text(
-                to_yaml(values, f"Resolved configuration of {name}"), encoding="utf-8"
-            )
+        self.log.unlink(missing_ok=True)
+        text = to_yaml(self.values, f"Resolved configuration of {self.path.name}")
+        (self.path / "config.yaml").write_text(text, encoding="utf-8")
 
     @property
     def last(self) -> Path:
@@ -83,9 +94,9 @@ class RunFolder:
             kept = [line for line in whole if json.loads(line)["step"] <= step]
             self.log.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
-    def _check_same(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+    def _check_same(self) -> None:
         stored = checkpoint.load(self.last)["config"]
-        for section, options in values.items():
+        for section, options in self.values.items():
             for key, value in options.items():
                 before = stored.get(section, {}).get(key)
                 if (section, key) not in FREE and before != value:

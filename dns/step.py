@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -77,8 +78,10 @@ def make_step(
 
 
 def make_engine(device: str, precision: Literal["auto"] | Precision, channels_last: str, compile: str) -> Engine:
-    """Resolve every "auto" for the device at hand: bf16, compiled and channels-last on CUDA; fp32, eager on the CPU.
+    """Resolve every "auto" for the device at hand, to what is fastest there.
 
+    CUDA: bf16, compiled, channels-last. CPU: bf16 where the processor has instructions for it (1.5 times fp32 then),
+    else fp32; eager, for compiling takes longer than a small run; contiguous, which was no slower in any trial.
     Raises ConfigError for a device that is not there.
     """
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -89,10 +92,14 @@ def make_engine(device: str, precision: Literal["auto"] | Precision, channels_la
         raise ConfigError(f"engine.device = {name!r}: {str(error).splitlines()[0]}") from None
     cuda = chosen.type == "cuda"
     if precision == "auto":
-        precision = "bf16" if cuda else "fp32"
+        precision = "bf16" if cuda or _cpu_has_bf16() else "fp32"
     return Engine(
         chosen,
         precision,
-        channels_last=channels_last != "false",
+        channels_last=cuda if channels_last == "auto" else channels_last == "true",
         compile=cuda if compile == "auto" else compile == "true",
     )
+
+
+def _cpu_has_bf16() -> bool:
+    return any(flag in Path("/proc/cpuinfo").read_text() for flag in ("avx512_bf16", "amx_bf16"))

@@ -23,7 +23,7 @@ class Record:
 def inside(root: Path, name: str, source: str) -> str:
     """`name` as a clean path below `root`; DataError (naming `source`, such as "list.txt line 3") if it leads out."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
         raise DataError(f"{root}: {source} names {name!r}, which is not below this folder. Correct the list")
     return str(path)
 

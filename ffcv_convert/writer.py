@@ -25,11 +25,11 @@ from tqdm import tqdm
 
 from ffcv_convert.atomic import publish, replacing
 from ffcv_convert.records import Record, training_labels
-from ffcv_convert.schema import DataError, Manifest, Modality, manifest_path
+from ffcv_convert.schema import DataError, Manifest, Modality, manifest_path, open_beton
 from ffcv_convert.schema import beton as layout
-from ffcv_convert.schema.manifest import read_manifest
 
 MAX_PIXELS = 64_000_000  # a pedestrian crop has 0.05 million; more is a decompression bomb or a mistake
+MAX_SIDE_PX = 65_500  # JPEG's; .beton counts to 65,535
 JPEG_QUALITY = 95
 
 
@@ -44,6 +44,11 @@ class ImageFormat:
     width_px: int = 144
     encoding: Encoding = "raw"
     filter: str = "lanczos"
+
+    def __post_init__(self) -> None:
+        high, wide = self.height_px, self.width_px
+        if high * wide * 3 > layout.PAGE_BYTES or max(high, wide) > MAX_SIDE_PX:
+            raise DataError(f"{high} x {wide} pixels do not fit a page of {layout.PAGE_BYTES} bytes. Use less")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ def load_image(path: Path, image_format: ImageFormat) -> np.ndarray:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{path}: {image.width} x {image.height} pixels is no pedestrian picture. Replace it")
+            if image.mode.startswith(("I", "F")):  # converted to RGB they would come out white
+                raise DataError(f"{path}: has more than 8 bits a channel. Replace it by an 8-bit picture")
             rgb = image.convert("RGB")
         return np.asarray(rgb.resize((image_format.width_px, image_format.height_px), Image.Resampling.LANCZOS))
     except FileNotFoundError:
@@ -94,10 +101,9 @@ def source_fingerprint(records: Sequence[Record], root: Path, image_format: Imag
 
 
 def up_to_date(beton: Path, fingerprint: str) -> bool:
-    """True if `beton` was made from just these sources and still has the size that its manifest says."""
+    """True if `beton` was made from just these sources and can be opened: what asks for a conversion must get one."""
     try:
-        manifest = read_manifest(beton)
-        return manifest.source_fingerprint == fingerprint and os.path.getsize(beton) == manifest.size_bytes
+        return open_beton(beton).manifest.source_fingerprint == fingerprint
     except (DataError, OSError):
         return False
 

@@ -174,7 +174,8 @@ class Stream:
     def __init__(self, converted: Converted, *, batch_size: int, workers: int = 0, slots: int = 4):
         self.converted = converted
         self.workers = allowed_workers(workers)
-        self.slots = slots
+        self.batch_size, self.slots = batch_size, slots
+        self._running = False
         fields = {"image": [CheckedDecoder()], "person": [IntDecoder()], "index": [IntDecoder()]}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -186,17 +187,26 @@ class Stream:
 
     @contextmanager
     def epoch(self, order: np.ndarray, extra: Extra = lambda batch: torch.empty(0)) -> Iterator["Epoch"]:
-        """Start decoding `order` (int64, iterations x B). `extra(i)` is called in the decoding thread for batch i."""
+        """Start decoding `order` (int64, iterations x B). `extra(i)` is called in the decoding thread for batch i.
+
+        One epoch at a time: its block has to be left before the next one is entered.
+        """
         order = np.asarray(order)
-        if order.ndim != 2 or order.dtype != np.int64:
-            raise TypeError(f"order is {order.dtype} {order.shape}, expected int64 (iterations, batch)")
+        if order.ndim != 2 or order.shape[1] != self.batch_size or order.dtype != np.int64:
+            raise TypeError(f"order is {order.dtype} {order.shape}, expected int64 (iterations, {self.batch_size})")
         if order.size and (order.min() < 0 or order.max() >= len(self.converted)):
-            raise IndexError(f"order names sample {order.max()} of a set of {len(self.converted)}")
-        epoch = Epoch(self, order, extra)
+            raise IndexError(f"order names samples {order.min()} to {order.max()} of a set of {len(self.converted)}")
+        if self._running:
+            raise RuntimeError("an epoch of this loader is running, and its buffers are in use. Leave its block first")
+        self._running = True
         try:
-            yield epoch
+            epoch = Epoch(self, order, extra)
+            try:
+                yield epoch
+            finally:
+                epoch.close()
         finally:
-            epoch.close()
+            self._running = False
 
     def decode(self, indices: np.ndarray, slot: int) -> list:
         """Run FFCV's compiled stages for one batch into the buffers of `slot`; returns the fields' arrays."""
@@ -220,6 +230,14 @@ def _select(buffer: Any, slot: int, count: int) -> Any:
     return buffer[slot][:count]
 
 
+def _take(free: SimpleQueue) -> int:
+    """The next slot given back, once the copy out of it has ended."""
+    number, event = free.get()
+    if event is not None:
+        event.synchronize()
+    return number
+
+
 class Epoch:
     """One pass over an order: iterate, and release each slot when its contents are no longer needed."""
 
@@ -238,6 +256,8 @@ class Epoch:
 
     def __iter__(self) -> Iterator[Slot]:
         for _ in range(len(self._order)):
+            if self._stopping:
+                raise RuntimeError("the epoch's block was left: its batches are gone")
             slot = self._ready.get()
             if isinstance(slot, BaseException):
                 raise slot
@@ -248,20 +268,23 @@ class Epoch:
         self._free.put((slot.number, after))
 
     def close(self) -> None:
-        """Stop the decoding thread and wait for it; the batch in work is finished first."""
+        """Stop the decoding thread and wait for it, and for copies out of the slots: the next epoch has them all.
+
+        The batch in work is finished first. Asking for another batch is an error from here on.
+        """
         self._stopping = True
         self._free.put((0, None))  # wakes the thread if it waits for a slot
         self._thread.join()
+        while not self._free.empty():
+            _take(self._free)
 
     def _produce(self) -> None:
         try:
             numba.set_num_threads(self._stream.workers)
             for iteration, indices in enumerate(self._order):
-                number, event = self._free.get()
+                number = _take(self._free)
                 if self._stopping:
                     return
-                if event is not None:
-                    event.synchronize()
                 self._ready.put(self._decoded(iteration, indices, number))
         except BaseException as error:  # anything at all: the consumer would wait for ever
             self._ready.put(error)

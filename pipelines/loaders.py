@@ -105,9 +105,7 @@ class TestLoader:
     def samples(self, indices: np.ndarray) -> Iterator[Iterator[Batch]]:
         """Batches of `indices` (int64); the last is filled up with its last sample, see Batch.count."""
         missing = -len(indices) % self._batch_size
-        order = (
-            np.concatenate([indices, np.repeat(indices[-1:], missing)]).astype(np.int64).reshape(-1, self._batch_size)
-        )
+        order = np.concatenate([indices, np.repeat(indices[-1:], missing)]).reshape(-1, self._batch_size)
         with self._stream.epoch(order) as slots:
             batches = on_device(slots, self._device)
             last = len(order) - 1

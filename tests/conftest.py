@@ -38,7 +38,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def program() -> Run:
-    """Run a program of the project as a user would: program("train_ffcv.py", "--help") or program("-m", "ffcv_convert")."""
+    """Run a program as a user would: program("train_ffcv.py", "--help"), program("-m", "ffcv_convert")."""
 
     def run(*arguments: object, **options: object) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, *map(str, arguments)]

@@ -27,6 +27,16 @@ def make_row(protocol: str, results: Sequence[Metrics], **how: Any) -> dict[str,
     return row
 
 
+def merge(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """`old` rows and `new` ones; a new row takes the place of an old one that came about in the same way."""
+
+    def how(row: Mapping[str, Any]) -> tuple:
+        return tuple(row.get(key) for key in ("dataset", "protocol", "feature", "flip", "re_ranking", "checkpoint"))
+
+    replaced = {how(row) for row in new}
+    return [row for row in old if how(row) not in replaced] + list(new)
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Header and cells, in per cent; the deviation over trials behind Rank-1 and mAP."""
     names = [f"rank{rank}" for rank in SHOWN_RANKS] + ["mAP", "mINP"]

@@ -36,10 +36,11 @@ def _train(root: Path, modality: Modality) -> list[Record]:
         if not line.strip():
             continue
         source = f"{path.name} line {number}"
-        name, _, label = line.strip().rpartition(" ")
-        if not name or not label.isdecimal():
+        fields = line.strip().rsplit(maxsplit=1)
+        if len(fields) != 2 or not fields[1].isdecimal():
             raise DataError(f"{path} line {number}: {line.strip()!r} is not 'path label'. Correct the list")
-        camera = re.search(r"_c(\d+)_", name.rsplit("/", 1)[-1])  # training does not use it: 0 where a name lacks it
+        name, label = fields
+        camera = re.search(r"_c(\d{1,9})_", name.rsplit("/", 1)[-1])  # training does not use it; 0 if a name lacks it
         records.append(
             Record(inside(root, name, source), int(label), int(camera[1]) if camera else 0, modality, "train")
         )
@@ -66,7 +67,8 @@ def _test(root: Path, modality: Modality, persons: list[int]) -> list[Record]:
     for person in persons:
         for camera in CAMERAS[modality]:
             folder = f"{top}/cam{camera}/{person:04d}"
-            names = sorted(path.name for path in (root / folder).glob("*") if path.suffix.lower() in ENDINGS)
+            # A name that begins with a dot is not of the set: macOS packs a "._x.jpg" beside x.jpg into archives.
+            names = sorted(path.name for path in (root / folder).glob("[!.]*") if path.suffix.lower() in ENDINGS)
             records += [Record(f"{folder}/{name}", person, camera, modality, "test") for name in names]
     if not records:
         raise DataError(f"{root / top}: holds no picture of the {len(persons)} identities in idx/test_id.txt")
@@ -75,7 +77,7 @@ def _test(root: Path, modality: Modality, persons: list[int]) -> list[Record]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except FileNotFoundError:
         raise DataError(f"{path}: no such list. Restore it from the data set's archive") from None
     except (OSError, UnicodeDecodeError) as error:

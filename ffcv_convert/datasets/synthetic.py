@@ -10,16 +10,19 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ffcv_convert.atomic import replacing
 from ffcv_convert.datasets import llcm
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.people import draw_person
+from ffcv_convert.people.person import MIN_HEIGHT_PX
 from ffcv_convert.schema import DataError, Modality
 
 JPEG_QUALITY = 90
@@ -40,7 +43,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value < (0 if name == "seed" else 1):
+            if value < {"seed": 0, "height_px": MIN_HEIGHT_PX}.get(name, 1):
                 raise DataError(f"synthetic people: {name} = {value} is too small")
 
 
@@ -81,26 +84,37 @@ def _name(seed: int, person: int, camera: int, frame: int, modality: Modality) -
 def synthesise(root: Path, options: Options, *, workers: int) -> int:
     """Draw the set into `root`; returns how many pictures were written (0: the same set was there already).
 
-    Raises DataError, and touches nothing, if `root` holds anything else. The folder appears whole or not at all.
+    Raises DataError, and touches nothing, if `root` holds anything else or another process draws it. The folder appears
+    whole or not at all.
     """
     if root.exists():
         if _stored_options(root) == asdict(options):
             return 0
         raise DataError(f"{root}: exists and is another set. Remove it, or name another folder with --root")
-    train, test = plan(options)
     partial = root.with_name(root.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(root.with_name(root.name + ".lock")):  # two at once would mix their pictures
+        shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
+        try:
+            count = _write(partial, options, workers)
+            os.replace(partial, root)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return count
+
+
+def _write(root: Path, options: Options, workers: int) -> int:
+    train, test = plan(options)
     for folder in {str(Path(picture.path).parent) for picture in train + test} | {"idx"}:
-        (partial / folder).mkdir(parents=True, exist_ok=True)
-    for _ in tqdm(_drawn(partial, train + test, options, workers), "people", len(train + test), unit="images"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for _ in tqdm(_drawn(root, train + test, options, workers), "people", len(train + test), unit="images"):
         pass
     for modality, short in llcm.SHORT.items():
         lines = [f"{p.path} {p.person - 1}\n" for p in train if p.modality == modality]
-        (partial / "idx" / f"train_{short}.txt").write_text("".join(lines), encoding="utf-8")
+        (root / "idx" / f"train_{short}.txt").write_text("".join(lines), encoding="utf-8")
     persons = sorted({picture.person for picture in test})
-    (partial / "idx" / "test_id.txt").write_text(",".join(map(str, persons)) + "\n", encoding="utf-8")
-    (partial / OPTIONS_FILE).write_text(json.dumps(asdict(options)), encoding="utf-8")
-    os.replace(partial, root)
+    (root / "idx" / "test_id.txt").write_text(",".join(map(str, persons)) + "\n", encoding="utf-8")
+    (root / OPTIONS_FILE).write_text(json.dumps(asdict(options)), encoding="utf-8")
     return len(train) + len(test)
 
 
@@ -114,9 +128,21 @@ def _stored_options(root: Path) -> dict | None:
 def _drawn(root: Path, pictures: list[Picture], options: Options, workers: int) -> Iterator[None]:
     """Draw and write every picture in `workers` processes (drawing holds the GIL), started fresh, not forked."""
     chunks = [pictures[start : start + 32] for start in range(0, len(pictures), 32)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
         for done in pool.map(_draw_chunk, [(str(root), chunk, options) for chunk in chunks]):
             yield from [None] * done
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would go on drawing, and then wait for ever."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _draw_chunk(job: tuple[str, list[Picture], Options]) -> int:

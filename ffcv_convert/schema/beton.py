@@ -135,6 +135,7 @@ def _disagreement(metadata: np.ndarray, allocation: np.ndarray, table_ptr: int) 
     if (
         (allocation["ptr"] < data_start(len(metadata))).any()
         or (end > table_ptr).any()
+        or (end < allocation["ptr"]).any()  # their sum wrapped round
         or (end[:-1] > allocation["ptr"][1:]).any()
     ):
         return "its allocation table is damaged (places outside the data, or on each other)"

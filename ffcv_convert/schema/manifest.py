@@ -46,11 +46,12 @@ class Manifest:
         return [row[position] for row in self.samples]
 
     def to_json(self) -> str:
-        """One line a key and one line a sample, so that two manifests can be compared by eye."""
+        """One line a key and one line a sample, so that two manifests can be compared by eye. In ASCII: a path that is
+        no UTF-8 keeps its bytes, as Python's surrogates."""
         body = asdict(self)
         body["sample_columns"] = list(SAMPLE_COLUMNS)
-        samples = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in body.pop("samples"))
-        keys = [f' "{key}": {json.dumps(value, ensure_ascii=False)}' for key, value in sorted(body.items())]
+        samples = ",\n".join("  " + json.dumps(row) for row in body.pop("samples"))
+        keys = [f' "{key}": {json.dumps(value)}' for key, value in sorted(body.items())]
         return "{\n" + ",\n".join(keys) + ',\n "samples": [\n' + samples + "\n ]\n}\n"
 
 

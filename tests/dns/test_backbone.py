@@ -1,0 +1,85 @@
+"""Initial weights: torchvision's, from its cache or from a file; refused with a reason where that cannot be."""
+
+import hashlib
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision
+from torchvision.models import Weights, WeightsEnum
+
+from dns import backbone
+from dns.backbone import WeightsError, build_resnet, load_initial_weights
+from dns.model import DNS
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), path)
+    return path
+
+
+def test_a_file_initialises_both_stems_and_the_trunk(weights_file: Path) -> None:
+    stored = torch.load(weights_file, weights_only=True)
+    model = DNS(3, architecture="resnet18", weights=load_initial_weights("resnet18", str(weights_file)))
+    for stem in (model.visible_stem, model.other_stem):
+        assert torch.equal(stem.conv1.weight, stored["conv1.weight"])
+        assert torch.equal(stem.layer2[1].bn2.running_var, stored["layer2.1.bn2.running_var"])
+    assert torch.equal(model.layer4[1].conv2.weight, stored["layer4.1.conv2.weight"])
+
+
+def test_imagenet_is_torchvisions_file_from_its_cache(
+    weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchvision's own loading code, over a file that has the name and the checksum it looks for."""
+    digest = hashlib.sha256(weights_file.read_bytes()).hexdigest()[:8]
+
+    class Local(WeightsEnum):
+        FILE = Weights(url=f"https://example.invalid/resnet18-{digest}.pth", transforms=torch.nn.Identity, meta={})
+
+    build, published = backbone.ARCHITECTURES["resnet18"]
+    assert published.url.endswith("resnet18-f37072fd.pth")
+    monkeypatch.setitem(backbone.ARCHITECTURES, "resnet18", (build, Local.FILE))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / f"resnet18-{digest}.pth").write_bytes(weights_file.read_bytes())
+    weights = load_initial_weights("resnet18", "imagenet")
+    assert torch.equal(weights["conv1.weight"], torch.load(weights_file, weights_only=True)["conv1.weight"])
+    build_resnet("resnet18", weights)
+
+
+def test_without_a_network_it_says_where_to_put_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    with pytest.raises(WeightsError) as caught:
+        load_initial_weights("resnet50", "imagenet")
+    for word in ("no network", str(tmp_path / "checkpoints" / "resnet50-0676ba61.pth"), "--model.pretrained"):
+        assert word in str(caught.value)
+
+
+def test_none_means_no_weights() -> None:
+    assert load_initial_weights("resnet50", "none") is None
+
+
+def test_wrong_files_are_refused(weights_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"gone\.pth: no such file"):
+        load_initial_weights("resnet18", str(tmp_path / "gone.pth"))
+    with pytest.raises(WeightsError, match="does not fit resnet50"):
+        load_initial_weights("resnet50", str(weights_file))
+    (tmp_path / "text.pth").write_text("not weights")
+    with pytest.raises(WeightsError, match=r"text\.pth: not a file of tensors"):
+        load_initial_weights("resnet18", str(tmp_path / "text.pth"))
+    torch.save([1], tmp_path / "list.pth")
+    with pytest.raises(WeightsError, match="holds a list"):
+        load_initial_weights("resnet18", str(tmp_path / "list.pth"))
+
+
+def test_counters_are_gone() -> None:
+    assert not [name for name in build_resnet("resnet50", None).state_dict() if name.endswith("num_batches_tracked")]
+    assert set(backbone.ARCHITECTURES) == {"resnet50", "resnet18"}

@@ -1,0 +1,154 @@
+"""Configuration: what is taken, what is refused, and with which words."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dns.config import ConfigError, read, to_yaml
+from dns.options import declare
+
+NEEDED = ["--data.set=llcm", "--eval.protocol=llcm-i2v"]
+
+
+def resolve(*arguments: str, base: dict | None = None) -> dict:
+    return read(declare(["llcm-i2v", "llcm-v2i"], ["sysu", "llcm"]), arguments, description="text", base=base)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_command_line_beats_yaml_beats_base_beats_default(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {set: llcm, persons: 5}\noptim.lr: 0.3\neval: {protocol: llcm-v2i}\n")
+    values = resolve("--optim.lr=0.4", "--config-file", str(path), base={"data": {"persons": 3, "pictures": 2}})
+    assert values["optim"]["lr"] == 0.4
+    assert values["data"] == {
+        "set": "llcm", "beton_root": "Beton", "persons": 5, "pictures": 2, "replacement": "always", "workers": 0,
+    }  # fmt: skip
+    assert values["optim"]["epochs"] == 100
+
+
+def test_later_file_beats_earlier_one(tmp_path: Path) -> None:
+    first = write(tmp_path, "data: {set: llcm}\noptim: {lr: 1, epochs: 2}\neval: {protocol: llcm-i2v}\n")
+    second = tmp_path / "second.yaml"
+    second.write_text("optim: {lr: 2}\n")
+    values = resolve("-C", str(first), f"--config-file={second}")
+    assert (values["optim"]["lr"], values["optim"]["epochs"]) == (2.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("flag", "key", "value"),
+    [
+        ("--optim.published_schedule=False", "optim.published_schedule", False),
+        ("--optim.published_schedule=true", "optim.published_schedule", True),
+        ("--optim.lr=1e-4", "optim.lr", 1e-4),
+        ("--optim.weight_decay=0", "optim.weight_decay", 0.0),
+        ("--run.seed=0", "run.seed", 0),
+        ("--engine.channels_last=false", "engine.channels_last", "false"),
+        ("--eval.protocols=llcm-v2i,llcm-i2v", "eval.protocols", "llcm-v2i,llcm-i2v"),
+    ],
+)
+def test_command_line_values_get_their_type(flag: str, key: str, value: object) -> None:
+    section, name = key.split(".")
+    found = resolve(*NEEDED, flag)[section][name]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_yaml_values_get_their_type(tmp_path: Path) -> None:
+    path = write(tmp_path, "optim: {lr: 1e-4, published_schedule: off}\nengine: {compile: on}\neval: {flip: off}\n")
+    values = resolve(*NEEDED, "-C", str(path))
+    assert values["optim"]["lr"] == 1e-4  # YAML 1.1 reads 1e-4 as text
+    assert values["optim"]["published_schedule"] is False
+    assert values["engine"]["compile"] == "true"
+    assert values["eval"]["flip"] == "off"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--optm.lr=1"], ["the command line", "optm.lr", "optim.lr"]),
+        (["--lr=1"], ["unknown option lr", "optim.lr"]),
+        (["--zzz=1"], ["unknown option zzz", "--help"]),
+        (["--optim.epochs=3.7"], ["optim.epochs", "'3.7'", "an integer of at least 1"]),
+        (["--optim.epochs=0"], ["optim.epochs", "at least 1"]),
+        (["--optim.published_schedule=maybe"], ["optim.published_schedule", "true or false"]),
+        (["--optim.lr="], ["optim.lr", "a number"]),
+        (["--optim.lr"], ["optim.lr has no value"]),
+        (["--optim.lr", "--optim.epochs=3"], ["optim.lr has no value"]),
+        (["--optim.lr=nan"], ["optim.lr", "nan"]),
+        (["--model.architecture=resnet51"], ["resnet51", "resnet50, resnet18"]),
+        (["--eval.protocols=llcm-i2v,sysu"], ["eval.protocols", "llcm-i2v, llcm-v2i"]),
+        (["optim.lr=3"], ["'optim.lr=3' is no option"]),
+        (["--config-file", "configs/lcm.yaml"], ["configs/lcm.yaml", "no such configuration"]),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name(arguments: list[str], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(*NEEDED, *arguments)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("optim: {lrr: 1}", ["optim.lrr", "optim.lr"]),
+        ("optim: {epochs: 3.7}", ["optim.epochs", "3.7", "an integer"]),
+        ("optim: {epochs: true}", ["optim.epochs", "True"]),
+        ("optim: {lr: }", ["optim.lr has no value"]),
+        ("optim: {lr: [1, 2]}", ["optim.lr", "a number"]),
+        ("optim: {published_schedule: 1}", ["optim.published_schedule", "true or false"]),
+        ("optim: {lr: 1, lr: 2}", ["lr given twice"]),
+        ("optim: {lr: 1", ["not readable as YAML"]),
+        ("- 3", ["holds no sections"]),
+        ("", ["holds no sections"]),
+        ("run: !!python/object/apply:os.system [echo]", ["not readable as YAML"]),
+    ],
+)
+def test_wrong_files_are_refused_with_their_name(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        resolve(*NEEDED, "-C", str(path))
+    for word in [str(path), *words]:
+        assert word in str(caught.value)
+
+
+def test_missing_required_option_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"data\.set is missing"):
+        resolve("--eval.protocol=llcm-i2v")
+
+
+def test_environment_variables_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("optim.lr", "9")
+    assert resolve(*NEEDED)["optim"]["lr"] == 0.2
+
+
+def test_help_prints_sections_options_and_defaults(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        resolve("--help")
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("Optimisation", "--optim.lr", "0.2", "--data.set", "(required)", "resnet50, resnet18"):
+        assert word in text
+
+
+def test_stored_configuration_gives_the_same_values(tmp_path: Path) -> None:
+    values = resolve(*NEEDED, "--optim.lr=0.123", "--eval.flip=off", "--engine.compile=false")
+    path = write(tmp_path, to_yaml(values, "a run"))
+    assert resolve("-C", str(path)) == values
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_read_and_names_its_command(path: Path) -> None:
+    from dns.evaluation.protocols import PROTOCOLS
+    from pipelines.augment import RECIPES
+
+    values = read(declare(list(PROTOCOLS), list(RECIPES)), ["-C", str(path)], description="")
+    assert values["data"]["set"] == path.stem
+    command = "make train" if path.stem == "synthetic" else f"make train DATASET={path.stem}"
+    assert command in path.read_text().split("\n\n")[0]
+    assert set(yaml.safe_load(path.read_text())) <= set(values)

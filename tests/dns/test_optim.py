@@ -1,0 +1,61 @@
+"""Parameter groups and the schedule, against the learning rates printed in the published logs."""
+
+import goldens
+import pytest
+import torch
+
+from dns.model import DNS
+from dns.optim import GROUPS, learning_rate, make_optimiser, parameter_groups, set_learning_rate
+
+MULTIPLIERS = dict(zip(GROUPS, [0.1, 0.2, 0.25, 1.0, 1.0, 1.0], strict=True))
+
+
+def test_learning_rates_are_those_of_the_published_logs() -> None:
+    golden = goldens.read_json("lr_from_published_logs.json")
+    assert golden["columns"][:4] == ["dataset", "epoch", "iteration", "iterations_per_epoch"]
+    for dataset, epoch, iteration, scheduled, last_group, first_group in golden["rows"]:
+        peak = golden["peak_lr"][dataset]
+        lr = learning_rate(
+            epoch, iteration, scheduled=scheduled, peak=peak, epochs=golden["max_epoch"],
+            peak_epoch=golden["peak_epoch"], published=True,
+        )  # fmt: skip
+        assert lr == pytest.approx(last_group, abs=1e-6)
+        assert lr * MULTIPLIERS["rest"] == pytest.approx(first_group, abs=1e-6)
+
+
+def test_plain_schedule_rises_to_the_peak_and_falls_to_zero_without_jumps() -> None:
+    schedule = {"scheduled": 10, "peak": 0.2, "epochs": 20, "peak_epoch": 4, "published": False}
+    rates = [learning_rate(epoch, iteration, **schedule) for epoch in range(20) for iteration in range(10)]
+    assert rates[0] == pytest.approx(0.2e-4)
+    assert max(rates) == rates[40] == pytest.approx(0.2)
+    assert all(0 < b - a < 0.2 / 39 for a, b in zip(rates[:40], rates[1:41], strict=True))
+    assert all(0 < a - b < 0.2 / 159 for a, b in zip(rates[40:], rates[41:], strict=False))
+    assert rates[-1] == pytest.approx(0.2 / 160)
+
+
+def test_groups_hold_every_parameter_once() -> None:
+    model = DNS(7, architecture="resnet18")
+    groups = parameter_groups(model, MULTIPLIERS)
+    assert [group["name"] for group in groups] == list(GROUPS)
+    held = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(held) == sorted(id(parameter) for parameter in model.parameters())
+    distillation = {id(parameter) for parameter in model.distillation.parameters()}
+    assert {id(parameter) for parameter in groups[-1]["params"]} == distillation
+    rest = {id(parameter) for parameter in groups[0]["params"]}
+    assert {
+        id(p) for part in (model.visible_stem, model.other_stem, model.hss3, model.css) for p in part.parameters()
+    } <= rest
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+def test_optimiser_takes_each_groups_rate(name: str, kind: type) -> None:
+    model = DNS(3, architecture="resnet18")
+    optimiser = make_optimiser(
+        model, name=name, lr=0.1, momentum=0.9, weight_decay=0.02, multipliers=MULTIPLIERS, fused=False
+    )
+    assert isinstance(optimiser, kind)
+    set_learning_rate(optimiser, 0.5)
+    assert [group["lr"] for group in optimiser.param_groups] == [0.5 * value for value in MULTIPLIERS.values()]
+    assert {group["weight_decay"] for group in optimiser.param_groups} == {0.02}
+    if name == "sgd":
+        assert {(group["momentum"], group["nesterov"]) for group in optimiser.param_groups} == {(0.9, True)}

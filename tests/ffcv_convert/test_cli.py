@@ -1,0 +1,157 @@
+"""python -m ffcv_convert: what it says and the code it ends with."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ffcv_convert import __main__ as cli
+from ffcv_convert.schema import open_beton
+from tests.conftest import REPOSITORY, SMALL, Run
+
+SIZE = ["--height-px", "32", "--width-px", "16", "--workers", "2"]
+
+
+def call(*arguments: object) -> int:
+    """main(), with argparse's exit as a code."""
+    try:
+        return cli.main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+def test_convert_all_says_what_was_written_and_what_is_not_there(program: Run, data_root: Path, tmp_path: Path) -> None:
+    arguments = ["-m", "ffcv_convert", "convert", "--data-root", data_root, "--beton-root", tmp_path, *SIZE]
+    train, test = (tmp_path / "synthetic" / f"{part}.beton" for part in ("train", "test"))
+    for state in ("written", "up to date"):
+        done = program(*arguments)
+        assert done.returncode == 0, done.stderr
+        first, *rest = done.stdout.splitlines()
+        assert first.startswith(f"llcm: not in {data_root}. To get it: sign the release agreement")
+        assert rest == [f"{train}: {state}", f"{test}: {state}"]
+    assert open_beton(train).manifest.height_px == 32
+
+
+def test_a_set_of_no_given_size_has_its_own(data_root: Path, tmp_path: Path) -> None:
+    common = ["convert", "--data-root", data_root, "--beton-root", tmp_path, "--dataset", "synthetic"]
+    assert call(*common, "--encoding", "jpeg") == 0
+    manifest = open_beton(tmp_path / "synthetic" / "test.beton").manifest
+    assert (manifest.height_px, manifest.width_px, manifest.encoding) == (96, 48, "jpeg")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["convert", "--data-root", "nowhere"], "error: nowhere: no such folder. Name the one"),
+        (["convert", "--data-root", "file"], "error: file: no such folder"),
+        (["convert", "--data-root", "empty"], "error: empty: holds none of llcm, synthetic"),
+        (
+            ["convert", "--data-root", "empty", "--dataset", "llcm"],
+            "error: empty/LLCM: no such folder. To get llcm: sign",
+        ),
+        (["convert", "--data-root", "empty", "--dataset", "synthetic"], "python -m ffcv_convert synthesise"),
+        (["convert", "--data-root", "hollow"], "train_vis.txt: no such list"),
+        (["convert", "--data-root", "data", "--beton-root", "file"], "error: [Errno 20] Not a directory"),
+        (["convert", "--data-root", "data", "--height-px", "30000"], "30000 x 48 pixels do not fit"),
+        (["convert", "--dataset", "market"], "argument --dataset: invalid choice: 'market'"),
+        (["convert", "--height-px", "0"], "argument --height-px: 0 is less than 1"),
+        (["convert", "--width-px", "-4"], "argument --width-px: -4 is less than 1"),
+        (["convert", "--width-px", "4.5"], "argument --width-px: invalid"),
+        (["convert", "--workers", "0"], "argument --workers: 0 is less than 1"),
+        (["convert", "--encoding", "png"], "argument --encoding: invalid choice: 'png'"),
+        (["convert", "--colour"], "unrecognized arguments: --colour"),
+        (["synthesise", "--root", "empty"], "error: empty: exists and is another set"),
+        (
+            ["synthesise", "--root", "new/set", "--train-identities", "0"],
+            "argument --train-identities: 0 is less than 1",
+        ),
+        (
+            ["synthesise", "--root", "new/set", "--height-px", "31"],
+            "error: synthetic people: height_px = 31 is too small",
+        ),
+        (["synthesise", "--root", "new/set", "--seed", "-1"], "error: synthetic people: seed = -1 is too small"),
+        (["synthesise", "--root", "file/set"], "error: [Errno"),
+        ([], "the following arguments are required: command"),
+        (["verify"], "invalid choice: 'verify'"),
+    ],
+)
+def test_mistakes_end_with_2_and_a_message(
+    data_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("empty").mkdir()
+    Path("hollow/LLCM").mkdir(parents=True)
+    Path("data").symlink_to(data_root)
+    assert call(*arguments) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(os.listdir()) == ["data", "empty", "file", "hollow"]
+
+
+def test_a_bad_picture_ends_with_2_and_its_name(
+    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(data_root, tmp_path / "data")
+    picture = sorted((tmp_path / "data" / "synthetic" / "test_nir").rglob("*.jpg"))[5]
+    picture.write_bytes(b"no picture")
+    assert call("convert", "--data-root", tmp_path / "data", "--beton-root", tmp_path / "beton", *SIZE) == 2
+    assert f"error: {picture}: cannot be decoded" in capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path / "beton" / "synthetic")) == ["train.beton", "train.json"]
+
+
+@pytest.mark.parametrize("command", ["convert", "synthesise"])
+def test_ctrl_c_ends_with_130(
+    data_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "convert", stop)
+    monkeypatch.setattr(cli.synthetic, "synthesise", stop)
+    folder = {"convert": ["--data-root", data_root], "synthesise": ["--root", tmp_path / "synthetic"]}[command]
+    assert call(command, *folder) == 130
+    assert "stopped; nothing half-written was left" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_with_2_and_leaves_nothing(data_root: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands for it: both are an OSError in the middle of writing."""
+    command = (
+        f"ulimit -f 1000; exec '{sys.executable}' -m ffcv_convert convert --data-root '{data_root}' --beton-root ."
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "File too large. Check the path, its permissions and the space left" in done.stderr
+    assert os.listdir(tmp_path / "synthetic") == []
+
+
+def test_synthesise_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "new" / "set"
+    small = ["--train-identities", 1, "--test-identities", 1, "--train-images", 1, "--test-images", 1]
+    arguments = ["synthesise", "--root", root, *small, "--height-px", SMALL.height_px, "--workers", 1]
+    assert call(*arguments) == 0
+    assert capsys.readouterr().out == f"{root}: 19 pictures drawn\n"
+    assert call(*arguments) == 0
+    assert capsys.readouterr().out == f"{root}: up to date\n"
+
+
+def test_converting_imports_neither_torch_nor_ffcv(program: Run, data_root: Path, tmp_path: Path) -> None:
+    arguments = ["convert", "--data-root", str(data_root), "--beton-root", str(tmp_path), *SIZE]
+    code = f"import sys; from ffcv_convert.__main__ import main; assert main({arguments!r}) == 0; print(*sys.modules)"
+    done = program("-c", code)
+    assert done.returncode == 0, done.stderr
+    modules = set(done.stdout.splitlines()[-1].split())
+    assert "ffcv_convert.writer" in modules
+    assert not modules & {"torch", "torchvision", "ffcv", "numba", "pipelines", "dns"}

@@ -1,0 +1,224 @@
+"""A conversion that fails leaves nothing behind and an older pair as it was; two at once do not meet."""
+
+import fcntl
+import io
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ffcv_convert import writer
+from ffcv_convert.atomic import publish, replacing
+from ffcv_convert.records import Record
+from ffcv_convert.schema import DataError, Modality, open_beton
+from ffcv_convert.writer import Encoded, ImageFormat, encode, write_beton
+from tests.conftest import REPOSITORY
+
+PICTURES = 24
+BAD = 17
+FORMAT = ImageFormat(32, 16)
+
+
+def picture(number: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(number).integers(0, 256, (40, 20, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder of small JPEG pictures: 0.jpg, 1.jpg, ..."""
+    for number in range(PICTURES):
+        picture(number).save(tmp_path / f"{number}.jpg", quality=90)
+    return tmp_path
+
+
+def write(root: Path) -> None:
+    records = [Record(f"{number}.jpg", number, 1, Modality.INFRARED, "test") for number in range(PICTURES)]
+    beton = root / "beton" / "test.beton"
+    write_beton(beton, records, root, FORMAT, dataset="made-up", part="test", fingerprint="", workers=2)
+
+
+def left(root: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (root / "beton").glob("*")}
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG that says how large it is, with nothing in it."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in (head, b"IDAT")
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def sixteen_bits() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.full((40, 20), 5000, np.uint16)).save(file, "PNG")
+    return file.getvalue()
+
+
+def jpeg() -> bytes:
+    file = io.BytesIO()
+    picture(BAD).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "garbage": (lambda p: p.write_bytes(np.random.default_rng(0).bytes(900)), "cannot be decoded"),
+    "garbage behind a good head": (lambda p: p.write_bytes(jpeg()[:300] + bytes(600)), "cannot be decoded"),
+    "truncated": (lambda p: p.write_bytes(jpeg()[:-200]), "cannot be decoded"),
+    "empty": (lambda p: p.write_bytes(b""), "empty file"),
+    "text": (lambda p: p.write_text("<html>404</html>"), "cannot be decoded"),
+    "many pixels": (lambda p: p.write_bytes(png_of(8001, 8000)), "8001 x 8000 pixels is no pedestrian picture"),
+    "bomb": (lambda p: p.write_bytes(png_of(60000, 60000)), "cannot be decoded .*exceeds limit"),
+    "sixteen bits": (lambda p: p.write_bytes(sixteen_bits()), "more than 8 bits a channel"),
+    "vanished": (lambda p: p.unlink(), "listed, but not there"),
+    "folder": (lambda p: (p.unlink(), p.mkdir()), "cannot be decoded"),
+    "pipe": (lambda p: (p.unlink(), os.mkfifo(p)), "empty file"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_picture_that_fails_leaves_nothing_and_keeps_the_older_pair(root: Path, name: str) -> None:
+    spoil, message = SPOILT[name]
+    file = root / f"{BAD}.jpg"
+    good = file.read_bytes()
+    spoil(file)
+    with pytest.raises(DataError, match=rf"{BAD}\.jpg: .*{message}"):
+        write(root)
+    assert left(root) == {}
+
+    file.rmdir() if file.is_dir() else file.unlink(missing_ok=True)
+    file.write_bytes(good)
+    write(root)
+    older = left(root)
+    assert set(older) == {"test.beton", "test.json"}
+    spoil(file)
+    with pytest.raises(DataError, match=message):
+        write(root)
+    assert left(root) == older
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, RuntimeError])
+@pytest.mark.parametrize("where", ["encode", "_write_tables", "_sha256", "publish"])
+def test_a_stop_in_the_middle_leaves_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], where: str
+) -> None:
+    write(root)
+    older = left(root)
+
+    def stop(*arguments: object) -> Encoded:
+        if where == "encode" and arguments[0] != root / f"{BAD}.jpg":
+            return encode(root / "0.jpg", FORMAT)
+        raise error
+
+    monkeypatch.setattr(writer, where, stop)
+    with pytest.raises(error):
+        write(root)
+    assert left(root) == older
+
+
+def test_a_stop_between_file_and_manifest_leaves_a_pair_that_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root)
+    picture(99).save(root / "3.jpg")
+
+    def first_only(file: io.BufferedRandom, path: Path) -> None:
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        publish(file, path)
+
+    monkeypatch.setattr(writer, "publish", first_only)
+    with pytest.raises(KeyboardInterrupt):
+        write(root)
+    assert set(left(root)) == {"test.beton", "test.json"}
+    monkeypatch.undo()
+    write(root)
+    assert len(open_beton(root / "beton" / "test.beton")) == PICTURES
+
+
+@pytest.mark.parametrize("name", ["test.beton.partial", "test.json.partial"])
+def test_the_second_of_two_writers_is_refused(root: Path, name: str) -> None:
+    write(root)
+    older = left(root)
+    with open(root / "beton" / name, "wb") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        first.write(b"half")
+        first.flush()
+        with pytest.raises(DataError, match=rf"{name}: another process is writing it\. Wait"):
+            write(root)
+        assert left(root) == {**older, name: b"half"}
+    write(root)
+    assert left(root) == older
+
+
+HALF_A_WRITER = """
+import sys, time, pathlib
+from ffcv_convert.atomic import replacing
+with replacing(pathlib.Path(sys.argv[1])) as file:
+    file.write(bytes(1 << 23))
+    file.flush()
+    print("on", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_writer_left_is_taken_over(root: Path) -> None:
+    """Longer than the new file, so that a tail of it would show."""
+    write(root)
+    expected = left(root)
+    (root / "beton" / "test.beton").unlink()
+    command = [sys.executable, "-c", HALF_A_WRITER, str(root / "beton" / "test.beton")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=REPOSITORY)
+    assert process.stdout is not None
+    process.stdout.readline()
+    with pytest.raises(DataError, match="another process is writing it"):
+        write(root)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert left(root)["test.beton.partial"] == bytes(1 << 23)
+    write(root)
+    assert left(root) == expected
+
+
+def test_replacing_publishes_or_removes(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with replacing(path) as file:
+        file.write(b"one")
+        assert not path.exists()
+        publish(file, path)
+    assert (path.read_bytes(), os.listdir(tmp_path)) == (b"one", ["a.txt"])
+    with replacing(path) as file:
+        file.write(b"two")
+    assert (path.read_bytes(), os.listdir(tmp_path)) == (b"one", ["a.txt"])
+
+
+@pytest.mark.parametrize("size", [(2000, 400), (70_000, 9), (9, 70_000), (10**9, 10**9)])
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_sizes_that_do_not_fit_a_page_are_refused_at_once(size: tuple[int, int], encoding: writer.Encoding) -> None:
+    with pytest.raises(DataError, match=f"{size[0]} x {size[1]} pixels do not fit a page"):
+        ImageFormat(*size, encoding)
+
+
+def test_the_first_error_ends_the_work(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread goes on reading a set of which a picture has failed."""
+    read = []
+
+    def counted(path: Path, image_format: ImageFormat) -> Encoded:
+        read.append(path)
+        time.sleep(0.01)
+        raise DataError(f"{path}: bad")
+
+    monkeypatch.setattr(writer, "encode", counted)
+    with pytest.raises(DataError, match=r"0\.jpg: bad"):
+        write(root)
+    assert len(read) < 16

@@ -1,0 +1,291 @@
+"""Training and testing end to end, on a small set: repeatable, resumable, and clear about bad input."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPOSITORY, Run
+
+import eval as eval_script
+import train_ffcv
+from dns.run import Interruption
+
+SMALL = [
+    "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=3", "--data.pictures=2",
+    "--optim.epochs=2", "--optim.peak_epoch=1", "--eval.every=1", "--eval.batch_size=16", "--run.log_every=1",
+    "--optim.lr=0.05", "--data.workers=1",
+]  # fmt: skip
+STEPS_PER_EPOCH = 48 // 6 + 1  # the published schedule runs one more
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> None:
+    torch.set_num_threads(2)
+
+
+def train(beton_root: Path, runs: Path, name: str, *options: str) -> int:
+    arguments = [*SMALL, f"--data.beton_root={beton_root}", f"--run.root={runs}", f"--run.name={name}", *options]
+    return train_ffcv.train(arguments)
+
+
+def losses(run: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == "train"]
+
+
+@pytest.fixture(scope="module")
+def finished(beton_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an unbroken run."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert train(beton_root, runs, "whole") == 0
+    return runs / "whole"
+
+
+def test_a_run_leaves_what_it_promises(finished: Path) -> None:
+    assert {path.name for path in finished.iterdir()} == {
+        "config.yaml", "log.jsonl", "last.pt", "best.pt", "result.json", "result.md",
+    }  # fmt: skip
+    result = json.loads((finished / "result.json").read_text())
+    assert (result["dataset"], result["protocol"], result["identities"]) == ("synthetic", "llcm-i2v", 8)
+    assert result["epochs"] == 2
+    assert result["steps"] == 2 * STEPS_PER_EPOCH == len(losses(finished))
+    for key in ("rank1", "mAP", "mINP", "rank1_untrained", "chance"):
+        assert 0 <= result[key] <= 1
+    assert result["images_per_s"] > 0
+    assert result["epoch_s"] > 0
+    assert result["environment"]["torch"] == torch.__version__.partition("+")[0]
+    for row in result["evaluation"]:
+        assert {row["protocol"], row["flip"], row["re_ranking"]} == {"llcm-i2v", "published", "off"}
+        assert ".pt, epoch" in row["checkpoint"]
+        assert len(row["per_trial"]) == row["trials"] == 10
+    assert "llcm-i2v" in (finished / "result.md").read_text()
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_seed_others(
+    finished: Path, beton_root: Path, tmp_path: Path
+) -> None:
+    assert train(beton_root, tmp_path, "again") == 0
+    assert train(beton_root, tmp_path, "other", "--run.seed=1") == 0
+    assert losses(tmp_path / "again") == losses(finished)
+    assert losses(tmp_path / "other") != losses(finished)
+    first, second = (json.loads((run / "result.json").read_text()) for run in (finished, tmp_path / "again"))
+    assert first["evaluation"] == second["evaluation"]
+
+
+@pytest.mark.parametrize("stop_after", [4, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 3])
+def test_a_stopped_run_goes_on_as_if_unbroken(
+    finished: Path, beton_root: Path, tmp_path: Path, stop_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGINT after some steps, in the middle of the first epoch, at its end, and in the second."""
+    real, done = train_ffcv.log_losses, []
+
+    def interrupting(*arguments: object) -> dict:
+        done.append(1)
+        if len(done) == stop_after:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*arguments)
+
+    monkeypatch.setattr(train_ffcv, "log_losses", interrupting)
+    assert train(beton_root, tmp_path, "broken") == 128 + signal.SIGINT
+    assert len(losses(tmp_path / "broken")) == stop_after
+    assert not (tmp_path / "broken" / "result.json").exists()
+    torch.manual_seed(99)
+    assert train(beton_root, tmp_path, "broken") == 0
+    assert losses(tmp_path / "broken") == losses(finished)
+    weights = [torch.load(run / "last.pt", weights_only=True)["model"] for run in (finished, tmp_path / "broken")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_ctrl_c_on_the_command_line_leaves_a_checkpoint(beton_root: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "train_ffcv.py", *SMALL, f"--data.beton_root={beton_root}", f"--run.root={tmp_path}"]
+    log = tmp_path / "synthetic-seed0" / "log.jsonl"
+    with subprocess.Popen(
+        [*command, "--optim.epochs=500"], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "goes on from" in output
+    assert "Traceback" not in errors
+    assert (log.parent / "last.pt").exists()
+
+
+def test_second_signal_acts_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.code == 130
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+
+
+def test_a_killed_runs_extra_log_lines_are_dropped(finished: Path, beton_root: Path, tmp_path: Path) -> None:
+    """Killed after the checkpoint, in the middle of writing a line: the log is cut back to the checkpoint."""
+    shutil.copytree(finished, tmp_path / "killed")
+    with open(tmp_path / "killed" / "log.jsonl", "a") as file:
+        file.write(json.dumps({"kind": "train", "step": 99, "total": 0.0}) + '\n{"kind": "tr')
+    assert train(beton_root, tmp_path, "killed") == 0
+    assert losses(tmp_path / "killed") == losses(finished)
+
+
+def test_another_configuration_in_the_same_folder_is_refused(
+    finished: Path, beton_root: Path, tmp_path: Path, program: Run
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    options = [*SMALL, f"--data.beton_root={beton_root}", f"--run.root={tmp_path}", "--run.name=run"]
+    done = program("train_ffcv.py", *options, "--optim.lr=0.01")
+    assert done.returncode == 2
+    assert "optim.lr = 0.05, not 0.01" in done.stderr
+    assert "--run.resume=never" in done.stderr
+    assert (tmp_path / "run" / "result.json").read_bytes() == (finished / "result.json").read_bytes()
+
+
+def test_resume_never_sets_the_old_run_aside(finished: Path, beton_root: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    assert train(beton_root, tmp_path, "run", "--run.resume=never", "--optim.epochs=1") == 0
+    assert (tmp_path / "run.1" / "result.json").read_bytes() == (finished / "result.json").read_bytes()
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["epochs"] == 1
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_its_batch(beton_root: Path, tmp_path: Path, program: Run) -> None:
+    done = program(
+        "train_ffcv.py", *SMALL, f"--data.beton_root={beton_root}", f"--run.root={tmp_path}", "--run.name=run",
+        "--optim.lr=1e30", "--optim.epochs=30",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "not finite" in done.stderr
+    written = json.loads((tmp_path / "run" / "nonfinite.json").read_text())
+    assert len(written["samples"]) == 12
+    assert "nan" in str(written["losses"]) or "inf" in str(written["losses"])
+
+
+def test_eval_reports_both_directions_and_agrees_with_training(
+    finished: Path, beton_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    before = json.loads((run / "result.json").read_text())
+    assert eval_script.evaluate([f"--eval.checkpoint={run / 'last.pt'}"]) == 0
+    assert "llcm-v2i" in capsys.readouterr().out
+    after = json.loads((run / "result.json").read_text())
+    assert {key: value for key, value in after.items() if key != "evaluation"} == {
+        key: value for key, value in before.items() if key != "evaluation"
+    }
+    rows = {(row["protocol"], row["checkpoint"]): row for row in after["evaluation"]}
+    assert len(rows) == len(after["evaluation"]) == len(before["evaluation"]) + 1
+    for row in before["evaluation"]:
+        assert rows[row["protocol"], row["checkpoint"]]["per_trial"] == row["per_trial"]
+    assert ("llcm-v2i", "last.pt, epoch 2") in rows
+    assert "llcm-v2i" in (run / "result.md").read_text()
+
+
+@pytest.mark.parametrize("batch_size", [5, 64])
+def test_embeddings_do_not_depend_on_the_batch_size(finished: Path, beton_root: Path, batch_size: int) -> None:
+    from dns import checkpoint
+    from dns.step import make_engine
+
+    path = finished / "last.pt"
+    content = checkpoint.load(path)
+    engine = make_engine("cpu", "fp32", "auto", "auto")
+    embeddings = []
+    for size in (16, batch_size):
+        values = {**content["config"], "eval": {**content["config"]["eval"], "batch_size": size}}
+        tester = eval_script.Tester(values, engine)
+        embeddings.append(tester.embed(eval_script.load_model(path, content, values, tester)))
+    assert torch.allclose(*embeddings, atol=1e-5)
+    assert torch.isfinite(embeddings[0]).all()
+
+
+def break_nothing(root: Path) -> None:
+    pass
+
+
+def remove_manifest(root: Path) -> None:
+    (root / "synthetic" / "train.json").unlink()
+
+
+def truncate_beton(root: Path) -> None:
+    path = root / "synthetic" / "train.beton"
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size - 1000)
+
+
+def age_manifest(root: Path) -> None:
+    path = root / "synthetic" / "train.json"
+    path.write_text(path.read_text().replace('"version": 1', '"version": 0'))
+
+
+@pytest.mark.parametrize(
+    ("damage", "options", "words"),
+    [
+        (break_nothing, ["--data.persons=9"], "the set has 8 identities, a batch needs 9"),
+        (break_nothing, ["--data.set=regdb"], "no such .beton"),
+        (break_nothing, ["--optm.lr=1"], "Did you mean optim.lr?"),
+        (break_nothing, ["--optim.epochs=many"], "optim.epochs = 'many' is not an integer"),
+        (break_nothing, ["--engine.device=cuda:7"], "engine.device = 'cuda:7'"),
+        (break_nothing, ["--model.pretrained=/nowhere.pth"], "/nowhere.pth: no such file"),
+        (remove_manifest, [], "the manifest of train.beton is missing"),
+        (truncate_beton, [], "cut short"),
+        (age_manifest, [], "manifest version 0, this program reads 1"),
+    ],
+)
+def test_bad_input_is_refused_and_leaves_no_run(
+    beton_root: Path, tmp_path: Path, program: Run, damage: object, options: list[str], words: str
+) -> None:
+    shutil.copytree(beton_root, tmp_path / "beton")
+    damage(tmp_path / "beton")
+    done = program(
+        "train_ffcv.py", *SMALL, f"--data.beton_root={tmp_path / 'beton'}", f"--run.root={tmp_path / 'runs'}", *options
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_checkpoint_of_another_number_of_identities_is_refused(
+    finished: Path, beton_root: Path, tmp_path: Path, program: Run
+) -> None:
+    """The run folder holds a run on 8 identities; the set now has 7."""
+    from ffcv_convert.convert import convert
+    from ffcv_convert.datasets import synthetic
+    from ffcv_convert.writer import ImageFormat
+
+    options = synthetic.Options(train_identities=7, test_identities=5, train_images=6, test_images=1, height_px=96)
+    synthetic.synthesise(tmp_path / "data" / "synthetic", options, workers=1)
+    convert(synthetic.DATASET, tmp_path / "data", tmp_path / "beton", ImageFormat(96, 48), workers=1)
+    shutil.copytree(finished, tmp_path / "runs" / "whole")
+    arguments = [
+        *SMALL,
+        f"--data.beton_root={tmp_path / 'beton'}",
+        f"--run.root={tmp_path / 'runs'}",
+        "--run.name=whole",
+    ]
+    done = program("train_ffcv.py", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert "made for 8 training identities, this set has 7" in done.stderr
+
+
+def test_eval_refuses_what_it_cannot_test(tmp_path: Path, program: Run) -> None:
+    done = program("eval.py", f"--eval.checkpoint={tmp_path / 'gone.pt'}")
+    assert (done.returncode, done.stderr.startswith("error: ")) == (2, True)
+    assert "no such checkpoint" in done.stderr
+    (tmp_path / "text.pt").write_text("nothing")
+    done = program("eval.py", f"--eval.checkpoint={tmp_path / 'text.pt'}")
+    assert (done.returncode, "not a readable checkpoint" in done.stderr) == (2, True)
+
+
+def test_help_of_both_programs(program: Run) -> None:
+    for script in ("train_ffcv.py", "eval.py"):
+        done = program(script, "--help")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "--optim.lr" in done.stdout
