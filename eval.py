@@ -67,7 +67,7 @@ class Tester:
 
     def rows(
         self, model: DNS, protocols: Sequence[str], checkpoint_name: str, trials: Sequence[int] = range(TRIALS)
-    ) -> list[dict]:
+    ) -> list[Mapping[str, Any]]:
         """One row a protocol, see report.make_row."""
         embedding_ND = self.embed(model)
         return [

@@ -65,6 +65,7 @@ def train(arguments: Sequence[str]) -> int:
     with Interruption() as interruption:
         if "rank1_untrained" not in state.results:
             state.results["rank1_untrained"] = tester.rows(model, [protocol], "untrained")[0]["rank1"]
+            state.save(run.last)
         while state.epoch < epochs and not interruption.code:
             train_epoch(run, loader, step, state, interruption)
             if state.iteration == 0 and ((every and state.epoch % every == 0) or state.epoch == epochs):

@@ -144,7 +144,7 @@ def declare(protocols: Sequence[str], recipes: Sequence[str]) -> Config:
     section(
         "engine", "How it runs",
         device=Param(Text(), "auto, cpu, cuda, cuda:1", default="auto"),
-        precision=Param(Choice("auto", "fp32", "bf16", "fp16"), "auto: bf16 where there is hardware for it", default="auto"),
+        precision=Param(Choice("auto", "fp32", "bf16", "fp16"), "auto: bf16 where hardware has it", default="auto"),
         channels_last=Param(AUTO_SWITCH, "memory layout of maps; auto: on CUDA", default="auto"),
         compile=Param(AUTO_SWITCH, "torch.compile; auto: on CUDA", default="auto"),
     )  # fmt: skip

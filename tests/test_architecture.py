@@ -62,8 +62,8 @@ def test_scripts_are_short_and_define_no_loss_loader_or_metric(script: str) -> N
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_scripts_can_be_imported_without_side_effects(script: str, tmp_path: Path) -> None:
     code = (
-        "import sys, torch, signal; sys.argv = ['x', '--nonsense']; before = torch.get_num_threads(), signal.getsignal(2);"
-        f"import {script[:-3]}; assert (torch.get_num_threads(), signal.getsignal(2)) == before"
+        "import sys, torch, signal; sys.argv = ['x', '--nonsense']; state = lambda: (torch.get_num_threads(),"
+        f"signal.getsignal(2)); before = state(); import {script[:-3]}; assert state() == before"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True

@@ -1,5 +1,7 @@
 """Parameter groups and the schedule, against the learning rates printed in the published logs."""
 
+from itertools import pairwise
+
 import goldens
 import pytest
 import torch
@@ -28,8 +30,8 @@ def test_plain_schedule_rises_to_the_peak_and_falls_to_zero_without_jumps() -> N
     rates = [learning_rate(epoch, iteration, **schedule) for epoch in range(20) for iteration in range(10)]
     assert rates[0] == pytest.approx(0.2e-4)
     assert max(rates) == rates[40] == pytest.approx(0.2)
-    assert all(0 < b - a < 0.2 / 39 for a, b in zip(rates[:40], rates[1:41], strict=True))
-    assert all(0 < a - b < 0.2 / 159 for a, b in zip(rates[40:], rates[41:], strict=False))
+    assert all(0 < b - a < 0.2 / 39 for a, b in pairwise(rates[:41]))
+    assert all(0 < a - b < 0.2 / 159 for a, b in pairwise(rates[40:]))
     assert rates[-1] == pytest.approx(0.2 / 160)
 
 

@@ -239,6 +239,18 @@ def test_a_slot_is_not_written_before_it_is_released(train: Converted, train_pic
                 epoch.release(kept[place])
 
 
+def test_a_batch_stays_as_it_is_until_the_next_one_is_asked_for(
+    long_loader: TrainLoader, train_pictures: np.ndarray
+) -> None:
+    plan = long_loader.plan(0)
+    assert len(plan) == 8
+    with long_loader.epoch(0) as batches:
+        for indices, batch in zip(plan, batches, strict=True):
+            time.sleep(0.02)  # a slow step: the decoder has filled every free slot by now
+            assert np.array_equal(batch.index_B, indices)
+            assert np.array_equal(batch.images_BHWC, train_pictures[indices])
+
+
 class Copy:
     """Stands in for the CUDA event that ends a copy out of a slot."""
 
