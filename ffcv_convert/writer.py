@@ -31,6 +31,7 @@ from ffcv_convert.schema import beton as layout
 MAX_PIXELS = 64_000_000  # a pedestrian crop has 0.05 million; more is a decompression bomb or a mistake
 MAX_SIDE_PX = 65_500  # JPEG's; .beton counts to 65,535
 JPEG_QUALITY = 95
+FORMATS = ("JPEG", "PNG", "BMP")  # the data sets' own; Pillow would run Ghostscript for a PostScript file
 
 
 Encoding = Literal["raw", "jpeg"]
@@ -63,7 +64,7 @@ def load_image(path: Path, image_format: ImageFormat) -> np.ndarray:
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: empty file. Restore it from the data set's archive")
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{path}: {image.width} x {image.height} pixels is no pedestrian picture. Replace it")
             if image.mode.startswith(("I", "F")):  # converted to RGB they would come out white

@@ -22,6 +22,8 @@ ERASE, CHANNEL_ERASE = 4, 8  # top, left, height, width; a height of 0 erases no
 EXCHANGE = 12  # 0 keeps the image; 1, 2, 3 all channels become R, G, B; 4 grey
 COLUMNS = 13
 
+RANDOM_STREAM = 2  # numbers of its own beside those of sampler.py, for the same seed
+
 
 @dataclass(frozen=True)
 class Half:
@@ -57,7 +59,7 @@ def draw(
     recipe: Recipe, batch: int, height: int, width: int, *, seed: int, epoch: int, iteration: int, rank: int = 0
 ) -> np.ndarray:
     """Parameters for `batch` images of `height` x `width` px, visible half first: float32 (batch, COLUMNS)."""
-    rng = np.random.default_rng([seed, epoch, iteration, rank])
+    rng = np.random.default_rng([RANDOM_STREAM, seed, epoch, iteration, rank])
     table = np.zeros((batch, COLUMNS), dtype=np.float32)
     table[:, [CROP_TOP, CROP_LEFT]] = rng.integers(0, 2 * recipe.pad_px + 1, (batch, 2))
     table[:, FLIP] = rng.random(batch) < 0.5

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ffcv_convert.schema import Converted
 from pipelines import augment
-from pipelines.ffcv_mended import Epoch, Slot, Stream
 from pipelines.index import read_index
 from pipelines.sampler import Replacement, plan_epoch, scheduled_iterations
+from pipelines.stream import Epoch, Slot, Stream
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class TrainLoader:
         self._device, self._seed = device, seed
         self.plan(0)
         self._stream = Stream(converted, batch_size=self.batch_size, workers=workers)
+        self._copies = copy_stream(device)
 
     def plan(self, epoch: int) -> np.ndarray:
         """Sample numbers of every batch of `epoch`: int64 (iterations, batch)."""
@@ -89,7 +90,7 @@ class TrainLoader:
             return table.pin_memory() if self._device.type == "cuda" else table
 
         with self._stream.epoch(self.plan(epoch)[start:], table) as slots:
-            yield on_device(slots, self._device)
+            yield on_device(slots, self._device, self._copies)
 
 
 class TestLoader:
@@ -99,6 +100,7 @@ class TestLoader:
 
     def __init__(self, converted: Converted, *, batch_size: int, device: torch.device, workers: int = 0):
         self._stream = Stream(converted, batch_size=batch_size, workers=workers)
+        self._copies = copy_stream(device)
         self._batch_size, self._device = batch_size, device
 
     @contextmanager
@@ -107,7 +109,7 @@ class TestLoader:
         missing = -len(indices) % self._batch_size
         order = np.concatenate([indices, np.repeat(indices[-1:], missing)]).reshape(-1, self._batch_size)
         with self._stream.epoch(order) as slots:
-            batches = on_device(slots, self._device)
+            batches = on_device(slots, self._device, self._copies)
             last = len(order) - 1
             yield (
                 replace(batch, count=self._batch_size - missing) if number == last else batch
@@ -115,14 +117,18 @@ class TestLoader:
             )
 
 
-def on_device(slots: Epoch, device: torch.device) -> Iterator[Batch]:
+def copy_stream(device: torch.device) -> "torch.cuda.Stream | None":
+    """The stream that a loader's copies run on; one a loader, for each has its own pool of device memory."""
+    return torch.cuda.Stream(device) if device.type == "cuda" else None
+
+
+def on_device(slots: Epoch, device: torch.device, stream: "torch.cuda.Stream | None") -> Iterator[Batch]:
     """Hand out the epoch's batches on `device`, and give every slot back when it may be written again."""
-    if device.type != "cuda":
+    if stream is None:
         for slot in slots:
             yield Batch(slot.images_BHWC, slot.person_B, slot.index_B, slot.extra, len(slot.person_B))
             slots.release(slot)
         return
-    stream = torch.cuda.Stream(device)
     waiting = None
     for slot in slots:
         copied = _copy(slot, slots, stream, device)
@@ -140,7 +146,7 @@ def _copy(slot: Slot, slots: Epoch, stream: torch.cuda.Stream, device: torch.dev
             tensor.to(device, non_blocking=True) for tensor in (slot.images_BHWC, slot.person_B, slot.index_B)
         )
         table = slot.extra.to(device, non_blocking=True)
-        event = torch.cuda.Event()
+        event = torch.cuda.Event(blocking=True)
         event.record(stream)
     slots.release(slot, after=event)
     return Batch(images, person, index, table, len(person)), event

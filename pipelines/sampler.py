@@ -14,6 +14,7 @@ from ffcv_convert.schema import DataError, Modality
 from pipelines.index import Index
 
 Replacement = Literal["always", "needed"]
+RANDOM_STREAM = 1  # numbers of its own beside those of augment.py, for the same seed
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def plan_epoch(
             f"the set has {identities} identities, a batch needs {persons * world}. "
             f"Lower data.persons to {identities // world}"
         )
-    rng = np.random.default_rng([seed, epoch])
+    rng = np.random.default_rng([RANDOM_STREAM, seed, epoch])
     chosen = np.stack([rng.choice(identities, persons * world, replace=False) for _ in range(iterations)])
     halves = [_pictures(pool, chosen, pictures, replacement, rng) for pool in (visible, other)]
     mine = slice(rank * persons, (rank + 1) * persons)

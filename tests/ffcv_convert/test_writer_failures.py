@@ -215,10 +215,10 @@ def test_the_first_error_ends_the_work(root: Path, monkeypatch: pytest.MonkeyPat
 
     def counted(path: Path, image_format: ImageFormat) -> Encoded:
         read.append(path)
-        time.sleep(0.01)
+        time.sleep(0.05)
         raise DataError(f"{path}: bad")
 
     monkeypatch.setattr(writer, "encode", counted)
     with pytest.raises(DataError, match=r"0\.jpg: bad"):
         write(root)
-    assert len(read) < 16
+    assert len(read) < 9  # as many are waiting when the first result is asked for

@@ -24,8 +24,9 @@ from ffcv_convert.schema import beton as layout
 from ffcv_convert.schema.manifest import read_manifest
 from ffcv_convert.writer import ImageFormat
 from pipelines import augment
-from pipelines.ffcv_mended import Slot, Stream, allowed_workers
+from pipelines.ffcv_mended import Decoder, allowed_workers
 from pipelines.loaders import TestLoader, TrainLoader
+from pipelines.stream import Slot, Stream
 
 CPU = torch.device("cpu")
 SYSU = augment.RECIPES["sysu"]
@@ -363,7 +364,7 @@ def test_workers_are_capped_by_what_the_process_may_use(train: Converted, monkey
     assert [allowed_workers(asked) for asked in (-1, 0, 1, most, most + 1, 1000)] == [most, most, 1, most, most, most]
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
     assert [allowed_workers(asked) for asked in (0, 1, 8)] == [1, 1, 1]
-    assert make_stream(train, workers=8).workers == 1
+    assert make_stream(train, workers=8).decoder.workers == 1
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------------------
@@ -377,9 +378,9 @@ class OddError(Exception):
 def test_an_error_while_decoding_reaches_the_consumer(
     train: Converted, train_pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
-    loader, decode, calls = make_loader(train), Stream.decode, []
+    loader, decode, calls = make_loader(train), Decoder.decode, []
 
-    def fail(self: Stream, indices: np.ndarray, slot: int) -> list:
+    def fail(self: Decoder, indices: np.ndarray, slot: int) -> list:
         calls.append(slot)
         if len(calls) > failing:
             raise OddError("the disk is gone")
@@ -387,7 +388,7 @@ def test_an_error_while_decoding_reaches_the_consumer(
 
     begin = time.monotonic()
     with monkeypatch.context() as patched:
-        patched.setattr(Stream, "decode", fail)
+        patched.setattr(Decoder, "decode", fail)
         with loader.epoch(0) as batches:
             for _ in range(failing):
                 next(batches)
@@ -427,9 +428,9 @@ def test_an_error_of_the_consumer_stops_the_decoding(long_loader: TrainLoader, t
 def test_an_interrupt_while_waiting_for_a_batch_is_heard(
     train: Converted, train_pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loader, decode, interrupted = make_loader(train), Stream.decode, threading.Event()
+    loader, decode, interrupted = make_loader(train), Decoder.decode, threading.Event()
 
-    def slow(self: Stream, indices: np.ndarray, slot: int) -> list:
+    def slow(self: Decoder, indices: np.ndarray, slot: int) -> list:
         if not interrupted.is_set():
             time.sleep(0.1)  # so that the consumer waits by now
             interrupted.set()
@@ -437,7 +438,7 @@ def test_an_interrupt_while_waiting_for_a_batch_is_heard(
             time.sleep(0.1)
         return decode(self, indices, slot)
 
-    monkeypatch.setattr(Stream, "decode", slow)
+    monkeypatch.setattr(Decoder, "decode", slow)
     with pytest.raises(KeyboardInterrupt), loader.epoch(0) as batches:
         next(batches)
     assert interrupted.is_set()

@@ -1,0 +1,143 @@
+"""Batches of a `.beton` as a stream: a thread decodes ahead into a few slots, the consumer gives them back.
+
+What FFCV's own iterator lacks: an exception in the thread is raised in the consumer, leaving an epoch early stops the
+thread, and a slot that is still being copied to the device is not written again before the copy's event.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Thread
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ffcv_convert.schema import Converted, DataError
+from pipelines.ffcv_mended import Decoder
+
+Extra = Callable[[int], torch.Tensor]  # what goes with batch i of an epoch, made in the decoding thread
+
+
+class Slot(NamedTuple):
+    """A decoded batch in a reused host buffer (pinned where there is CUDA), valid until it is released."""
+
+    number: int
+    images_BHWC: torch.Tensor
+    person_B: torch.Tensor
+    index_B: torch.Tensor
+    extra: torch.Tensor
+
+
+class Stream:
+    """Batches of one `.beton`, decoded by FFCV in the order that each epoch brings.
+
+    batch_size: B. slots: how many batches may exist at once, the consumer's included. workers: see
+    ffcv_mended.allowed_workers.
+    """
+
+    def __init__(self, converted: Converted, *, batch_size: int, workers: int = 0, slots: int = 4):
+        self.converted = converted
+        self.batch_size, self.slots = batch_size, slots
+        self.decoder = Decoder(converted.path, batch_size=batch_size, workers=workers, slots=slots)
+        self._running = False
+
+    @contextmanager
+    def epoch(self, order: np.ndarray, extra: Extra = lambda batch: torch.empty(0)) -> Iterator["Epoch"]:
+        """Start decoding `order` (int64, iterations x B). `extra(i)` is called in the decoding thread for batch i.
+
+        One epoch at a time: its block has to be left before the next one is entered.
+        """
+        order = np.asarray(order)
+        if order.ndim != 2 or order.shape[1] != self.batch_size or order.dtype != np.int64:
+            raise TypeError(f"order is {order.dtype} {order.shape}, expected int64 (iterations, {self.batch_size})")
+        if order.size and (order.min() < 0 or order.max() >= len(self.converted)):
+            raise IndexError(f"order names samples {order.min()} to {order.max()} of a set of {len(self.converted)}")
+        if self._running:
+            raise RuntimeError("an epoch of this loader is running, and its buffers are in use. Leave its block first")
+        self._running = True
+        try:
+            epoch = Epoch(self, order, extra)
+            try:
+                yield epoch
+            finally:
+                epoch.close()
+        finally:
+            self._running = False
+
+
+def _take(free: SimpleQueue) -> int:
+    """The next slot given back, once the copy out of it has ended."""
+    number, event = free.get()
+    if event is not None:
+        event.synchronize()
+    return number
+
+
+class Epoch:
+    """One pass over an order: iterate, and release each slot when its contents are no longer needed."""
+
+    def __init__(self, stream: Stream, order: np.ndarray, extra: Extra):
+        self._stream, self._order, self._extra = stream, order, extra
+        self._stopping = False
+        self._free: SimpleQueue = SimpleQueue()
+        self._ready: SimpleQueue = SimpleQueue()
+        for number in range(stream.slots):
+            self._free.put((number, None))
+        self._thread = Thread(target=self._produce, name="ffcv-decode", daemon=True)
+        self._thread.start()
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[Slot]:
+        for _ in range(len(self._order)):
+            if self._stopping:
+                raise RuntimeError("the epoch's block was left: its batches are gone")
+            slot = self._ready.get()
+            if isinstance(slot, BaseException):
+                raise slot
+            yield slot
+
+    def release(self, slot: Slot, after: "torch.cuda.Event | None" = None) -> None:
+        """Let the buffer be used again, once `after` has happened on the device."""
+        self._free.put((slot.number, after))
+
+    def close(self) -> None:
+        """Stop the decoding thread and wait for it, and for copies out of the slots: the next epoch has them all.
+
+        The batch in work is finished first. Asking for another batch is an error from here on.
+        """
+        self._stopping = True
+        self._free.put((0, None))  # wakes the thread if it waits for a slot
+        self._thread.join()
+        while not self._free.empty():
+            _take(self._free)
+
+    def _produce(self) -> None:
+        try:
+            self._stream.decoder.use_threads()
+            for iteration, indices in enumerate(self._order):
+                number = _take(self._free)
+                if self._stopping:
+                    return
+                self._ready.put(self._decoded(iteration, indices, number))
+        except BaseException as error:  # anything at all: the consumer would wait for ever
+            self._ready.put(error)
+
+    def _decoded(self, iteration: int, indices: np.ndarray, number: int) -> Slot:
+        (images, status), persons, samples = self._stream.decoder.decode(indices, number)
+        if status.any():
+            sample = int(indices[int(np.flatnonzero(status)[0])])
+            converted = self._stream.converted
+            raise DataError(
+                f"{converted.path}: sample {sample} ({converted.manifest.samples[sample][0]}) does not decode. "
+                "Remove the file, then convert the data set again: make convert-datasets"
+            )
+        return Slot(
+            number,
+            torch.from_numpy(images),
+            torch.from_numpy(persons).view(-1),
+            torch.from_numpy(samples).view(-1),
+            self._extra(iteration),
+        )
