@@ -54,7 +54,7 @@ def train(arguments: Sequence[str]) -> int:
         model, optimiser, scaler, lambda images, table: augment.apply(images, table, loader.recipe), engine
     )
 
-    state = TrainingState(model, optimiser, scaler, values, loader.size_px)
+    state = TrainingState(model, optimiser, scaler, values, loader.size_px, loader.sha256)
     if run.resumed:
         state.restore(run.last)
         run.forget_after(state.epoch * loader.iterations + state.iteration)

@@ -23,6 +23,7 @@ KEYS = {
     "config",
     "generators",
     "size_px",
+    "data_sha256",
 }
 
 # Published key prefix -> ours. Its base.base.layer1 and layer2 are parameters that nothing uses.

@@ -14,14 +14,15 @@ from dns.model import DNS
 @dataclass
 class TrainingState:
     """epoch, iteration: how many epochs are complete, and iterations of the one after them. size_px: height, width of
-    the images. results: rank-1 untrained, best and last. Batches and augmentation need no state: they are functions
-    of (seed, epoch, iteration)."""
+    the images; data_sha256: of the training `.beton`. results: rank-1 untrained, best and last. Batches and
+    augmentation need no state: they are functions of (seed, epoch, iteration)."""
 
     model: DNS
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     values: Mapping[str, Mapping[str, Any]]
     size_px: tuple[int, int]
+    data_sha256: str
     epoch: int = 0
     iteration: int = 0
     results: dict[str, Any] = field(default_factory=dict)
@@ -39,13 +40,19 @@ class TrainingState:
                 "config": {section: dict(options) for section, options in self.values.items()},
                 "generators": checkpoint.generator_states(),
                 "size_px": list(self.size_px),
+                "data_sha256": self.data_sha256,
             },
         )
 
     def restore(self, path: Path) -> None:
-        """Raises CheckpointError where the file does not fit."""
+        """Raises CheckpointError where the file does not fit the network or the data."""
         content = checkpoint.load(path)
         checkpoint.load_model(self.model, content["model"], path)
+        if content["data_sha256"] != self.data_sha256:
+            raise checkpoint.CheckpointError(
+                f"{path}: its run began on other pictures than the training set now holds. "
+                "Convert the former ones again, or set the run aside with --run.resume=never"
+            )
         self.optimiser.load_state_dict(content["optimiser"])
         self.scaler.load_state_dict(content["scaler"])
         self.epoch, self.iteration, self.results = content["epoch"], content["iteration"], content["results"]

@@ -57,6 +57,7 @@ class TrainLoader:
         if converted.manifest.infrared_grey:  # hue does nothing to grey pixels: leave it out
             self.recipe = replace(recipe, other=replace(recipe.other, hue=0.0))
         self.identities = converted.manifest.identities
+        self.sha256 = converted.manifest.sha256
         self.iterations = scheduled_iterations(self.index, persons, pictures) + extra_iteration
         self.batch_size = 2 * persons * pictures
         self._persons, self._pictures, self._replacement = persons, pictures, replacement

@@ -23,7 +23,7 @@ def make_state(identities: int = 4) -> TrainingState:
     optimiser.step()
     values = {"data": {"set": "x"}}
     return TrainingState(
-        model, optimiser, torch.amp.GradScaler("cpu", enabled=False), values, (64, 32), 3, 2, {"a": 1.0}
+        model, optimiser, torch.amp.GradScaler("cpu", enabled=False), values, (64, 32), "aa", 3, 2, {"a": 1.0}
     )
 
 
@@ -61,6 +61,13 @@ def test_other_number_of_identities_is_refused_and_nothing_changed(saved: tuple[
     with pytest.raises(CheckpointError, match=r"last\.pt: made for 4 training identities, this set has 5"):
         checkpoint.load_model(model, checkpoint.load(saved[1])["model"], saved[1])
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_other_pictures_are_refused(saved: tuple[TrainingState, Path]) -> None:
+    other = make_state()
+    other.data_sha256 = "bb"
+    with pytest.raises(CheckpointError, match="began on other pictures"):
+        other.restore(saved[1])
 
 
 def test_other_network_is_refused(saved: tuple[TrainingState, Path]) -> None:
