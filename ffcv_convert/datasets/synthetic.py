@@ -34,9 +34,9 @@ class Options:
     """Identities and pictures. Training: `train_images` an identity and modality, cameras by turns; testing:
     `test_images` an identity, modality and camera."""
 
-    train_identities: int = 480
+    train_identities: int = 320
     test_identities: int = 16
-    train_images: int = 6
+    train_images: int = 9
     test_images: int = 2
     height_px: int = 288
     seed: int = 0
