@@ -1,0 +1,66 @@
+"""How well, and how fast, does a recipe train over several seeds?
+
+    make train && make train ARGS=--run.seed=1 && make train ARGS=--run.seed=2
+    python -m benchmarks.seeds runs/synthetic-seed*/result.json
+
+Gathers finished runs into benchmarks/results/seeds-<dataset>-<hardware>-<date>.json and prints the README's table.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+MEASURES = ("rank1", "mAP", "mINP", "rank1_untrained", "chance", "images_per_s", "epoch_s")
+ALIKE = ("dataset", "protocol", "flip", "epochs", "steps", "identities")
+
+
+def gather(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One entry a run, and the mean of every measure. Raises ValueError for runs that cannot be compared."""
+    for key in ALIKE:
+        if len({result[key] for result in results}) != 1:
+            raise ValueError(f"the runs differ in {key}: {[result[key] for result in results]}")
+    runs = [{key: result[key] for key in (*MEASURES, "environment")} for result in results]
+    means = {key: mean(run[key] for run in runs) for key in MEASURES}
+    return {**{key: results[0][key] for key in ALIKE}, "mean": means, "runs": runs}
+
+
+def table(content: Mapping[str, Any]) -> str:
+    """Markdown: a row a run and one for their mean; shares in per cent."""
+    header = ["run", "Rank-1", "mAP", "mINP", "Rank-1 untrained", "chance", "images/s", "s an epoch"]
+    lines = [header, ["---"] * len(header)]
+    named = [*((str(number), run) for number, run in enumerate(content["runs"])), ("mean", content["mean"])]
+    for name, run in named:
+        lines.append(
+            [name, *(f"{100 * run[key]:.1f}" for key in MEASURES[:5]), *(f"{run[key]:.0f}" for key in MEASURES[5:])]
+        )
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def main(paths: Sequence[str]) -> int:
+    if not paths:
+        print(__doc__)
+        return 2
+    try:
+        content = gather([json.loads(Path(path).read_text(encoding="utf-8")) for path in paths])
+    except (OSError, ValueError, KeyError) as error:
+        print(f"error: {error}. Name the result.json of finished runs of one recipe", file=sys.stderr)
+        return 2
+    device = content["runs"][0]["environment"]
+    hardware = re.sub(r"[^a-z0-9]+", "-", f"{device['device']} {device['cores']} cores".lower())
+    date = datetime.now(timezone.utc).date().isoformat()
+    target = RESULTS / f"seeds-{content['dataset']}-{hardware}-{date}.json"
+    RESULTS.mkdir(exist_ok=True)
+    target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(table(content))
+    print(f"written: {target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
