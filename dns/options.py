@@ -4,7 +4,7 @@ fastargs' sections and parameters, with checkers that refuse what they cannot ta
 3.7 as 3). config.py reads the values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastargs import Param, Section
@@ -99,6 +99,13 @@ def declare(protocols: Sequence[str], recipes: Sequence[str]) -> Config:
     def section(name: str, text: str, /, **params: Param) -> None:
         Section(name, text, config).params(**params)
 
+    _declare_recipe(section, recipes)
+    _declare_running(section, protocols)
+    return config
+
+
+def _declare_recipe(section: Callable[..., None], recipes: Sequence[str]) -> None:
+    """What a recipe in configs/ decides: data, augmentation, network, optimisation."""
     section(
         "data", "Data set and batches",
         set=Param(Text(), "data set, as named by python -m ffcv_convert", required=True),
@@ -141,6 +148,10 @@ def declare(protocols: Sequence[str], recipes: Sequence[str]) -> Config:
         classifier=Param(NOT_NEGATIVE, "classifier", default=1.0),
         distillation=Param(NOT_NEGATIVE, "per-modality classifiers of DD", default=1.0),
     )  # fmt: skip
+
+
+def _declare_running(section: Callable[..., None], protocols: Sequence[str]) -> None:
+    """What may differ from machine to machine and from run to run."""
     section(
         "engine", "How it runs",
         device=Param(Text(), "auto, cpu, cuda, cuda:1", default="auto"),
@@ -165,4 +176,3 @@ def declare(protocols: Sequence[str], recipes: Sequence[str]) -> Config:
         resume=Param(Choice("auto", "never"), "auto: go on with the folder's run; never: set it aside", default="auto"),
         log_every=Param(POSITIVE, "iterations between lines of log.jsonl", default=50),
     )  # fmt: skip
-    return config
