@@ -10,6 +10,7 @@ RESUME     ?= auto#        auto goes on with a stopped run; never sets it aside 
 CHECKPOINT ?=#             what `make eval` tests; by default best.pt of the run
 ARGS       ?=#             further options, as in ARGS='--optim.lr=0.1 --optim.epochs=3'
 VENV       ?= .venv#       where Python packages go
+# PYTHON: the interpreter that makes .venv; by default the first of these.
 PYTHON     ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 python3; do \
                 $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
@@ -44,7 +45,7 @@ train: data ## train DNS on DATASET by its recipe in configs/, and test it
 	'$(RUN)' train_ffcv.py --config-file 'configs/$(DATASET).yaml' --data.beton_root='$(BETON_ROOT)' --run.resume='$(RESUME)' $(ARGS)
 
 eval: $(READY) ## test a checkpoint (CHECKPOINT=...) under every protocol of DATASET
-	'$(RUN)' eval.py --data.set='$(DATASET)' --data.beton_root='$(BETON_ROOT)' $(if $(CHECKPOINT),--eval.checkpoint='$(CHECKPOINT)') $(ARGS)
+	'$(RUN)' eval.py $(if $(CHECKPOINT),,--data.set='$(DATASET)') --data.beton_root='$(BETON_ROOT)' $(if $(CHECKPOINT),--eval.checkpoint='$(CHECKPOINT)') $(ARGS)
 
 test: $(READY) ## run the tests
 	'$(RUN)' -m pytest -q -m 'not gpu and not slow' $(ARGS)

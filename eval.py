@@ -24,7 +24,7 @@ from dns.evaluation import report
 from dns.evaluation.extract import embed_images
 from dns.evaluation.protocols import PROTOCOLS, TRIALS, TestSet, run_protocol
 from dns.model import DNS
-from dns.options import declare
+from dns.options import Config, declare
 from dns.run import TrainingError
 from dns.step import Engine, make_engine
 from ffcv_convert.schema import DataError, Modality, open_beton
@@ -47,6 +47,15 @@ class Tester:
         self._loader = TestLoader(
             self.converted, batch_size=options["batch_size"], device=engine.device, workers=data["workers"]
         )
+
+    def check_size(self, size_px: Sequence[int], trained: str) -> None:
+        """Raises DataError unless `trained` (a name) has pictures of the test set's height and width."""
+        manifest = self.converted.manifest
+        if list(size_px) != [manifest.height_px, manifest.width_px]:
+            raise DataError(
+                f"{self.converted.path}: {manifest.height_px} x {manifest.width_px} px images, but {trained} has "
+                f"{size_px[0]} x {size_px[1]}. Convert the set again with --height-px and --width-px"
+            )
 
     def embed(self, model: DNS) -> Tensor:
         """Every test image once: float32 (N, D) on the engine's device. Leaves the model in evaluation mode."""
@@ -96,38 +105,46 @@ def build_model(values: Values, identities: int, weights: dict[str, Tensor] | No
 
 def load_model(path: Path, content: Mapping[str, Any], values: Values, tester: Tester) -> DNS:
     """The checkpoint's network, checked against the data set it is to be tested on."""
-    manifest = tester.converted.manifest
-    if list(content["size_px"]) != [manifest.height_px, manifest.width_px]:
-        raise checkpoint.CheckpointError(
-            f"{path}: trained on {' x '.join(map(str, content['size_px']))} px images, {tester.converted.path} "
-            f"has {manifest.height_px} x {manifest.width_px}. Convert the set again with --height-px and --width-px"
-        )
+    tester.check_size(content["size_px"], str(path))
     identities = content["model"]["classifier.weight"].shape[0]
     model = build_model(values, identities)
     checkpoint.load_model(model, content["model"], path)
     return tester.engine.place(model)
 
 
-def find_checkpoint(arguments: Sequence[str]) -> Path:
+def describe(path: Path, content: Mapping[str, Any]) -> str:
+    """A checkpoint's name in a report: file, epoch, and that it was chosen on the test set, where it was."""
+    name = f"{path.name}, epoch {content['epoch']}"
+    return f"{name}, chosen by rank-1 on trial 0" if path.name == "best.pt" else name
+
+
+def find_checkpoint(options: Config, arguments: Sequence[str]) -> Path:
     """--eval.checkpoint, or best.pt of the run folder that --run.name (or --data.set and --run.seed) means."""
-    _, flags = config.split_arguments(arguments)
-    if flags.get("eval.checkpoint", "auto") != "auto":
-        return Path(flags["eval.checkpoint"])
-    name = flags.get("run.name", f"{flags.get('data.set', 'synthetic')}-seed{flags.get('run.seed', '0')}")
-    return Path(flags.get("run.root", "runs")) / name / "best.pt"
+    files, flags = config.split_arguments(arguments)
+    given: dict[str, Any] = {}
+    for file in files or []:
+        given |= {key: found.value for key, found in config.read_yaml(options, Path(file)).items()}
+    given |= flags
+    if given.get("eval.checkpoint", "auto") != "auto":
+        return Path(given["eval.checkpoint"])
+    name = given.get("run.name", "auto")
+    if name == "auto":
+        name = f"{given.get('data.set', 'synthetic')}-seed{given.get('run.seed', 0)}"
+    return Path(given.get("run.root", "runs")) / name / "best.pt"
 
 
 def evaluate(arguments: Sequence[str]) -> int:
     options = declare(list(PROTOCOLS), list(RECIPES))
     asks_help = config.split_arguments(arguments)[0] is None
-    path = Path() if asks_help else find_checkpoint(arguments)
+    path = Path() if asks_help else find_checkpoint(options, arguments)
     content = {} if asks_help else checkpoint.load(path)
-    values = config.read(options, arguments, description=__doc__, base=content.get("config"))
+    base = {name: section for name, section in content.get("config", {}).items() if name != "engine"}  # this machine's
+    values = config.read(options, arguments, description=__doc__, base=base)
     engine = make_engine(**values["engine"])
     tester = Tester(values, engine)
     model = load_model(path, content, values, tester)
-    rows = tester.rows(model, values["eval"]["protocols"].split(","), f"{path.name}, epoch {content['epoch']}")
-    title = f"{path.parent.name} on {values['data']['set']}"
+    rows = tester.rows(model, values["eval"]["protocols"].split(","), describe(path, content))
+    title = path.absolute().parent.name
     print(report.screen(rows, title))
     result = path.parent / "result.json"
     before = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
@@ -145,6 +162,9 @@ def user_errors() -> Iterator[None]:
         yield
     except (config.ConfigError, DataError, checkpoint.CheckpointError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        print(f"error: {error}. Check the path, its permissions and the space left", file=sys.stderr)
         raise SystemExit(2) from None
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -27,7 +27,7 @@ from dns.options import declare
 from dns.run import Interruption, RunFolder, TrainingError, environment
 from dns.state import TrainingState
 from dns.step import Step, make_engine, make_step
-from eval import Tester, Values, build_model, load_model, user_errors
+from eval import Tester, Values, build_model, describe, load_model, user_errors
 from ffcv_convert.schema import open_beton
 from pipelines import augment
 from pipelines.loaders import TrainLoader
@@ -36,10 +36,12 @@ from pipelines.loaders import TrainLoader
 def train(arguments: Sequence[str]) -> int:
     values = config.read(declare(list(PROTOCOLS), list(augment.RECIPES)), arguments, description=__doc__)
     engine = make_engine(**values["engine"])
+    values["engine"] = engine.options()
     torch.manual_seed(values["run"]["seed"])
 
     loader = make_loader(values, engine.device)
     tester = Tester(values, engine)
+    tester.check_size(loader.size_px, "the training set")
     run = RunFolder(values)
 
     options = values["model"]
@@ -67,8 +69,8 @@ def train(arguments: Sequence[str]) -> int:
             state.results["rank1_untrained"] = tester.rows(model, [protocol], "untrained")[0]["rank1"]
             state.save(run.last)
         while state.epoch < epochs and not interruption.code:
-            train_epoch(run, loader, step, state, interruption)
-            if state.iteration == 0 and ((every and state.epoch % every == 0) or state.epoch == epochs):
+            whole = train_epoch(run, loader, step, state, interruption)
+            if whole and ((every and state.epoch % every == 0) or state.epoch == epochs):
                 rank1 = tester.rows(model, [protocol], "", trials=[0])[0]["rank1"]
                 state.note_rank1(rank1, run.best)
                 run.write_log(
@@ -76,8 +78,12 @@ def train(arguments: Sequence[str]) -> int:
                 )
             state.save(run.last)
     if state.epoch < epochs:
-        print(f"stopped at epoch {state.epoch}, iteration {state.iteration}; the same command goes on from {run.last}")
+        print(f"stopped at epoch {state.epoch}, iteration {state.iteration}; the same command goes on from {run.last}"
+              + (", without --run.resume=never" if values["run"]["resume"] == "never" else ""))  # fmt: skip
         return interruption.code
+    if run.resumed and run.result.exists():
+        print(f"{run.path}: finished before; its result:\n{run.result.with_suffix('.md').read_text(encoding='utf-8')}")
+        return 0
     write_result(run, loader, tester, state)
     return 0
 
@@ -97,12 +103,13 @@ def make_loader(values: Values, device: torch.device) -> TrainLoader:
 
 def train_epoch(
     run: RunFolder, loader: TrainLoader, step: Step, state: TrainingState, interruption: Interruption
-) -> None:
-    """Train from where `state` stands to the end of its epoch, or to the first signal."""
+) -> bool:
+    """Train from where `state` stands to the end of its epoch (True), or to the first signal (False)."""
     optim, log_every = state.values["optim"], state.values["run"]["log_every"]
     scheduled = loader.iterations - optim["published_schedule"]
     state.model.train()
     begin, first = time.monotonic(), state.iteration
+    unread: Losses | None = None
     title = f"epoch {state.epoch + 1}/{optim['epochs']}"
     with (
         loader.epoch(state.epoch, first) as batches,
@@ -111,24 +118,35 @@ def train_epoch(
     ):  # fmt: skip
         for batch in batches:
             if interruption.code:
-                return
+                if unread is not None:
+                    read_losses(run, loader, state, unread)
+                return False
             lr = learning_rate(
                 state.epoch, state.iteration, scheduled=scheduled, peak=optim["lr"], epochs=optim["epochs"],
                 peak_epoch=optim["peak_epoch"], published=optim["published_schedule"],
             )  # fmt: skip
             set_learning_rate(state.optimiser, lr)
-            losses = step(batch.images_BHWC, batch.augmentation, batch.person_B)
+            unread = step(batch.images_BHWC, batch.augmentation, batch.person_B)
             state.iteration += 1
             bar.update(loader.batch_size)
             if state.iteration % log_every == 0 or state.iteration == loader.iterations:
-                bar.set_postfix(log_losses(run, loader, state, losses, lr), refresh=False)
+                bar.set_postfix(log_losses(run, loader, state, unread, lr), refresh=False)
+                unread = None
     seconds, images = time.monotonic() - begin, (loader.iterations - first) * loader.batch_size
     state.epoch, state.iteration = state.epoch + 1, 0
     run.write_log("epoch", step=state.epoch * loader.iterations, epoch=state.epoch, seconds=seconds, images=images)
+    return True
 
 
 def log_losses(run: RunFolder, loader: TrainLoader, state: TrainingState, losses: Losses, lr: float) -> dict[str, str]:
-    """Read the losses back (the only synchronisation inside an epoch), log them, stop where they are not finite."""
+    read = read_losses(run, loader, state, losses)
+    step = state.epoch * loader.iterations + state.iteration
+    run.write_log("train", step=step, epoch=state.epoch, iteration=state.iteration, lr=lr, **read)
+    return {name: f"{value:.3f}" for name, value in read.items()}
+
+
+def read_losses(run: RunFolder, loader: TrainLoader, state: TrainingState, losses: Losses) -> dict[str, float]:
+    """Read the losses back (the only synchronisation inside an epoch); raise TrainingError where one is not finite."""
     read = dict(zip(Losses._fields, torch.stack(losses).tolist(), strict=True))
     step = state.epoch * loader.iterations + state.iteration
     if not all(map(math.isfinite, read.values())):
@@ -141,8 +159,7 @@ def log_losses(run: RunFolder, loader: TrainLoader, state: TrainingState, losses
         raise TrainingError(
             f"{run.path}: the loss is not finite at step {step} ({text}). Its batch is in {path}; {run.last} stands"
         )
-    run.write_log("train", step=step, epoch=state.epoch, iteration=state.iteration, lr=lr, **read)
-    return {name: f"{value:.3f}" for name, value in read.items()}
+    return read
 
 
 def write_result(run: RunFolder, loader: TrainLoader, tester: Tester, state: TrainingState) -> None:
@@ -152,8 +169,7 @@ def write_result(run: RunFolder, loader: TrainLoader, tester: Tester, state: Tra
     if state.results["best_epoch"] != state.epoch:
         content = checkpoint.load(run.best)
         model = load_model(run.best, content, values, tester)
-        name = f"best.pt, epoch {content['epoch']}, chosen by rank-1 on trial 0"
-        rows += tester.rows(model, [protocol], name)
+        rows += tester.rows(model, [protocol], describe(run.best, content))
     epochs = run.read_log("epoch")
     whole = [epoch["seconds"] for epoch in epochs if epoch["images"] == loader.iterations * loader.batch_size]
     images, seconds = sum(epoch["images"] for epoch in epochs), sum(epoch["seconds"] for epoch in epochs)
@@ -170,7 +186,7 @@ def write_result(run: RunFolder, loader: TrainLoader, tester: Tester, state: Tra
         "environment": environment(tester.engine.device),
         "evaluation": rows,
     }
-    title = f"{run.path.name} on {values['data']['set']}"
+    title = run.path.name
     report.write_json(run.result, content)
     report.write_text(run.result.with_suffix(".md"), report.markdown(rows, title))
     print(report.screen(rows, title))

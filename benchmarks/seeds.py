@@ -15,26 +15,39 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import yaml
+
 RESULTS = Path(__file__).parent / "results"
 MEASURES = ("rank1", "mAP", "mINP", "rank1_untrained", "chance", "images_per_s", "epoch_s")
 ALIKE = ("dataset", "protocol", "flip", "epochs", "steps", "identities")
 
 
+def read(path: Path) -> dict[str, Any]:
+    """A run's result, with its `seed` and the rest of its `recipe` from the config.yaml beside it."""
+    recipe = yaml.safe_load(path.with_name("config.yaml").read_text(encoding="utf-8"))
+    seed = recipe.pop("run")["seed"]
+    return {**json.loads(path.read_text(encoding="utf-8")), "seed": seed, "recipe": recipe}
+
+
 def gather(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One entry a run, and the mean of every measure. Raises ValueError for runs that cannot be compared."""
+    """One entry a run, and the mean of every measure. Raises ValueError for runs that are not one recipe's seeds."""
+    if len({result["seed"] for result in results}) != len(results):
+        raise ValueError(f"a seed is there twice: {[result['seed'] for result in results]}")
+    if any(result["recipe"] != results[0]["recipe"] for result in results):
+        raise ValueError("the runs' recipes (config.yaml) differ")
     for key in ALIKE:
         if len({result[key] for result in results}) != 1:
             raise ValueError(f"the runs differ in {key}: {[result[key] for result in results]}")
-    runs = [{key: result[key] for key in (*MEASURES, "environment")} for result in results]
+    runs = [{key: result[key] for key in ("seed", *MEASURES, "environment")} for result in results]
     means = {key: mean(run[key] for run in runs) for key in MEASURES}
     return {**{key: results[0][key] for key in ALIKE}, "mean": means, "runs": runs}
 
 
 def table(content: Mapping[str, Any]) -> str:
     """Markdown: a row a run and one for their mean; shares in per cent."""
-    header = ["run", "Rank-1", "mAP", "mINP", "Rank-1 untrained", "chance", "images/s", "s an epoch"]
+    header = ["seed", "Rank-1", "mAP", "mINP", "Rank-1 untrained", "chance", "images/s", "s an epoch"]
     lines = [header, ["---"] * len(header)]
-    named = [*((str(number), run) for number, run in enumerate(content["runs"])), ("mean", content["mean"])]
+    named = [*((str(run["seed"]), run) for run in content["runs"]), ("mean", content["mean"])]
     for name, run in named:
         lines.append(
             [name, *(f"{100 * run[key]:.1f}" for key in MEASURES[:5]), *(f"{run[key]:.0f}" for key in MEASURES[5:])]
@@ -47,7 +60,7 @@ def main(paths: Sequence[str]) -> int:
         print(__doc__)
         return 2
     try:
-        content = gather([json.loads(Path(path).read_text(encoding="utf-8")) for path in paths])
+        content = gather([read(Path(path)) for path in paths])
     except (OSError, ValueError, KeyError) as error:
         print(f"error: {error}. Name the result.json of finished runs of one recipe", file=sys.stderr)
         return 2

@@ -82,9 +82,13 @@ def _fitting(state: object, architecture: str, source: str) -> dict[str, Tensor]
     wrong = [
         name
         for name, tensor in expected.items()
-        if not name.startswith("fc.") and getattr(state.get(name), "shape", None) != tensor.shape
+        if not _unused(name) and getattr(state.get(name), "shape", None) != tensor.shape
     ]
     if wrong:
         raise WeightsError(f"{source}: does not fit {architecture} ({wrong[0]} and {len(wrong) - 1} others)")
-    own = {name: tensor for name, tensor in expected.items() if name.startswith("fc.")}
-    return {**{name: state[name] for name in expected if name not in own}, **own}
+    return {name: tensor if _unused(name) else state[name] for name, tensor in expected.items()}
+
+
+def _unused(name: str) -> bool:
+    """The classifier is not used, and files from before PyTorch 0.4 lack the counters."""
+    return name.startswith("fc.") or name.endswith("num_batches_tracked")

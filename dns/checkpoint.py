@@ -75,7 +75,9 @@ def load(path: Path) -> dict[str, Any]:
             f"{path}: no such checkpoint. Train first (make train), or name one that exists"
         ) from None
     except Exception as error:  # torch.load raises pickle, zip, runtime, type and attribute errors alike
-        raise CheckpointError(f"{path}: not a readable checkpoint ({_first_line(error)})") from None
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({type(error).__name__}): cut short, or another kind of file"
+        ) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of this program")
     if content.get("version") != VERSION:
@@ -123,8 +125,3 @@ def restore_generators(states: Mapping[str, Any]) -> None:
     torch.set_rng_state(states["cpu"])
     if len(states["cuda"]) == torch.cuda.device_count() > 0:
         torch.cuda.set_rng_state_all(states["cuda"])
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else ''}"

@@ -50,7 +50,8 @@ def read(
     if files is None:
         print(help_text(options, description))
         raise SystemExit(0)
-    given = flatten(base or {}, "the run's configuration")
+    stored = flatten(base or {}, "the checkpoint's configuration")
+    given = {_known(options, key, found.place): found for key, found in stored.items()}
     for file in files:
         given |= read_yaml(options, Path(file))
     for key, value in flags.items():

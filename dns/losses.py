@@ -55,6 +55,7 @@ def mmd(first_ND: Tensor, second_ND: Tensor) -> Tensor:
     distance = (square[:, None] + square[None, :] - 2 * both @ both.T).clamp(min=0)
     count = len(both)
     bandwidth = distance.detach().sum() / (count * (count - 1)) / MMD_FACTOR ** (MMD_KERNELS // 2)
+    bandwidth = bandwidth.clamp(min=torch.finfo(torch.float32).tiny)  # rows that are all equal
     kernel = torch.zeros_like(distance)
     for power in range(MMD_KERNELS):
         kernel = kernel + (-distance / (bandwidth * MMD_FACTOR**power)).exp()

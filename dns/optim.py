@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import nn
 
 from dns.model import DNS
 
@@ -41,10 +40,14 @@ def learning_rate(
 ) -> float:
     """Peak-group learning rate of one iteration: from peak / 10^4 up to `peak` at `peak_epoch`, down to 0 at `epochs`.
 
-    Linear inside an epoch of `scheduled` iterations. published: the reference takes entry `iteration - 1`, so that an
-    epoch's first iteration gets its last value, and runs one iteration more than it schedules.
+    Linear inside an epoch of `scheduled` iterations. A run too short for its `peak_epoch` peaks half-way; a single
+    epoch only falls. published: the reference takes entry `iteration - 1`, so that an epoch's first iteration gets its
+    last value, and runs one iteration more than it schedules.
     """
-    start, end = np.interp([epoch, epoch + 1], [0, peak_epoch, epochs], [1e-4 * peak, peak, 0.0])
+    if peak_epoch >= epochs:
+        peak_epoch = epochs // 2
+    rise = ([0], [1e-4 * peak]) if peak_epoch else ([], [])
+    start, end = np.interp([epoch, epoch + 1], [*rise[0], peak_epoch, epochs], [*rise[1], peak, 0.0])
     entry = (iteration - 1) % scheduled if published else iteration
     return float(start + (end - start) * entry / scheduled)
 
@@ -52,7 +55,3 @@ def learning_rate(
 def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = lr * group["multiplier"]
-
-
-def count_parameters(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -134,7 +134,7 @@ def _declare_recipe(section: Callable[..., None], recipes: Sequence[str]) -> Non
         momentum=Param(Number(float, 0, 1), "of SGD", default=0.9),
         weight_decay=Param(NOT_NEGATIVE, "on every parameter", default=5e-4),
         epochs=Param(POSITIVE, "epochs, and where the learning rate reaches 0", default=100),
-        peak_epoch=Param(POSITIVE, "epoch at which the learning rate peaks", default=16),
+        peak_epoch=Param(POSITIVE, "epoch at which the learning rate peaks; half of a run that is shorter", default=16),
         published_schedule=Param(
             Switch(), "an epoch's first iteration takes its last learning rate, and it runs one more", default=True
         ),

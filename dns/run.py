@@ -12,6 +12,7 @@ import os
 import platform
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -51,11 +52,12 @@ class RunFolder:
             self._check_same()
 
     def start(self) -> None:
-        """Make the folder of a new run, with its configuration; what was there under resume=never is set aside."""
+        """Make the folder of a new run, with its configuration; an old one under resume=never, or without last.pt,
+        is set aside."""
         if self.resumed:
             return
-        if self.path.exists() and self.values["run"]["resume"] == "never":
-            set_aside(self.path)
+        if self.path.exists() and (self.values["run"]["resume"] == "never" or self.result.exists()):
+            print(f"{self.path}: the run that was there is now in {set_aside(self.path)}")
         self.path.mkdir(parents=True, exist_ok=True)
         self.log.unlink(missing_ok=True)
         text = to_yaml(self.values, f"Resolved configuration of {self.path.name}")
@@ -102,7 +104,7 @@ class RunFolder:
                 if (section, key) not in FREE and before != value:
                     raise ConfigError(
                         f"{self.path}: holds a run with {section}.{key} = {before!r}, not {value!r}. "
-                        "Choose another --run.name, or set it aside with --run.resume=never"
+                        "Choose another --run.name, or set it aside: --run.resume=never, make RESUME=never"
                     )
 
 
@@ -133,20 +135,28 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.code = 128 + number
+        print("\nstopping after this step, with a checkpoint; again to stop at once, without", file=sys.stderr)
         signal.signal(number, self._before[number])
 
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Hardware, versions and commit that a figure was seen with."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "torch_threads": torch.get_num_threads(),
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "torchvision", "numpy", "numba", "ffcv")},
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": _commit(),
     }
+
+
+def _commit() -> str:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    except OSError:  # no git here
+        return "unknown"
+    return done.stdout.strip() or "unknown"
 
 
 def _processor() -> str:

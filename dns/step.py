@@ -31,6 +31,15 @@ class Engine:
         """Fused optimiser kernels."""
         return self.device.type == "cuda"
 
+    def options(self) -> dict[str, str]:
+        """As the section `engine` of a configuration, every "auto" resolved."""
+        return {
+            "device": str(self.device),
+            "precision": self.precision,
+            "channels_last": str(self.channels_last).lower(),
+            "compile": str(self.compile).lower(),
+        }
+
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, DTYPES[self.precision], enabled=self.precision != "fp32")
 
@@ -80,8 +89,10 @@ def make_step(
 def make_engine(device: str, precision: Literal["auto"] | Precision, channels_last: str, compile: str) -> Engine:
     """Resolve every "auto" for the device at hand, to what is fastest there.
 
-    CUDA: bf16, compiled, channels-last. CPU: bf16 where the processor has instructions for it (1.5 times fp32 then),
-    else fp32; eager, for compiling takes longer than a small run; contiguous, which was no slower in any trial.
+    CUDA: bf16 (fp16 on cards without it), compiled, channels-last. CPU: bf16 where the processor has it in hardware
+    (1.5 times fp32 then), else fp32; eager, for compiling takes longer than a small run; contiguous, which was no
+    slower in any trial.
+
     Raises ConfigError for a device that is not there.
     """
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -91,8 +102,10 @@ def make_engine(device: str, precision: Literal["auto"] | Precision, channels_la
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"engine.device = {name!r}: {str(error).splitlines()[0]}") from None
     cuda = chosen.type == "cuda"
-    if precision == "auto":
-        precision = "bf16" if cuda or _cpu_has_bf16() else "fp32"
+    if precision == "auto" and cuda:
+        precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    elif precision == "auto":
+        precision = "bf16" if _cpu_has_bf16() else "fp32"
     return Engine(
         chosen,
         precision,

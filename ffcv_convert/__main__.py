@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ffcv_convert.convert import convert, image_format_for
 from ffcv_convert.datasets import DATASETS, synthetic
+from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.schema import DataError
 
 
@@ -46,21 +47,38 @@ def _positive(text: str) -> int:
 
 
 def run_convert(options: argparse.Namespace) -> None:
-    if not options.data_root.is_dir():
-        raise DataError(f"{options.data_root}: no such folder. Name the one that holds the data sets with --data-root")
-    names = list(DATASETS) if options.dataset == "all" else [options.dataset]
-    found = 0
-    for dataset in (DATASETS[name] for name in names):
-        if options.dataset == "all" and dataset.find(options.data_root) is None:
-            print(f"{dataset.name}: not in {options.data_root}. To get it: {dataset.how_to_get}")
+    """One data set, or every one that is there: a broken one does not keep the others from being converted."""
+    if options.dataset != "all":
+        return convert_one(DATASETS[options.dataset], options)
+    root = options.data_root
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder. Name the one with the data sets: --data-root, or make DATA_ROOT=...")
+    found = broken = 0
+    for dataset in DATASETS.values():
+        if dataset.find(root) is None:
+            print(f"{dataset.name}: not in {root}. To get it: {dataset.how_to_get}")
             continue
         found += 1
-        image_format = image_format_for(dataset, options.height_px, options.width_px, options.encoding)
-        written = convert(dataset, options.data_root, options.beton_root, image_format, workers=options.workers)
-        for beton, new in written.items():
-            print(f"{beton}: {'written' if new else 'up to date'}")
+        try:
+            convert_one(dataset, options)
+        except DataError as error:
+            broken += 1
+            print(f"error: {error}", file=sys.stderr)
+    if broken:
+        raise DataError(f"{broken} of {found} data sets in {root} could not be converted, see above")
     if not found:
-        raise DataError(f"{options.data_root}: holds none of {', '.join(names)}. Each needs its own folder in it")
+        raise DataError(f"{root}: holds none of {', '.join(DATASETS)}. Each needs its own folder in it")
+
+
+def convert_one(dataset: Dataset, options: argparse.Namespace) -> None:
+    betons = [options.beton_root / dataset.name / f"{part}.beton" for part in dataset.parts]
+    if dataset.find(options.data_root) is None and all(beton.exists() for beton in betons):
+        print(f"{dataset.name}: not in {options.data_root}; {betons[0].parent} is used as it is")
+        return
+    image_format = image_format_for(dataset, options.height_px, options.width_px, options.encoding)
+    written = convert(dataset, options.data_root, options.beton_root, image_format, workers=options.workers)
+    for beton, new in written.items():
+        print(f"{beton}: {'written' if new else 'up to date'}")
 
 
 def run_synthesise(options: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 `draw` is a pure function of (recipe, seed, epoch, iteration): a resumed run repeats itself. `apply` is deterministic
 and batched, works on any device, and never looks at the table's values to decide what to run: it can be compiled.
-Every image has its own draw. Order, probabilities and ranges: the published code, as tabled in the README.
+Every image has its own draw. Order, probabilities and ranges are those of the published code.
 """
 
 import math

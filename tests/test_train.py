@@ -11,16 +11,24 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from conftest import REPOSITORY, Run
 
 import eval as eval_script
 import train_ffcv
-from dns.run import Interruption
+from dns.evaluation.protocols import PROTOCOLS
+from dns.options import declare
+from dns.run import Interruption, TrainingError
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import synthetic
+from ffcv_convert.schema import DataError
+from ffcv_convert.writer import ImageFormat
+from pipelines.augment import RECIPES
 
 SMALL = [
     "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=3", "--data.pictures=2",
     "--optim.epochs=2", "--optim.peak_epoch=1", "--eval.every=1", "--eval.batch_size=16", "--run.log_every=1",
-    "--optim.lr=0.05", "--data.workers=1",
+    "--optim.lr=0.05", "--data.workers=1", "--engine.device=cpu",
 ]  # fmt: skip
 STEPS_PER_EPOCH = 48 // 6 + 1  # the published schedule runs one more
 
@@ -168,6 +176,60 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_batch(beton_root: Path
     assert "nan" in str(written["losses"]) or "inf" in str(written["losses"])
 
 
+def test_a_stop_does_not_save_weights_that_are_not_finite(
+    beton_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses are read at every 50th step only; the signal comes at the sixth, when they are long lost."""
+    real, steps = train_ffcv.set_learning_rate, []
+
+    def interrupting(optimiser: torch.optim.Optimizer, lr: float) -> None:
+        steps.append(lr)
+        if len(steps) == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        real(optimiser, lr)
+
+    monkeypatch.setattr(train_ffcv, "set_learning_rate", interrupting)
+    with pytest.raises(TrainingError, match="not finite at step 6"):
+        train(beton_root, tmp_path, "run", "--optim.lr=1e30", "--run.log_every=50")
+    stored = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert (stored["epoch"], stored["iteration"]) == (0, 0)
+    assert all(torch.isfinite(tensor).all() for tensor in stored["model"].values())
+
+
+def test_a_finished_run_is_not_run_or_rewritten_again(
+    finished: Path, beton_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    assert train(beton_root, tmp_path, "run") == 0
+    assert "finished before" in capsys.readouterr().out
+    assert (tmp_path / "run" / "result.json").read_bytes() == (finished / "result.json").read_bytes()
+
+
+def test_a_test_set_of_another_size_is_refused_at_the_start(beton_root: Path, data_root: Path, tmp_path: Path) -> None:
+    convert(synthetic.DATASET, data_root, tmp_path, ImageFormat(64, 32), workers=1)
+    for name in ("train.beton", "train.json"):
+        shutil.copy(beton_root / "synthetic" / name, tmp_path / "synthetic" / name)
+    with pytest.raises(DataError, match="64 x 32 px images, but the training set has 96 x 48"):
+        train(tmp_path, tmp_path / "runs", "run")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_configuration_that_is_stored_is_the_resolved_one(finished: Path) -> None:
+    stored = yaml.safe_load((finished / "config.yaml").read_text())
+    assert stored["engine"]["device"] == "cpu"
+    assert "auto" not in stored["engine"].values()
+
+
+def test_eval_finds_its_checkpoint_through_a_file(finished: Path, tmp_path: Path) -> None:
+    options = declare(list(PROTOCOLS), list(RECIPES))
+    file = tmp_path / "run.yaml"
+    file.write_text(f"eval: {{checkpoint: {finished / 'last.pt'}}}")
+    assert eval_script.find_checkpoint(options, ["-C", str(file)]) == finished / "last.pt"
+    file.write_text("run: {name: other, root: somewhere}")
+    assert eval_script.find_checkpoint(options, ["-C", str(file)]) == Path("somewhere/other/best.pt")
+    assert eval_script.find_checkpoint(options, ["--data.set=llcm"]) == Path("runs/llcm-seed0/best.pt")
+
+
 def test_eval_reports_both_directions_and_agrees_with_training(
     finished: Path, beton_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -256,10 +318,6 @@ def test_a_checkpoint_of_another_number_of_identities_is_refused(
     finished: Path, beton_root: Path, tmp_path: Path, program: Run
 ) -> None:
     """The run folder holds a run on 8 identities; the set now has 7."""
-    from ffcv_convert.convert import convert
-    from ffcv_convert.datasets import synthetic
-    from ffcv_convert.writer import ImageFormat
-
     options = synthetic.Options(train_identities=7, test_identities=5, train_images=6, test_images=1, height_px=96)
     synthetic.synthesise(tmp_path / "data" / "synthetic", options, workers=1)
     convert(synthetic.DATASET, tmp_path / "data", tmp_path / "beton", ImageFormat(96, 48), workers=1)

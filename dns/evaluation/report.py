@@ -40,13 +40,23 @@ def merge(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) ->
 def table(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Header and cells, in per cent; the deviation over trials behind Rank-1 and mAP."""
     names = [f"rank{rank}" for rank in SHOWN_RANKS] + ["mAP", "mINP"]
-    cells = [["protocol", *names, "trials", "flip", "re-ranking", "checkpoint"]]
+    cells = [["data set", "protocol", *names, "trials", "flip", "re-ranking", "checkpoint"]]
     for row in rows:
         numbers = [
             f"{100 * row[name]:.2f}" + (f" ± {100 * row[name + '_std']:.2f}" if name in ("rank1", "mAP") else "")
             for name in names
         ]
-        cells.append([row["protocol"], *numbers, str(row["trials"]), row["flip"], row["re_ranking"], row["checkpoint"]])
+        cells.append(
+            [
+                row["dataset"],
+                row["protocol"],
+                *numbers,
+                str(row["trials"]),
+                row["flip"],
+                row["re_ranking"],
+                row["checkpoint"],
+            ]
+        )
     return cells
 
 

@@ -1,30 +1,49 @@
 """Results over seeds: gathered from comparable runs only, and the README's table is the stored one."""
 
 import json
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
 
-from benchmarks.seeds import ALIKE, MEASURES, gather, main, table
+from benchmarks.seeds import ALIKE, MEASURES, gather, main, read, table
 
 
-def result(rank1: float, **changes: object) -> dict:
-    return {**dict.fromkeys(ALIKE, 1), **dict.fromkeys(MEASURES, 0.5), "rank1": rank1, "environment": {}, **changes}
+def result(rank1: float, seed: int, **changes: object) -> dict:
+    measures = {**dict.fromkeys(ALIKE, 1), **dict.fromkeys(MEASURES, 0.5)}
+    return {**measures, "rank1": rank1, "seed": seed, "recipe": {}, "environment": {}, **changes}
 
 
 def test_means_are_over_runs() -> None:
-    content = gather([result(0.2), result(0.4)])
+    content = gather([result(0.2, 3), result(0.4, 5)])
     assert content["mean"]["rank1"] == pytest.approx(0.3)
     assert [run["rank1"] for run in content["runs"]] == [0.2, 0.4]
+    assert [run["seed"] for run in content["runs"]] == [3, 5]
     assert table(content).splitlines()[-1].startswith("| mean | 30.0 | 50.0 ")
 
 
-def test_runs_of_other_recipes_are_refused(tmp_path, capsys) -> None:
-    for name, content in (("a", result(0.2)), ("b", result(0.2, steps=2))):
-        (tmp_path / name).write_text(json.dumps(content))
-    assert main([str(tmp_path / "a"), str(tmp_path / "b")]) == 2
-    assert "differ in steps" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        (result(0.2, 1, steps=2), "differ in steps"),
+        (result(0.2, 0), "a seed is there twice"),
+        (result(0.2, 1, recipe={"optim": {"lr": 3}}), "recipes"),
+    ],
+)
+def test_runs_that_are_not_one_recipes_seeds_are_refused(second: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        gather([result(0.2, 0), second])
+
+
+def test_seed_and_recipe_come_from_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(json.dumps({"rank1": 0.5}))
+    (tmp_path / "config.yaml").write_text("run: {seed: 7, name: x}\noptim: {lr: 1}")
+    assert read(tmp_path / "result.json") == {"rank1": 0.5, "seed": 7, "recipe": {"optim": {"lr": 1}}}
+
+
+def test_missing_results_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main([str(tmp_path / "gone")]) == 2
+    assert "finished runs" in capsys.readouterr().err
 
 
 def test_the_readmes_table_is_made_from_the_stored_results() -> None:

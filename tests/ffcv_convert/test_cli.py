@@ -155,3 +155,20 @@ def test_converting_imports_neither_torch_nor_ffcv(program: Run, data_root: Path
     modules = set(done.stdout.splitlines()[-1].split())
     assert "ffcv_convert.writer" in modules
     assert not modules & {"torch", "torchvision", "ffcv", "numba", "pipelines", "dns"}
+
+
+def test_a_broken_set_does_not_keep_the_others_from_being_converted(data_root: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "data" / "LLCM").mkdir(parents=True)
+    (tmp_path / "data" / "synthetic").symlink_to(data_root / "synthetic")
+    folders = ["--data-root", str(tmp_path / "data"), "--beton-root", str(tmp_path / "beton")]
+    assert main(["convert", *folders]) == 2
+    captured = capsys.readouterr()
+    assert "train_vis.txt: no such list" in captured.err
+    assert "1 of 2 data sets" in captured.err
+    assert (tmp_path / "beton" / "synthetic" / "test.beton").exists()
+
+
+def test_a_converted_set_without_its_raw_folder_is_used_as_it_is(beton_root: Path, tmp_path: Path, capsys) -> None:
+    folders = ["--data-root", str(tmp_path / "gone"), "--beton-root", str(beton_root)]
+    assert main(["convert", "--dataset", "synthetic", *folders]) == 0
+    assert "is used as it is" in capsys.readouterr().out

@@ -342,3 +342,13 @@ def test_module_constants() -> None:
     constants: dict[str, Any] = {"MEAN": (0.485, 0.456, 0.406), "STD": (0.229, 0.224, 0.225)}
     constants |= {"FILL": (0.4914, 0.4822, 0.4465), "GREY": (0.2989, 0.5870, 0.1140)}
     assert {name: getattr(augment, name) for name in constants} == constants
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_apply_compiles_whole_and_computes_the_same(name: str) -> None:
+    """No graph break in any recipe; the captured graph is run as it is."""
+    recipe = RECIPES[name]
+    images = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (8, HIGH, WIDE, 3), dtype=np.uint8))
+    table = torch.from_numpy(draw(recipe, 8, HIGH, WIDE, seed=1, epoch=0, iteration=0))
+    compiled = torch.compile(lambda pixels, numbers: apply(pixels, numbers, recipe), fullgraph=True, backend="eager")
+    assert torch.equal(compiled(images, table), apply(images, table, recipe))
