@@ -46,17 +46,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             f"{100 * row[name]:.2f}" + (f" ± {100 * row[name + '_std']:.2f}" if name in ("rank1", "mAP") else "")
             for name in names
         ]
-        cells.append(
-            [
-                row["dataset"],
-                row["protocol"],
-                *numbers,
-                str(row["trials"]),
-                row["flip"],
-                row["re_ranking"],
-                row["checkpoint"],
-            ]
-        )
+        how = [str(row["trials"]), row["flip"], row["re_ranking"], row["checkpoint"]]
+        cells.append([row["dataset"], row["protocol"], *numbers, *how])
     return cells
 
 

@@ -161,7 +161,7 @@ def test_a_broken_set_does_not_keep_the_others_from_being_converted(data_root: P
     (tmp_path / "data" / "LLCM").mkdir(parents=True)
     (tmp_path / "data" / "synthetic").symlink_to(data_root / "synthetic")
     folders = ["--data-root", str(tmp_path / "data"), "--beton-root", str(tmp_path / "beton")]
-    assert main(["convert", *folders]) == 2
+    assert cli.main(["convert", *folders]) == 2
     captured = capsys.readouterr()
     assert "train_vis.txt: no such list" in captured.err
     assert "1 of 2 data sets" in captured.err
@@ -170,5 +170,5 @@ def test_a_broken_set_does_not_keep_the_others_from_being_converted(data_root: P
 
 def test_a_converted_set_without_its_raw_folder_is_used_as_it_is(beton_root: Path, tmp_path: Path, capsys) -> None:
     folders = ["--data-root", str(tmp_path / "gone"), "--beton-root", str(beton_root)]
-    assert main(["convert", "--dataset", "synthetic", *folders]) == 0
+    assert cli.main(["convert", "--dataset", "synthetic", *folders]) == 0
     assert "is used as it is" in capsys.readouterr().out
