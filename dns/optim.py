@@ -40,16 +40,13 @@ def learning_rate(
 ) -> float:
     """Peak-group learning rate of one iteration: from peak / 10^4 up to `peak` at `peak_epoch`, down to 0 at `epochs`.
 
-    Linear inside an epoch of `scheduled` iterations. A run too short for its `peak_epoch` peaks half-way; a single
-    epoch only falls. published: the reference takes entry `iteration - 1`, so that an epoch's first iteration gets its
-    last value, and runs one iteration more than it schedules.
+    Linear in between, over epochs of `scheduled` iterations. A run too short for its `peak_epoch` peaks half-way.
+    published: the reference takes entry `iteration - 1`, so that an epoch's first iteration gets its last value, and
+    runs one iteration more than it schedules.
     """
-    if peak_epoch >= epochs:
-        peak_epoch = epochs // 2
-    rise = ([0], [1e-4 * peak]) if peak_epoch else ([], [])
-    start, end = np.interp([epoch, epoch + 1], [*rise[0], peak_epoch, epochs], [*rise[1], peak, 0.0])
+    peak_at = peak_epoch if peak_epoch < epochs else epochs / 2
     entry = (iteration - 1) % scheduled if published else iteration
-    return float(start + (end - start) * entry / scheduled)
+    return float(np.interp(epoch + entry / scheduled, [0, peak_at, epochs], [1e-4 * peak, peak, 0.0]))
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
