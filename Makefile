@@ -3,11 +3,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-DATASET    ?= synthetic#   which data set: synthetic, llcm
+DATASET    ?= synthetic#   which data set: synthetic sysu regdb llcm market_sketch_1k pku_sketch custom
 DATA_ROOT  ?= Dataset#     folder that holds the raw data sets
 BETON_ROOT ?= Beton#       folder for .beton files
 RESUME     ?= auto#        auto goes on with a stopped run; never sets it aside and starts anew
-CHECKPOINT ?=#             what `make eval` tests; by default best.pt of the run
+TRIAL      ?=#             which of RegDB's ten splits; by default all, one after another
+CHECKPOINT ?=#             what `make eval` tests; by default best.pt of the run; .pth: of the published code
+PROTOCOL   ?=#             what `make eval` reports, with commas; by default those of the recipe
 ARGS       ?=#             further options, as in ARGS='--optim.lr=0.1 --optim.epochs=3'
 VENV       ?= .venv#       where Python packages go
 # PYTHON: the interpreter that makes .venv; by default the first of these.
@@ -17,7 +19,7 @@ PYTHON     ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 pytho
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.dns-ffcv-ready
 
-.PHONY: help setup synthesise convert-datasets data train eval test lint format clean
+.PHONY: help setup synthesise convert-datasets data verify train eval test lint format clean
 help: ## list the targets and variables
 	@echo "make TARGET [VARIABLE=value ...]"; echo
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 20; echo
@@ -41,11 +43,15 @@ convert-datasets: $(READY) ## convert every data set found under DATA_ROOT to .b
 data: $(if $(filter synthetic,$(DATASET)),synthesise) $(READY) ## convert DATASET alone
 	'$(RUN)' -m ffcv_convert convert --data-root '$(DATA_ROOT)' --beton-root '$(BETON_ROOT)' --dataset '$(DATASET)'
 
-train: data ## train DNS on DATASET by its recipe in configs/, and test it
-	'$(RUN)' train_ffcv.py --config-file 'configs/$(DATASET).yaml' --data.beton_root='$(BETON_ROOT)' --run.resume='$(RESUME)' $(ARGS)
+verify: $(READY) ## check every converted data set: counts, structure, checksums; ARGS=--deep: every picture
+	'$(RUN)' -m ffcv_convert verify --data-root '$(DATA_ROOT)' --beton-root '$(BETON_ROOT)' $(ARGS)
 
-eval: $(READY) ## test a checkpoint (CHECKPOINT=...) under every protocol of DATASET
-	'$(RUN)' eval.py $(if $(CHECKPOINT),,--data.set='$(DATASET)') --data.beton_root='$(BETON_ROOT)' $(if $(CHECKPOINT),--eval.checkpoint='$(CHECKPOINT)') $(ARGS)
+train: data ## train DNS on DATASET by its recipe in configs/, and test it
+	'$(RUN)' train_ffcv.py --config-file 'configs/$(DATASET).yaml' --data.beton_root='$(BETON_ROOT)' --run.resume='$(RESUME)' $(if $(TRIAL),--data.trial='$(TRIAL)') $(ARGS)
+
+# Our checkpoints know their data set and recipe; published ones (.pth) take DATASET's.
+eval: $(READY) ## test a checkpoint (CHECKPOINT=...) of DATASET under PROTOCOL
+	'$(RUN)' eval.py $(if $(CHECKPOINT),--eval.checkpoint='$(CHECKPOINT)',--data.set='$(DATASET)') $(if $(filter %.pth,$(CHECKPOINT)),--config-file 'configs/$(DATASET).yaml') --data.beton_root='$(BETON_ROOT)' $(if $(TRIAL),--data.trial='$(TRIAL)') $(if $(PROTOCOL),--eval.protocols='$(PROTOCOL)') $(ARGS)
 
 test: $(READY) ## run the tests
 	'$(RUN)' -m pytest -q -m 'not gpu and not slow' $(ARGS)

@@ -9,32 +9,49 @@
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from dns import checkpoint, config
+from dns import checkpoint, config, series
 from dns.backbone import load_initial_weights
 from dns.evaluation import report
 from dns.evaluation.protocols import PROTOCOLS
 from dns.losses import Losses
+from dns.model import DNS
 from dns.optim import learning_rate, make_optimiser, set_learning_rate
 from dns.options import declare
 from dns.run import Interruption, RunFolder, TrainingError, environment
 from dns.state import TrainingState
 from dns.step import Step, make_engine, make_step
-from eval import Tester, Values, build_model, describe, load_model, user_errors
-from ffcv_convert.schema import open_beton
+from eval import Tester, Values, build_model, describe, load_model, user_errors, write_report
 from pipelines import augment
+from pipelines.index import open_part, trials_of
 from pipelines.loaders import TrainLoader
 
 
 def train(arguments: Sequence[str]) -> int:
     values = config.read(declare(list(PROTOCOLS), list(augment.RECIPES)), arguments, description=__doc__)
+    runs = series.members(values, trials_of(Path(values["data"]["beton_root"]) / values["data"]["set"]))
+    for number, member in enumerate(runs, start=1):
+        if len(runs) > 1:
+            data, run = member["data"], member["run"]
+            print(f"run {number} of {len(runs)}: {data['set']}, trial {data['trial'] or '-'}, seed {run['seed']}")
+        code = train_run({name: dict(section) for name, section in member.items()})
+        if code:
+            return code
+    if len(runs) > 1:
+        write_report([series.summary(runs)], series.folder(values))
+    return 0
+
+
+def train_run(values: dict[str, dict[str, Any]]) -> int:
+    """One run: train, test, write its folder. Returns 0, or the code of the signal that stopped it."""
     engine = make_engine(**values["engine"])
     values["engine"] = engine.options()
     torch.manual_seed(values["run"]["seed"])
@@ -66,12 +83,12 @@ def train(arguments: Sequence[str]) -> int:
     protocol, every, epochs = values["eval"]["protocol"], values["eval"]["every"], values["optim"]["epochs"]
     with Interruption() as interruption:
         if "rank1_untrained" not in state.results:
-            state.results["rank1_untrained"] = tester.rows(model, [protocol], "untrained")[0]["rank1"]
+            state.results["rank1_untrained"] = scored(tester, model, protocol, "untrained")["rank1"]
             state.save(run.last)
         while state.epoch < epochs and not interruption.code:
             whole = train_epoch(run, loader, step, state, interruption)
             if whole and ((every and state.epoch % every == 0) or state.epoch == epochs):
-                rank1 = tester.rows(model, [protocol], "", trials=[0])[0]["rank1"]
+                rank1 = scored(tester, model, protocol, "trial 0", trials=[0])["rank1"]
                 state.note_rank1(rank1, run.best)
                 run.write_log(
                     "eval", step=state.epoch * loader.iterations, epoch=state.epoch, protocol=protocol, rank1=rank1
@@ -81,18 +98,26 @@ def train(arguments: Sequence[str]) -> int:
         print(f"stopped at epoch {state.epoch}, iteration {state.iteration}; the same command goes on from {run.last}"
               + (", without --run.resume=never" if values["run"]["resume"] == "never" else ""))  # fmt: skip
         return interruption.code
-    if run.resumed and run.result.exists():
+    if run.resumed and run.finished():
         print(f"{run.path}: finished before; its result:\n{run.result.with_suffix('.md').read_text(encoding='utf-8')}")
         return 0
     write_result(run, loader, tester, state)
     return 0
 
 
+def scored(
+    tester: Tester, model: DNS, protocol: str, tested: str, trials: Sequence[int] | None = None
+) -> Mapping[str, Any]:
+    """A report's row of the feature after the BN neck."""
+    return tester.row(tester.metrics(tester.embed(model).bn, protocol, trials), protocol, "bn", tested)
+
+
 def make_loader(values: Values, device: torch.device) -> TrainLoader:
     data, augmentation = values["data"], values["augment"]
     recipe = replace(augment.RECIPES[augmentation["recipe"]], pad_px=augmentation["pad_px"])
+    folder = Path(data["beton_root"]) / data["set"]
     return TrainLoader(
-        open_beton(Path(data["beton_root"]) / data["set"] / "train.beton"),
+        open_part(folder, "train", trial=data["trial"], styles=data["styles"]),
         recipe=recipe,
         seed=values["run"]["seed"],
         device=device,
@@ -165,11 +190,11 @@ def read_losses(run: RunFolder, loader: TrainLoader, state: TrainingState, losse
 def write_result(run: RunFolder, loader: TrainLoader, tester: Tester, state: TrainingState) -> None:
     """Test the last weights, and the best ones if they are others, on every trial; write result.json and result.md."""
     values, protocol = state.values, state.values["eval"]["protocol"]
-    rows = tester.rows(state.model, [protocol], f"last.pt, epoch {state.epoch}")
+    rows = [scored(tester, state.model, protocol, f"last.pt, epoch {state.epoch}")]
     if state.results["best_epoch"] != state.epoch:
         content = checkpoint.load(run.best)
         model = load_model(run.best, content, values, tester)
-        rows += tester.rows(model, [protocol], describe(run.best, content))
+        rows.append(scored(tester, model, protocol, describe(run.best, content)))
     epochs = run.read_log("epoch")
     whole = [epoch["seconds"] for epoch in epochs if epoch["images"] == loader.iterations * loader.batch_size]
     images, seconds = sum(epoch["images"] for epoch in epochs), sum(epoch["seconds"] for epoch in epochs)

@@ -10,14 +10,14 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import yaml
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks.harness import write_result
+
 MEASURES = ("rank1", "mAP", "mINP", "rank1_untrained", "chance", "images_per_s", "epoch_s")
 ALIKE = ("dataset", "protocol", "flip", "epochs", "steps", "identities")
 
@@ -64,14 +64,9 @@ def main(paths: Sequence[str]) -> int:
     except (OSError, ValueError, KeyError) as error:
         print(f"error: {error}. Name the result.json of finished runs of one recipe", file=sys.stderr)
         return 2
-    device = content["runs"][0]["environment"]
-    hardware = re.sub(r"[^a-z0-9]+", "-", f"{device['device']} {device['cores']} cores".lower())
-    date = datetime.now(timezone.utc).date().isoformat()
-    target = RESULTS / f"seeds-{content['dataset']}-{hardware}-{date}.json"
-    RESULTS.mkdir(exist_ok=True)
-    target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    device, name = content["runs"][0]["environment"], re.sub(r"[^a-z0-9_]+", "-", content["dataset"])
     print(table(content))
-    print(f"written: {target}")
+    print(f"written: {write_result(f'seeds-{name}', content, device)}")
     return 0
 
 

@@ -1,10 +1,12 @@
-"""Checkpoints: written whole or not at all, read as data and never as code, in our layout and in the published one."""
+"""Checkpoints: written whole or not at all, read as data and never as code."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,34 +28,38 @@ KEYS = {
     "data_sha256",
 }
 
-# Published key prefix -> ours. Its base.base.layer1 and layer2 are parameters that nothing uses.
-PUBLISHED_NAMES = {
-    "visible.visible.": "visible_stem.",
-    "thermal.thermal.": "other_stem.",
-    "base.base.layer3.": "layer3.",
-    "base.base.layer4.": "layer4.",
-    "base.HSS3.channel_attention.0.": "hss3.squeeze.",
-    "base.HSS3.channel_attention.1.": "hss3.norm.",
-    "base.HSS3.conv_h.": "hss3.expand_height.",
-    "base.HSS3.conv_w.": "hss3.expand_width.",
-    "base.HSS4.channel_attention.0.": "hss4.squeeze.",
-    "base.HSS4.channel_attention.1.": "hss4.norm.",
-    "base.HSS4.conv_h.": "hss4.expand_height.",
-    "base.HSS4.conv_w.": "hss4.expand_width.",
-    "CSS.mlp.0.": "css.norm.",
-    "CSS.mlp.1.": "css.expand.",
-    "CSS.mlp.4.": "css.project.",
-    "bottleneck.": "neck.",
-    "classifier.": "classifier.",
-    "DD.visible_classifier.": "distillation.visible.",
-    "DD.infrared_classifier.": "distillation.other.",
-    "DD.visible_classifier_.weight": "distillation.visible_twin",
-    "DD.infrared_classifier_.weight": "distillation.other_twin",
-}
+AGAIN = "Get the file again from where it was made"
 
 
 class CheckpointError(Exception):
     """A checkpoint that cannot be used; the message names the file, the problem and the next step."""
+
+
+class _Numpy:
+    """Stands for numpy's dtype and ndarray while a file is read: their own constructors can be made to take memory
+    addresses from it. So numpy's numbers are read, and its arrays, which nobody needs, are empty shells."""
+
+    def __init__(self, *arguments: Any):
+        self.arguments = arguments
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _number(kind: _Numpy, content: bytes) -> Any:
+    return np.frombuffer(content, str(kind.arguments[0]), count=1)[0].item()
+
+
+# Under the names of numpy 2 and of numpy 1.
+_ALLOWED: list[Any] = [
+    (_Numpy, "numpy.dtype"),
+    (_Numpy, "numpy.ndarray"),
+    *(
+        (function, f"{module}.multiarray.{name}")
+        for function, name in ((_number, "scalar"), (_Numpy, "_reconstruct"))
+        for module in ("numpy._core", "numpy.core")
+    ),
+]
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
@@ -66,24 +72,53 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     os.replace(partial, path)
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of ours. Tensors and plain values only (`weights_only`). Raises CheckpointError."""
+def read(path: Path) -> Any:
+    """What torch.save wrote: tensors, plain values, numpy's numbers as plain ones; never code.
+
+    Raises CheckpointError.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_ALLOWED):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(
             f"{path}: no such checkpoint. Train first (make train), or name one that exists"
         ) from None
     except Exception as error:  # torch.load raises pickle, zip, runtime, type and attribute errors alike
+        code = re.search(r"\bGLOBAL (\S+)", str(error))
+        if code:
+            raise CheckpointError(
+                f"{path}: holds code or objects ({code[1]}), not numbers alone; none of it was run. {AGAIN}"
+            ) from None
         raise CheckpointError(
-            f"{path}: not a readable checkpoint ({type(error).__name__}): cut short, or another kind of file"
+            f"{path}: not a readable checkpoint ({type(error).__name__}): cut short, or another kind of file. {AGAIN}"
         ) from None
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of ours. Raises CheckpointError."""
+    content = read(path)
+    if isinstance(content, dict) and "net" in content:
+        raise CheckpointError(
+            f"{path}: a checkpoint of the published code: eval.py can test it, but training cannot go on from it (it "
+            "holds no optimiser). Set it aside: --run.resume=never, make RESUME=never"
+        )
+    return checked(content, path)
+
+
+def checked(content: Any, path: Path) -> dict[str, Any]:
+    """`content` if it is a checkpoint of ours. Raises CheckpointError."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not a checkpoint of this program")
+        raise CheckpointError(f"{path}: not a checkpoint of this program. Name one that train_ffcv.py wrote")
     if content.get("version") != VERSION:
-        raise CheckpointError(f"{path}: checkpoint version {content.get('version')!r}, this program reads {VERSION}")
+        raise CheckpointError(
+            f"{path}: checkpoint version {content.get('version')!r}, this program reads {VERSION}. "
+            "Use the program that wrote it, or train again"
+        )
     if set(content) != KEYS:
-        raise CheckpointError(f"{path}: damaged ({', '.join(sorted(set(content) ^ KEYS))} missing or unknown)")
+        raise CheckpointError(
+            f"{path}: damaged ({', '.join(sorted(map(str, set(content) ^ KEYS)))} missing or unknown). {AGAIN}"
+        )
     return content
 
 
@@ -97,23 +132,15 @@ def load_model(model: DNS, state: Mapping[str, Tensor], source: Path) -> None:
             f"{source}: made for {stored.shape[0]} training identities, this set has {identities}. "
             "Name the checkpoint of this data set, or convert the set it was trained on"
         )
-    wrong = [n for n, t in own.items() if getattr(state.get(n), "shape", None) != t.shape] + sorted(
-        set(state) - set(own)
-    )
+    fits = [n for n, t in own.items() if isinstance(state.get(n), Tensor) and state[n].shape == t.shape]
+    wrong = sorted(map(str, {*own, *state} - {*fits}))
     if wrong:
-        raise CheckpointError(f"{source}: does not fit this network ({wrong[0]} and {len(wrong) - 1} other tensors)")
+        raise CheckpointError(
+            f"{source}: does not fit this network ({wrong[0]} and {len(wrong) - 1} other tensors). "
+            "Name another checkpoint, or the network it was made for: --model.architecture"
+        )
     own.update(state)
     model.load_state_dict(own)
-
-
-def from_published(net: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The published code's state dict (632 keys) in our names; unused tensors and batch-norm counters left out."""
-    state = {}
-    for name, tensor in net.items():
-        prefix = next((prefix for prefix in PUBLISHED_NAMES if name.startswith(prefix)), None)
-        if prefix is not None and not name.endswith("num_batches_tracked"):
-            state[PUBLISHED_NAMES[prefix] + name[len(prefix) :]] = tensor
-    return state
 
 
 def generator_states() -> dict[str, Any]:

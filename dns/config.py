@@ -51,12 +51,12 @@ def read(
         print(help_text(options, description))
         raise SystemExit(0)
     stored = flatten(base or {}, "the checkpoint's configuration")
-    given = {_known(options, key, found.place): found for key, found in stored.items()}
+    settings = {_known(options, key, found.place): found for key, found in stored.items()}
     for file in files:
-        given |= read_yaml(options, Path(file))
+        settings |= read_yaml(options, Path(file))
     for key, value in flags.items():
-        given[_known(options, key, "the command line")] = Given(value, "the command line")
-    values = {key: _checked(options, key, *found) for key, found in given.items()}
+        settings[_known(options, key, "the command line")] = Given(value, "the command line")
+    values = {key: _checked(options, key, *found) for key, found in settings.items()}
     for path, param in options.entries.items():
         if param.required and ".".join(path) not in values:
             raise ConfigError(
@@ -90,6 +90,15 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str] | None, dict[st
         else:
             flags[name] = value
     return files, flags
+
+
+def given(options: Config, arguments: Sequence[str]) -> dict[str, Any]:
+    """What files and command line set, section.key -> value, not yet checked."""
+    files, flags = split_arguments(arguments)
+    found: dict[str, Any] = {}
+    for file in files or []:
+        found |= {key: setting.value for key, setting in read_yaml(options, Path(file)).items()}
+    return found | flags
 
 
 def read_yaml(options: Config, path: Path) -> dict[str, Given]:

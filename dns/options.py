@@ -87,6 +87,19 @@ class Names(Checker):
         return "some of " + ", ".join(self.names) + ", with commas"
 
 
+class Styles(Checker):
+    """Artists of Market-Sketch-1K, by their letters."""
+
+    def check(self, value: Any) -> str:
+        letters = "".join(sorted(set(str(value).upper())))
+        if not letters or set(letters) - set("ABCDEF") or len(letters) != len(str(value)):
+            raise ValueError
+        return letters
+
+    def help(self) -> str:
+        return "letters out of ABCDEF, each once"
+
+
 AUTO_SWITCH = Choice("auto", "true", "false")
 POSITIVE = Number(int, 1)
 NOT_NEGATIVE = Number(float, 0)
@@ -112,6 +125,8 @@ def _declare_recipe(section: Callable[..., None], recipes: Sequence[str]) -> Non
         beton_root=Param(Text(), "folder of the .beton files", default="Beton"),
         persons=Param(POSITIVE, "P: identities a batch", default=6),
         pictures=Param(POSITIVE, "K: pictures of each modality for each identity", default=4),
+        trial=Param(Number(int, 0), "RegDB's split; 0: all in turn, or the only split of a set", default=0),
+        styles=Param(Styles(), "artists whose sketches to train on", default="ABCDEF"),
         replacement=Param(Choice("always", "needed"), "draw an identity's pictures with replacement", default="always"),
         workers=Param(Number(int, 0), "decoding threads, 0 = all cores", default=0),
     )  # fmt: skip
@@ -163,15 +178,20 @@ def _declare_running(section: Callable[..., None], protocols: Sequence[str]) -> 
         "eval", "Evaluation",
         every=Param(Number(int, 0), "epochs between evaluations while training, 0 = only at the end", default=1),
         protocol=Param(Choice(*protocols), "of evaluations in training (trial 0 between epochs)", required=True),
-        protocols=Param(Names(protocols), "protocols that eval.py reports", default=",".join(protocols)),
+        protocols=Param(Names(["auto", *protocols]), "that eval.py reports; auto: eval.protocol", default="auto"),
+        styles=Param(Styles(), "artists whose sketches to test", default="ABCDEF"),
+        features=Param(Names(("bn", "z")), "that eval.py reports: after the BN neck, before it", default="bn,z"),
+        re_ranking=Param(Switch(), "k-reciprocal re-ranking in eval.py; off in published tables", default=False),
+        export=Param(Text(), "file.npz for eval.py to write embeddings to, or none", default="none"),
         flip=Param(Choice("published", "normalised", "off"), "mirrored images, see extract.py", default="published"),
         batch_size=Param(POSITIVE, "images a forward pass", default=128),
-        checkpoint=Param(Text(), "file that eval.py tests; auto: best.pt of the run folder", default="auto"),
+        checkpoint=Param(Text(), "for eval.py, {trial} in it for a number; auto: best.pt of the run", default="auto"),
     )  # fmt: skip
     section(
         "run", "Run folder",
         root=Param(Text(), "where run folders are made", default="runs"),
         name=Param(Text(), "auto: <data.set>-seed<run.seed>", default="auto"),
+        repeats=Param(POSITIVE, "runs, with one seed after another, and their mean", default=1),
         seed=Param(Number(int, 0), "of initial weights, batches, augmentation and dropout", default=0),
         resume=Param(Choice("auto", "never"), "auto: go on with the folder's run; never: set it aside", default="auto"),
         log_every=Param(POSITIVE, "iterations between lines of log.jsonl", default=50),

@@ -26,10 +26,13 @@ from dns.config import ConfigError, to_yaml
 
 # Options that may differ between the parts of one run: they change no number that training computes.
 FREE = {
-    *(("run", key) for key in ("root", "name", "resume", "log_every")),
+    *(("run", key) for key in ("root", "name", "resume", "repeats", "log_every")),
     *(("data", key) for key in ("beton_root", "workers")),
-    *(("eval", key) for key in ("checkpoint", "protocols")),
+    *(("eval", key) for key in ("checkpoint", "protocols", "features", "re_ranking", "export")),
 }
+
+
+TRIAL, MOST_TRIALS = "{trial}", 100
 
 
 class TrainingError(Exception):
@@ -43,9 +46,8 @@ class RunFolder:
     """
 
     def __init__(self, values: Mapping[str, Mapping[str, Any]]):
-        run = values["run"]
-        name = run["name"] if run["name"] != "auto" else f"{values['data']['set']}-seed{run['seed']}"
-        self.path = Path(run["root"]) / name
+        run, data = values["run"], values["data"]
+        self.path = run_path(run["root"], run["name"], data["set"], run["seed"], data["trial"])
         self.values = values
         self.resumed = self.last.exists() and run["resume"] == "auto"
         if self.resumed:
@@ -79,6 +81,10 @@ class RunFolder:
     def result(self) -> Path:
         return self.path / "result.json"
 
+    def finished(self) -> bool:
+        """Whether training wrote its result; eval.py may have written one of its own before the end."""
+        return self.result.exists() and "steps" in json.loads(self.result.read_text(encoding="utf-8"))
+
     def write_log(self, kind: str, **values: Any) -> None:
         with open(self.log, "a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, **values}) + "\n")
@@ -100,12 +106,40 @@ class RunFolder:
         stored = checkpoint.load(self.last)["config"]
         for section, options in self.values.items():
             for key, value in options.items():
-                before = stored.get(section, {}).get(key)
+                before = stored.get(section, {}).get(key, value)  # an option may be newer than the run
                 if (section, key) not in FREE and before != value:
                     raise ConfigError(
                         f"{self.path}: holds a run with {section}.{key} = {before!r}, not {value!r}. "
                         "Choose another --run.name, or set it aside: --run.resume=never, make RESUME=never"
                     )
+
+
+def run_path(root: str, name: str, dataset: str, seed: int | str, trial: int | str) -> Path:
+    """Folder of a run. trial: 0 for a set with one split."""
+    path = Path(root) / (f"{dataset}-seed{seed}" if name == "auto" else name)
+    return path / f"trial-{trial}" if trial else path
+
+
+def checkpoint_pattern(given: Mapping[str, Any]) -> tuple[Path, int]:
+    """What to test: eval.checkpoint, or best.pt of the run that run.name (or data.set and run.seed) means; and the
+    trial that was asked for, or 0. Of a run with trials it is the name with {trial} for the number."""
+    trial = int(given.get("data.trial", 0)) if str(given.get("data.trial", 0)).isdecimal() else 0
+    if given.get("eval.checkpoint", "auto") != "auto":
+        return Path(given["eval.checkpoint"]), trial
+    root, name = given.get("run.root", "runs"), given.get("run.name", "auto")
+    run = run_path(root, name, given.get("data.set", "synthetic"), given.get("run.seed", 0), 0)
+    whole = (run / "best.pt").exists() or not any(run.glob("trial-*"))
+    return (run if whole else run / f"trial-{TRIAL}") / "best.pt", trial
+
+
+def numbered(pattern: Path, trial: int) -> list[tuple[Path, int]]:
+    """The checkpoints that `pattern` names, each with its trial: those there are, or the one asked for; 0 without
+    {trial} in the pattern."""
+    if TRIAL not in str(pattern):
+        return [(pattern, 0)]
+    paths = [(Path(str(pattern).replace(TRIAL, str(number))), number) for number in range(1, MOST_TRIALS + 1)]
+    chosen = [pair for pair in paths if (pair[1] == trial if trial else pair[0].exists())]
+    return chosen or paths[:1]
 
 
 def set_aside(path: Path) -> Path:

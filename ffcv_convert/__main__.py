@@ -1,7 +1,8 @@
-"""python -m ffcv_convert convert | synthesise
+"""python -m ffcv_convert convert | verify | synthesise
 
 convert     raw folders below DATA_ROOT -> .beton files below BETON_ROOT, whatever is not up to date
-synthesise  draw synthetic people in LLCM's layout
+verify      counts, structure and checksums of .beton files; with --deep every picture again
+synthesise  draw synthetic people in the layout of one of the data sets
 """
 
 import argparse
@@ -9,10 +10,12 @@ import os
 import sys
 from pathlib import Path
 
+from ffcv_convert import synthesis
 from ffcv_convert.convert import convert, image_format_for
-from ffcv_convert.datasets import DATASETS, synthetic
+from ffcv_convert.datasets import DATASETS
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.schema import DataError
+from ffcv_convert.verify import verify
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,16 +30,29 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--width-px", type=_positive, help="stored width, instead of the data set's own")
     command.add_argument("--encoding", choices=["raw", "jpeg"], default="raw", help="jpeg: a tenth of the disk, lossy")
     command.add_argument("--workers", type=_positive, default=cores, help="threads")
+    command.set_defaults(run=run_convert)
+    command = commands.add_parser("verify", help="check .beton files", formatter_class=_HELP)
+    command.add_argument("--data-root", type=Path, default=Path("Dataset"), help="raw data sets, for --deep if there")
+    command.add_argument("--beton-root", type=Path, default=Path("Beton"), help="folder that holds the .beton files")
+    command.add_argument("--dataset", choices=[*DATASETS, "all"], default="all", help="all: every one that is there")
+    command.add_argument("--deep", action="store_true", help="decode every picture; convert its source again")
+    command.add_argument("--workers", type=_positive, default=cores, help="threads")
+    command.set_defaults(run=run_verify)
     command = commands.add_parser("synthesise", help="draw synthetic people", formatter_class=_HELP)
-    command.add_argument("--root", type=Path, default=Path("Dataset/synthetic"), help="folder to create")
-    for name, default in synthetic.Options.__dataclass_fields__.items():
-        kind = int if name == "seed" else _positive
-        command.add_argument("--" + name.replace("_", "-"), type=kind, default=default.default, help="")
+    command.add_argument("--layout", choices=list(synthesis.FOLDERS), default="llcm", help="whose folders and lists")
+    command.add_argument("--official-size", action="store_true", help="the real set's own numbers, of sysu alone")
+    command.add_argument("--root", type=Path, help=f"folder to create; without it {_ROOTS}")
+    for name, field in synthesis.Options.__dataclass_fields__.items():
+        if field.type is int:
+            kind = int if name == "seed" else _positive
+            command.add_argument("--" + name.replace("_", "-"), type=kind, default=field.default, help="")
     command.add_argument("--workers", type=_positive, default=cores, help="processes")
+    command.set_defaults(run=run_synthesise)
     return top
 
 
 _HELP = argparse.ArgumentDefaultsHelpFormatter
+_ROOTS = ", ".join(f"Dataset/{folder} ({layout})" for layout, folder in synthesis.FOLDERS.items())
 
 
 def _positive(text: str) -> int:
@@ -81,16 +97,37 @@ def convert_one(dataset: Dataset, options: argparse.Namespace) -> None:
         print(f"{beton}: {'written' if new else 'up to date'}")
 
 
+def run_verify(options: argparse.Namespace) -> None:
+    """One data set, or every one that was converted: a damaged one does not keep the others from being checked."""
+    there = [name for name in DATASETS if (options.beton_root / name).is_dir()]
+    names = there if options.dataset == "all" else [options.dataset]
+    if not names:
+        raise DataError(f"{options.beton_root}: holds no converted data set. Convert first: make convert-datasets")
+    damaged = 0
+    for name in names:
+        try:
+            for line in verify(
+                DATASETS[name], options.data_root, options.beton_root, deep=options.deep, workers=options.workers
+            ):
+                print(line, file=sys.stderr if line.startswith("warning") else sys.stdout, flush=True)
+        except DataError as error:
+            damaged += 1
+            print(f"error: {error}", file=sys.stderr)
+    if damaged:
+        raise DataError(f"{damaged} of {len(names)} data sets are damaged, see above")
+
+
 def run_synthesise(options: argparse.Namespace) -> None:
-    values = {name: getattr(options, name) for name in synthetic.Options.__dataclass_fields__}
-    count = synthetic.synthesise(options.root, synthetic.Options(**values), workers=options.workers)
-    print(f"{options.root}: {f'{count} pictures drawn' if count else 'up to date'}")
+    values = {name: getattr(options, name) for name in synthesis.Options.__dataclass_fields__}
+    root = options.root or Path("Dataset") / synthesis.FOLDERS[options.layout]
+    count = synthesis.synthesise(root, synthesis.Options(**values), workers=options.workers)
+    print(f"{root}: {f'{count} pictures drawn' if count else 'up to date'}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
-        {"convert": run_convert, "synthesise": run_synthesise}[options.command](options)
+        options.run(options)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

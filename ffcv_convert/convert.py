@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from ffcv_convert.datasets import synthetic
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.records import check_records
 from ffcv_convert.schema import DataError
@@ -24,7 +25,13 @@ def convert(
     records = dataset.list_records(root)
     check_records(records, root)
     parts = {part: [record for record in records if record.split == part] for part in dataset.parts}
-    fingerprints = {part: source_fingerprint(chosen, root, image_format) for part, chosen in parts.items()}
+    for part, chosen in parts.items():
+        if not chosen:
+            raise DataError(f"{root}: no picture was listed for {part}. Check the list files and the folder's layout")
+    trials = {part: dataset.list_trials(root, part, chosen) for part, chosen in parts.items()}
+    fingerprints = {
+        part: source_fingerprint(chosen, root, image_format, trials[part]) for part, chosen in parts.items()
+    }
     written = {}
     for part, chosen in parts.items():
         beton = beton_root / dataset.name / f"{part}.beton"
@@ -32,9 +39,16 @@ def convert(
         if written[beton]:
             write_beton(
                 beton, chosen, root, image_format,
-                dataset=dataset.name, part=part, fingerprint=fingerprints[part], workers=workers,
+                dataset=shown_name(dataset, root), part=part, trials=trials[part],
+                fingerprint=fingerprints[part], workers=workers,
             )  # fmt: skip
     return written
+
+
+def shown_name(dataset: Dataset, root: Path) -> str:
+    """The name that reports will show: drawn people in a real set's layout must not pass for the set."""
+    drawn = (root / synthetic.OPTIONS_FILE).exists() and dataset is not synthetic.DATASET
+    return f"{dataset.name} (synthetic)" if drawn else dataset.name
 
 
 def image_format_for(dataset: Dataset, height_px: int | None, width_px: int | None, encoding: Encoding) -> ImageFormat:

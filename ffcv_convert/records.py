@@ -11,7 +11,8 @@ from ffcv_convert.schema import DataError, Modality
 @dataclass(frozen=True, slots=True)
 class Record:
     """One picture. `image` is relative to the data set's root, with forward slashes; `person` is the original id;
-    `camera` the original number, 0 where the set has none; `split` is train or test."""
+    `camera` the original number, 0 where the set has none, for a sketch its artist's; `split` is train, test, or all
+    (each trial splits it anew)."""
 
     image: str
     person: int
@@ -37,10 +38,12 @@ def check_records(records: Sequence[Record], root: Path) -> None:
         if key in seen:
             raise DataError(f"{root / record.image}: listed twice for {record.split}. Correct the list")
         seen.add(key)
-        if record.split == "train":
+        if record.split != "test":
             modalities[record.person].add(record.modality)
     if not modalities:
         raise DataError(f"{root}: no training picture was listed. Check the list files and the folder's layout")
+    if len(set().union(*modalities.values())) > 2:
+        raise DataError(f"{root}: trains on infrared and sketch pictures at once. DNS pairs visible with one of them")
     lonely = sorted(person for person, kinds in modalities.items() if len(kinds) < 2)
     if lonely:
         only = ", ".join(sorted(kind.name.lower() for kind in modalities[lonely[0]]))

@@ -12,7 +12,7 @@ import os
 import platform
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,9 +89,12 @@ def encode(path: Path, image_format: ImageFormat) -> Encoded:
     return Encoded(stored, zlib.crc32(stored), grey)
 
 
-def source_fingerprint(records: Sequence[Record], root: Path, image_format: ImageFormat) -> str:
-    """Changes when a listed picture, a label, or the way of storing does; reads no picture, only its size and time."""
-    digest = hashlib.sha256(repr((image_format, layout.FORMAT_VERSION)).encode())
+def source_fingerprint(
+    records: Sequence[Record], root: Path, image_format: ImageFormat, trials: Mapping[str, list[int]]
+) -> str:
+    """Changes when a listed picture, a label, a trial, or the way of storing does; reads no picture, only its size and
+    time."""
+    digest = hashlib.sha256(repr((image_format, layout.FORMAT_VERSION, trials)).encode())
     for record in records:
         try:
             status = os.stat(root / record.image)
@@ -117,10 +120,12 @@ def write_beton(
     *,
     dataset: str,
     part: str,
+    trials: Mapping[str, list[int]],
     fingerprint: str,
     workers: int,
 ) -> Manifest:
     """Write `records` (N) to `beton` with its manifest. Persons of the part `train` become labels 0..identities-1.
+    trials: named lists of positions in `records`.
 
     Raises DataError for a picture that cannot be read; then nothing is left behind, and an older file is untouched.
     """
@@ -154,6 +159,7 @@ def write_beton(
                 [r.image, r.person, r.camera, int(r.modality), r.split, e.crc32]
                 for r, e in zip(records, images, strict=True)
             ],
+            trials=dict(trials),
         )
         manifest_file.write(manifest.to_json().encode())
         publish(file, beton)  # a stop between the two leaves a pair that is refused and made again
@@ -173,7 +179,7 @@ def _write_pages(
     offset = layout.data_start(len(records))
     file.seek(offset)
     paths = [root / record.image for record in records]
-    encoded = _in_order(lambda path: encode(path, image_format), paths, workers)
+    encoded = in_order(lambda path: encode(path, image_format), paths, workers)
     for sample, image in enumerate(tqdm(encoded, title, total=len(paths), unit="images", dynamic_ncols=True)):
         size = len(image.stored)
         if size > layout.PAGE_BYTES:
@@ -207,7 +213,7 @@ def _write_tables(file: BinaryIO, metadata: np.ndarray, allocation: np.ndarray) 
     return hashlib.sha256(head + allocation.tobytes()).hexdigest()
 
 
-def _in_order(work: Callable[[Path], Encoded], paths: Sequence[Path], workers: int) -> Iterator[Encoded]:
+def in_order(work: Callable[[Path], Encoded], paths: Sequence[Path], workers: int) -> Iterator[Encoded]:
     """Results of `work` in the order of `paths`, `workers` at a time, a few kept ready; the first error ends it."""
     with ThreadPoolExecutor(workers, thread_name_prefix="convert") as pool:
         waiting: deque[Future[Encoded]] = deque()

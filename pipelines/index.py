@@ -1,23 +1,86 @@
-"""What each sample of a `.beton` is, from the file's own metadata."""
+"""Which samples of a converted set a run trains and tests on: its parts, trials and sketch styles."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from ffcv_convert.schema import Converted
+from ffcv_convert.schema import Converted, DataError, Modality, open_beton
+
+STYLES = "ABCDEF"  # artists of Market-Sketch-1K; a sketch's camera is its artist's number, from 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """Chosen samples of a `.beton`, N: their numbers in it, persons (the file's own numbers), cameras, modalities, all
+    int64, and source paths."""
+
+    converted: Converted
+    sample_N: np.ndarray
+    person_N: np.ndarray
+    camera_N: np.ndarray
+    modality_N: np.ndarray
+    path_N: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Index:
-    """Columns over the N samples, int64: person (training label, or original id in test files), camera, modality."""
+    """What the sampler draws from, int64, N: sample numbers, training labels (0-based, contiguous), modalities."""
 
+    sample_N: np.ndarray
     person_N: np.ndarray
-    camera_N: np.ndarray
     modality_N: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.person_N)
+        return len(self.sample_N)
 
 
-def read_index(converted: Converted) -> Index:
-    return Index(*(np.ascontiguousarray(converted.structure.column(name)) for name in ("person", "camera", "modality")))
+def trials_of(folder: Path) -> list[int]:
+    """The trials that a set splits its pictures into, ascending; empty for a set with one split."""
+    if not (folder / "all.beton").exists():
+        return []
+    names = open_beton(folder / "all.beton").manifest.trials
+    return sorted(int(name.removeprefix("train-")) for name in names if name.startswith("train-"))
+
+
+def open_part(folder: Path, split: Literal["train", "test"], *, trial: int = 0, styles: str = STYLES) -> Part:
+    """The training or test samples in `folder`, with sketches of `styles` only (and, in training, without the persons
+    whom nobody of these artists drew). trial: 0 for a set with one split.
+
+    Raises DataError where file, trial or styles are not there.
+    """
+    converted = open_beton(folder / ("all.beton" if trial else f"{split}.beton"))
+    chosen = np.arange(len(converted))
+    if trial:
+        trials = converted.manifest.trials
+        if f"{split}-{trial}" not in trials:
+            known = ", ".join(str(number) for number in trials_of(folder)) or "none"
+            raise DataError(f"{converted.path}: has no trial {trial}. Its trials: {known}")
+        chosen = np.array(trials[f"{split}-{trial}"], dtype=np.int64)
+    camera, modality = (converted.structure.column(name) for name in ("camera", "modality"))
+    person, camera, modality = (converted.structure.column(name) for name in ("person", "camera", "modality"))
+    if set(styles) != set(STYLES):
+        sketch = modality[chosen] == Modality.SKETCH
+        wanted = sketch & np.isin(camera[chosen], [1 + STYLES.index(style) for style in styles])
+        if not wanted.any():
+            raise DataError(f"{converted.path}: holds no sketch of the styles {styles}. Choose from {STYLES}, or all")
+        drawn = np.isin(person[chosen], person[chosen[wanted]]) if split == "train" else True
+        chosen = chosen[wanted | (~sketch & drawn)]
+    return part_of(converted, chosen)
+
+
+def part_of(converted: Converted, sample_N: np.ndarray) -> Part:
+    """The samples of these numbers, int64."""
+    column, paths = converted.structure.column, converted.manifest.column("path")
+    person_N, camera_N, modality_N = (
+        np.ascontiguousarray(column(name)[sample_N]) for name in ("person", "camera", "modality")
+    )
+    return Part(converted, sample_N, person_N, camera_N, modality_N, [paths[sample] for sample in sample_N])
+
+
+def index_of(part: Part) -> Index:
+    """Number the part's persons 0, 1, 2, ... in ascending order."""
+    label_N = np.unique(part.person_N, return_inverse=True)[1]
+    return Index(part.sample_N, label_N.astype(np.int64), part.modality_N)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ffcv_convert.schema import Converted
 from pipelines import augment
-from pipelines.index import read_index
+from pipelines.index import Part, index_of
 from pipelines.sampler import Replacement, plan_epoch, scheduled_iterations
 from pipelines.stream import Epoch, Slot, Stream
 
@@ -41,7 +41,7 @@ class TrainLoader:
 
     def __init__(
         self,
-        converted: Converted,
+        part: Part,
         *,
         persons: int,
         pictures: int,
@@ -52,11 +52,12 @@ class TrainLoader:
         replacement: Replacement = "always",
         extra_iteration: bool = False,
     ):
-        self.index = read_index(converted)
+        converted = part.converted
+        self.index = index_of(part)
         self.recipe = recipe
         if converted.manifest.infrared_grey:  # hue does nothing to grey pixels: leave it out
             self.recipe = replace(recipe, other=replace(recipe.other, hue=0.0))
-        self.identities = converted.manifest.identities
+        self.identities = int(self.index.person_N.max()) + 1
         self.sha256 = converted.manifest.sha256
         self.iterations = scheduled_iterations(self.index, persons, pictures) + extra_iteration
         self.batch_size = 2 * persons * pictures
@@ -64,7 +65,9 @@ class TrainLoader:
         self.size_px = (converted.manifest.height_px, converted.manifest.width_px)
         self._device, self._seed = device, seed
         self.plan(0)
-        self._stream = Stream(converted, batch_size=self.batch_size, workers=workers)
+        label_N = np.full(len(converted), -1)
+        label_N[self.index.sample_N] = self.index.person_N
+        self._stream = Stream(converted, batch_size=self.batch_size, label_N=label_N, workers=workers)
         self._copies = copy_stream(device)
 
     def plan(self, epoch: int) -> np.ndarray:

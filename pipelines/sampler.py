@@ -35,7 +35,7 @@ def pools(index: Index) -> tuple[Pool, Pool]:
         samples = np.flatnonzero(chosen)
         samples = samples[np.argsort(index.person_N[samples], kind="stable")]
         count = np.bincount(index.person_N[samples], minlength=identities)
-        both.append(Pool(samples, np.cumsum(count) - count, count))
+        both.append(Pool(index.sample_N[samples], np.cumsum(count) - count, count))
     lonely = np.flatnonzero((both[0].count == 0) | (both[1].count == 0))
     if lonely.size:
         raise DataError(

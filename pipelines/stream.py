@@ -32,12 +32,20 @@ class Slot(NamedTuple):
 class Stream:
     """Batches of one `.beton`, decoded by FFCV in the order that each epoch brings.
 
-    batch_size: B. slots: how many batches may exist at once, the consumer's included. workers: see
-    ffcv_mended.allowed_workers.
+    batch_size: B. label_N: person_B of each of the file's samples, if not the file's own. slots: how many batches may
+    exist at once, the consumer's included. workers: see ffcv_mended.allowed_workers.
     """
 
-    def __init__(self, converted: Converted, *, batch_size: int, workers: int = 0, slots: int = 4):
-        self.converted = converted
+    def __init__(
+        self,
+        converted: Converted,
+        *,
+        batch_size: int,
+        label_N: np.ndarray | None = None,
+        workers: int = 0,
+        slots: int = 4,
+    ):
+        self.converted, self.label_N = converted, label_N
         self.batch_size, self.slots = batch_size, slots
         self.decoder = Decoder(converted.path, batch_size=batch_size, workers=workers, slots=slots)
         self._running = False
@@ -134,6 +142,8 @@ class Epoch:
                 f"{converted.path}: sample {sample} ({converted.manifest.samples[sample][0]}) does not decode. "
                 "Remove the file, then convert the data set again: make convert-datasets"
             )
+        if self._stream.label_N is not None:
+            np.take(self._stream.label_N, samples, out=persons)
         return Slot(
             number,
             torch.from_numpy(images),

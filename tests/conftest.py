@@ -4,16 +4,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from ffcv_convert.convert import convert
-from ffcv_convert.datasets import synthetic
+from ffcv_convert.datasets import DATASETS, synthetic
+from ffcv_convert.synthesis import Options, synthesise
 from ffcv_convert.writer import ImageFormat
 
 REPOSITORY = Path(__file__).parent.parent
-SMALL = synthetic.Options(train_identities=8, test_identities=5, train_images=6, test_images=1, height_px=96)
+SMALL = Options(train_identities=8, test_identities=5, train_images=6, test_images=1, height_px=96)
 SMALL_FORMAT = ImageFormat(height_px=96, width_px=48)
 
 
@@ -21,7 +24,7 @@ SMALL_FORMAT = ImageFormat(height_px=96, width_px=48)
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DATA_ROOT with `synthetic/` in LLCM's layout: 8 + 5 identities, pictures of about 96 x 48. Read only."""
     root = tmp_path_factory.mktemp("data")
-    synthetic.synthesise(root / "synthetic", SMALL, workers=1)
+    synthesise(root / "synthetic", SMALL, workers=1)
     return root
 
 
@@ -48,3 +51,33 @@ def program() -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def data_root_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """layout -> root of a small drawn set in the layout of a real one: 8 + 5 identities. Read only."""
+    top = tmp_path_factory.mktemp("layouts")
+
+    @cache
+    def root(layout: str) -> Path:
+        options = replace(SMALL, layout=layout, train_images=4, height_px=64)
+        path = top / DATASETS[layout].folders[0]
+        synthesise(path, options, workers=1)
+        return path
+
+    return root
+
+
+@pytest.fixture(scope="session")
+def converted_layout(
+    data_root_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """layout -> folder with the .beton files of its drawn set, 64 x 32. Its parent is a BETON_ROOT. Read only."""
+    top = tmp_path_factory.mktemp("converted")
+
+    @cache
+    def folder(layout: str) -> Path:
+        convert(DATASETS[layout], data_root_of(layout).parent, top, ImageFormat(64, 32), workers=2)
+        return top / layout
+
+    return folder

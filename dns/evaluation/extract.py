@@ -1,16 +1,31 @@
 """Embed every test image once, whatever the number of trials and protocols."""
 
+import os
 from collections.abc import Callable, Iterable
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dns.evaluation.protocols import TestSet
 from dns.model import DNS
 from dns.step import Engine
 
 Flip = Literal["published", "normalised", "off"]
+
+
+class Embeddings(NamedTuple):
+    """Both published test features, L2-normalised, float32 (N, D): after the BN neck, which the papers report, and
+    before it."""
+
+    bn: Tensor
+    z: Tensor
+
+
+FEATURES = {"bn": "BN(Z)", "z": "Z"}  # field of Embeddings -> name in reports
 
 
 @torch.inference_mode()
@@ -18,27 +33,47 @@ def embed_images(
     model: DNS,
     batches: Iterable[tuple[Tensor, Tensor]],
     prepare: Callable[[Tensor], Tensor],
-    embedding_ND: Tensor,
+    embeddings: Embeddings,
     *,
     visible: bool,
     flip: Flip,
     engine: Engine,
 ) -> int:
-    """Fill the rows of embedding_ND (float32, N x D) that the batches name; returns how many.
+    """Fill the rows of `embeddings` that the batches name; returns how many.
 
-    batches: (images_BHWC uint8, sample numbers of the first of them); images beyond those are padding. prepare makes
-    (B, 3, H, W) float32 of the images. The embedding is the L2-normalised BN(Z). flip: "published" adds that of the
-    mirrored image without normalising again, "normalised" normalises the sum, "off" takes the image alone.
+    batches: (images_BHWC uint8, rows, int64, of the first of them), both on the embeddings' device; images beyond those
+    are padding. prepare makes (B, 3, H, W) float32 of the images. flip: "published" adds the mirrored image's embedding
+    without normalising again, "normalised" normalises the sum, "off" takes the image alone.
     """
     count = 0
-    for images_BHWC, samples in batches:
+    for images_BHWC, rows in batches:
         images = engine.arrange(prepare(images_BHWC))
         with engine.autocast():
-            embedding = model.embed(images, visible=visible)[1]
+            z, bn = model.embed(images, visible=visible)
             if flip != "off":
-                embedding = embedding + model.embed(images.flip(3), visible=visible)[1]
-        if flip == "normalised":
-            embedding = functional.normalize(embedding, dim=1)
-        embedding_ND[samples.to(embedding_ND.device)] = embedding[: len(samples)]
-        count += len(samples)
+                mirrored_z, mirrored_bn = model.embed(images.flip(3), visible=visible)
+                z, bn = z + mirrored_z, bn + mirrored_bn
+        for target, embedding in zip(embeddings, (bn, z), strict=True):
+            if flip == "normalised":
+                embedding = functional.normalize(embedding, dim=1)
+            target[rows] = embedding[: len(rows)]
+        count += len(rows)
     return count
+
+
+def save_features(path: Path, embeddings: Embeddings, test: TestSet) -> None:
+    """Write an .npz, whole or not at all: embeddings (after the BN neck) and before_neck, float32 (N, D); persons,
+    cameras, modalities, int64; paths."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        np.savez(
+            file,
+            embeddings=embeddings.bn.cpu().numpy(),
+            before_neck=embeddings.z.cpu().numpy(),
+            persons=test.person_N,
+            cameras=test.camera_N,
+            modality=test.modality_N,
+            paths=np.array(test.path_N),
+        )
+    os.replace(partial, path)

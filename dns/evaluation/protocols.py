@@ -1,30 +1,49 @@
 """Who is searched for in what: the published test protocols, by name.
 
-llcm-i2v, llcm-v2i   gallery: one image drawn per (identity, camera) of the other modality, ten trials; left out for a
-                     query: images of the same identity and the same camera; CMC on identities in order of appearance.
+                     query       gallery of a trial              trials  left out for a query            CMC on
+sysu-all             infrared    one of each (id, camera)          10    camera 2, if its own is 3       identities
+sysu-indoor          infrared    the same, cameras 1 and 2         10    camera 2, if its own is 3       identities
+  ...-multi                      up to ten of each (id, camera)
+  ...-official                   drawn by exp/rand_perm_cam.mat, as the converter found it
+llcm-i2v             infrared    one of each (id, camera)          10    same identity and same camera   identities
+llcm-v2i             visible     one of each (id, camera)          10    same identity and same camera   identities
+llcm-v2i-transposed  i2v's gallery searches for i2v's queries      10    same identity and same camera   identities
+regdb-t2v, -v2t      infrared, visible    all of the other          1    nothing                         images
+mask1k, pku          sketch      all photos                         1    nothing                         images
+mask1k-multi         the mean of an identity's sketches             1    nothing                         images
 
-Draws are those of the published code: `random.seed(trial)`, identities ascending, cameras ascending inside, files by
-name, `random.choice` in each folder.
+RegDB's ten trials are ten models on ten splits; the caller puts their results together. DEEN and AGW report LLCM's v2i
+as -transposed, the published DNS as llcm-v2i. Draws are those of the published code: `random.seed(trial)`, identities
+ascending, cameras ascending inside, files by name, `random.choice` in each folder.
 """
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dns.evaluation.metrics import CMC, Metrics, rank_metrics
+from dns.evaluation.rerank import rerank
 
-VISIBLE, INFRARED = 0, 1
+VISIBLE, INFRARED, SKETCH = 0, 1, 2
 TRIALS = 10
+SHOTS = 10
+
+
+class ProtocolError(Exception):
+    """A protocol that does not fit the test set; the message says what it lacks."""
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """The N test samples: person, camera and modality, int64, and the source path that orders a folder's files."""
+    """The N test samples: person, camera and modality, int64, and the source path that orders a folder's files. draws:
+    rows drawn elsewhere, "official-1" to "official-10": each (person, camera)'s in order of preference."""
 
     __test__ = False  # pytest: not a test class
 
@@ -32,62 +51,170 @@ class TestSet:
     camera_N: np.ndarray
     modality_N: np.ndarray
     path_N: Sequence[str]
+    draws: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def folders(self, rows: Sequence[int] | np.ndarray) -> list[list[int]]:
+        """Rows that stand together, by (person, camera)."""
+        return [list(group) for _, group in groupby(rows, lambda row: (self.person_N[row], self.camera_N[row]))]
+
+
+class Images(NamedTuple):
+    """Persons and cameras of a query set or of a gallery, int64."""
+
+    person: Tensor
+    camera: Tensor
+
+
+def camera_2_for_camera_3(query: Images, gallery: Images) -> Tensor:
+    """SYSU-MM01: both stand in one room."""
+    return (query.camera == 3)[:, None] & (gallery.camera == 2)
+
+
+def same_person_and_camera(query: Images, gallery: Images) -> Tensor:
+    return (query.person[:, None] == gallery.person) & (query.camera[:, None] == gallery.camera)
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """query and gallery are modality codes; same_camera: leave out the same identity in the same camera."""
+    """query and gallery: modality codes. shots: images of each (identity, camera) in a gallery, 0 for all images, of
+    `cameras` if there are any. left_out: mask (Q, G) of what does not count. official: draw as the test set's `draws`.
+    """
 
     name: str
     query: int
     gallery: int
-    cmc: CMC = "identities"
-    same_camera: bool = True
+    cmc: CMC = "images"
+    shots: int = 0
+    cameras: tuple[int, ...] = ()
+    left_out: Callable[[Images, Images], Tensor] | None = None
+    official: bool = False
+    transposed: bool = False
+    mean_query: bool = False
 
     def queries(self, test: TestSet) -> np.ndarray:
-        """Sample numbers, by identity, camera and name."""
-        return _sorted(test, self.query)
+        """Rows of the test set, by identity, camera and name."""
+        return self._of_modality(test, self.query)
 
     def galleries(self, test: TestSet) -> list[np.ndarray]:
-        """One array of sample numbers a trial."""
-        pool = _sorted(test, self.gallery)
-        folders = [list(group) for _, group in groupby(pool, lambda n: (test.person_N[n], test.camera_N[n]))]
-        return [_draw(folders, trial) for trial in range(TRIALS)]
+        """One array of rows a trial. Raises ProtocolError where there are no draws of the kind wanted."""
+        pool = self._of_modality(test, self.gallery)
+        if self.cameras:
+            pool = pool[np.isin(test.camera_N[pool], self.cameras)]
+        if not self.shots:
+            return [pool]
+        if not self.official:
+            return [_draw(test.folders(pool), self.shots, trial) for trial in range(TRIALS)]
+        if not test.draws:
+            raise ProtocolError(
+                f"{self.name}: the set was converted without the official draw. Put rand_perm_cam.mat into its exp/ "
+                "folder and convert it again, or take the protocol without -official"
+            )
+        drawn = [test.draws[f"official-{trial + 1}"] for trial in range(TRIALS)]
+        return [_preferred(test.folders(rows[np.isin(rows, pool)]), self.shots) for rows in drawn]
+
+    def check(self, test: TestSet) -> None:
+        """Raises ProtocolError where the test set lacks pictures or draws that the protocol needs."""
+        self.queries(test)
+        self.galleries(test)
+
+    def _of_modality(self, test: TestSet, modality: int) -> np.ndarray:
+        chosen = np.flatnonzero(test.modality_N == modality)
+        if not chosen.size:
+            name = ("visible", "infrared", "sketch")[modality]
+            raise ProtocolError(f"{self.name}: the test set holds no {name} picture. Choose another protocol")
+        rows = sorted((test.person_N[n], test.camera_N[n], test.path_N[n], n) for n in chosen.tolist())
+        return np.array([row[-1] for row in rows], dtype=np.int64)
+
+
+def _sysu() -> list[Protocol]:
+    return [
+        Protocol(
+            f"sysu-{search}{'-official' if official else ''}{'-multi' if shots > 1 else ''}",
+            query=INFRARED, gallery=VISIBLE, cmc="identities", shots=shots, cameras=cameras,
+            left_out=camera_2_for_camera_3, official=official,
+        )
+        for search, cameras in (("all", (1, 2, 4, 5)), ("indoor", (1, 2)))
+        for official in (False, True)
+        for shots in (1, SHOTS)
+    ]  # fmt: skip
+
+
+def _llcm(name: str, query: int, gallery: int, *, transposed: bool = False) -> Protocol:
+    return Protocol(name, query, gallery, "identities", 1, left_out=same_person_and_camera, transposed=transposed)
 
 
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol("llcm-i2v", query=INFRARED, gallery=VISIBLE),
-        Protocol("llcm-v2i", query=VISIBLE, gallery=INFRARED),
+        *_sysu(),
+        Protocol("regdb-t2v", INFRARED, VISIBLE),
+        Protocol("regdb-v2t", VISIBLE, INFRARED),
+        _llcm("llcm-i2v", INFRARED, VISIBLE),
+        _llcm("llcm-v2i", VISIBLE, INFRARED),
+        _llcm("llcm-v2i-transposed", INFRARED, VISIBLE, transposed=True),
+        Protocol("mask1k", SKETCH, VISIBLE),
+        Protocol("mask1k-multi", SKETCH, VISIBLE, mean_query=True),
+        Protocol("pku", SKETCH, VISIBLE),
     )
 }
 
 
 def run_protocol(
-    protocol: Protocol, test: TestSet, embedding_ND: Tensor, trials: Sequence[int] = range(TRIALS)
+    protocol: Protocol,
+    test: TestSet,
+    embedding_ND: Tensor,
+    trials: Sequence[int] | None = None,
+    *,
+    re_ranking: bool = False,
 ) -> list[Metrics]:
-    """Metrics of each trial. embedding_ND: row n embeds sample n, on any device; similarity is the dot product."""
-    query, galleries = protocol.queries(test), protocol.galleries(test)
+    """Metrics of each trial, or of `trials`. embedding_ND: row n embeds row n of the test set, on any device;
+    similarity is the dot product, or k-reciprocal re-ranking of it. Raises ProtocolError."""
+    searched, galleries = protocol.queries(test), protocol.galleries(test)
+    trials = range(len(galleries)) if trials is None else trials
     device = embedding_ND.device
-    person, camera = (torch.from_numpy(column).to(device) for column in (test.person_N, test.camera_N))
+    person_N, camera_N = (torch.from_numpy(column).to(device) for column in (test.person_N, test.camera_N))
+    searched_person, searched_embedding = person_N[searched], embedding_ND[searched]
+    if protocol.mean_query:
+        searched_person, searched_embedding = _means(searched_person, searched_embedding)
+    pool = np.unique(np.concatenate([galleries[trial] for trial in trials]))
+    distance_QN = None if re_ranking else -searched_embedding @ embedding_ND[pool].T  # once for all trials
     results = []
     for trial in trials:
         gallery = galleries[trial]
-        excluded = None
-        if protocol.same_camera:
-            excluded = (person[query][:, None] == person[gallery]) & (camera[query][:, None] == camera[gallery])
-        distance = -embedding_ND[query] @ embedding_ND[gallery].T
-        results.append(rank_metrics(distance, person[query], person[gallery], excluded_QG=excluded, cmc=protocol.cmc))
+        sides = [(searched_person, searched), (person_N[gallery], gallery)]
+        embeddings = [searched_embedding, embedding_ND[gallery]]
+        if protocol.transposed:
+            sides.reverse()
+            embeddings.reverse()
+        if distance_QN is None:
+            distance = rerank(*embeddings)
+        else:
+            distance = distance_QN[:, np.searchsorted(pool, gallery)]
+            distance = distance.T.contiguous() if protocol.transposed else distance
+        query, found = (Images(person, camera_N[rows]) for person, rows in sides)
+        left_out = protocol.left_out(query, found) if protocol.left_out else None
+        try:
+            metrics = rank_metrics(distance, query.person, found.person, excluded_QG=left_out, cmc=protocol.cmc)
+        except ValueError as error:
+            raise ProtocolError(f"{protocol.name}, trial {trial}: {error}") from None
+        results.append(metrics)
     return results
 
 
-def _sorted(test: TestSet, modality: int) -> np.ndarray:
-    chosen = np.flatnonzero(test.modality_N == modality)
-    rows = sorted((test.person_N[n], test.camera_N[n], test.path_N[n], n) for n in chosen.tolist())
-    return np.array([row[-1] for row in rows], dtype=np.int64)
+def _means(person_Q: Tensor, embedding_QD: Tensor) -> tuple[Tensor, Tensor]:
+    """Persons, and the L2-normalised mean embedding of each."""
+    persons, group = person_Q.unique(return_inverse=True)
+    total = embedding_QD.new_zeros(len(persons), embedding_QD.shape[1]).index_add_(0, group, embedding_QD)
+    return persons, functional.normalize(total, dim=1)
 
 
-def _draw(folders: Sequence[Sequence[int]], trial: int) -> np.ndarray:
+def _draw(folders: Sequence[Sequence[int]], shots: int, trial: int) -> np.ndarray:
     generator = random.Random(trial)
-    return np.array([generator.choice(folder) for folder in folders], dtype=np.int64)
+    if shots == 1:
+        return np.array([generator.choice(folder) for folder in folders], dtype=np.int64)
+    drawn = [generator.sample(folder, min(shots, len(folder))) for folder in folders]
+    return np.array([row for rows in drawn for row in rows], dtype=np.int64)
+
+
+def _preferred(folders: Sequence[Sequence[int]], shots: int) -> np.ndarray:
+    return np.array([row for folder in folders for row in folder[:shots]], dtype=np.int64)

@@ -16,10 +16,11 @@ SHOWN_RANKS = (1, 5, 10, 20)
 
 
 def make_row(protocol: str, results: Sequence[Metrics], **how: Any) -> dict[str, Any]:
-    """Mean and (population) standard deviation over trials, in [0, 1], every trial kept. how: flip, checkpoint, ..."""
+    """Mean and (population) standard deviation over trials, in [0, 1], every trial kept. how: flip, re_ranking,
+    checkpoint, ..."""
     columns = {f"rank{rank}": [result.cmc[rank - 1] for result in results] for rank in SHOWN_RANKS}
     columns |= {"mAP": [result.mAP for result in results], "mINP": [result.mINP for result in results]}
-    row: dict[str, Any] = {"protocol": protocol, **how, "re_ranking": "off", "trials": len(results)}
+    row: dict[str, Any] = {"protocol": protocol, **how, "trials": len(results)}
     for name, values in columns.items():
         row[name], row[f"{name}_std"] = mean(values), pstdev(values)
     row["chance"] = mean(result.chance for result in results)
@@ -28,25 +29,25 @@ def make_row(protocol: str, results: Sequence[Metrics], **how: Any) -> dict[str,
 
 
 def merge(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """`old` rows and `new` ones; a new row takes the place of an old one that came about in the same way."""
+    """`old` rows, then `new` ones; a new row stands where an old one stood that came about in the same way."""
 
     def how(row: Mapping[str, Any]) -> tuple:
         return tuple(row.get(key) for key in ("dataset", "protocol", "feature", "flip", "re_ranking", "checkpoint"))
 
-    replaced = {how(row) for row in new}
-    return [row for row in old if how(row) not in replaced] + list(new)
+    fresh = {how(row): row for row in new}
+    return [fresh.pop(how(row), row) for row in old] + list(fresh.values())
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Header and cells, in per cent; the deviation over trials behind Rank-1 and mAP."""
     names = [f"rank{rank}" for rank in SHOWN_RANKS] + ["mAP", "mINP"]
-    cells = [["data set", "protocol", *names, "trials", "flip", "re-ranking", "checkpoint"]]
+    cells = [["data set", "protocol", *names, "trials", "feature", "flip", "re-ranking", "checkpoint"]]
     for row in rows:
         numbers = [
             f"{100 * row[name]:.2f}" + (f" ± {100 * row[name + '_std']:.2f}" if name in ("rank1", "mAP") else "")
             for name in names
         ]
-        how = [str(row["trials"]), row["flip"], row["re_ranking"], row["checkpoint"]]
+        how = [str(row["trials"]), row["feature"], row["flip"], row["re_ranking"], row["checkpoint"]]
         cells.append([row["dataset"], row["protocol"], *numbers, *how])
     return cells
 

@@ -1,5 +1,16 @@
 """The data sets that can be converted. To add one: a file here with its `DATASET`, and a line below."""
 
-from ffcv_convert.datasets import llcm, synthetic
+from ffcv_convert.datasets import custom, llcm, market_sketch_1k, pku_sketch, regdb, synthetic, sysu
 
-DATASETS = {dataset.name: dataset for dataset in (llcm.DATASET, synthetic.DATASET)}
+DATASETS = {
+    dataset.name: dataset
+    for dataset in (
+        sysu.DATASET,
+        regdb.DATASET,
+        llcm.DATASET,
+        market_sketch_1k.DATASET,
+        pku_sketch.DATASET,
+        custom.DATASET,
+        synthetic.DATASET,
+    )
+}

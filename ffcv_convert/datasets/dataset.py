@@ -1,22 +1,34 @@
 """What the converter asks of a data set."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ffcv_convert.records import Record
+
+Trials = dict[str, list[int]]
+
+
+def no_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
+    return {}
 
 
 @dataclass(frozen=True)
 class Dataset:
     """`folders` are the names that the set's root may have below DATA_ROOT; `parts` the .beton files made from it, each
-    with the splits it holds; persons of the part `train` are relabelled 0, 1, 2, ...; sizes in pixels."""
+    with the records of the split of its name. Persons of the part `train` are relabelled 0, 1, 2, ...
+
+    list_trials: (root, part, the part's records) -> named lists of positions in these records. counts: the published
+    numbers of identities and images, keyed as `verify.count` does. Sizes in pixels.
+    """
 
     name: str
     folders: tuple[str, ...]
     list_records: Callable[[Path], list[Record]]
     how_to_get: str
     parts: tuple[str, ...] = ("train", "test")
+    list_trials: Callable[[Path, str, Sequence[Record]], Trials] = no_trials
+    counts: Mapping[str, int] = field(default_factory=dict)
     height_px: int = 288
     width_px: int = 144
 

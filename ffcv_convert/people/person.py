@@ -1,22 +1,21 @@
-"""Synthetic pedestrians: pictures to test, show and time visible-infrared matching with, at any size.
+"""Synthetic pedestrians: pictures to test, show and time cross-modality matching with, at any size.
 
     identity (body, clothes, pattern, bags, tones)   identity.py   fixed by seed, identity
     camera (scene, light, blur, noise, cast)         scenes.py     fixed by seed, camera, modality
-    pose and crop (turn, step, scale, shift)         here         anew for each picture
+    pose and crop (turn, step, scale, shift)         shot.py       anew for each picture
+    artist (pencil, strokes, paper)                  sketch.py     fixed by camera, of sketches
 
 What two modalities share is form: body shape, cut and pattern of the clothes, hair, bags. Colour does not
-carry over, because the infrared grey of each part is drawn apart from its visible colour. Turn, step,
-crop, light and background change from picture to picture, as in crops from a detector.
+carry over, because the infrared grey of each part is drawn apart from its visible colour; a sketch has no colour,
+and artists A to E draw how dark a part looks. Turn, step, crop, light and background change from picture to
+picture, as in crops from a detector.
 """
-
-import math
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from ffcv_convert.people.cloth import Portrait, Sheet, View
-from ffcv_convert.people.figure import Pose, draw_figure
+from ffcv_convert.people.cloth import Portrait, Sheet
+from ffcv_convert.people.figure import draw_figure
 from ffcv_convert.people.identity import draw_identity
 from ffcv_convert.people.scenes import (
     NOISE_TILE_PX,
@@ -30,69 +29,34 @@ from ffcv_convert.people.scenes import (
     noise_tile,
     tone_table,
 )
-
-MIN_HEIGHT_PX = 32
-
-
-@dataclass(frozen=True)
-class Shot:
-    """All that is drawn anew for one picture. From `window` on: uniform numbers for the look of it."""
-
-    height_px: int
-    width_px: int
-    view: View
-    pose: Pose
-    window: np.ndarray
-    folds: np.ndarray
-    light: np.ndarray
-    occluder: np.ndarray
-    fading: float
-    noise: np.ndarray
+from ffcv_convert.people.shot import MIN_HEIGHT_PX, Shot, draw_shot
+from ffcv_convert.people.sketch import draw_sketch
+from ffcv_convert.schema import Modality
 
 
 def draw_person(
-    identity: int, camera: int, frame: int, infrared: bool, *, seed: int = 0, height_px: int = 288
+    identity: int, camera: int, frame: int, modality: Modality, *, seed: int = 0, height_px: int = 288
 ) -> np.ndarray:
     """Draw one picture, (H, W, 3) uint8 RGB; the same arguments give the same pixels.
 
     H is about `height_px` and W about half of it; both vary by 15 % from picture to picture.
-    An infrared picture has R = G = B. Raises ValueError for a `height_px` below 32 and for negative numbers.
+    An infrared picture and a sketch have R = G = B; a sketch's `camera` is its artist, from 1. Raises ValueError for a
+    `height_px` below 32 and for negative numbers.
     """
     if height_px < MIN_HEIGHT_PX:
         raise ValueError(f"a person takes at least {MIN_HEIGHT_PX} pixels in height, not {height_px}")
     person = draw_identity(seed, identity)
+    shot = draw_shot(np.random.default_rng([seed, 41, identity, camera, frame, int(modality)]), height_px)
+    if modality == Modality.SKETCH:
+        return draw_sketch(person, camera, shot)
+    infrared = modality == Modality.INFRARED
     look = draw_camera(seed, camera, infrared)
-    shot = _draw_shot(np.random.default_rng([seed, 41, identity, camera, frame, int(infrared)]), height_px)
     sheet = _background(draw_scene(seed, camera, infrared), shot)
     palette = person.infrared if infrared else person.visible
     draw_figure(Portrait(sheet, person, palette, shot.view), shot.pose)
     picture = _shade(sheet, shot, look)
     _occlude(picture, shot)
     return _expose(picture, shot, look, infrared)
-
-
-def _draw_shot(rng: np.random.Generator, height_px: int) -> Shot:
-    """Draw size, crop, turn and step of one picture."""
-    chance = rng.random(33)
-    tall, wide, fill, cut, foot, aside, turned, turn, back, lean, step, stride, swing, bend, head = chance[:15].tolist()
-    height = round(height_px * (0.85 + 0.3 * tall))
-    width = round(height * 0.5 * (0.85 + 0.3 * wide))
-    unit_px = height * (0.77 + 0.18 * fill)
-    # One picture in eight is cut at the feet, as by a detector that missed them.
-    foot_y_px = height - (height - unit_px) * (0.25 + 0.45 * foot) + (0.06 * height if cut < 0.125 else 0.0)
-    # Half of the people walk about towards or away from the camera, the others anywhere.
-    along = 0.7 * (turn - 0.5) + (math.pi if back < 0.5 else 0.0)
-    yaw_rad = along if turned < 0.5 else 2 * math.pi * turn
-    view = View(width * (0.44 + 0.12 * aside), foot_y_px, unit_px, yaw_rad, 0.1 * (lean - 0.5))
-    pose = Pose(
-        step_rad=2 * math.pi * step,
-        stride_rad=0.12 + 0.32 * stride,
-        swing_rad=0.1 + 0.4 * swing,
-        bend_rad=0.1 + 0.6 * bend**2,
-        head_turn_rad=0.7 * (head - 0.5),
-    )
-    window, folds, light, occluder = chance[15:19], chance[19:21], chance[21:26], chance[26:30]
-    return Shot(height, width, view, pose, window, folds, light, occluder, float(chance[30]), chance[31:])
 
 
 def _background(scene: np.ndarray, shot: Shot) -> Sheet:

@@ -98,6 +98,10 @@ def read_manifest(beton: Path) -> Manifest:
             raise DataError(f"{path}: damaged manifest ({name} is no {kind}). {again}")
     if any(not isinstance(row, list) or len(row) != len(SAMPLE_COLUMNS) for row in body["samples"]):
         raise DataError(f"{path}: damaged manifest (a sample without {', '.join(SAMPLE_COLUMNS)}). {again}")
+    everyone = range(len(body["samples"]))
+    for name, samples in body["trials"].items():
+        if not isinstance(samples, list) or any(type(n) is not int or n not in everyone for n in samples):
+            raise DataError(f"{path}: damaged manifest (trial {name} names samples that are not there). {again}")
     return Manifest(**body)
 
 

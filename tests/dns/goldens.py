@@ -1,10 +1,12 @@
 """Golden values of the published code, see tests/data/README.md."""
 
+import functools
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from golden_weights import golden_array
 from torch import Tensor
 
 DATA = Path(__file__).parent.parent / "data"
@@ -27,3 +29,11 @@ def relative_error(actual: Tensor | np.ndarray | float, expected: np.ndarray) ->
 
 def tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(array))
+
+
+@functools.cache
+def published_net() -> dict[str, Tensor]:
+    """The published network of model.npz, 632 tensors in the published names. 270 MB: made once, not to be changed."""
+    return {
+        name: tensor(golden_array(name, shape)) for name, shape in read_json("model.json")["state_dict_shapes"].items()
+    }

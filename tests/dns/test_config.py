@@ -26,7 +26,8 @@ def test_command_line_beats_yaml_beats_base_beats_default(tmp_path: Path) -> Non
     values = resolve("--optim.lr=0.4", "--config-file", str(path), base={"data": {"persons": 3, "pictures": 2}})
     assert values["optim"]["lr"] == 0.4
     assert values["data"] == {
-        "set": "llcm", "beton_root": "Beton", "persons": 5, "pictures": 2, "replacement": "always", "workers": 0,
+        "set": "llcm", "beton_root": "Beton", "persons": 5, "pictures": 2, "trial": 0, "styles": "ABCDEF",
+            "replacement": "always", "workers": 0,
     }  # fmt: skip
     assert values["optim"]["epochs"] == 100
 

@@ -2,22 +2,24 @@
 
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 
 import goldens
 import numpy as np
 import pytest
 import torch
-from golden_weights import golden_array
 from goldens import relative_error, tensor
 from torch import Tensor
 
 from dns import losses, optim
 from dns import model as model_module
-from dns.checkpoint import from_published, load_model
+from dns.checkpoint import load_model
 from dns.losses import Losses
 from dns.model import DNS
+from dns.published import UNUSED, rename
 
 Golden = dict[str, np.ndarray]
+GOLDENS = Path("goldens")  # named in errors
 
 
 @pytest.fixture(autouse=True)
@@ -39,19 +41,15 @@ def facts() -> dict:
     return goldens.read_json("model.json")
 
 
-def published_weights(facts: dict) -> dict[str, Tensor]:
-    return {name: tensor(golden_array(name, shape)) for name, shape in facts["state_dict_shapes"].items()}
-
-
-def golden_model(facts: dict) -> DNS:
+def golden_model() -> DNS:
     model = DNS(12, dropout=0.0)
-    load_model(model, from_published(published_weights(facts)), "goldens")
+    load_model(model, rename(goldens.published_net(), GOLDENS), GOLDENS)
     return model
 
 
 def our_names(facts: dict) -> dict[str, str]:
     """Our tensor name -> the published one."""
-    return {next(iter(new)): name for name in facts["state_dict_shapes"] if (new := from_published({name: None}))}
+    return {ours: name for name in facts["state_dict_shapes"] for ours in rename({name: torch.empty(0)}, GOLDENS)}
 
 
 def batch(golden: Golden) -> tuple[Tensor, Tensor]:
@@ -61,9 +59,7 @@ def batch(golden: Golden) -> tuple[Tensor, Tensor]:
 
 def test_every_tensor_of_ours_has_a_published_one(facts: dict) -> None:
     assert set(our_names(facts)) == set(DNS(12).state_dict())
-    unused = {
-        n for n in facts["state_dict_shapes"] if not n.endswith("num_batches_tracked") and not from_published({n: None})
-    }
+    unused = {n for n in facts["state_dict_shapes"] if UNUSED.match(n) and not n.endswith("num_batches_tracked")}
     assert unused
     assert all(name.startswith(("base.base.layer1.", "base.base.layer2.")) for name in unused)
 
@@ -80,16 +76,14 @@ def test_parameter_count_is_the_published_one_without_the_unused() -> None:
 @pytest.mark.parametrize("modality", ["visible", "infrared"])
 def test_embeddings_are_the_published_ones(golden: Golden, facts: dict, modality: str) -> None:
     with torch.inference_mode():
-        pooled, embedding = (
-            golden_model(facts).eval().embed(tensor(golden[f"x_{modality}"]), visible=modality == "visible")
-        )
+        pooled, embedding = golden_model().eval().embed(tensor(golden[f"x_{modality}"]), visible=modality == "visible")
     assert relative_error(pooled, golden[f"eval_{modality}_pooled"]) < 1e-4
     assert relative_error(embedding, golden[f"eval_{modality}_embedding"]) < 1e-4
 
 
 def train_three_steps(golden: Golden, facts: dict, nudge: float = 0.0) -> tuple[list[Losses], DNS]:
     """The golden training: `nudge` is added to every pixel, to see how far rounding carries."""
-    model = golden_model(facts).train()
+    model = golden_model().train()
     images, person = batch(golden)
     multipliers = dict(zip(optim.GROUPS, golden["lr_multipliers"].tolist(), strict=True))
     optimiser = optim.make_optimiser(
@@ -112,7 +106,7 @@ def margin_of_goldens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("margin_of_goldens")
 def test_first_step_is_the_published_one(golden: Golden, facts: dict) -> None:
-    model = golden_model(facts).train()
+    model = golden_model().train()
     images, person = batch(golden)
     outputs = model(images)
     assert relative_error(outputs.embedding_BD, golden["train_embedding"]) < 1e-4

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ffcv_convert import __main__ as cli
+from ffcv_convert.datasets import DATASETS
 from ffcv_convert.schema import open_beton
 from tests.conftest import REPOSITORY, SMALL, Run
 
@@ -29,9 +30,13 @@ def test_convert_all_says_what_was_written_and_what_is_not_there(program: Run, d
     for state in ("written", "up to date"):
         done = program(*arguments)
         assert done.returncode == 0, done.stderr
-        first, *rest = done.stdout.splitlines()
-        assert first.startswith(f"llcm: not in {data_root}. To get it: sign the release agreement")
-        assert rest == [f"{train}: {state}", f"{test}: {state}"]
+        *absent, first, second = done.stdout.splitlines()
+        assert absent == [
+            f"{name}: not in {data_root}. To get it: {dataset.how_to_get}"
+            for name, dataset in DATASETS.items()
+            if name != "synthetic"
+        ]
+        assert [first, second] == [f"{train}: {state}", f"{test}: {state}"]
     assert open_beton(train).manifest.height_px == 32
 
 
@@ -47,7 +52,7 @@ def test_a_set_of_no_given_size_has_its_own(data_root: Path, tmp_path: Path) -> 
     [
         (["convert", "--data-root", "nowhere"], "error: nowhere: no such folder. Name the one"),
         (["convert", "--data-root", "file"], "error: file: no such folder"),
-        (["convert", "--data-root", "empty"], "error: empty: holds none of llcm, synthetic"),
+        (["convert", "--data-root", "empty"], "error: empty: holds none of sysu, regdb, llcm,"),
         (
             ["convert", "--data-root", "empty", "--dataset", "llcm"],
             "error: empty/LLCM: no such folder. To get llcm: sign",
@@ -75,7 +80,9 @@ def test_a_set_of_no_given_size_has_its_own(data_root: Path, tmp_path: Path) -> 
         (["synthesise", "--root", "new/set", "--seed", "-1"], "error: synthetic people: seed = -1 is too small"),
         (["synthesise", "--root", "file/set"], "error: [Errno"),
         ([], "the following arguments are required: command"),
-        (["verify"], "invalid choice: 'verify'"),
+        (["verify"], "error: Beton: holds no converted data set. Convert first: make convert-datasets"),
+        (["verify", "--dataset", "llcm"], "error: Beton/llcm/train.beton: no such .beton. Make it with: make"),
+        (["verify", "--dataset", "llcm", "--workers", "0"], "argument --workers: 0 is less than 1"),
     ],
 )
 def test_mistakes_end_with_2_and_a_message(
@@ -119,7 +126,7 @@ def test_ctrl_c_ends_with_130(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "convert", stop)
-    monkeypatch.setattr(cli.synthetic, "synthesise", stop)
+    monkeypatch.setattr(cli.synthesis, "synthesise", stop)
     folder = {"convert": ["--data-root", data_root], "synthesise": ["--root", tmp_path / "synthetic"]}[command]
     assert call(command, *folder) == 130
     assert "stopped; nothing half-written was left" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from ffcv_convert.datasets import llcm
 from ffcv_convert.records import Record, check_records
 from ffcv_convert.schema import DataError, Modality
 from ffcv_convert.writer import ImageFormat
+from tests.ffcv_convert.trees import touch, write
 
 PROTOCOL = json.loads((Path(__file__).parent.parent / "data" / "protocol.json").read_text(encoding="utf-8"))["llcm"]
 TRAIN = {
@@ -18,25 +19,15 @@ TRAIN = {
 }
 
 
-def touch(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-
-
-def write(root: Path, name: str, text: str | bytes) -> None:
-    (root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-
-
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """The tree of protocol.json with two training identities, below a folder named like a camera; empty files."""
     root = tmp_path / "cam3" / "LLCM"
     for name in PROTOCOL["files"]:
-        touch(root / name)
+        touch(root, name)
     for text in TRAIN.values():
         for line in text.splitlines():
-            touch(root / line.split()[0])
-    (root / "idx").mkdir()
+            touch(root, line.split()[0])
     for name, text in {**PROTOCOL["lists"], **TRAIN}.items():
         write(root, name, text)
     return root
@@ -68,14 +59,14 @@ def test_test_pictures_are_the_published_queries_in_their_order(tree: Path, moda
 def test_all_cameras_but_infrared_3_are_walked(tree: Path) -> None:
     for short in ("vis", "nir"):
         for camera in range(1, 11):
-            touch(tree / f"test_{short}/cam{camera}/0064/0064_c{camera:02d}_s9_f9_{short}.jpg")
+            touch(tree, f"test_{short}/cam{camera}/0064/0064_c{camera:02d}_s9_f9_{short}.jpg")
     assert {record.camera for record in listed(tree, "test", Modality.VISIBLE)} == set(range(1, 10))
     assert {record.camera for record in listed(tree, "test", Modality.INFRARED)} == set(range(1, 10)) - {3}
 
 
 @pytest.mark.parametrize("name", ["A.JPG", "a.jpeg", "a.PNG", "a.Bmp", "caf\udce9.jpg"])
 def test_any_usual_ending_is_taken(tree: Path, name: str) -> None:
-    touch(tree / "test_vis/cam1/0064" / name)
+    touch(tree, f"test_vis/cam1/0064/{name}")
     assert listed(tree, "test", Modality.VISIBLE)[0].image == f"test_vis/cam1/0064/{name}"
 
 
@@ -83,13 +74,13 @@ def test_any_usual_ending_is_taken(tree: Path, name: str) -> None:
     "name", ["Thumbs.db", ".DS_Store", "._0064_c01_s1_f1_vis.jpg", "a.jpg.part", "list.txt", "jpg"]
 )
 def test_stray_files_are_left_out(tree: Path, name: str) -> None:
-    touch(tree / "test_vis/cam1/0064" / name)
+    touch(tree, f"test_vis/cam1/0064/{name}")
     assert len(listed(tree, "test", Modality.VISIBLE)) == len(PROTOCOL["query_visible"][0])
 
 
 def test_identities_that_are_not_listed_are_left_out(tree: Path) -> None:
     before = llcm.list_records(tree)
-    touch(tree / "test_vis/cam1/0065/0065_c01_s1_f1_vis.jpg")
+    touch(tree, "test_vis/cam1/0065/0065_c01_s1_f1_vis.jpg")
     assert llcm.list_records(tree) == before
     write(tree, "idx/test_id.txt", "143, 0064,\n")
     assert {r.person for r in llcm.list_records(tree) if r.split == "test"} == {64, 143}
@@ -151,9 +142,7 @@ GOOD = "vis/0007/odd.jpg 0\n"
     ],
 )
 def test_bad_lists_are_refused(tree: Path, name: str, text: str | bytes | None, message: str) -> None:
-    (tree / "idx" / name).unlink()
-    if text is not None:
-        write(tree, f"idx/{name}", text)
+    write(tree, f"idx/{name}", text)
     with pytest.raises(DataError, match=message):
         llcm.list_records(tree)
 

@@ -13,6 +13,7 @@ from ffcv_convert.people import draw_person
 from ffcv_convert.people.cloth import Portrait, View, pattern_share
 from ffcv_convert.people.figure import Pose, draw_figure
 from ffcv_convert.people.identity import HAND_ITEMS, PATTERNS, Cloth, Identity, draw_identity
+from ffcv_convert.schema import Modality
 
 SMALL_PX = 96
 LUMINANCE = np.array([0.299, 0.587, 0.114])
@@ -28,34 +29,35 @@ def paint_alone(person: Identity, yaw_rad: float) -> np.ndarray:
     return sheet
 
 
-def torso_level(identity: int, camera: int, frame: int, infrared: bool) -> float:
+def torso_level(identity: int, camera: int, frame: int, modality: Modality) -> float:
     """Mean luminance of the middle of the trunk."""
-    picture = draw_person(identity, camera, frame, infrared, height_px=SMALL_PX)
+    picture = draw_person(identity, camera, frame, modality, height_px=SMALL_PX)
     high, wide = picture.shape[:2]
     window = picture[int(0.3 * high) : int(0.45 * high), int(0.4 * wide) : int(0.6 * wide)]
     return float((window @ LUMINANCE).mean())
 
 
 def test_same_arguments_give_the_same_pixels_and_any_other_argument_does_not() -> None:
-    base: dict[str, Any] = {"identity": 3, "camera": 2, "frame": 5, "infrared": False, "seed": 1}
+    base: dict[str, Any] = {"identity": 3, "camera": 2, "frame": 5, "modality": Modality.VISIBLE, "seed": 1}
     first = draw_person(**base)
     assert np.array_equal(first, draw_person(**base))
-    for name, other in (("identity", 4), ("camera", 3), ("frame", 6), ("infrared", True), ("seed", 2)):
+    others = {"identity": 4, "camera": 3, "frame": 6, "modality": Modality.INFRARED, "seed": 2}
+    for name, other in others.items():
         assert not np.array_equal(first, draw_person(**{**base, name: other})), name
 
 
 def test_pictures_do_not_depend_on_what_was_drawn_before() -> None:
     """Caches hold scenes and identities: one that was painted into would leak into the next picture."""
-    before = draw_person(7, 1, 0, False)
+    before = draw_person(7, 1, 0, Modality.VISIBLE)
     for frame in range(20):
-        draw_person(8, 1, frame, False)
+        draw_person(8, 1, frame, Modality.VISIBLE)
     draw_identity.cache_clear()
-    assert np.array_equal(before, draw_person(7, 1, 0, False))
+    assert np.array_equal(before, draw_person(7, 1, 0, Modality.VISIBLE))
 
 
 def test_threads_draw_the_same_pixels() -> None:
     def draw(identity: int) -> np.ndarray:
-        return draw_person(identity, identity % 9 + 1, 0, identity % 2 == 0, seed=5, height_px=SMALL_PX)
+        return draw_person(identity, identity % 9 + 1, 0, Modality(identity % 3), seed=5, height_px=SMALL_PX)
 
     with ThreadPoolExecutor(4) as pool:
         threaded = list(pool.map(draw, range(24)))
@@ -64,15 +66,15 @@ def test_threads_draw_the_same_pixels() -> None:
 
 def test_infrared_is_grey_and_visible_is_not() -> None:
     for camera in range(1, 10):
-        infrared = draw_person(camera, camera, 0, True).astype(int)
+        infrared = draw_person(camera, camera, 0, Modality.INFRARED).astype(int)
         assert np.ptp(infrared, axis=2).max() == 0
         assert infrared.std() > 10
-        assert np.ptp(draw_person(camera, camera, 0, False).astype(int), axis=2).mean() > 4
+        assert np.ptp(draw_person(camera, camera, 0, Modality.VISIBLE).astype(int), axis=2).mean() > 4
 
 
 @pytest.mark.parametrize("height_px", [32, 96, 288, 700])
 def test_size_varies_within_its_range(height_px: int) -> None:
-    shapes = [draw_person(1, 1, frame, False, height_px=height_px).shape for frame in range(12)]
+    shapes = [draw_person(1, 1, frame, Modality.VISIBLE, height_px=height_px).shape for frame in range(12)]
     assert all(shape[2] == 3 for shape in shapes)
     assert len({shape[:2] for shape in shapes}) > 6
     for high, wide, _ in shapes:
@@ -83,13 +85,13 @@ def test_size_varies_within_its_range(height_px: int) -> None:
 @pytest.mark.parametrize("wrong", [{"height_px": 31}, {"identity": -1}, {"frame": -1}, {"seed": -1}])
 def test_bad_arguments_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"pixels|non-negative"):
-        draw_person(**{"identity": 0, "camera": 1, "frame": 0, "infrared": False, **wrong})
+        draw_person(**{"identity": 0, "camera": 1, "frame": 0, "modality": Modality.VISIBLE, **wrong})
 
 
 def test_torso_brightness_is_unrelated_between_the_modalities() -> None:
-    visible = [torso_level(i, camera=1, frame=0, infrared=False) for i in range(300)]
-    again = [torso_level(i, camera=1, frame=1, infrared=False) for i in range(300)]
-    infrared = [torso_level(i, camera=3, frame=0, infrared=True) for i in range(300)]
+    visible = [torso_level(i, camera=1, frame=0, modality=Modality.VISIBLE) for i in range(300)]
+    again = [torso_level(i, camera=1, frame=1, modality=Modality.VISIBLE) for i in range(300)]
+    infrared = [torso_level(i, camera=3, frame=0, modality=Modality.INFRARED) for i in range(300)]
     # The measure does see the clothes: within one modality it repeats.
     assert np.corrcoef(visible, again)[0, 1] > 0.6
     assert abs(np.corrcoef(visible, infrared)[0, 1]) < 0.15
@@ -190,11 +192,11 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
     return min(float(np.abs(first[3:-3] - second[3 + s : 29 + s]).mean()) for s in shifts)
 
 
-@pytest.mark.parametrize("infrared", [False, True])
-def test_identities_differ_more_than_frames_of_one(infrared: bool) -> None:
+@pytest.mark.parametrize("modality", [Modality.VISIBLE, Modality.INFRARED])
+def test_identities_differ_more_than_frames_of_one(modality: Modality) -> None:
     people = 40
     frames = [
-        [profile(draw_person(i, 2, frame, infrared, height_px=SMALL_PX)) for i in range(people)] for frame in (0, 1)
+        [profile(draw_person(i, 2, frame, modality, height_px=SMALL_PX)) for i in range(people)] for frame in (0, 1)
     ]
     same = np.array([distance(frames[0][i], frames[1][i]) for i in range(people)])
     other = np.array([[distance(a, b) for b in frames[1]] for a in frames[0]])

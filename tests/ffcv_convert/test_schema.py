@@ -35,6 +35,12 @@ def test_the_good_pair_opens(beton: Path) -> None:
     assert len(open_beton(str(beton))) == SAMPLES  # type: ignore[arg-type]
 
 
+def test_trials_are_read_back(beton: Path) -> None:
+    path, trials = manifest_path(beton), {"train-1": [3, 0, 3], "test-1": [SAMPLES - 1], "empty": []}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "trials": trials}))
+    assert open_beton(beton).manifest.trials == trials
+
+
 def refuse(beton: Path, message: str, named: Path | None = None) -> None:
     with pytest.raises(DataError, match=message) as caught:
         open_beton(beton)
@@ -164,6 +170,14 @@ MANIFESTS: dict[str, tuple[Callable[[dict], Any], str]] = {
     "null": (lambda m: {**m, "samples": None}, "damaged manifest .samples is no"),
     "short row": (lambda m: {**m, "samples": [row[:5] for row in m["samples"]]}, "a sample without path, person"),
     "row that is no list": (lambda m: {**m, "samples": ["abcdef"] * SAMPLES}, "a sample without path, person"),
+    "trials that are no mapping": (lambda m: {**m, "trials": [[1, 2]]}, "damaged manifest .trials is no"),
+    **{
+        f"trial {trial}": (
+            lambda m, trial=trial: {**m, "trials": {"good": [0, SAMPLES - 1], "b-2": trial}},
+            "damaged manifest .trial b-2 names samples that are not there",
+        )
+        for trial in ([0, SAMPLES], [-1], [1.0], ["1"], [True], [[1]], [None], 3, None, "12", {"1": 2})
+    },
 }
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from ffcv_convert.datasets import llcm, synthetic
+from ffcv_convert.datasets import llcm
 from ffcv_convert.records import check_records
 from ffcv_convert.schema import DataError, Modality
+from ffcv_convert.synthesis import Options, draw, synthesise
 from tests.conftest import REPOSITORY, SMALL
 
-TINY = synthetic.Options(train_identities=2, test_identities=1, train_images=2, test_images=1, height_px=32)
+TINY = Options(train_identities=2, test_identities=1, train_images=2, test_images=1, height_px=32)
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -26,7 +27,7 @@ def contents(root: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tiny") / "Dataset" / "synthetic"
-    synthetic.synthesise(root, TINY, workers=1)
+    synthesise(root, TINY, workers=1)
     return root
 
 
@@ -65,18 +66,18 @@ def test_listing_has_the_pictures_that_were_asked_for(data_root: Path) -> None:
 
 
 def test_bytes_follow_from_the_options_whatever_the_number_of_workers(tiny: Path, tmp_path: Path) -> None:
-    synthetic.synthesise(tmp_path / "again", TINY, workers=2)
+    synthesise(tmp_path / "again", TINY, workers=2)
     assert contents(tmp_path / "again") == contents(tiny)
-    synthetic.synthesise(tmp_path / "other", synthetic.Options(**{**vars(TINY), "seed": 1}), workers=1)
+    synthesise(tmp_path / "other", Options(**{**vars(TINY), "seed": 1}), workers=1)
     first, other = (set(contents(root).values()) for root in (tiny, tmp_path / "other"))
     assert len(first & other) == 1  # test_id.txt
 
 
 def test_second_call_writes_nothing_and_other_options_are_refused(tiny: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny.parent.rglob("*")}
-    assert synthetic.synthesise(tiny, TINY, workers=1) == 0
+    assert synthesise(tiny, TINY, workers=1) == 0
     with pytest.raises(DataError, match=r"exists and is another set\. Remove it"):
-        synthetic.synthesise(tiny, SMALL, workers=1)
+        synthesise(tiny, SMALL, workers=1)
     assert {path: path.stat().st_mtime_ns for path in tiny.parent.rglob("*")} == before
 
 
@@ -89,21 +90,21 @@ def test_a_folder_that_is_no_synthetic_set_is_not_touched(tmp_path: Path, text: 
     before = contents(tmp_path)
     for root in (tmp_path / "mine", tmp_path / "mine" / "thesis.txt"):
         with pytest.raises(DataError, match="exists and is another set"):
-            synthetic.synthesise(root, TINY, workers=1)
+            synthesise(root, TINY, workers=1)
     assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", ["train_identities", "test_identities", "train_images", "test_images"])
 def test_counts_below_1_are_refused(name: str) -> None:
     with pytest.raises(DataError, match=f"{name} = 0 is too small"):
-        synthetic.Options(**{name: 0})
+        Options(**{name: 0})
 
 
 def test_bad_height_and_seed_are_refused() -> None:
     with pytest.raises(DataError, match="height_px = 31 is too small"):
-        synthetic.Options(height_px=31)
+        Options(height_px=31)
     with pytest.raises(DataError, match="seed = -1 is too small"):
-        synthetic.Options(seed=-1)
+        Options(seed=-1)
 
 
 def test_killed_half_way_leaves_no_set_no_process_and_the_next_call_completes(tiny: Path, tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_killed_half_way_leaves_no_set_no_process_and_the_next_call_completes(ti
     process.communicate(timeout=30)  # its workers hold these pipes: they end with it
     assert not root.exists()
     assert partial.is_dir()
-    assert synthetic.synthesise(root, TINY, workers=1) == len(list(root.rglob("*.jpg")))
+    assert synthesise(root, TINY, workers=1) == len(list(root.rglob("*.jpg")))
     assert contents(root) == contents(tiny)
     assert os.listdir(tmp_path) == ["synthetic"]
 
@@ -128,9 +129,9 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(synthetic, "_drawn", stop)
+    monkeypatch.setattr(draw, "_drawn", stop)
     with pytest.raises(KeyboardInterrupt):
-        synthetic.synthesise(tmp_path / "synthetic", TINY, workers=1)
+        synthesise(tmp_path / "synthetic", TINY, workers=1)
     assert os.listdir(tmp_path) == []
 
 
@@ -140,5 +141,5 @@ def test_two_at_once_the_second_is_refused(tmp_path: Path) -> None:
     with open(tmp_path / "synthetic.lock.partial", "wb") as first:
         fcntl.flock(first, fcntl.LOCK_EX)
         with pytest.raises(DataError, match="another process is writing it"):
-            synthetic.synthesise(tmp_path / "synthetic", TINY, workers=1)
+            synthesise(tmp_path / "synthetic", TINY, workers=1)
     assert (tmp_path / "synthetic.partial" / "first.jpg").exists()

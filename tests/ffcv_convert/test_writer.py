@@ -39,7 +39,7 @@ def records_of(names: list[str], modality: Modality = Modality.INFRARED) -> list
 
 
 def write_test_part(root: Path, records: list[Record], image_format: ImageFormat = SMALL_FORMAT) -> Manifest:
-    options: dict[str, Any] = {"dataset": "made-up", "part": "test", "fingerprint": "", "workers": 2}
+    options: dict[str, Any] = {"dataset": "made-up", "part": "test", "trials": {}, "fingerprint": "", "workers": 2}
     return write_beton(root / "test.beton", records, root, image_format, **options)
 
 
@@ -73,7 +73,7 @@ def test_training_persons_become_contiguous_labels_by_ascending_id(data_root: Pa
     ids = [700, 3, 700, 12]
     records = [Record(r.image, person, 0, r.modality, "train") for r, person in zip(source, ids, strict=True)]
     assert training_labels(records) == {3: 0, 12: 1, 700: 2}
-    options: dict[str, Any] = {"dataset": "made-up", "fingerprint": "", "workers": 1}
+    options: dict[str, Any] = {"dataset": "made-up", "trials": {}, "fingerprint": "", "workers": 1}
     for part, expected in (("train", [2, 0, 2, 1]), ("test", ids)):
         beton = tmp_path / f"{part}.beton"
         manifest = write_beton(beton, records, data_root / "synthetic", SMALL_FORMAT, part=part, **options)

@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Path:
 def write(root: Path) -> None:
     records = [Record(f"{number}.jpg", number, 1, Modality.INFRARED, "test") for number in range(PICTURES)]
     beton = root / "beton" / "test.beton"
-    write_beton(beton, records, root, FORMAT, dataset="made-up", part="test", fingerprint="", workers=2)
+    write_beton(beton, records, root, FORMAT, dataset="made-up", part="test", trials={}, fingerprint="", workers=2)
 
 
 def left(root: Path) -> dict[str, bytes]:

@@ -25,6 +25,7 @@ from ffcv_convert.schema.manifest import read_manifest
 from ffcv_convert.writer import ImageFormat
 from pipelines import augment
 from pipelines.ffcv_mended import Decoder, allowed_workers
+from pipelines.index import part_of
 from pipelines.loaders import TestLoader, TrainLoader
 from pipelines.stream import Slot, Stream
 
@@ -77,7 +78,7 @@ def train_pictures(train: Converted, source: Pictures) -> np.ndarray:
 
 def make_loader(converted: Converted, **changes: Any) -> TrainLoader:
     options = {"persons": 4, "pictures": 3, "recipe": SYSU, "seed": 0, "device": CPU, "workers": 1}
-    return TrainLoader(converted, **{**options, **changes})
+    return TrainLoader(part_of(converted, np.arange(len(converted))), **{**options, **changes})
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ def make_index(visible: list[int], other: list[int], kind: Modality = Modality.I
     person_N = np.concatenate([np.repeat(np.arange(len(visible)), visible), np.repeat(np.arange(len(other)), other)])
     modality_N = np.repeat([int(Modality.VISIBLE), int(kind)], [sum(visible), sum(other)])
     order = np.random.default_rng(seed).permutation(len(person_N))
-    return Index(person_N[order], np.zeros(len(order), dtype=np.int64), modality_N[order])
+    return Index(np.arange(len(order)), person_N[order], modality_N[order])
 
 
 INDEX = make_index([2, 5, 4, 9, 1, 7, 6], [4, 3, 8, 1, 6, 5, 12])

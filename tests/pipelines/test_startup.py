@@ -23,7 +23,8 @@ torch_s = time.perf_counter() - begin
 torch.set_num_threads(3)
 
 begin = time.perf_counter()
-from ffcv_convert.schema import open_beton
+from pathlib import Path
+from pipelines.index import open_part
 from pipelines import augment, ffcv_mended
 from pipelines.loaders import TrainLoader
 from numba.core import event
@@ -31,8 +32,8 @@ compiled = []
 event.register("numba:compile", type("Note", (event.Listener,), {
     "on_start": lambda self, happened: compiled.append(str(happened.data["dispatcher"])), "on_end": lambda *_: None})())
 for workers in map(int, sys.argv[2:]):
-    loader = TrainLoader(open_beton(sys.argv[1]), persons=4, pictures=3, recipe=augment.RECIPES["sysu"], seed=0,
-                         device=torch.device("cpu"), workers=workers)
+    loader = TrainLoader(open_part(Path(sys.argv[1]), "train"), persons=4, pictures=3, recipe=augment.RECIPES["sysu"],
+                         seed=0, device=torch.device("cpu"), workers=workers)
     with loader.epoch(0) as batches:
         next(batches)
         seconds = time.perf_counter() - begin
@@ -47,9 +48,8 @@ print(json.dumps({
 
 def start(beton_root: Path, cache: Path, *workers: int) -> dict[str, Any]:
     """Start a process with its Numba cache in `cache` that makes a loader of each worker count; what it printed."""
-    beton = beton_root / "synthetic" / "train.beton"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SCRIPT, str(beton), *map(str, workers)],
+        [sys.executable, "-W", "error", "-c", SCRIPT, str(beton_root / "synthetic"), *map(str, workers)],
         env={**os.environ, "NUMBA_CACHE_DIR": str(cache)},
         cwd=Path(__file__).parent.parent.parent,
         capture_output=True,

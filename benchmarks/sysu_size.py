@@ -1,0 +1,117 @@
+"""How long do conversion, checking, an epoch's loading and the metrics take at SYSU-MM01's official size?
+
+    python -m benchmarks.sysu_size FOLDER
+
+Draws 45,863 pictures with the set's own counts into FOLDER (5 GB, minutes; kept for the next time), then runs the
+program's own commands and functions, each in a process of its own. Writes benchmarks/results/sysu-size-*.json.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import write_result
+
+REPOSITORY = Path(__file__).parent.parent
+
+LOADER = """
+import json, sys, time
+from pathlib import Path
+import torch
+from dns.run import environment
+from pipelines.augment import RECIPES
+from pipelines.index import open_part
+from pipelines.loaders import TrainLoader
+begin = time.perf_counter()
+part = open_part(Path(sys.argv[1]), "train")
+loader = TrainLoader(part, persons=6, pictures=4, recipe=RECIPES["sysu"], seed=0, device=torch.device("cpu"),
+                     extra_iteration=True)
+ready = time.perf_counter() - begin
+seconds = []
+for epoch in range(3):
+    begin, total = time.perf_counter(), 0
+    with loader.epoch(epoch) as batches:
+        for batch in batches:
+            total += int(batch.images_BHWC[0, 0, 0, 0]) + int(batch.person_B[0])
+    seconds.append(time.perf_counter() - begin)
+print(json.dumps({"open_s": ready, "epoch_s": seconds, "iterations": loader.iterations,
+                  "images": loader.iterations * loader.batch_size, "identities": loader.identities,
+                  "environment": environment(torch.device("cpu"))}))
+"""
+
+METRICS = """
+import json, sys, time
+from pathlib import Path
+import torch
+from dns.evaluation.protocols import PROTOCOLS, TestSet, run_protocol
+from pipelines.index import open_part
+part = open_part(Path(sys.argv[1]), "test")
+test = TestSet(part.person_N, part.camera_N, part.modality_N, part.path_N)
+embedding = torch.nn.functional.normalize(torch.randn(len(part.path_N), 2048), dim=1)
+seconds = []
+for _ in range(5):
+    begin = time.perf_counter()
+    for name in ("sysu-all", "sysu-indoor"):
+        run_protocol(PROTOCOLS[name], test, embedding)
+    seconds.append(time.perf_counter() - begin)
+print(json.dumps({"seconds": seconds, "samples": len(part.path_N)}))
+"""
+
+
+def measure(*arguments: str) -> tuple[dict[str, float], str]:
+    """Run Python with `arguments`; wall and processor seconds, peak memory of the largest process; what it printed."""
+    begin = time.perf_counter()
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"error: {' '.join(arguments[:3])} ended with code {os.waitstatus_to_exitcode(status)}")
+    seconds = time.perf_counter() - begin
+    return {
+        "seconds": seconds,
+        "processor_s": usage.ru_utime + usage.ru_stime,
+        "peak_memory_mb": usage.ru_maxrss / 1024,
+    }, output
+
+
+def main(arguments: Sequence[str]) -> int:
+    if len(arguments) != 1:
+        print(__doc__)
+        return 2
+    folder = Path(arguments[0])
+    data, beton = str(folder / "Dataset"), folder / "Beton"
+    roots = ["--data-root", data, "--beton-root", str(beton), "--dataset", "sysu"]
+    content: dict[str, Any] = {}
+    drawing = ["synthesise", "--layout", "sysu", "--official-size", "--root", f"{data}/SYSU-MM01"]
+    content["synthesise"], output = measure("-m", "ffcv_convert", *drawing)
+    print(output, end="")
+    for part in ("train", "test"):
+        (beton / "sysu" / f"{part}.json").unlink(missing_ok=True)  # without its manifest a .beton is made anew
+    content["convert"], output = measure("-m", "ffcv_convert", "convert", *roots)
+    print(output, end="")
+    files = list((beton / "sysu").glob("*"))
+    content["disk_bytes"] = sum(path.stat().st_size for path in files)
+    for name, more in (("verify", []), ("verify_deep", ["--deep"])):
+        content[name], output = measure("-m", "ffcv_convert", "verify", *roots, *more)
+        print(output, end="")
+    for name, script in (("loader", LOADER), ("metrics_ten_trials_all_and_indoor", METRICS)):
+        usage, output = measure("-c", script, str(beton / "sysu"))
+        content[name] = {**json.loads(output.splitlines()[-1]), "process": usage}
+    environment = content["loader"].pop("environment")
+    images = sum(len(json.loads(path.read_text())["samples"]) for path in files if path.suffix == ".json")
+    content |= {"converted_images": images, "convert_images_per_s": images / content["convert"]["seconds"]}
+    content["environment"] = environment
+    print(json.dumps(content, indent=1))
+    print(f"written: {write_result('sysu-size', content, environment)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

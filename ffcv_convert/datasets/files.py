@@ -1,0 +1,78 @@
+"""What the data sets' readers share: list files and folders of pictures."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ffcv_convert.records import inside
+from ffcv_convert.schema import DataError
+
+ENDINGS = {".jpg", ".jpeg", ".png", ".bmp"}
+RESTORE = "Restore it from the data set's archive"
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such list. {RESTORE}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable list ({error}). {RESTORE}") from None
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """(place, line) of every line that is not blank; place, such as "list.txt line 3", is for messages."""
+    empty = True
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if line.strip():
+            empty = False
+            yield f"{path.name} line {number}", line.strip()
+    if empty:
+        raise DataError(f"{path}: the list is empty. {RESTORE}")
+
+
+def read_labelled_paths(root: Path, path: Path) -> list[tuple[str, int]]:
+    """Lines "path label" -> (path below root, label)."""
+    rows = []
+    for place, line in read_lines(path):
+        fields = line.rsplit(maxsplit=1)  # some lists have a tab
+        if len(fields) != 2 or not is_number(fields[1]):
+            raise DataError(f"{path.parent / place}: {line!r} is not 'path label'. Correct the list")
+        rows.append((inside(root, fields[0], place), int(fields[1])))
+    return rows
+
+
+def read_identities(path: Path) -> list[int]:
+    """Numbers separated by commas, in one line or several -> ascending ids."""
+    fields = [field.strip() for field in read_text(path).replace("\n", ",").split(",")]
+    wrong = [field for field in fields if field and not is_number(field)]
+    if wrong:
+        raise DataError(f"{path}: {wrong[0]!r} is no identity. It should hold numbers separated by commas")
+    persons = sorted({int(field) for field in fields if field})
+    if not persons:
+        raise DataError(f"{path}: names no identity. {RESTORE}")
+    return persons
+
+
+def is_number(text: str) -> bool:
+    """Digits that fit the int64 of a label: no sign, no fraction, none of Unicode's other digits."""
+    return text.isascii() and text.isdecimal() and len(text) <= 18
+
+
+def images_in(folder: Path) -> list[str]:
+    """Names of the pictures in `folder`, sorted; none if there is no such folder.
+
+    A name that begins with a dot is not of the set: macOS packs a "._x.jpg" beside x.jpg into archives. A link that
+    leads nowhere is listed, so that the conversion fails: left out, the set would shrink in silence.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if os.path.splitext(entry.name)[1].lower() in ENDINGS
+                and not entry.name.startswith(".")
+                and not entry.is_dir()
+            )
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,61 @@
+"""Market-Sketch-1K (Lin et al., "Beyond Domain Gap", ACM MM 2023): photos of Market-1501, sketches by six artists.
+
+Market-Sketch-1K/
+  photo/train/0002_c1s1_000451_03.jpg   identity: the first four characters; photo/query is the test gallery
+  sketch/A/train/0002*.jpg ... F        a folder an artist (style); sketch/A/query holds test queries
+
+A sketch's camera is its artist: A is 1, F is 6. Some files are grey.
+"""
+
+import re
+from pathlib import Path
+
+from ffcv_convert.datasets.dataset import Dataset
+from ffcv_convert.datasets.files import RESTORE, images_in, is_number
+from ffcv_convert.records import Record
+from ffcv_convert.schema import DataError, Modality
+
+STYLES = "ABCDEF"
+FOLDERS = {"train": "train", "test": "query"}
+
+
+def list_records(root: Path) -> list[Record]:
+    """Training pictures, then test pictures; photos before sketches, by name; sketches by artist and name."""
+    records = []
+    for split, folder in FOLDERS.items():
+        records += _pictures(root, f"photo/{folder}", Modality.VISIBLE, split)
+        for style in STYLES:
+            records += _pictures(root, f"sketch/{style}/{folder}", Modality.SKETCH, split)
+    return records
+
+
+def _pictures(root: Path, folder: str, modality: Modality, split: str) -> list[Record]:
+    if not (root / folder).is_dir():
+        raise DataError(f"{root / folder}: no such folder. {RESTORE}")
+    records = []
+    for name in images_in(root / folder):
+        if not is_number(name[:4]):
+            raise DataError(f"{root / folder / name}: its first four characters are no identity. Remove or rename it")
+        if modality == Modality.SKETCH:
+            camera = 1 + STYLES.index(folder.split("/")[1])
+        else:
+            found = re.search(r"_c(\d)s", name)
+            camera = int(found[1]) if found else 0
+        records.append(Record(f"{folder}/{name}", int(name[:4]), camera, modality, split))
+    return records
+
+
+DATASET = Dataset(
+    name="market_sketch_1k",
+    folders=("Market-Sketch-1K", "market_sketch_1k", "MaSk1K"),
+    list_records=list_records,
+    how_to_get="it is open (CC BY-NC-SA 4.0): follow the links of its repository (Lin-Kayla/subjectivity-sketch-reid)",
+    counts={
+        "train identities": 498,
+        "train visible images": 1_000,
+        "train sketch images": 2_331,
+        "test identities": 498,
+        "test visible images": 1_000,
+        "test sketch images": 2_370,
+    },
+)

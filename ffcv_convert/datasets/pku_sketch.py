@@ -1,0 +1,50 @@
+"""PKU-Sketch (Pang et al., "Cross-Domain Adversarial Feature Learning for Sketch Re-identification", ACM MM 2018).
+
+PKU-Sketch/
+  trainPKUList_train.txt  trainPKUList_test.txt   fields by spaces: the second is the identity (from 1), the last but
+                                                  one the modality (1 sketch, 2 photo), the last the path
+
+200 identities, one sketch and two photos each; the published split trains on 150. No cameras.
+"""
+
+from pathlib import Path
+
+from ffcv_convert.datasets.dataset import Dataset
+from ffcv_convert.datasets.files import is_number, read_lines
+from ffcv_convert.records import Record, inside
+from ffcv_convert.schema import DataError, Modality
+
+MODALITIES = {"1": Modality.SKETCH, "2": Modality.VISIBLE}
+
+
+def list_records(root: Path) -> list[Record]:
+    """Training pictures, then test pictures, in the order of the lists."""
+    records = []
+    for split in ("train", "test"):
+        path = root / f"trainPKUList_{split}.txt"
+        for place, line in read_lines(path):
+            fields = line.split()
+            if len(fields) < 4 or not is_number(fields[1]) or fields[-2] not in MODALITIES:
+                raise DataError(
+                    f"{root / place}: {line!r} is not '... identity ... modality path' with modality 1 or 2. "
+                    "Correct the list"
+                )
+            image = inside(root, fields[-1], place)
+            records.append(Record(image, int(fields[1]), 0, MODALITIES[fields[-2]], split))
+    return records
+
+
+DATASET = Dataset(
+    name="pku_sketch",
+    folders=("PKU-Sketch", "PKUSketch", "pku_sketch"),
+    list_records=list_records,
+    how_to_get="ask its authors for it (National Engineering Laboratory for Video Technology, Peking University)",
+    counts={
+        "train identities": 150,
+        "train visible images": 300,
+        "train sketch images": 150,
+        "test identities": 50,
+        "test visible images": 100,
+        "test sketch images": 50,
+    },
+)

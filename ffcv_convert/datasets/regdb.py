@@ -1,0 +1,94 @@
+"""RegDB (Nguyen et al., Sensors 2017): 412 identities, ten visible and ten thermal pictures each, ten trials.
+
+RegDB/
+  Visible/1/male_front_v_00007_1.bmp    the folder's name is the identity; Thermal/1/male_front_t_00007_1.bmp
+  idx/train_visible_1.txt ... _10.txt   lines "path label", paths relative to RegDB/, labels from 0 in each file
+  idx/{train_thermal,test_visible,test_thermal}_1.txt ... _10.txt
+
+Every trial splits the same pictures anew, so they are converted once, and the manifest holds the ten splits.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ffcv_convert.datasets.dataset import Dataset, Trials
+from ffcv_convert.datasets.files import is_number, read_labelled_paths
+from ffcv_convert.records import Record
+from ffcv_convert.schema import DataError, Modality
+
+TRIALS = range(1, 11)
+SHORT = {Modality.VISIBLE: "visible", Modality.INFRARED: "thermal"}
+
+
+def list_records(root: Path) -> list[Record]:
+    """Every picture that a list names, visible before infrared, by identity and name inside."""
+    named = {
+        (modality, _identity(root, name), name)
+        for trial in TRIALS
+        for split in ("train", "test")
+        for modality, rows in _read(root, split, trial).items()
+        for name, _ in rows
+    }
+    return [Record(name, person, 0, modality, "all") for modality, person, name in sorted(named)]
+
+
+def list_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
+    """Names train-1, test-1, ... to 10: the pictures of each list, visible before infrared."""
+    number = {record.image: position for position, record in enumerate(records)}
+    trials = {
+        f"{split}-{trial}": [number[name] for rows in _read(root, split, trial).values() for name, _ in rows]
+        for trial in TRIALS
+        for split in ("train", "test")
+    }
+    for trial in TRIALS:
+        train, test = ({records[n].person for n in trials[f"{split}-{trial}"]} for split in ("train", "test"))
+        if train & test:
+            raise DataError(
+                f"{root / 'idx'}: trial {trial} trains and tests on identity {min(train & test)}. "
+                "Restore the lists from one archive"
+            )
+    return trials
+
+
+def _read(root: Path, split: str, trial: int) -> dict[Modality, list[tuple[str, int]]]:
+    """Both lists of one split. Raises DataError where one label is of two identities, or a picture is named twice."""
+    rows = {}
+    owner: dict[int, int] = {}
+    seen = set()
+    for modality, short in SHORT.items():
+        path = root / "idx" / f"{split}_{short}_{trial}.txt"
+        rows[modality] = read_labelled_paths(root, path)
+        for name, label in rows[modality]:
+            person = _identity(root, name)
+            if owner.setdefault(label, person) != person:
+                raise DataError(
+                    f"{path}: label {label} is identity {owner[label]} and, in {name}, {person}. "
+                    "Restore the lists from one archive"
+                )
+            if name in seen:
+                raise DataError(f"{path}: {name} is listed twice for {split}. Correct the list")
+            seen.add(name)
+    return rows
+
+
+def _identity(root: Path, name: str) -> int:
+    folder = Path(name).parent.name
+    if not is_number(folder):
+        raise DataError(f"{root}: a list names {name!r}, which is not <modality>/<identity>/<file>. Correct the list")
+    return int(folder)
+
+
+DATASET = Dataset(
+    name="regdb",
+    folders=("RegDB", "regdb"),
+    list_records=list_records,
+    list_trials=list_trials,
+    parts=("all",),
+    how_to_get="send the form of Dongguk University for the pictures; idx/ comes with the common redistribution",
+    counts={
+        "all identities": 412,
+        "all visible images": 4_120,
+        "all infrared images": 4_120,
+        **{f"{split}-{trial} identities": 206 for trial in TRIALS for split in ("train", "test")},
+    },
+)

@@ -1,0 +1,101 @@
+"""SYSU-MM01 (Wu et al., "RGB-Infrared Cross-Modality Person Re-Identification", ICCV 2017): 491 identities.
+
+SYSU-MM01/
+  exp/train_id.txt  exp/val_id.txt  exp/test_id.txt   one line of ids each, separated by commas; both first ones train
+  exp/rand_perm_cam.mat                               the official draw of galleries, if you have it
+  cam1/0001/0001.jpg ... cam2                         visible, indoor
+  cam4/0001/0001.jpg ... cam5                         visible, outdoor
+  cam3/0001/0001.jpg ... cam6                         infrared (3 stands in the room of 2)
+
+Folders on the disk that no list names belong to nothing, so the lists are read and the tree is never walked.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from ffcv_convert.datasets.dataset import Dataset, Trials
+from ffcv_convert.datasets.files import RESTORE, images_in, read_identities
+from ffcv_convert.records import Record
+from ffcv_convert.schema import DataError, Modality
+
+CAMERAS = {Modality.VISIBLE: (1, 2, 4, 5), Modality.INFRARED: (3, 6)}
+SHOTS = 10  # of multi-shot testing: as many of a permutation's first images are kept
+TRIALS = 10
+
+
+def list_records(root: Path) -> list[Record]:
+    """Training pictures, then test pictures; visible before infrared; by identity, camera and name inside."""
+    exp = root / "exp"
+    train = sorted({*read_identities(exp / "train_id.txt"), *read_identities(exp / "val_id.txt")})
+    test = read_identities(exp / "test_id.txt")
+    both = sorted(set(train) & set(test))
+    if both:
+        raise DataError(f"{exp / 'test_id.txt'}: identity {both[0]} is a training identity too. {RESTORE}")
+    for camera in (camera for cameras in CAMERAS.values() for camera in cameras):
+        if not (root / f"cam{camera}").is_dir():
+            raise DataError(f"{root / f'cam{camera}'}: no such folder. {RESTORE}")
+    return [
+        Record(f"{folder}/{name}", person, camera, modality, split)
+        for split, persons in (("train", train), ("test", test))
+        for modality, cameras in CAMERAS.items()
+        for person in persons
+        for camera in cameras
+        for folder in [f"cam{camera}/{person:04d}"]
+        for name in images_in(root / folder)
+    ]
+
+
+def list_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
+    """Names official-1 to official-10: each (identity, visible camera)'s first ten images in that permutation."""
+    path = root / "exp" / "rand_perm_cam.mat"
+    if part != "test" or not path.exists():
+        return {}
+    permutations = _read_permutations(path)
+    visible = [(number, r) for number, r in enumerate(records) if r.modality == Modality.VISIBLE]
+    trials: Trials = {}
+    for (person, camera), group in groupby(visible, lambda pair: (pair[1].person, pair[1].camera)):
+        numbers = [number for number, _ in group]
+        cells = permutations[camera - 1]
+        order = np.asarray(cells[person - 1]) if person <= len(cells) else np.empty((0, 0), dtype=int)
+        places_N = np.arange(1, len(numbers) + 1)
+        if order.shape != (TRIALS, len(numbers)) or (np.sort(order, axis=1) != places_N).any():
+            raise DataError(
+                f"{path}: its permutation for identity {person}, camera {camera} does not fit the {len(numbers)} "
+                f"pictures in {root / f'cam{camera}' / f'{person:04d}'}. Restore both, or remove the file"
+            )
+        for trial, places in enumerate(order[:, :SHOTS].astype(int), start=1):  # MATLAB may have stored doubles
+            trials.setdefault(f"official-{trial}", []).extend(numbers[place - 1] for place in places)
+    return trials
+
+
+def _read_permutations(path: Path) -> list[list[np.ndarray]]:
+    """[camera - 1][identity - 1] -> (trials, images) of 1-based positions among the sorted file names."""
+    from scipy.io import loadmat
+
+    try:
+        cells = loadmat(path)["rand_perm_cam"]
+        return [[cell[0] for cell in cells[camera, 0]] for camera in range(6)]
+    except Exception as error:  # loadmat raises whatever a damaged file makes it run into
+        raise DataError(
+            f"{path}: not the official permutation ({type(error).__name__}). Restore it, or remove it"
+        ) from None
+
+
+DATASET = Dataset(
+    name="sysu",
+    folders=("SYSU-MM01", "SYSU_MM01", "sysu"),
+    list_records=list_records,
+    list_trials=list_trials,
+    how_to_get="sign the agreement in its official repository (wuancong/SYSU-MM01 on GitHub) and unpack the archive",
+    counts={
+        "train identities": 395,
+        "train visible images": 22_258,
+        "train infrared images": 11_909,
+        "test identities": 96,
+        "test visible images": 6_775,
+        "test infrared images": 3_803,
+    },
+)

@@ -1,0 +1,111 @@
+"""Check a converted set: counts against the published ones, structure and checksums, and every picture once more."""
+
+import hashlib
+import io
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import PIL
+from PIL import Image
+from tqdm import tqdm
+
+from ffcv_convert.datasets.dataset import Dataset
+from ffcv_convert.schema import Converted, DataError, Manifest, Modality, open_beton
+from ffcv_convert.writer import Encoding, ImageFormat, encode, in_order
+
+AGAIN = "Remove the file, then convert the data set again: make convert-datasets"
+
+
+def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, workers: int) -> Iterator[str]:
+    """Lines that say what was found good, and warnings; raises DataError at the first part that is damaged.
+
+    deep: every stored picture is decoded, and, where the raw set is there, converted again and compared.
+    """
+    root = dataset.find(data_root)
+    counts: dict[str, int] = {}
+    for part in dataset.parts:
+        beton = beton_root / dataset.name / f"{part}.beton"
+        converted = open_beton(beton)
+        _check_sha256(converted)
+        counts |= count(converted.manifest)
+        yield f"{beton}: {len(converted)} samples, structure and checksums good"
+        if deep:
+            _check_stored(converted)
+            yield f"{beton}: every picture decoded"
+        if deep and root is not None:
+            _check_sources(converted, root, workers)
+            yield f"{beton}: every picture converted again from {root}: the same"
+    for key, number in counts.items():
+        expected = dataset.counts.get(key, number)
+        yield (f"{dataset.name}: {number} {key}" if number == expected
+               else f"warning: {dataset.name}: {number} {key}, published {expected}")  # fmt: skip
+    for key, number in dataset.counts.items():
+        if key not in counts:
+            yield f"warning: {dataset.name}: no {key}, published {number}"
+
+
+def count(manifest: Manifest) -> dict[str, int]:
+    """Keys such as `train identities`, `train visible images`; for each trial its list's identities."""
+    persons: dict[str, set[int]] = defaultdict(set)
+    images: dict[str, int] = defaultdict(int)
+    columns = (manifest.column(name) for name in ("person", "modality", "split"))
+    for person, modality, split in zip(*columns, strict=True):
+        persons[f"{split} identities"].add(person)
+        images[f"{split} {Modality(modality).name.lower()} images"] += 1
+    person_N = manifest.column("person")
+    for name, samples in manifest.trials.items():
+        persons[f"{name} identities"] = {person_N[sample] for sample in samples}
+    return {key: len(found) for key, found in persons.items()} | images
+
+
+def _check_sha256(converted: Converted) -> None:
+    digest = hashlib.sha256()
+    with open(converted.path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != converted.manifest.sha256:
+        bad = [sample for sample in range(len(converted)) if not _stored_is_good(converted, sample)]
+        first = f"sample {bad[0]} ({converted.manifest.samples[bad[0]][0]}), {len(bad)} in all" if bad else "no sample"
+        raise DataError(f"{converted.path}: fails its SHA-256; damaged: {first}. {AGAIN}")
+
+
+def _stored_is_good(converted: Converted, sample: int) -> bool:
+    stored = converted.structure.stored_bytes(sample)
+    return zlib.crc32(stored) == converted.manifest.samples[sample][-1]
+
+
+def _check_stored(converted: Converted) -> None:
+    """A raw picture is its bytes, which the SHA-256 covers; its checksum is compared, and a JPEG is decoded."""
+    jpeg = converted.manifest.encoding == "jpeg"
+    size = (converted.manifest.width_px, converted.manifest.height_px)
+    for sample in tqdm(range(len(converted)), f"{converted.path.stem}: stored", unit="images"):
+        problem = "" if _stored_is_good(converted, sample) else "fails its checksum"
+        if jpeg and not problem:
+            try:
+                with Image.open(io.BytesIO(converted.structure.stored_bytes(sample)), formats=["JPEG"]) as image:
+                    image.load()
+                    problem = "" if image.size == size else f"has {image.size} pixels"
+            except OSError as error:
+                problem = f"does not decode ({error})"
+        if problem:
+            raise DataError(
+                f"{converted.path}: sample {sample} ({converted.manifest.samples[sample][0]}) {problem}. {AGAIN}"
+            )
+
+
+def _check_sources(converted: Converted, root: Path, workers: int) -> None:
+    manifest = converted.manifest
+    encoding: Encoding = "jpeg" if manifest.encoding == "jpeg" else "raw"
+    image_format = ImageFormat(manifest.height_px, manifest.width_px, encoding)
+    paths = [root / path for path in manifest.column("path")]
+    again = in_order(lambda path: encode(path, image_format), paths, workers)
+    title = f"{converted.path.stem}: converted again"
+    for path, image, expected in zip(paths, tqdm(again, title, len(paths), unit="images"),
+                                     manifest.column("crc32"), strict=True):  # fmt: skip
+        if image.crc32 != expected:
+            raise DataError(
+                f"{path}: {converted.path} holds another picture than this file gives now (converted with Pillow "
+                f"{manifest.tools.get('pillow')}, here {PIL.__version__}). Restore the file, or convert the set again"
+            )

@@ -1,0 +1,36 @@
+"""Test sets made from a few lines, or drawn at random."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from dns.evaluation.protocols import TestSet
+
+Sample = tuple[int, int, int, str]  # person, camera, modality, path
+
+
+def make_set(samples: Iterable[Sample], draws: Mapping[str, np.ndarray] | None = None) -> TestSet:
+    """In the order given: row n is sample n."""
+    *columns, paths = zip(*samples, strict=True)
+    person, camera, modality = (np.array(column, dtype=np.int64) for column in columns)
+    return TestSet(person, camera, modality, paths, draws or {})
+
+
+def shuffled(samples: Iterable[Sample], seed: int = 0) -> list[Sample]:
+    samples = list(samples)
+    return [samples[n] for n in np.random.default_rng(seed).permutation(len(samples))]
+
+
+def random_set(cameras: Iterable[tuple[int, int]], seed: int, *, persons: int = 9, most: int = 4) -> TestSet:
+    """Shuffled; names sort neither by person nor by camera. cameras: (number, modality). Each camera saw two persons in
+    three, in 1 to `most` pictures: persons of one camera, and queries without a match, come about. Person 1 is in every
+    camera."""
+    rng = np.random.default_rng(seed)
+    samples = [
+        (person, camera, modality, f"{number:04d}_cam{camera}_{modality}.jpg")
+        for person in range(1, persons + 1)
+        for camera, modality in cameras
+        if person == 1 or rng.random() < 2 / 3
+        for number in range(rng.integers(1, most + 1))
+    ]
+    return make_set(shuffled(samples, seed))

@@ -1,0 +1,106 @@
+"""Several runs as one: which they are, where they and their summary go, and its numbers by hand."""
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dns import series
+from dns.evaluation import report
+from dns.evaluation.metrics import RANKS, Metrics
+from dns.run import run_path
+
+
+def values(name: str = "auto", seed: int = 0, repeats: int = 1, trial: int = 0, root: str = "runs") -> dict[str, Any]:
+    return {
+        "run": {"root": root, "name": name, "seed": seed, "repeats": repeats, "resume": "auto"},
+        "data": {"set": "regdb", "trial": trial, "persons": 6},
+        "optim": {"lr": 0.1},
+    }
+
+
+def numbers(members: Sequence[series.Values]) -> list[tuple[int, int]]:
+    return [(member["run"]["seed"], member["data"]["trial"]) for member in members]
+
+
+@pytest.mark.parametrize(
+    ("asked", "trials", "expected"),
+    [
+        ({}, [], [(0, 0)]),
+        ({"seed": 4}, [], [(4, 0)]),
+        ({"seed": 4, "repeats": 3}, [], [(4, 0), (5, 0), (6, 0)]),
+        ({}, [1, 2, 3], [(0, 1), (0, 2), (0, 3)]),
+        ({"trial": 2}, [1, 2, 3], [(0, 2)]),
+        ({"trial": 2, "repeats": 2}, [1, 2, 3], [(0, 2), (1, 2)]),
+        ({"repeats": 2}, [1, 2], [(0, 1), (0, 2), (1, 1), (1, 2)]),
+    ],
+)
+@pytest.mark.parametrize("name", ["auto", "mine"])
+def test_every_seed_and_trial_is_a_run_of_its_own(
+    asked: dict[str, int], trials: list[int], expected: list[tuple[int, int]], name: str
+) -> None:
+    given = values(name, **asked)
+    before = copy.deepcopy(given)
+    members = series.members(given, trials)
+    assert numbers(members) == expected
+    assert given == before
+    assert {member["run"]["repeats"] for member in members} == {1}
+    assert all(member["optim"] == given["optim"] and member["data"]["persons"] == 6 for member in members)
+    folders = {
+        run_path(m["run"]["root"], m["run"]["name"], m["data"]["set"], m["run"]["seed"], m["data"]["trial"])
+        for m in members
+    }
+    assert len(folders) == len(members)
+
+
+def test_a_named_recipe_over_seeds_is_named_by_them() -> None:
+    assert [member["run"]["name"] for member in series.members(values("mine", 3, 2), [])] == [
+        "mine-seed3",
+        "mine-seed4",
+    ]
+    assert [member["run"]["name"] for member in series.members(values("mine"), [1, 2])] == ["mine", "mine"]
+    assert [member["run"]["name"] for member in series.members(values("auto", 3, 2), [])] == ["auto", "auto"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (values(seed=2), "runs/regdb-seed2"),
+        (values("mine"), "runs/mine"),
+        (values(repeats=3), "runs/regdb-seeds0-2"),
+        (values("mine", repeats=3, root="/else"), "/else/mine-seeds0-2"),
+    ],
+)
+def test_the_summary_lies_beside_or_above_the_runs(asked: dict[str, Any], expected: str) -> None:
+    assert series.folder(asked) == Path(expected)
+
+
+def write_result(member: series.Values, per_trial: list[Metrics]) -> None:
+    """A finished run: the last epoch's row first, the best one's behind it."""
+    run, data = member["run"], member["data"]
+    path = run_path(run["root"], run["name"], data["set"], run["seed"], data["trial"])
+    how = {"dataset": "regdb", "feature": "BN(Z)", "flip": "published", "re_ranking": "off"}
+    last = report.make_row("regdb-t2v", per_trial, **how, checkpoint="last.pt, epoch 9")
+    best = report.make_row("regdb-t2v", [Metrics([1.0] * RANKS, 1, 1, 1)], **how, checkpoint="best.pt, epoch 3")
+    path.mkdir(parents=True)
+    (path / "result.json").write_text(json.dumps({"evaluation": [last, best]}))
+
+
+def test_the_summary_is_mean_and_deviation_over_runs(tmp_path: Path) -> None:
+    """Run 1 has the trials 0.2 and 0.4, run 2 one of 0.7: each counts once, so rank-1 is 0.5 +- 0.2."""
+    runs = series.members(values(root=str(tmp_path)), [1, 2])
+    write_result(runs[0], [Metrics([0.2] * RANKS, 0.1, 0.0, 0.01), Metrics([0.4] * RANKS, 0.3, 0.2, 0.03)])
+    write_result(runs[1], [Metrics([0.7] + [0.9] * (RANKS - 1), 0.6, 0.5, 0.04)])
+    row = series.summary(runs)
+    assert (row["rank1"], row["rank1_std"]) == (pytest.approx(0.5), pytest.approx(0.2))
+    assert (row["rank5"], row["rank5_std"]) == (pytest.approx(0.6), pytest.approx(0.3))
+    assert (row["mAP"], row["mAP_std"]) == (pytest.approx(0.4), pytest.approx(0.2))
+    assert (row["mINP"], row["chance"]) == (pytest.approx(0.3), pytest.approx(0.03))
+    assert (row["trials"], row["protocol"], row["dataset"]) == (2, "regdb-t2v", "regdb")
+    assert (row["feature"], row["flip"], row["re_ranking"]) == ("BN(Z)", "published", "off")
+    assert row["checkpoint"] == "last.pt of 2 runs"
+    assert [trial["cmc"][0] for trial in row["per_trial"]] == [pytest.approx(0.3), 0.7]
+    assert "50.00 ± 20.00" in report.markdown([row], "regdb")

@@ -1,0 +1,30 @@
+"""Every layout, drawn and converted once a session."""
+
+from pathlib import Path
+
+import pytest
+
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import DATASETS
+from ffcv_convert.synthesis import FOLDERS, Options, synthesise
+from ffcv_convert.writer import ImageFormat
+from tests.ffcv_convert.trees import DRAWN
+
+
+@pytest.fixture(scope="session")
+def drawn_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DATA_ROOT with every layout in its folder: 4 + 2 identities, pictures of about 64 x 32. Read only."""
+    root = tmp_path_factory.mktemp("layouts")
+    for layout, folder in FOLDERS.items():
+        synthesise(root / folder, Options(**DRAWN, layout=layout), workers=1)
+    return root
+
+
+@pytest.fixture(scope="session")
+def drawn_betons(drawn_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BETON_ROOT with these sets, 64 x 32; the LLCM layout is the set `synthetic`. Read only."""
+    root = tmp_path_factory.mktemp("betons")
+    for dataset in DATASETS.values():
+        if dataset.find(drawn_root) is not None:
+            convert(dataset, drawn_root, root, ImageFormat(64, 32), workers=1)
+    return root

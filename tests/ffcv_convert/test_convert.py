@@ -1,0 +1,111 @@
+"""What `convert` asks of a listing, what it calls a set, and the trials that it stores."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import DATASETS, regdb
+from ffcv_convert.records import Record, check_records
+from ffcv_convert.schema import DataError, Modality, open_beton
+from ffcv_convert.writer import ImageFormat, source_fingerprint
+
+FORMAT = ImageFormat(64, 32)
+
+
+def records_of(*rows: tuple[int, Modality, str]) -> Sequence[Record]:
+    return [
+        Record(f"{number}.jpg", person, 0, modality, split) for number, (person, modality, split) in enumerate(rows)
+    ]
+
+
+@pytest.mark.parametrize("split", ["train", "all"])
+def test_training_on_infrared_and_sketch_at_once_is_refused(split: str) -> None:
+    rows = [(1, Modality.VISIBLE, split), (1, Modality.INFRARED, split)]
+    sketched = [(2, Modality.VISIBLE, split), (2, Modality.SKETCH, split)]
+    check_records(records_of(*rows), Path("set"))
+    check_records(records_of(*sketched), Path("set"))
+    check_records(records_of(*rows, (2, Modality.VISIBLE, "test"), (2, Modality.SKETCH, "test")), Path("set"))
+    with pytest.raises(
+        DataError, match=r"^set: trains on infrared and sketch pictures at once\. DNS pairs visible with"
+    ):
+        check_records(records_of(*rows, *sketched), Path("set"))
+
+
+@pytest.mark.parametrize("split", ["train", "all"])
+def test_an_identity_in_one_modality_is_refused_where_it_trains(split: str) -> None:
+    rows = [(1, Modality.VISIBLE, split), (1, Modality.INFRARED, split)]
+    check_records(records_of(*rows, (2, Modality.VISIBLE, "test")), Path("set"))
+    with pytest.raises(DataError, match="set: training identity 2 has infrared pictures only"):
+        check_records(records_of(*rows, (2, Modality.INFRARED, split)), Path("set"))
+
+
+def test_no_training_picture_is_refused() -> None:
+    with pytest.raises(DataError, match=r"^set: no training picture was listed\. Check the list files"):
+        check_records(records_of((1, Modality.VISIBLE, "test"), (1, Modality.INFRARED, "test")), Path("set"))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("sysu", "sysu (synthetic)"),
+        ("regdb", "regdb (synthetic)"),
+        ("market_sketch_1k", "market_sketch_1k (synthetic)"),
+        ("pku_sketch", "pku_sketch (synthetic)"),
+        ("synthetic", "synthetic"),
+    ],
+)
+def test_drawn_people_in_a_real_layout_do_not_pass_for_the_set(drawn_betons: Path, name: str, shown: str) -> None:
+    for part in DATASETS[name].parts:
+        assert open_beton(drawn_betons / name / f"{part}.beton").manifest.dataset == shown
+
+
+def test_a_set_that_was_not_drawn_has_its_name(drawn_root: Path, tmp_path: Path) -> None:
+    shutil.copytree(drawn_root / "PKU-Sketch", tmp_path / "PKU-Sketch")
+    (tmp_path / "PKU-Sketch" / "synthetic.json").unlink()
+    for beton in convert(DATASETS["pku_sketch"], tmp_path, tmp_path / "Beton", FORMAT, workers=1):
+        assert open_beton(beton).manifest.dataset == "pku_sketch"
+
+
+def test_the_manifest_holds_the_trials(drawn_root: Path, drawn_betons: Path) -> None:
+    root = drawn_root / "RegDB"
+    manifest = open_beton(drawn_betons / "regdb" / "all.beton").manifest
+    assert len(manifest.trials) == 20
+    for name, samples in manifest.trials.items():
+        split, trial = name.split("-")
+        lines = "".join((root / f"idx/{split}_{short}_{trial}.txt").read_text() for short in ("visible", "thermal"))
+        assert [manifest.samples[n][0] for n in samples] == [line.split()[0] for line in lines.splitlines()]
+    for name in ("sysu", "pku_sketch", "synthetic"):
+        assert open_beton(drawn_betons / name / "test.beton").manifest.trials == {}
+
+
+def test_a_change_of_one_trial_list_alone_writes_the_set_again(drawn_root: Path, tmp_path: Path) -> None:
+    shutil.copytree(drawn_root / "RegDB", tmp_path / "RegDB")
+    (beton,) = convert(regdb.DATASET, tmp_path, tmp_path / "Beton", FORMAT, workers=1)
+    older = open_beton(beton).manifest
+
+    def written() -> bool:
+        return convert(regdb.DATASET, tmp_path, tmp_path / "Beton", FORMAT, workers=1)[beton]
+
+    assert not written()
+    path = tmp_path / "RegDB" / "idx" / "test_visible_6.txt"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines))
+    os.utime(path, ns=(0, 0))
+    assert not written()  # the list's content counts, not its time
+    path.write_text("".join(reversed(lines)))
+    assert written()
+    assert not written()
+    newer = open_beton(beton).manifest
+    assert newer.samples == older.samples
+    assert newer.sha256 == older.sha256
+    assert {name for name in older.trials if newer.trials[name] != older.trials[name]} == {"test-6"}
+    assert newer.trials["test-6"][: len(lines)] == older.trials["test-6"][: len(lines)][::-1]
+
+
+def test_the_fingerprint_covers_a_trials_name_and_order(tmp_path: Path) -> None:
+    trials: list[dict[str, list[int]]] = [{}, {"a": [0, 1]}, {"a": [1, 0]}, {"b": [0, 1]}, {"a": [0, 1], "b": []}]
+    assert len({source_fingerprint([], tmp_path, FORMAT, each) for each in trials}) == len(trials)

@@ -1,0 +1,128 @@
+"""`verify`: good sets are called good, with their numbers; a damaged one does not keep others from being checked."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ffcv_convert.__main__ import main
+from ffcv_convert.datasets import DATASETS
+from ffcv_convert.schema import Modality, open_beton
+from ffcv_convert.synthesis import Options
+from ffcv_convert.synthesis.layouts import plan
+from ffcv_convert.verify import verify
+from tests.ffcv_convert.trees import DRAWN
+
+DRAWN_SETS = ["sysu", "regdb", "market_sketch_1k", "pku_sketch", "synthetic"]
+SKETCHED = [p.person for p in plan(Options(**DRAWN, layout="market_sketch_1k"))[0] if p.modality == Modality.SKETCH]
+
+
+def numbers(train: tuple[int, int], test: tuple[int, int], other: str) -> dict[str, int]:
+    """(visible, other) pictures of four training and two test identities."""
+    return {
+        "train identities": 4, "train visible images": train[0], f"train {other} images": train[1],
+        "test identities": 2, "test visible images": test[0], f"test {other} images": test[1],
+    }  # fmt: skip
+
+
+NUMBERS = {
+    "sysu": numbers((8, 8), (8, 4), "infrared"),
+    "regdb": {
+        "all identities": 6, "all visible images": 12, "all infrared images": 12,
+        **{f"{split}-{trial} identities": count for split, count in (("train", 4), ("test", 2))
+           for trial in range(1, 11)},
+    },
+    "market_sketch_1k": numbers(
+        (8, sum(person <= 4 for person in SKETCHED)), (2, sum(person > 4 for person in SKETCHED)), "sketch"
+    ),
+    "pku_sketch": numbers((8, 4), (4, 2), "sketch"),
+    "synthetic": numbers((8, 8), (18, 16), "infrared"),
+}  # fmt: skip
+
+
+def check(name: str, data: Path, betons: Path, *, deep: bool = False) -> list[str]:
+    return list(verify(DATASETS[name], data, betons, deep=deep, workers=1))
+
+
+@pytest.mark.parametrize("name", DRAWN_SETS)
+def test_good_sets_are_good_and_other_numbers_than_the_published_ones_are_warned_of(
+    drawn_root: Path, drawn_betons: Path, name: str
+) -> None:
+    published = DATASETS[name].counts
+    samples = {part: len(open_beton(drawn_betons / name / f"{part}.beton")) for part in DATASETS[name].parts}
+    good = [
+        f"{drawn_betons / name / f'{part}.beton'}: {count} samples, structure and checksums good"
+        for part, count in samples.items()
+    ]
+    told = [
+        f"warning: {name}: {number} {key}, published {published[key]}"
+        if key in published
+        else f"{name}: {number} {key}"
+        for key, number in NUMBERS[name].items()
+    ]
+    assert set(published) <= set(NUMBERS[name])
+    lines = check(name, drawn_root, drawn_betons)
+    assert lines[: len(good)] == good
+    assert sorted(lines[len(good) :]) == sorted(told)
+    assert sum(line.startswith("warning") for line in lines) == len(published)
+
+
+@pytest.mark.parametrize("name", DRAWN_SETS)
+def test_numbers_that_agree_are_no_warning(drawn_root: Path, drawn_betons: Path, name: str) -> None:
+    fitting = replace(DATASETS[name], counts=NUMBERS[name])
+    lines = list(verify(fitting, drawn_root, drawn_betons, deep=False, workers=1))
+    assert [line for line in lines if line.startswith("warning")] == []
+    for key, number in NUMBERS[name].items():
+        off = replace(fitting, counts={**NUMBERS[name], key: number + 1})
+        warnings = [
+            line for line in verify(off, drawn_root, drawn_betons, deep=False, workers=1) if line.startswith("warning")
+        ]
+        assert warnings == [f"warning: {name}: {number} {key}, published {number + 1}"]
+
+
+def test_a_published_number_of_what_is_not_there_is_warned_of(drawn_root: Path, drawn_betons: Path) -> None:
+    other = replace(DATASETS["regdb"], counts={"train-11 identities": 206, "all sketch images": 7})
+    assert list(verify(other, drawn_root, drawn_betons, deep=False, workers=1))[-2:] == [
+        "warning: regdb: no train-11 identities, published 206",
+        "warning: regdb: no all sketch images, published 7",
+    ]
+
+
+@pytest.mark.parametrize("name", DRAWN_SETS)
+def test_deep_decodes_and_converts_every_picture_again(drawn_root: Path, drawn_betons: Path, name: str) -> None:
+    shallow, lines = (check(name, drawn_root, drawn_betons, deep=deep) for deep in (False, True))
+    root = DATASETS[name].find(drawn_root)
+    for part in DATASETS[name].parts:
+        beton = drawn_betons / name / f"{part}.beton"
+        assert f"{beton}: every picture decoded" in lines
+        assert f"{beton}: every picture converted again from {root}: the same" in lines
+    assert [line for line in lines if "every picture" not in line] == shallow
+
+
+def test_without_the_raw_set_the_comparison_alone_is_left_out(drawn_betons: Path, tmp_path: Path) -> None:
+    lines = check("sysu", tmp_path, drawn_betons, deep=True)
+    assert sum("every picture decoded" in line for line in lines) == 2
+    assert not [line for line in lines if "converted again" in line]
+
+
+def test_the_command_checks_every_set_though_one_is_damaged(
+    drawn_root: Path, drawn_betons: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = ["--data-root", str(drawn_root), "--beton-root", str(tmp_path), "--workers", "1"]
+    for name in ("sysu", "pku_sketch", "synthetic"):
+        shutil.copytree(drawn_betons / name, tmp_path / name)
+    assert main(["verify", "--deep", *folders]) == 0
+    good = capsys.readouterr()
+    assert good.out.count("structure and checksums good") == good.out.count("converted again from") == 6
+    assert "warning: sysu: 4 train identities, published 395" in good.err
+    assert "warning" not in good.out
+
+    (tmp_path / "sysu" / "train.beton").write_bytes(b"")  # the first that is checked
+    assert main(["verify", *folders]) == 2
+    out, err = capsys.readouterr()
+    assert out.count("structure and checksums good") == 4
+    assert f"error: {tmp_path}/sysu/train.beton: cut short (0 bytes)" in err
+    assert err.splitlines()[-1] == "error: 1 of 3 data sets are damaged, see above"
+    assert main(["verify", "--dataset", "synthetic", *folders]) == 0
+    assert main(["verify", "--dataset", "sysu", *folders]) == 2

@@ -1,0 +1,127 @@
+"""`verify` on damaged sets: what is wrong is found, by a full or a deep check, and named with the next step."""
+
+import io
+import os
+import shutil
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ffcv_convert import writer
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import DATASETS
+from ffcv_convert.schema import Converted, DataError, open_beton
+from ffcv_convert.verify import verify
+from ffcv_convert.writer import Encoded, ImageFormat
+
+
+def check(name: str, data: Path, betons: Path, *, deep: bool = False) -> list[str]:
+    return list(verify(DATASETS[name], data, betons, deep=deep, workers=1))
+
+
+@pytest.fixture
+def copied(drawn_betons: Path, tmp_path: Path) -> Path:
+    """A writable BETON_ROOT with regdb/all.beton, 24 samples."""
+    shutil.copytree(drawn_betons / "regdb", tmp_path / "regdb")
+    return tmp_path
+
+
+def flip(path: Path, place: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(place)
+        (byte,) = file.read(1)
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
+
+
+def never_looked_at(converted: Converted) -> list[int]:
+    """Samples that opening does not check."""
+    looked_at = np.linspace(0, len(converted) - 1, 16).astype(int)
+    return sorted(set(range(len(converted))) - set(looked_at.tolist()))
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_flipped_byte_of_a_picture_is_found_and_named(drawn_root: Path, copied: Path, deep: bool) -> None:
+    beton = copied / "regdb" / "all.beton"
+    converted = open_beton(beton)
+    first, second = never_looked_at(converted)[1:3]
+    for damaged, sample in enumerate((second, first), start=1):
+        flip(beton, int(converted.structure.allocation_N["ptr"][sample]) + 1000)
+        open_beton(beton)  # a few checksums only: it does not see it
+        with pytest.raises(DataError) as caught:
+            check("regdb", drawn_root, copied, deep=deep)
+        assert str(caught.value) == (
+            f"{beton}: fails its SHA-256; damaged: sample {sample} ({converted.manifest.samples[sample][0]}), "
+            f"{damaged} in all. Remove the file, then convert the data set again: make convert-datasets"
+        )
+
+
+def test_a_flipped_byte_between_the_pictures_is_found(drawn_root: Path, copied: Path) -> None:
+    beton = copied / "regdb" / "all.beton"
+    table = open_beton(beton).structure.allocation_N
+    padding = int(table["ptr"][-1] + table["size"][-1]) + 5
+    assert padding < beton.stat().st_size - table.nbytes
+    flip(beton, padding)
+    open_beton(beton)
+    with pytest.raises(DataError, match=r"all\.beton: fails its SHA-256; damaged: no sample\. Remove the file, then"):
+        check("regdb", drawn_root, copied)
+
+
+@pytest.fixture
+def both(drawn_root: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A writable DATA_ROOT with PKU-Sketch and its conversion."""
+    shutil.copytree(drawn_root / "PKU-Sketch", tmp_path / "data" / "PKU-Sketch")
+    return tmp_path / "data", tmp_path / "beton"
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_deep_finds_a_source_that_was_changed_or_lost(both: tuple[Path, Path], encoding: writer.Encoding) -> None:
+    data, betons = both
+    convert(DATASETS["pku_sketch"], data, betons, ImageFormat(64, 32, encoding), workers=1)
+    lines = check("pku_sketch", data, betons, deep=True)
+    assert sum("converted again" in line for line in lines) == 2
+    picture, other = sorted((data / "PKU-Sketch" / "photo").iterdir())[4:6]
+    times = picture.stat().st_atime_ns, picture.stat().st_mtime_ns
+    shutil.copyfile(other, picture)
+    os.utime(picture, ns=times)
+    check("pku_sketch", data, betons)
+    with pytest.raises(DataError) as caught:
+        check("pku_sketch", data, betons, deep=True)
+    assert str(caught.value).startswith(f"{picture}: {betons / 'pku_sketch'}/train.beton holds another picture than")
+    assert f"converted with Pillow {Image.__version__}" in str(caught.value)
+    assert str(caught.value).endswith("Restore the file, or convert the set again")
+    picture.unlink()
+    with pytest.raises(DataError, match=rf"{picture.name}: listed, but not there"):
+        check("pku_sketch", data, betons, deep=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "cut", "problem"),
+    [((32, 64), 400, r"does not decode \(.*\)"), ((32, 60), 0, r"has \(32, 60\) pixels")],
+)
+def test_deep_finds_a_jpeg_that_was_stored_wrong(
+    both: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], cut: int, problem: str
+) -> None:
+    """Its checksums are those of what was stored, so only decoding tells."""
+    data, betons = both
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    stored = buffer.getvalue()[: len(buffer.getvalue()) - cut]
+    monkeypatch.setattr(writer, "encode", lambda *_: Encoded(stored, zlib.crc32(stored), False))
+    convert(DATASETS["pku_sketch"], data, betons, ImageFormat(64, 32, "jpeg"), workers=1)
+    check("pku_sketch", data, betons)
+    with pytest.raises(DataError, match=rf"train\.beton: sample 0 \(sketch/1\.jpg\) {problem}\. Remove the file"):
+        check("pku_sketch", data, betons, deep=True)
+
+
+def test_a_part_that_is_not_there_is_named(drawn_root: Path, drawn_betons: Path, tmp_path: Path) -> None:
+    shutil.copytree(drawn_betons / "synthetic", tmp_path / "synthetic")
+    (tmp_path / "synthetic" / "test.beton").unlink()
+    with pytest.raises(
+        DataError, match=r"synthetic/test\.beton: no such \.beton\. Make it with: make convert-datasets"
+    ):
+        check("synthetic", drawn_root, tmp_path)
