@@ -11,8 +11,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.harness import write_result
@@ -81,6 +82,31 @@ def measure(*arguments: str) -> tuple[dict[str, float], str]:
     }, output
 
 
+def table(content: Mapping[str, Any]) -> str:
+    """Markdown for the README."""
+    loader, metrics = content["loader"], content["metrics_ten_trials_all_and_indoor"]
+    epoch = median(loader["epoch_s"])
+
+    def memory(usage: Mapping[str, float]) -> str:
+        return f"{usage['peak_memory_mb']:.0f}"
+
+    rows = [
+        ["step", "seconds", "images/s", "peak memory, MB"],
+        ["---"] * 4,
+        [f"convert {content['converted_images']:,} listed JPEG files to 288 x 144 raw "
+         f"({content['disk_bytes'] / 1e9:.1f} GB)", f"{content['convert']['seconds']:.0f}",
+         f"{content['convert_images_per_s']:,.0f}", memory(content["convert"])],
+        ["`verify`", f"{content['verify']['seconds']:.1f}", "", memory(content["verify"])],
+        ["`verify --deep`", f"{content['verify_deep']['seconds']:.0f}",
+         f"{content['converted_images'] / content['verify_deep']['seconds']:,.0f}", memory(content["verify_deep"])],
+        [f"an epoch of uint8 batches ({loader['iterations']} of 48), median of {len(loader['epoch_s'])}",
+         f"{epoch:.2f}", f"{loader['images'] / epoch:,.0f}", memory(loader["process"])],
+        ["metrics of the ten trials, all and indoor, from stored embeddings", f"{median(metrics['seconds']):.2f}", "",
+         memory(metrics["process"])],
+    ]  # fmt: skip
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
+
+
 def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1:
         print(__doc__)
@@ -108,7 +134,7 @@ def main(arguments: Sequence[str]) -> int:
     images = sum(len(json.loads(path.read_text())["samples"]) for path in files if path.suffix == ".json")
     content |= {"converted_images": images, "convert_images_per_s": images / content["convert"]["seconds"]}
     content["environment"] = environment
-    print(json.dumps(content, indent=1))
+    print(table(content))
     print(f"written: {write_result('sysu-size', content, environment)}")
     return 0
 

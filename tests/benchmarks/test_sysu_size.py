@@ -1,0 +1,20 @@
+"""The README's table of SYSU-MM01's size is the stored result's."""
+
+import json
+
+from conftest import REPOSITORY
+
+from benchmarks.sysu_size import main, table
+
+
+def test_the_readme_shows_the_stored_result() -> None:
+    (stored,) = (REPOSITORY / "benchmarks" / "results").glob("sysu-size-*.json")
+    content = json.loads(stored.read_text())
+    assert table(content) in (REPOSITORY / "README.md").read_text()
+    assert content["converted_images"] == 22_258 + 11_909 + 3_803 + 6_775
+    assert content["loader"]["images"] == 928 * 48
+
+
+def test_without_a_folder_it_explains_itself(capsys) -> None:
+    assert main([]) == 2
+    assert "benchmarks.sysu_size FOLDER" in capsys.readouterr().out
