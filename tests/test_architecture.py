@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 
 from dns.evaluation.protocols import PROTOCOLS
 from dns.options import declare
 from pipelines.augment import RECIPES
+from tests.conftest import REPOSITORY
 
 PACKAGES = ("ffcv_convert", "pipelines", "dns")
 SCRIPTS = ("train_ffcv.py", "eval.py")

@@ -8,7 +8,6 @@ import goldens
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, Run
 from goldens import relative_error, tensor
 from PIL import Image
 from torch import Tensor
@@ -17,6 +16,7 @@ import eval as eval_script
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.writer import ImageFormat
+from tests.conftest import REPOSITORY, Run
 
 NAME = "llcm_p6_n4_lr_0.2_seed_0_best"
 

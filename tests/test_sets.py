@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
 
 import eval as eval_script
 import train_ffcv
 from dns.evaluation.protocols import PROTOCOLS
 from ffcv_convert import __main__ as converter
+from tests.conftest import REPOSITORY
 
 Layout = Callable[[str], Path]
 OWN = {  # layout -> protocols that fit it, beyond which it has none

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import REPOSITORY, Run
 
 import eval as eval_script
 import train_ffcv
@@ -26,6 +25,7 @@ from ffcv_convert.schema import DataError
 from ffcv_convert.synthesis import Options, synthesise
 from ffcv_convert.writer import ImageFormat
 from pipelines.augment import RECIPES
+from tests.conftest import REPOSITORY, Run
 
 SMALL = [
     "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=3", "--data.pictures=2",

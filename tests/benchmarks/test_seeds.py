@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 
 from benchmarks.seeds import ALIKE, MEASURES, gather, main, read, table
+from tests.conftest import REPOSITORY
 
 
 def result(rank1: float, seed: int, **changes: object) -> dict:

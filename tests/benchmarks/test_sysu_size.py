@@ -2,9 +2,8 @@
 
 import json
 
-from conftest import REPOSITORY
-
 from benchmarks.sysu_size import main, table
+from tests.conftest import REPOSITORY
 
 
 def test_the_readme_shows_the_stored_result() -> None:

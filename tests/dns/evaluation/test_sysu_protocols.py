@@ -8,10 +8,10 @@ from pathlib import Path
 import goldens
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 from sets import Sample, make_set, random_set, shuffled
 
 from dns.evaluation.protocols import INFRARED, PROTOCOLS, SHOTS, TRIALS, VISIBLE, ProtocolError, TestSet
+from tests.conftest import REPOSITORY
 
 MODALITY = {1: VISIBLE, 2: VISIBLE, 3: INFRARED, 4: VISIBLE, 5: VISIBLE, 6: INFRARED}
 CAMERAS = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
