@@ -85,7 +85,7 @@ class Tester:
             with loader.samples(self.part.sample_N[test.modality_N == modality]) as batches:
                 embed_images(
                     model,
-                    ((batch.images_BHWC, row_of[batch.index_B[: batch.count]]) for batch in batches),
+                    ((batch.images, row_of[batch.index_B[: batch.count]]) for batch in batches),
                     normalise,
                     embeddings,
                     visible=bool(modality == Modality.VISIBLE),

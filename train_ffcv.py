@@ -28,11 +28,14 @@ from dns.optim import learning_rate, make_optimiser, set_learning_rate
 from dns.options import declare
 from dns.run import Interruption, RunFolder, TrainingError, environment
 from dns.state import TrainingState
-from dns.step import Step, make_engine, make_step
+from dns.step import Engine, Step, make_engine, make_step
 from eval import Tester, Values, build_model, describe, load_model, user_errors, write_report
 from pipelines import augment
 from pipelines.index import open_part, trials_of
 from pipelines.loaders import TrainLoader
+from pipelines.resident import ResidentLoader, fits
+
+Loader = TrainLoader | ResidentLoader
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -56,7 +59,7 @@ def train_run(values: dict[str, dict[str, Any]]) -> int:
     values["engine"] = engine.options()
     torch.manual_seed(values["run"]["seed"])
 
-    loader = make_loader(values, engine.device)
+    loader = make_loader(values, engine)
     tester = Tester(values, engine)
     tester.check_size(loader.size_px, "the training set")
     run = RunFolder(values)
@@ -69,9 +72,7 @@ def train_run(values: dict[str, dict[str, Any]]) -> int:
         **{key: values["optim"][key] for key in ("name", "lr", "momentum", "weight_decay")},
     )  # fmt: skip
     scaler = engine.scaler()
-    step = make_step(
-        model, optimiser, scaler, lambda images, table: augment.apply(images, table, loader.recipe), engine
-    )
+    step = make_step(model, optimiser, scaler, loader.augment, engine)
 
     state = TrainingState(model, optimiser, scaler, values, loader.size_px, loader.sha256)
     if run.resumed:
@@ -112,23 +113,23 @@ def scored(
     return tester.row(tester.metrics(tester.embed(model).bn, protocol, trials), protocol, "bn", tested)
 
 
-def make_loader(values: Values, device: torch.device) -> TrainLoader:
+def make_loader(values: Values, engine: Engine) -> Loader:
+    """Streamed or resident, as data.source says; auto: resident on CUDA, if the set fits."""
     data, augmentation = values["data"], values["augment"]
-    recipe = replace(augment.RECIPES[augmentation["recipe"]], pad_px=augmentation["pad_px"])
-    folder = Path(data["beton_root"]) / data["set"]
-    return TrainLoader(
-        open_part(folder, "train", trial=data["trial"], styles=data["styles"]),
-        recipe=recipe,
-        seed=values["run"]["seed"],
-        device=device,
-        extra_iteration=values["optim"]["published_schedule"],
+    part = open_part(Path(data["beton_root"]) / data["set"], "train", trial=data["trial"], styles=data["styles"])
+    options = {
+        "recipe": replace(augment.RECIPES[augmentation["recipe"]], pad_px=augmentation["pad_px"]),
+        "seed": values["run"]["seed"],
+        "device": engine.device,
+        "extra_iteration": values["optim"]["published_schedule"],
         **{key: data[key] for key in ("persons", "pictures", "workers", "replacement")},
-    )
+    }
+    if data["source"] == "resident" or (data["source"] == "auto" and fits(part, engine.device)):
+        return ResidentLoader(part, **options)
+    return TrainLoader(part, augment_on=engine.augment, dtype=engine.input_dtype(), **options)
 
 
-def train_epoch(
-    run: RunFolder, loader: TrainLoader, step: Step, state: TrainingState, interruption: Interruption
-) -> bool:
+def train_epoch(run: RunFolder, loader: Loader, step: Step, state: TrainingState, interruption: Interruption) -> bool:
     """Train from where `state` stands to the end of its epoch (True), or to the first signal (False)."""
     optim, log_every = state.values["optim"], state.values["run"]["log_every"]
     scheduled = loader.iterations - optim["published_schedule"]
@@ -151,7 +152,7 @@ def train_epoch(
                 peak_epoch=optim["peak_epoch"], published=optim["published_schedule"],
             )  # fmt: skip
             set_learning_rate(state.optimiser, lr)
-            unread = step(batch.images_BHWC, batch.augmentation, batch.person_B)
+            unread = step(batch.images, batch.augmentation, batch.person_B)
             state.iteration += 1
             bar.update(loader.batch_size)
             if state.iteration % log_every == 0 or state.iteration == loader.iterations:
@@ -163,14 +164,14 @@ def train_epoch(
     return True
 
 
-def log_losses(run: RunFolder, loader: TrainLoader, state: TrainingState, losses: Losses, lr: float) -> dict[str, str]:
+def log_losses(run: RunFolder, loader: Loader, state: TrainingState, losses: Losses, lr: float) -> dict[str, str]:
     read = read_losses(run, loader, state, losses)
     step = state.epoch * loader.iterations + state.iteration
     run.write_log("train", step=step, epoch=state.epoch, iteration=state.iteration, lr=lr, **read)
     return {name: f"{value:.3f}" for name, value in read.items()}
 
 
-def read_losses(run: RunFolder, loader: TrainLoader, state: TrainingState, losses: Losses) -> dict[str, float]:
+def read_losses(run: RunFolder, loader: Loader, state: TrainingState, losses: Losses) -> dict[str, float]:
     """Read the losses back (the only synchronisation inside an epoch); raise TrainingError where one is not finite."""
     read = dict(zip(Losses._fields, torch.stack(losses).tolist(), strict=True))
     step = state.epoch * loader.iterations + state.iteration
@@ -187,7 +188,7 @@ def read_losses(run: RunFolder, loader: TrainLoader, state: TrainingState, losse
     return read
 
 
-def write_result(run: RunFolder, loader: TrainLoader, tester: Tester, state: TrainingState) -> None:
+def write_result(run: RunFolder, loader: Loader, tester: Tester, state: TrainingState) -> None:
     """Test the last weights, and the best ones if they are others, on every trial; write result.json and result.md."""
     values, protocol = state.values, state.values["eval"]["protocol"]
     rows = [scored(tester, state.model, protocol, f"last.pt, epoch {state.epoch}")]

@@ -38,7 +38,7 @@ for epoch in range(3):
     begin, total = time.perf_counter(), 0
     with loader.epoch(epoch) as batches:
         for batch in batches:
-            total += int(batch.images_BHWC[0, 0, 0, 0]) + int(batch.person_B[0])
+            total += int(batch.images[0, 0, 0, 0]) + int(batch.person_B[0])
     seconds.append(time.perf_counter() - begin)
 print(json.dumps({"open_s": ready, "epoch_s": seconds, "iterations": loader.iterations,
                   "images": loader.iterations * loader.batch_size, "identities": loader.identities,

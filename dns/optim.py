@@ -28,11 +28,20 @@ def make_optimiser(
     multipliers: Mapping[str, float],
     fused: bool,
 ) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW; weight decay on every parameter, batch norms included (as published)."""
+    """SGD with Nesterov momentum, or AdamW; weight decay on every parameter, batch norms included (as published).
+
+    fused: one kernel for many parameters, with learning rates as tensors on their device: changing one then neither
+    recompiles a step nor is missed by a captured one.
+    """
     groups = parameter_groups(model, multipliers)
+    device = next(model.parameters()).device
+    for group in groups:
+        group["lr"] = torch.tensor(lr, device=device) if fused else lr
     if name == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=True, weight_decay=weight_decay, fused=fused)
-    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=fused)
+    return torch.optim.AdamW(
+        groups, lr=lr, weight_decay=weight_decay, fused=fused, capturable=fused and device.type == "cuda"
+    )
 
 
 def learning_rate(
@@ -51,4 +60,7 @@ def learning_rate(
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
     for group in optimiser.param_groups:
-        group["lr"] = lr * group["multiplier"]
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(lr * group["multiplier"])
+        else:
+            group["lr"] = lr * group["multiplier"]

@@ -128,6 +128,7 @@ def _declare_recipe(section: Callable[..., None], recipes: Sequence[str]) -> Non
         trial=Param(Number(int, 0), "RegDB's split; 0: all in turn, or the only split of a set", default=0),
         styles=Param(Styles(), "artists whose sketches to train on", default="ABCDEF"),
         replacement=Param(Choice("always", "needed"), "draw an identity's pictures with replacement", default="always"),
+        source=Param(Choice("auto", "stream", "resident"), "resident: in device memory, if it fits", default="auto"),
         workers=Param(Number(int, 0), "decoding threads, 0 = all cores", default=0),
     )  # fmt: skip
     section(
@@ -173,6 +174,9 @@ def _declare_running(section: Callable[..., None], protocols: Sequence[str]) -> 
         precision=Param(Choice("auto", "fp32", "bf16", "fp16"), "auto: bf16 where hardware has it", default="auto"),
         channels_last=Param(AUTO_SWITCH, "memory layout of maps; auto: on CUDA", default="auto"),
         compile=Param(AUTO_SWITCH, "torch.compile; auto: on CUDA", default="auto"),
+        fused=Param(AUTO_SWITCH, "fused optimiser kernels; auto: on CUDA", default="auto"),
+        graph=Param(AUTO_SWITCH, "the step as a CUDA graph; auto: on CUDA with a fused optimiser", default="auto"),
+        augment=Param(Choice("auto", "device", "host"), "in the step or the loader; auto: by device", default="auto"),
     )  # fmt: skip
     section(
         "eval", "Evaluation",

@@ -27,7 +27,7 @@ from dns.config import ConfigError, to_yaml
 # Options that may differ between the parts of one run: they change no number that training computes.
 FREE = {
     *(("run", key) for key in ("root", "name", "resume", "repeats", "log_every")),
-    *(("data", key) for key in ("beton_root", "workers")),
+    *(("data", key) for key in ("beton_root", "source", "workers")),
     *(("eval", key) for key in ("checkpoint", "protocols", "features", "re_ranking", "export")),
 }
 

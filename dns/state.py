@@ -53,7 +53,10 @@ class TrainingState:
                 f"{path}: its run began on other pictures than the training set now holds. "
                 "Convert the former ones again, or set the run aside with --run.resume=never"
             )
+        rates = [group["lr"] for group in self.optimiser.param_groups]  # set anew before each step, where they lie
         self.optimiser.load_state_dict(content["optimiser"])
+        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate
         self.scaler.load_state_dict(content["scaler"])
         self.epoch, self.iteration, self.results = content["epoch"], content["iteration"], content["results"]
         checkpoint.restore_generators(content["generators"])

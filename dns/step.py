@@ -19,26 +19,28 @@ Step = Callable[[Tensor, Tensor, Tensor], Losses]
 
 @dataclass(frozen=True)
 class Engine:
-    """How the step runs on `device`. Every part can be switched off, so that its gain can be measured."""
+    """How the step runs on `device`. Every part can be switched off, so that its gain can be measured.
+
+    fused: optimiser kernels; graph: the whole step captured as a CUDA graph; augment: "device" inside the step, "host"
+    in the loader.
+    """
 
     device: torch.device
     precision: Precision
     channels_last: bool
     compile: bool
-
-    @property
-    def fused(self) -> bool:
-        """Fused optimiser kernels."""
-        return self.device.type == "cuda"
+    fused: bool = False
+    graph: bool = False
+    augment: Literal["device", "host"] = "device"
 
     def options(self) -> dict[str, str]:
         """As the section `engine` of a configuration, every "auto" resolved."""
-        return {
-            "device": str(self.device),
-            "precision": self.precision,
-            "channels_last": str(self.channels_last).lower(),
-            "compile": str(self.compile).lower(),
-        }
+        switches = {name: str(getattr(self, name)).lower() for name in ("channels_last", "compile", "fused", "graph")}
+        return {"device": str(self.device), "precision": self.precision, **switches, "augment": self.augment}
+
+    def input_dtype(self) -> torch.dtype:
+        """Of images that the loader augments: what autocast would make of them, where a host can."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, DTYPES[self.precision], enabled=self.precision != "fp32")
@@ -62,38 +64,92 @@ def make_step(
     augment: Callable[[Tensor, Tensor], Tensor],
     engine: Engine,
 ) -> Step:
-    """The function (images_BHWC uint8, augmentation table, person_B) -> Losses, detached and still on the device.
+    """The function (images, augmentation table, person_B) of a batch -> Losses, detached and still on the device.
 
-    `augment` turns the first two into (B, 3, H, W) float32. Nothing here reads a tensor back to the host.
+    `augment` is the loader's: it turns the first two into (B, 3, H, W) float. Nothing here reads a tensor back to the
+    host.
     """
 
-    def forward(images_BHWC: Tensor, table: Tensor, person_B: Tensor) -> Losses:
-        images = engine.arrange(augment(images_BHWC, table))
+    def forward(given: Tensor, table: Tensor, person_B: Tensor) -> Losses:
+        images = engine.arrange(augment(given, table))
         with engine.autocast():
             outputs = model(images)
         return model.loss(outputs, person_B)
 
     run = torch.compile(forward) if engine.compile else forward
 
-    def step(images_BHWC: Tensor, table: Tensor, person_B: Tensor) -> Losses:
-        losses = run(images_BHWC, table, person_B)
+    def step(images: Tensor, table: Tensor, person_B: Tensor) -> Losses:
+        losses = run(images, table, person_B)
         optimiser.zero_grad(set_to_none=True)
         scaler.scale(losses.total).backward()
         scaler.step(optimiser)
         scaler.update()
         return Losses(*(loss.detach() for loss in losses))
 
-    return step
+    return CapturedStep(step) if engine.graph else step
 
 
-def make_engine(device: str, precision: Literal["auto"] | Precision, channels_last: str, compile: str) -> Engine:
+class CapturedStep:
+    """A step replayed as a CUDA graph: one launch instead of a thousand. Inputs are copied into fixed buffers, and the
+    losses lie in fixed ones until the next call.
+
+    The first steps run as they are, on a stream of their own: compilers and allocators settle in them. They train.
+    """
+
+    WARM_UP = 4
+
+    def __init__(self, step: Step):
+        self._step, self._calls = step, 0
+        self._inputs: tuple[Tensor, ...] = ()
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._losses: Losses | None = None
+
+    def __call__(self, images: Tensor, table: Tensor, person_B: Tensor) -> Losses:
+        inputs = (images, table, person_B)
+        if self._calls < self.WARM_UP:
+            self._calls += 1
+            return self._aside(inputs)
+        if self._graph is None:
+            self._capture(inputs)
+        assert self._graph is not None
+        assert self._losses is not None
+        for fixed, given in zip(self._inputs, inputs, strict=True):
+            fixed.copy_(given, non_blocking=True)
+        self._graph.replay()
+        return self._losses
+
+    def _aside(self, inputs: tuple[Tensor, ...]) -> Losses:
+        current, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        aside.wait_stream(current)
+        with torch.cuda.stream(aside):
+            losses = self._step(*inputs)
+        current.wait_stream(aside)
+        return losses
+
+    def _capture(self, inputs: tuple[Tensor, ...]) -> None:
+        self._inputs = tuple(given.clone() for given in inputs)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._losses = self._step(*self._inputs)
+        self._graph = graph
+
+
+def make_engine(
+    device: str,
+    precision: Literal["auto"] | Precision,
+    channels_last: str,
+    compile: str,
+    fused: str = "auto",
+    graph: str = "auto",
+    augment: str = "auto",
+) -> Engine:
     """Resolve every "auto" for the device at hand, to what is fastest there.
 
-    CUDA: bf16 (fp16 on cards without it), compiled, channels-last. CPU: bf16 where the processor has it in hardware
-    (1.5 times fp32 then), else fp32; eager, for compiling takes longer than a small run; contiguous, which was no
-    slower in any trial.
+    CUDA: bf16 (fp16 on cards without it), compiled, captured, channels-last, fused optimiser, augmentation in the step.
+    CPU: bf16 where the processor has it in hardware (1.5 times fp32 then), else fp32; eager, for compiling takes longer
+    than a small run; contiguous, which was no slower in any trial; augmentation by the loader.
 
-    Raises ConfigError for a device that is not there.
+    Raises ConfigError for a device that is not there, and for a graph that cannot be.
     """
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
@@ -106,12 +162,25 @@ def make_engine(device: str, precision: Literal["auto"] | Precision, channels_la
         precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     elif precision == "auto":
         precision = "bf16" if _cpu_has_bf16() else "fp32"
+
+    def on(switch: str) -> bool:
+        return cuda if switch == "auto" else switch == "true"
+
+    if graph == "true" and not (cuda and on(fused)):
+        raise ConfigError("engine.graph = 'true' needs CUDA and engine.fused. Leave it at auto, or switch it off")
     return Engine(
         chosen,
         precision,
-        channels_last=cuda if channels_last == "auto" else channels_last == "true",
-        compile=cuda if compile == "auto" else compile == "true",
+        channels_last=on(channels_last),
+        compile=on(compile),
+        fused=on(fused),
+        graph=on(graph) and on(fused),
+        augment=_side(augment, cuda),
     )
+
+
+def _side(augment: str, cuda: bool) -> Literal["device", "host"]:
+    return "device" if augment == "device" or (augment == "auto" and cuda) else "host"
 
 
 def _cpu_has_bf16() -> bool:

@@ -6,6 +6,7 @@ Every image has its own draw. Order, probabilities and ranges are those of the p
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,7 +134,7 @@ def normalise(images_BHWC: Tensor) -> Tensor:
 
 
 def _finish(pixels: Tensor, table: Tensor, half: Half) -> Tensor:
-    fill = pixels.new_tensor(FILL)
+    fill = _constant(FILL, pixels)
     if half.hue:
         pixels = shift_hue(pixels, table[:, HUE])
     if half.erase:
@@ -169,14 +170,19 @@ def _inside(rectangle: Tensor, pixels: Tensor) -> Tensor:
 
 
 def _standardise(pixels: Tensor) -> Tensor:
-    return (pixels - pixels.new_tensor(MEAN)) / pixels.new_tensor(STD)
+    return (pixels - _constant(MEAN, pixels)) / _constant(STD, pixels)
+
+
+def _constant(values: Sequence[float], like: Tensor) -> Tensor:
+    """Made on the device: a copy from the host would wait for it, and cannot be captured."""
+    return torch.stack([like.new_full((), value) for value in values])
 
 
 def _exchange(pixels: Tensor, choice: Tensor, *, with_grey: bool) -> Tensor:
     """All channels become one of R, G, B or their grey: a product with a 3-vector per image."""
     weights = torch.eye(3, device=pixels.device, dtype=pixels.dtype)
     if with_grey:
-        weights = torch.cat([weights, pixels.new_tensor([GREY])])
+        weights = torch.cat([weights, _constant(GREY, pixels)[None]])
     one = (pixels * weights[(choice.long() - 1).clamp(min=0)][:, None, None, :]).sum(dim=-1, keepdim=True)
     return torch.where(choice[:, None, None, None] > 0, one, pixels)
 

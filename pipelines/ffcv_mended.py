@@ -13,7 +13,6 @@
 | num_workers over the affinity mask fails | capped |
 """
 
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,13 +29,7 @@ from numba import njit, prange, types
 from numba.extending import is_jitted
 
 from ffcv_convert.schema.beton import MODE_RAW
-
-CACHE_FOLDER = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dns-ffcv" / "numba"
-if not numba.config.CACHE_DIR:
-    numba.config.CACHE_DIR = str(CACHE_FOLDER)
-if "NUMBA_THREADING_LAYER" not in os.environ:
-    # workqueue aborts with two parallel loaders and omp kills forked children; tbb does neither.
-    numba.config.THREADING_LAYER = "tbb"
+from pipelines.numba_setup import allowed_workers
 
 
 @contextmanager
@@ -145,16 +138,10 @@ class _PlannedOrder(TraversalOrder):
 ffcv_loader.ORDER_MAP["planned"] = _PlannedOrder
 
 
-def allowed_workers(asked: int) -> int:
-    """Decoding threads: `asked`, or all (0), but never more than this process may use or Numba started with."""
-    most = min(len(os.sched_getaffinity(0)), numba.config.NUMBA_NUM_THREADS)
-    return min(asked, most) if asked > 0 else most
-
-
 class Decoder:
     """FFCV's loader over one `.beton`, with its compiled code and `slots` sets of batch buffers, made once.
 
-    The buffers are pinned where there is CUDA. workers: see allowed_workers.
+    The buffers are pinned where there is CUDA. workers: see numba_setup.allowed_workers.
     """
 
     def __init__(self, path: Path, *, batch_size: int, workers: int, slots: int):

@@ -8,6 +8,7 @@ Either way **a batch is valid until the next one is asked for**.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,85 +16,69 @@ from torch import Tensor
 
 from ffcv_convert.schema import Converted
 from pipelines import augment
-from pipelines.index import Part, index_of
-from pipelines.sampler import Replacement, plan_epoch, scheduled_iterations
-from pipelines.stream import Epoch, Slot, Stream
+from pipelines.augment_jit import Augmenter
+from pipelines.index import Part
+from pipelines.schedule import Schedule
+from pipelines.stream import SLOTS, Epoch, Slot, Stream
 
 
 @dataclass(frozen=True)
 class Batch:
-    """images_BHWC: uint8, visible half first; person_B, index_B (row in the manifest): int64; augmentation: the table
-    of augment.draw, empty in testing. Rows from `count` on fill up an odd last batch and are to be ignored."""
+    """images: uint8 (B, H, W, 3), visible half first, or what the loader's `augment` takes in their place; person_B,
+    index_B (row in the manifest): int64; augmentation: the table of augment.draw, empty in testing. Rows from `count`
+    on fill up an odd last batch and are to be ignored."""
 
-    images_BHWC: Tensor
+    images: Tensor
     person_B: Tensor
     index_B: Tensor
     augmentation: Tensor
     count: int
 
 
-class TrainLoader:
-    """Batches of P identities x K pictures x two modalities, augmented by `recipe`.
+class TrainLoader(Schedule):
+    """Batches of the schedule, streamed from the `.beton`.
 
-    `iterations` is the epoch's length: floor(max(visible, infrared) / (P K)), and one more with `extra_iteration`, as
-    the published code runs it. Every epoch is a function of (seed, epoch) alone and can be entered in the middle.
+    augment_on: "device" hands out uint8 images, for `augment` to work on in the step; "host" augments them in the
+    decoding threads (augment_jit) into float images of dtype, which `augment` returns as they are.
     """
 
     def __init__(
         self,
         part: Part,
         *,
-        persons: int,
-        pictures: int,
-        recipe: augment.Recipe,
-        seed: int,
         device: torch.device,
         workers: int = 0,
-        replacement: Replacement = "always",
-        extra_iteration: bool = False,
+        augment_on: Literal["device", "host"] = "device",
+        dtype: torch.dtype = torch.float32,
+        **schedule: Any,
     ):
-        converted = part.converted
-        self.index = index_of(part)
-        self.recipe = recipe
-        if converted.manifest.infrared_grey:  # hue does nothing to grey pixels: leave it out
-            self.recipe = replace(recipe, other=replace(recipe.other, hue=0.0))
-        self.identities = int(self.index.person_N.max()) + 1
-        self.sha256 = converted.manifest.sha256
-        self.iterations = scheduled_iterations(self.index, persons, pictures) + extra_iteration
-        self.batch_size = 2 * persons * pictures
-        self._persons, self._pictures, self._replacement = persons, pictures, replacement
-        self.size_px = (converted.manifest.height_px, converted.manifest.width_px)
-        self._device, self._seed = device, seed
-        self.plan(0)
-        label_N = np.full(len(converted), -1)
-        label_N[self.index.sample_N] = self.index.person_N
-        self._stream = Stream(converted, batch_size=self.batch_size, label_N=label_N, workers=workers)
-        self._copies = copy_stream(device)
+        super().__init__(part, **schedule)
+        label_N = self.of_sample(self.index.person_N, len(part.converted))
+        self._stream = Stream(part.converted, batch_size=self.batch_size, label_N=label_N, workers=workers)
+        self._device, self._copies = device, copy_stream(device)
+        self._augmenter, self._buffers = None, []
+        if augment_on == "host":
+            self._augmenter = Augmenter(pad_px=self.recipe.pad_px, workers=workers, dtype=dtype)
+            shape = (self.batch_size, *self.size_px)
+            self._buffers = [self._augmenter.buffer(*shape, pin=self._copies is not None) for _ in range(SLOTS)]
 
-    def plan(self, epoch: int) -> np.ndarray:
-        """Sample numbers of every batch of `epoch`: int64 (iterations, batch)."""
-        return plan_epoch(
-            self.index,
-            persons=self._persons,
-            pictures=self._pictures,
-            iterations=self.iterations,
-            seed=self._seed,
-            epoch=epoch,
-            replacement=self._replacement,
-        )
+    def augment(self, images: Tensor, table: Tensor) -> Tensor:
+        """A batch's images and table -> (B, 3, H, W) float, for the step to call."""
+        return images if self._augmenter else augment.apply(images, table, self.recipe)
 
     @contextmanager
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Iterator[Batch]]:
         """The batches of `epoch` from iteration `start` on. Leaving the block stops the decoding."""
 
-        def table(batch: int) -> Tensor:
-            drawn = augment.draw(
-                self.recipe, self.batch_size, *self.size_px, seed=self._seed, epoch=epoch, iteration=start + batch
-            )
+        def finish(batch: int, slot: int, images: np.ndarray) -> tuple[Tensor, Tensor]:
+            drawn = self.table(epoch, start + batch)
             table = torch.from_numpy(drawn)
-            return table.pin_memory() if self._device.type == "cuda" else table
+            table = table.pin_memory() if self._copies is not None else table
+            if self._augmenter:
+                return self._augmenter.apply(images, drawn, self._buffers[slot]), table
+            return torch.from_numpy(images), table
 
-        with self._stream.epoch(self.plan(epoch)[start:], table) as slots:
+        with self._stream.epoch(self.plan(epoch)[start:], finish) as slots:
             yield on_device(slots, self._device, self._copies)
 
 
@@ -130,7 +115,7 @@ def on_device(slots: Epoch, device: torch.device, stream: "torch.cuda.Stream | N
     """Hand out the epoch's batches on `device`, and give every slot back when it may be written again."""
     if stream is None:
         for slot in slots:
-            yield Batch(slot.images_BHWC, slot.person_B, slot.index_B, slot.extra, len(slot.person_B))
+            yield Batch(slot.images, slot.person_B, slot.index_B, slot.extra, len(slot.person_B))
             slots.release(slot)
         return
     waiting = None
@@ -147,7 +132,7 @@ def _copy(slot: Slot, slots: Epoch, stream: torch.cuda.Stream, device: torch.dev
     """Start the copy to the device; the slot comes free with the event that ends it."""
     with torch.cuda.stream(stream):
         images, person, index = (
-            tensor.to(device, non_blocking=True) for tensor in (slot.images_BHWC, slot.person_B, slot.index_B)
+            tensor.to(device, non_blocking=True) for tensor in (slot.images, slot.person_B, slot.index_B)
         )
         table = slot.extra.to(device, non_blocking=True)
         event = torch.cuda.Event(blocking=True)
@@ -160,6 +145,6 @@ def _arrived(batch: Batch, event: torch.cuda.Event, device: torch.device) -> Bat
     """Let the computing stream wait for the copy, and the allocator know that it uses the tensors."""
     computing = torch.cuda.current_stream(device)
     computing.wait_event(event)
-    for tensor in (batch.images_BHWC, batch.person_B, batch.index_B, batch.augmentation):
+    for tensor in (batch.images, batch.person_B, batch.index_B, batch.augmentation):
         tensor.record_stream(computing)
     return batch

@@ -16,14 +16,22 @@ import torch
 from ffcv_convert.schema import Converted, DataError
 from pipelines.ffcv_mended import Decoder
 
-Extra = Callable[[int], torch.Tensor]  # what goes with batch i of an epoch, made in the decoding thread
+SLOTS = 4  # batches that may exist at once: with the consumer, decoded, and in the making
+
+# (batch of the epoch, slot, its decoded images) -> (the images to hand out, what goes with them), in the thread.
+Finish = Callable[[int, int, np.ndarray], tuple[torch.Tensor, torch.Tensor]]
+
+
+def as_decoded(batch: int, slot: int, images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(images), torch.empty(0)
 
 
 class Slot(NamedTuple):
-    """A decoded batch in a reused host buffer (pinned where there is CUDA), valid until it is released."""
+    """A batch in reused host buffers (pinned where there is CUDA), valid until it is released. images: uint8
+    (B, H, W, 3), or what `finish` made of them."""
 
     number: int
-    images_BHWC: torch.Tensor
+    images: torch.Tensor
     person_B: torch.Tensor
     index_B: torch.Tensor
     extra: torch.Tensor
@@ -33,7 +41,7 @@ class Stream:
     """Batches of one `.beton`, decoded by FFCV in the order that each epoch brings.
 
     batch_size: B. label_N: person_B of each of the file's samples, if not the file's own. slots: how many batches may
-    exist at once, the consumer's included. workers: see ffcv_mended.allowed_workers.
+    exist at once, the consumer's included. workers: see numba_setup.allowed_workers.
     """
 
     def __init__(
@@ -43,7 +51,7 @@ class Stream:
         batch_size: int,
         label_N: np.ndarray | None = None,
         workers: int = 0,
-        slots: int = 4,
+        slots: int = SLOTS,
     ):
         self.converted, self.label_N = converted, label_N
         self.batch_size, self.slots = batch_size, slots
@@ -51,8 +59,8 @@ class Stream:
         self._running = False
 
     @contextmanager
-    def epoch(self, order: np.ndarray, extra: Extra = lambda batch: torch.empty(0)) -> Iterator["Epoch"]:
-        """Start decoding `order` (int64, iterations x B). `extra(i)` is called in the decoding thread for batch i.
+    def epoch(self, order: np.ndarray, finish: Finish = as_decoded) -> Iterator["Epoch"]:
+        """Start decoding `order` (int64, iterations x B). `finish` is called in the decoding thread for each batch.
 
         One epoch at a time: its block has to be left before the next one is entered.
         """
@@ -65,7 +73,7 @@ class Stream:
             raise RuntimeError("an epoch of this loader is running, and its buffers are in use. Leave its block first")
         self._running = True
         try:
-            epoch = Epoch(self, order, extra)
+            epoch = Epoch(self, order, finish)
             try:
                 yield epoch
             finally:
@@ -85,8 +93,8 @@ def _take(free: SimpleQueue) -> int:
 class Epoch:
     """One pass over an order: iterate, and release each slot when its contents are no longer needed."""
 
-    def __init__(self, stream: Stream, order: np.ndarray, extra: Extra):
-        self._stream, self._order, self._extra = stream, order, extra
+    def __init__(self, stream: Stream, order: np.ndarray, finish: Finish):
+        self._stream, self._order, self._finish = stream, order, finish
         self._stopping = False
         self._free: SimpleQueue = SimpleQueue()
         self._ready: SimpleQueue = SimpleQueue()
@@ -144,10 +152,5 @@ class Epoch:
             )
         if self._stream.label_N is not None:
             np.take(self._stream.label_N, samples, out=persons)
-        return Slot(
-            number,
-            torch.from_numpy(images),
-            torch.from_numpy(persons).view(-1),
-            torch.from_numpy(samples).view(-1),
-            self._extra(iteration),
-        )
+        finished, extra = self._finish(iteration, number, images)
+        return Slot(number, finished, torch.from_numpy(persons).view(-1), torch.from_numpy(samples).view(-1), extra)

@@ -27,7 +27,7 @@ def test_command_line_beats_yaml_beats_base_beats_default(tmp_path: Path) -> Non
     assert values["optim"]["lr"] == 0.4
     assert values["data"] == {
         "set": "llcm", "beton_root": "Beton", "persons": 5, "pictures": 2, "trial": 0, "styles": "ABCDEF",
-            "replacement": "always", "workers": 0,
+            "source": "auto", "replacement": "always", "workers": 0,
     }  # fmt: skip
     assert values["optim"]["epochs"] == 100
 

@@ -46,6 +46,13 @@ def test_total_is_the_weighted_sum_of_its_parts(plain: list[list[float]]) -> Non
         assert losses.total == pytest.approx(parts, rel=1e-5)
 
 
+def test_fused_optimiser_with_rates_as_tensors_computes_the_same(plain: list[list[float]]) -> None:
+    found = run(Engine(CPU, "fp32", channels_last=False, compile=False, fused=True))
+    assert found[0] == plain[0]
+    for step in range(1, STEPS):
+        assert found[step] == pytest.approx(plain[step], rel=1e-3, abs=1e-4)
+
+
 def test_channels_last_computes_the_same(plain: list[list[float]]) -> None:
     found = run(Engine(CPU, "fp32", channels_last=True, compile=False))
     assert found[0] == pytest.approx(plain[0], rel=1e-4)
@@ -82,8 +89,16 @@ def test_compiled_without_graph_breaks_and_without_recompiling(
 def test_auto_is_resolved_for_the_cpu() -> None:
     engine = make_engine("cpu", "auto", "auto", "auto")
     assert engine.precision in ("bf16", "fp32")
-    assert (engine.compile, engine.channels_last, engine.fused) == (False, False, False)
-    assert make_engine("cpu", "fp16", "true", "true") == Engine(CPU, "fp16", channels_last=True, compile=True)
+    assert (engine.compile, engine.channels_last, engine.fused, engine.graph) == (False, False, False, False)
+    assert engine.augment == "host"
+    found = make_engine("cpu", "fp16", "true", "true", "true", "false", "device")
+    assert found == Engine(CPU, "fp16", channels_last=True, compile=True, fused=True, augment="device")
+    assert make_engine(**found.options()) == found
+
+
+def test_a_graph_needs_cuda() -> None:
+    with pytest.raises(ConfigError, match=r"engine\.graph = 'true' needs CUDA"):
+        make_engine("cpu", "fp32", "auto", "auto", graph="true")
 
 
 def test_a_device_that_is_not_there_is_named() -> None:

@@ -54,7 +54,7 @@ def test_batches_of_a_trial_hold_its_pictures_under_its_labels(converted_layout:
     stored, seen = part.converted.structure, set()
     with loader.epoch(0) as batches:
         for batch in batches:
-            for image, person, sample in zip(batch.images_BHWC, batch.person_B, batch.index_B, strict=True):
+            for image, person, sample in zip(batch.images, batch.person_B, batch.index_B, strict=True):
                 assert int(person) == label[int(sample)]
                 assert image.numpy().tobytes() == stored.stored_bytes(int(sample))
                 seen.add(int(sample))

@@ -24,9 +24,10 @@ from ffcv_convert.schema import beton as layout
 from ffcv_convert.schema.manifest import read_manifest
 from ffcv_convert.writer import ImageFormat
 from pipelines import augment
-from pipelines.ffcv_mended import Decoder, allowed_workers
+from pipelines.ffcv_mended import Decoder
 from pipelines.index import part_of
 from pipelines.loaders import TestLoader, TrainLoader
+from pipelines.numba_setup import allowed_workers
 from pipelines.stream import Slot, Stream
 
 CPU = torch.device("cpu")
@@ -111,7 +112,7 @@ def assert_epoch_is_right(loader: TrainLoader, epoch: int, pictures: np.ndarray)
     with loader.epoch(epoch) as batches:
         for indices, batch in zip(plan, batches, strict=True):
             assert np.array_equal(batch.index_B, indices)
-            assert np.array_equal(batch.images_BHWC, pictures[indices])
+            assert np.array_equal(batch.images, pictures[indices])
 
 
 # --- what a batch holds ---------------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ def test_a_whole_epoch_holds_the_source_pixels_and_the_manifest_s_labels(
         plan, seen = loader.plan(epoch), 0
         with loader.epoch(epoch) as batches:
             for number, batch in enumerate(batches):
-                assert batch.images_BHWC.dtype == torch.uint8
+                assert batch.images.dtype == torch.uint8
                 assert batch.person_B.dtype == batch.index_B.dtype == torch.int64
                 assert batch.person_B.shape == batch.index_B.shape == (24,)
                 assert batch.count == 24
@@ -139,7 +140,7 @@ def test_a_whole_epoch_holds_the_source_pixels_and_the_manifest_s_labels(
                 assert batch.person_B.tolist() == [label[sample] for sample in plan[number]]
                 assert torch.equal(batch.person_B[:12], batch.person_B[12:])
                 assert (modality[batch.index_B] == np.repeat([Modality.VISIBLE, Modality.INFRARED], 12)).all()
-                assert np.array_equal(batch.images_BHWC, train_pictures[plan[number]])
+                assert np.array_equal(batch.images, train_pictures[plan[number]])
                 table = draw_table(loader, epoch, number)
                 assert np.array_equal(batch.augmentation, table)
                 seen += 1
@@ -154,8 +155,7 @@ def test_an_epoch_entered_in_the_middle_is_the_unbroken_one_s_rest(loader: Train
     def record(start: int) -> list[tuple[bytes, ...]]:
         with loader.epoch(5, start) as batches:
             return [
-                tuple(t.numpy().tobytes() for t in (b.images_BHWC, b.person_B, b.index_B, b.augmentation))
-                for b in batches
+                tuple(t.numpy().tobytes() for t in (b.images, b.person_B, b.index_B, b.augmentation)) for b in batches
             ]
 
     whole = record(0)
@@ -196,7 +196,7 @@ def test_test_loader_shows_every_sample_once_in_order(test_set: Converted, sourc
     with tester.samples(chosen) as batches:
         for batch in batches:
             assert batch.index_B.shape == (batch_size,), "an odd batch would be compiled anew"
-            assert np.array_equal(batch.images_BHWC, pictures[batch.index_B])
+            assert np.array_equal(batch.images, pictures[batch.index_B])
             assert batch.person_B.tolist() == [original[sample] for sample in batch.index_B]
             assert (batch.index_B[batch.count :] == batch.index_B[batch.count - 1]).all()
             seen += batch.index_B[: batch.count].tolist()
@@ -215,7 +215,7 @@ def test_buffers_are_made_once(train: Converted) -> None:
     loader, places = make_loader(train), set()
     for epoch in range(3):
         with loader.epoch(epoch) as batches:
-            places |= {batch.images_BHWC.data_ptr() for batch in batches}
+            places |= {batch.images.data_ptr() for batch in batches}
     assert len(places) == 4
 
 
@@ -223,9 +223,9 @@ def test_a_slot_is_not_written_before_it_is_released(train: Converted, train_pic
     """Keep all four: the decoder stops there. Give them back in another order: every picture is still the right one."""
     order, made = np.arange(48, dtype=np.int64).reshape(12, 4)[::-1].copy(), []
 
-    def note(batch: int) -> torch.Tensor:
+    def note(batch: int, slot: int, images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         made.append(batch)
-        return torch.tensor([batch])
+        return torch.from_numpy(images), torch.tensor([batch])
 
     with make_stream(train).epoch(order, note) as epoch:
         slots = iter(epoch)
@@ -236,7 +236,7 @@ def test_a_slot_is_not_written_before_it_is_released(train: Converted, train_pic
             for batch, slot in enumerate(kept, start=first):
                 assert slot.extra.item() == batch
                 assert np.array_equal(slot.index_B, order[batch])
-                assert np.array_equal(slot.images_BHWC, train_pictures[order[batch]])
+                assert np.array_equal(slot.images, train_pictures[order[batch]])
             for place in (2, 0, 3, 1):
                 epoch.release(kept[place])
 
@@ -250,7 +250,7 @@ def test_a_batch_stays_as_it_is_until_the_next_one_is_asked_for(
         for indices, batch in zip(plan, batches, strict=True):
             time.sleep(0.02)  # a slow step: the decoder has filled every free slot by now
             assert np.array_equal(batch.index_B, indices)
-            assert np.array_equal(batch.images_BHWC, train_pictures[indices])
+            assert np.array_equal(batch.images, train_pictures[indices])
 
 
 class Copy:
@@ -269,13 +269,13 @@ def test_a_slot_is_not_written_while_it_is_being_copied(train: Converted) -> Non
     with make_stream(train, slots=1).epoch(order) as epoch:
         slots, copy = iter(epoch), Copy()
         first = next(slots)
-        before = first.images_BHWC.clone()
+        before = first.images.clone()
         epoch.release(first, after=copy)
         assert copy.waited_for.wait(20)
         time.sleep(0.05)
-        assert torch.equal(first.images_BHWC, before)
+        assert torch.equal(first.images, before)
         copy.ended.set()
-        assert not torch.equal(next(slots).images_BHWC, before)
+        assert not torch.equal(next(slots).images, before)
 
 
 def test_leaving_an_epoch_waits_for_copies_out_of_its_slots(train: Converted) -> None:
@@ -330,8 +330,8 @@ def test_two_loaders_decode_at_the_same_time(
     for epoch in range(5):
         with loader.epoch(epoch) as batches, tester.samples(np.arange(32)) as tests:
             for batch, test in zip(batches, tests, strict=True):
-                assert np.array_equal(batch.images_BHWC, train_pictures[batch.index_B])
-                assert np.array_equal(test.images_BHWC, test_pictures[test.index_B])
+                assert np.array_equal(batch.images, train_pictures[batch.index_B])
+                assert np.array_equal(test.images, test_pictures[test.index_B])
     assert numba.threading_layer() == os.environ.get("NUMBA_THREADING_LAYER", "tbb")
 
 
@@ -402,10 +402,10 @@ def test_an_error_while_decoding_reaches_the_consumer(
 
 @pytest.mark.parametrize("error", [OddError("no table"), SystemExit("no table"), MemoryError("no table")])
 def test_an_error_of_what_goes_with_a_batch_reaches_the_consumer(train: Converted, error: BaseException) -> None:
-    def fail(batch: int) -> torch.Tensor:
+    def fail(batch: int, slot: int, images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         if batch == 1:
             raise error
-        return torch.empty(0)
+        return torch.from_numpy(images), torch.empty(0)
 
     with make_stream(train).epoch(np.zeros((3, 4), dtype=np.int64), fail) as epoch:
         slots = iter(epoch)
@@ -465,8 +465,8 @@ def test_a_second_epoch_of_the_same_loader_is_refused_while_one_runs(
         first = next(batches)
         with pytest.raises(RuntimeError, match="is running"), loader.epoch(1):
             pass
-        assert np.array_equal(first.images_BHWC, train_pictures[plan[0]])
-        assert np.array_equal(next(batches).images_BHWC, train_pictures[plan[1]])
+        assert np.array_equal(first.images, train_pictures[plan[0]])
+        assert np.array_equal(next(batches).images, train_pictures[plan[1]])
     assert_epoch_is_right(loader, 1, train_pictures)
 
 
@@ -520,7 +520,7 @@ def test_a_jpeg_beton_decodes_close_to_its_sources(jpeg_beton: Path, source: Pic
     decoded = np.zeros_like(pictures)
     with TestLoader(converted, batch_size=32, device=CPU, workers=workers).samples(np.arange(96)) as batches:
         for batch in batches:
-            decoded[batch.index_B] = batch.images_BHWC
+            decoded[batch.index_B] = batch.images
     error = np.abs(decoded - pictures).mean(axis=(1, 2, 3))
     assert 0 < error.max() < 5, "mean error in grey levels of the worst picture"
     distance = np.abs(decoded[:, None] - pictures[None]).mean(axis=(2, 3, 4))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.ffcv_mended import allowed_workers
+from pipelines.numba_setup import allowed_workers
 
 LIMIT_S = 1.5
 TRIES = 3  # the machine may be busy with something else

@@ -1,0 +1,73 @@
+"""Resident and host-augmented batches: the same batches, pixels and labels as the streamed ones."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipelines.augment import RECIPES
+from pipelines.index import open_part
+from pipelines.loaders import TrainLoader
+from pipelines.resident import ResidentLoader, fits
+
+CPU = torch.device("cpu")
+OPTIONS: dict[str, Any] = {
+    "persons": 3, "pictures": 2, "recipe": RECIPES["sysu"], "seed": 5, "device": CPU, "extra_iteration": True,
+}  # fmt: skip
+
+
+def batches(loader: TrainLoader | ResidentLoader, epoch: int, start: int = 0) -> list[tuple]:
+    with loader.epoch(epoch, start) as stream:
+        return [
+            (loader.augment(b.images, b.augmentation).float().clone(), b.person_B.clone(), b.index_B.clone(), b.count)
+            for b in stream
+        ]
+
+
+def assert_same(first: list[tuple], second: list[tuple]) -> None:
+    assert len(first) == len(second) > 0
+    for one, other in zip(first, second, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one[:3], other[:3], strict=True))
+        assert one[3] == other[3]
+
+
+@pytest.mark.parametrize(("layout", "trial"), [("sysu", 0), ("regdb", 4)])
+def test_all_ways_bring_the_same_batches(converted_layout: Callable[[str], Path], layout: str, trial: int) -> None:
+    part = open_part(converted_layout(layout), "train", trial=trial)
+    streamed = TrainLoader(part, workers=1, **OPTIONS)
+    for other in (
+        ResidentLoader(part, workers=1, **OPTIONS),
+        TrainLoader(part, workers=1, augment_on="host", **OPTIONS),
+        TrainLoader(part, workers=2, augment_on="host", **OPTIONS),
+    ):
+        assert (other.iterations, other.identities, other.sha256) == (
+            streamed.iterations, streamed.identities, streamed.sha256,
+        )  # fmt: skip
+        for epoch in (0, 1):
+            assert_same(batches(streamed, epoch), batches(other, epoch))
+        assert_same(batches(streamed, 1)[2:], batches(other, 1, start=2))
+
+
+def test_half_precision_input_is_the_rounded_one(converted_layout: Callable[[str], Path]) -> None:
+    part = open_part(converted_layout("sysu"), "train")
+    whole = TrainLoader(part, workers=1, **OPTIONS)
+    half = TrainLoader(part, workers=1, augment_on="host", dtype=torch.bfloat16, **OPTIONS)
+    with whole.epoch(0) as first, half.epoch(0) as second:
+        for one, other in zip(first, second, strict=True):
+            assert other.images.dtype == torch.bfloat16
+            assert torch.equal(whole.augment(one.images, one.augmentation).bfloat16(), other.images)
+
+
+def test_a_host_augmented_batch_lies_in_a_few_buffers(converted_layout: Callable[[str], Path]) -> None:
+    loader = TrainLoader(open_part(converted_layout("sysu"), "train"), workers=1, augment_on="host", **OPTIONS)
+    places = set()
+    for epoch in range(3):
+        with loader.epoch(epoch) as stream:
+            places |= {batch.images.data_ptr() for batch in stream}
+    assert len(places) <= 4
+
+
+def test_nothing_is_resident_on_a_cpu_by_itself(converted_layout: Callable[[str], Path]) -> None:
+    assert not fits(open_part(converted_layout("sysu"), "train"), CPU)
