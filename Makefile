@@ -8,7 +8,7 @@ DATA_ROOT  ?= Dataset#     folder that holds the raw data sets
 BETON_ROOT ?= Beton#       folder for .beton files
 RESUME     ?= auto#        auto goes on with a stopped run; never sets it aside and starts anew
 TRIAL      ?=#             which of RegDB's ten splits; by default all, one after another
-CHECKPOINT ?=#             what `make eval` tests; by default best.pt of the run; .pth: of the published code
+CHECKPOINT ?=#             what `make eval` tests; by default best.pt of the run
 PROTOCOL   ?=#             what `make eval` reports, with commas; by default those of the recipe
 ARGS       ?=#             further options, as in ARGS='--optim.lr=0.1 --optim.epochs=3'
 VENV       ?= .venv#       where Python packages go
@@ -37,8 +37,8 @@ $(READY): pyproject.toml constraints.txt
 synthesise: $(READY) ## draw synthetic people into DATA_ROOT/synthetic
 	'$(RUN)' -m ffcv_convert synthesise --root '$(DATA_ROOT)/synthetic'
 
-convert-datasets: $(READY) ## convert every data set found under DATA_ROOT to .beton, list what is missing
-	'$(RUN)' -m ffcv_convert convert --data-root '$(DATA_ROOT)' --beton-root '$(BETON_ROOT)'
+convert-datasets: $(READY) ## convert every data set found under DATA_ROOT, list what is missing; ARGS='--height-px ...'
+	'$(RUN)' -m ffcv_convert convert --data-root '$(DATA_ROOT)' --beton-root '$(BETON_ROOT)' $(ARGS)
 
 data: $(if $(filter synthetic,$(DATASET)),synthesise) $(READY) ## convert DATASET alone
 	'$(RUN)' -m ffcv_convert convert --data-root '$(DATA_ROOT)' --beton-root '$(BETON_ROOT)' --dataset '$(DATASET)'
@@ -49,9 +49,9 @@ verify: $(READY) ## check every converted data set: counts, structure, checksums
 train: data ## train DNS on DATASET by its recipe in configs/, and test it
 	'$(RUN)' train_ffcv.py --config-file 'configs/$(DATASET).yaml' --data.beton_root='$(BETON_ROOT)' --run.resume='$(RESUME)' $(if $(TRIAL),--data.trial='$(TRIAL)') $(ARGS)
 
-# Our checkpoints know their data set and recipe; published ones (.pth) take DATASET's.
+# A checkpoint of ours knows its data set: DATASET counts beside CHECKPOINT only where it was given.
 eval: $(READY) ## test a checkpoint (CHECKPOINT=...) of DATASET under PROTOCOL
-	'$(RUN)' eval.py $(if $(CHECKPOINT),--eval.checkpoint='$(CHECKPOINT)',--data.set='$(DATASET)') $(if $(filter %.pth,$(CHECKPOINT)),--config-file 'configs/$(DATASET).yaml') --data.beton_root='$(BETON_ROOT)' $(if $(TRIAL),--data.trial='$(TRIAL)') $(if $(PROTOCOL),--eval.protocols='$(PROTOCOL)') $(ARGS)
+	'$(RUN)' eval.py $(if $(CHECKPOINT),--eval.checkpoint='$(CHECKPOINT)') $(if $(CHECKPOINT),$(if $(filter-out file,$(origin DATASET)),--data.set='$(DATASET)'),--data.set='$(DATASET)') --data.beton_root='$(BETON_ROOT)' $(if $(TRIAL),--data.trial='$(TRIAL)') $(if $(PROTOCOL),--eval.protocols='$(PROTOCOL)') $(ARGS)
 
 test: $(READY) ## run the tests
 	'$(RUN)' -m pytest -q -m 'not gpu and not slow' $(ARGS)

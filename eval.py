@@ -9,7 +9,6 @@ of the published code brings no configuration: name its recipe with --config-fil
 stands for the number of each of RegDB's ten trials. The rows go to the screen, and into result.json and result.md.
 """
 
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,11 +28,12 @@ from dns.evaluation.metrics import Metrics
 from dns.evaluation.protocols import PROTOCOLS, ProtocolError, TestSet, run_protocol
 from dns.model import DNS
 from dns.options import declare
-from dns.run import TrainingError, checkpoint_pattern, numbered
+from dns.run import TrainingError
 from dns.step import Engine, make_engine
-from ffcv_convert.schema import DataError, Modality
+from dns.tested import check_trials, checkpoint_pattern, chosen, describe, numbered, result_folder, settings
+from ffcv_convert.schema import STYLES, DataError, Modality
 from pipelines.augment import RECIPES, normalise
-from pipelines.index import STYLES, open_part, trials_of
+from pipelines.index import open_part, trials_of
 from pipelines.loaders import TestLoader
 
 Values = Mapping[str, Mapping[str, Any]]
@@ -63,7 +63,8 @@ class Tester:
         if list(size_px) != [self.manifest.height_px, self.manifest.width_px]:
             raise DataError(
                 f"{self.part.converted.path}: {self.manifest.height_px} x {self.manifest.width_px} px images, but "
-                f"{trained} has {size_px[0]} x {size_px[1]}. Convert the set again with --height-px and --width-px"
+                f"{trained} has {size_px[0]} x {size_px[1]}. Convert the set again: make convert-datasets "
+                f"ARGS='--height-px {size_px[0]} --width-px {size_px[1]}'"
             )
 
     def train_identities(self) -> int:
@@ -94,12 +95,14 @@ class Tester:
                 )
         return embeddings
 
-    def metrics(self, embedding_ND: Tensor, protocol: str, trials: Sequence[int] | None = None) -> list[Metrics]:
-        return run_protocol(
-            PROTOCOLS[protocol], self.test_set, embedding_ND, trials, re_ranking=self.options["re_ranking"]
-        )
+    def metrics(
+        self, embedding_ND: Tensor, protocol: str, trials: Sequence[int] | None = None, *, re_ranking: bool = False
+    ) -> list[Metrics]:
+        return run_protocol(PROTOCOLS[protocol], self.test_set, embedding_ND, trials, re_ranking=re_ranking)
 
-    def row(self, results: Sequence[Metrics], protocol: str, feature: str, tested: str) -> Mapping[str, Any]:
+    def row(
+        self, results: Sequence[Metrics], protocol: str, feature: str, tested: str, *, re_ranking: bool = False
+    ) -> Mapping[str, Any]:
         """A report's row, see report.make_row."""
         trained, tested_on = self.data["styles"], self.options["styles"]
         styles = f", styles {trained} tested on {tested_on}" if trained + tested_on != 2 * STYLES else ""
@@ -109,7 +112,8 @@ class Tester:
             dataset=self.manifest.dataset + styles,
             feature=FEATURES[feature],
             flip=self.options["flip"],
-            re_ranking="k-reciprocal" if self.options["re_ranking"] else "off",
+            re_ranking="k-reciprocal" if re_ranking else "off",
+            precision=self.engine.precision,
             checkpoint=tested,
         )
 
@@ -133,8 +137,7 @@ def load_model(path: Path, content: Mapping[str, Any], values: Values, tester: T
     elif (manifest.height_px, manifest.width_px) != PUBLISHED_SIZE_PX:
         print(f"note: {path} is of the published code, which trains on 288 x 144 px; the set has "
               f"{manifest.height_px} x {manifest.width_px}", file=sys.stderr)  # fmt: skip
-    classifier = content["model"].get("classifier.weight")
-    identities = len(classifier) if isinstance(classifier, Tensor) and classifier.ndim == 2 else 1
+    identities = checkpoint.identities_of(content["model"], path)
     known = tester.train_identities()
     if known and known != identities:
         print(f"note: {path} was trained on {identities} identities, {values['data']['set']} trains on {known}: "
@@ -142,13 +145,6 @@ def load_model(path: Path, content: Mapping[str, Any], values: Values, tester: T
     model = build_model(values, identities)
     checkpoint.load_model(model, content["model"], path)
     return tester.engine.place(model)
-
-
-def describe(path: Path, content: Mapping[str, Any]) -> str:
-    """A checkpoint's name in a report: file, epoch, and that it was chosen on the test set, where it was."""
-    file = "/".join(path.parts[-2:]) if path.parent.name.startswith("trial-") else path.name
-    name = f"{file}, epoch {content['epoch']}"
-    return f"{name}, chosen by rank-1 on trial 0" if path.name == "best.pt" else name
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -161,66 +157,40 @@ def evaluate(arguments: Sequence[str]) -> int:
     names = []
     for path, number in checkpoints:
         content = published.load(path)
-        base = {name: part for name, part in content["config"].items() if name != "engine"}  # this machine's own
-        own = [f"--data.trial={number}"] if number else []
         fresh = declare(list(PROTOCOLS), list(RECIPES))
-        values = config.read(fresh, [*arguments, *own], description=__doc__, base=base)
-        check_trials(values, pattern, [number for _, number in checkpoints], trial)
+        values = settings(fresh, arguments, content, number, __doc__)
+        known = trials_of(Path(values["data"]["beton_root"]) / values["data"]["set"])
+        check_trials(values, pattern, [number for _, number in checkpoints], trial, known)
+        folder = result_folder(
+            pattern if len(checkpoints) > 1 else path, Path(values["run"]["root"]), ours=bool(content["config"])
+        )
+        report.read_json(folder / "result.json")  # what cannot be added to is said before the work begins
         tester = Tester(values, make_engine(**values["engine"]))
-        protocols = values["eval"]["protocols"].replace("auto", values["eval"]["protocol"]).split(",")
+        named = values["eval"]["protocols"].split(",")
+        protocols = list(dict.fromkeys(values["eval"]["protocol"] if name == "auto" else name for name in named))
         for protocol in protocols:
             PROTOCOLS[protocol].check(tester.test_set)  # a misfit is said before the work begins
         embeddings = tester.embed(load_model(path, content, values, tester))
+        if not all(torch.isfinite(embedding).all() for embedding in embeddings):
+            raise checkpoint.CheckpointError(
+                f"{path}: gives embeddings that are not finite. Name an earlier checkpoint"
+            )
         if values["eval"]["export"] != "none":
             target = Path(values["eval"]["export"].replace("{trial}", str(number)))
             save_features(target, embeddings, tester.test_set)
             print(f"written: {target}")
         for protocol in protocols:
             for feature in values["eval"]["features"].split(","):
-                found[protocol, feature] += tester.metrics(getattr(embeddings, feature), protocol)
-        names.append(describe(path, content))
-    tested = names[0] if len(names) == 1 else f"{pattern.name} of {len(names)} trials"
-    rows = [tester.row(results, protocol, feature, tested) for (protocol, feature), results in found.items()]
-    tested_files = pattern if len(checkpoints) > 1 else checkpoints[0][0]
-    write_report(rows, result_folder(tested_files, Path(values["run"]["root"]), ours=bool(content["config"])))
+                embedding = getattr(embeddings, feature)
+                found[protocol, feature] += tester.metrics(embedding, protocol, re_ranking=values["eval"]["re_ranking"])
+        names.append(describe(path, content, values["data"]["set"]))
+    tested = names[0] if len(names) == 1 else f"{pattern.name} of {len(names)} runs{chosen(pattern)}"
+    rows = [
+        tester.row(results, protocol, feature, tested, re_ranking=values["eval"]["re_ranking"])
+        for (protocol, feature), results in found.items()
+    ]
+    report.add_rows(rows, folder)
     return 0
-
-
-def check_trials(values: Values, pattern: Path, numbers: Sequence[int], trial: int) -> None:
-    """Raises DataError where a set with trials gets a checkpoint for none of them, or for some only, unasked."""
-    known = trials_of(Path(values["data"]["beton_root"]) / values["data"]["set"])
-    if known and not values["data"]["trial"]:
-        raise DataError(
-            f"{pattern}: {values['data']['set']} has {len(known)} trials. Name this checkpoint's (--data.trial=3, make "
-            "TRIAL=3), or put {trial} where the names of all of them differ"
-        )
-    missing = sorted(set(known) - set(numbers)) if not trial and numbers[0] else []
-    if missing:
-        raise DataError(
-            f"{str(pattern).replace('{trial}', str(missing[0]))}: no such checkpoint ({len(missing)} of {len(known)} "
-            "trials lack theirs). Train them first, or test one: --data.trial, make TRIAL=..."
-        )
-    if len(numbers) > 1 and "{trial}" not in values["eval"]["export"] and values["eval"]["export"] != "none":
-        raise config.ConfigError(f"eval.export = {values['eval']['export']!r}: ten trials need {{trial}} in the name")
-
-
-def result_folder(pattern: Path, root: Path, *, ours: bool) -> Path:
-    """The run's own folder; for a checkpoint from elsewhere one of its name in `root`."""
-    if not ours:
-        return root / pattern.stem.replace("{trial}", "all")
-    return next(folder for folder in pattern.parents if "{trial}" not in str(folder))
-
-
-def write_report(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Show the rows, and put them among those of the folder's result.json and result.md."""
-    folder.mkdir(parents=True, exist_ok=True)
-    title, result = folder.absolute().name, folder / "result.json"
-    print(report.screen(rows, title))
-    before = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
-    merged = report.merge(before.get("evaluation", []), rows)
-    report.write_json(result, {**before, "evaluation": merged})
-    report.write_text(folder / "result.md", report.markdown(merged, title))
-    print(f"written: {result}, {result.with_suffix('.md')}")
 
 
 @contextmanager
@@ -228,7 +198,14 @@ def user_errors() -> Iterator[None]:
     """Bad input ends with its message and code 2, a run that cannot go on with code 1; others keep a traceback."""
     try:
         yield
-    except (config.ConfigError, DataError, checkpoint.CheckpointError, WeightsError, ProtocolError) as error:
+    except (
+        config.ConfigError,
+        DataError,
+        checkpoint.CheckpointError,
+        WeightsError,
+        ProtocolError,
+        report.ReportError,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
@@ -237,6 +214,9 @@ def user_errors() -> Iterator[None]:
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint, if there is one", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ from dns.options import declare
 from dns.run import Interruption, RunFolder, TrainingError, environment
 from dns.state import TrainingState
 from dns.step import Engine, Step, make_engine, make_step
-from eval import Tester, Values, build_model, describe, load_model, user_errors, write_report
+from dns.tested import describe
+from eval import Tester, Values, build_model, load_model, user_errors
 from pipelines import augment
 from pipelines.index import open_part, trials_of
 from pipelines.loaders import TrainLoader
@@ -49,7 +50,7 @@ def train(arguments: Sequence[str]) -> int:
         if code:
             return code
     if len(runs) > 1:
-        write_report([series.summary(runs)], series.folder(values))
+        report.add_rows(series.summary(runs), series.folder(values))
     return 0
 
 
@@ -195,7 +196,7 @@ def write_result(run: RunFolder, loader: Loader, tester: Tester, state: Training
     if state.results["best_epoch"] != state.epoch:
         content = checkpoint.load(run.best)
         model = load_model(run.best, content, values, tester)
-        rows.append(scored(tester, model, protocol, describe(run.best, content)))
+        rows.append(scored(tester, model, protocol, describe(run.best, content, values["data"]["set"])))
     epochs = run.read_log("epoch")
     whole = [epoch["seconds"] for epoch in epochs if epoch["images"] == loader.iterations * loader.batch_size]
     images, seconds = sum(epoch["images"] for epoch in epochs), sum(epoch["seconds"] for epoch in epochs)
@@ -210,6 +211,7 @@ def write_result(run: RunFolder, loader: Loader, tester: Tester, state: Training
         "steps": state.epoch * loader.iterations,
         "identities": loader.identities,
         "environment": environment(tester.engine.device),
+        "training": rows,  # for the mean over several runs; eval.py adds to `evaluation` alone
         "evaluation": rows,
     }
     title = run.path.name

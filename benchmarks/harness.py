@@ -1,19 +1,64 @@
-"""What the benchmarks share: where a result goes, and what it says of the machine."""
+"""What the benchmarks share: interleaved rounds, a set to measure on, where a result goes and what it says."""
 
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import DATASETS
+from ffcv_convert.synthesis import FOLDERS, Options, synthesise
+from ffcv_convert.writer import ImageFormat
+
 RESULTS = Path(__file__).parent / "results"
+WORK = Path(__file__).parent.parent / "build" / "benchmarks"
+ROUNDS = 5
+SET = Options(train_identities=48, test_identities=2, train_images=12, test_images=1, layout="sysu")
+
+
+def interleaved(cases: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Call every case once a round, in turn, so that a busy moment of the machine meets them all. A case returns its
+    own figure (seconds, images/s)."""
+    figures: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(rounds):
+        for name, case in cases.items():
+            figures[name].append(case())
+    return figures
+
+
+def summarise(figures: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
+    """Median, extremes and every round of each case."""
+    return {
+        name: {"median": median(values), "least": min(values), "most": max(values), "rounds": values}
+        for name, values in figures.items()
+    }
+
+
+def drawn_set() -> tuple[Path, Path]:
+    """Raw folder and .beton folder of a drawn set in SYSU-MM01's layout, 1,152 training pictures of 288 x 144; made
+    once, below build/."""
+    data, beton = WORK / "Dataset", WORK / "Beton"
+    raw = data / FOLDERS[SET.layout]
+    synthesise(raw, SET, workers=len(os.sched_getaffinity(0)))
+    convert(DATASETS["sysu"], data, beton, ImageFormat(), workers=len(os.sched_getaffinity(0)))
+    return raw, beton / "sysu"
+
+
+def hardware(environment: Mapping[str, Any]) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", f"{environment['device']} {environment['cores']} cores".lower())
 
 
 def write_result(question: str, content: Mapping[str, Any], environment: Mapping[str, Any]) -> Path:
     """benchmarks/results/<question>-<hardware>-<date>.json; returns its path."""
-    hardware = re.sub(r"[^a-z0-9]+", "-", f"{environment['device']} {environment['cores']} cores".lower())
-    target = RESULTS / f"{question}-{hardware}-{datetime.now(timezone.utc).date().isoformat()}.json"
-    RESULTS.mkdir(exist_ok=True)
+    date = datetime.now(timezone.utc).date().isoformat()
+    return write_json(RESULTS / f"{question}-{hardware(environment)}-{date}.json", content)
+
+
+def write_json(target: Path, content: Mapping[str, Any]) -> Path:
+    target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return target

@@ -82,8 +82,10 @@ def read(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(
-            f"{path}: no such checkpoint. Train first (make train), or name one that exists"
+            f"{path}: no such checkpoint. Train first (make train DATASET=...), or name one that exists"
         ) from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path}: a folder. Name a file in it, such as {path / 'best.pt'}") from None
     except Exception as error:  # torch.load raises pickle, zip, runtime, type and attribute errors alike
         code = re.search(r"\bGLOBAL (\S+)", str(error))
         if code:
@@ -119,7 +121,26 @@ def checked(content: Any, path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: damaged ({', '.join(sorted(map(str, set(content) ^ KEYS)))} missing or unknown). {AGAIN}"
         )
+    plain = {"model": dict, "config": dict, "results": dict, "epoch": int, "iteration": int, "size_px": list}
+    wrong = [name for name, kind in plain.items() if not isinstance(content[name], kind)]
+    if wrong or not all(isinstance(section, dict) for section in content["config"].values()):
+        raise CheckpointError(f"{path}: damaged ({', '.join(wrong) or 'config'} of another type). {AGAIN}")
     return content
+
+
+def identities_of(state: Mapping[str, Tensor], path: Path) -> int:
+    """Training identities that a network's tensors were made for. Raises CheckpointError.
+
+    A tensor that claims more elements than it stores (a view with strides of 0) is refused before anything as large is
+    made for it.
+    """
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor) or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise CheckpointError(f"{path}: damaged ({name} is no tensor, or not stored whole). {AGAIN}")
+    classifier = state.get("classifier.weight")
+    if classifier is None or classifier.ndim != 2:
+        raise CheckpointError(f"{path}: does not hold a network of DNS (no classifier.weight). {AGAIN}")
+    return len(classifier)
 
 
 def load_model(model: DNS, state: Mapping[str, Tensor], source: Path) -> None:

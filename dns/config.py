@@ -46,16 +46,14 @@ def read(
 
     Raises ConfigError. `--help` prints every section and leaves with code 0.
     """
-    files, flags = split_arguments(arguments)
-    if files is None:
+    if split_arguments(arguments)[0] is None:
         print(help_text(options, description))
         raise SystemExit(0)
     stored = flatten(base or {}, "the checkpoint's configuration")
-    settings = {_known(options, key, found.place): found for key, found in stored.items()}
-    for file in files:
-        settings |= read_yaml(options, Path(file))
-    for key, value in flags.items():
-        settings[_known(options, key, "the command line")] = Given(value, "the command line")
+    known = {".".join(path) for path in options.entries}
+    for key in stored.keys() - known:
+        print(f"note: the checkpoint's configuration has {key}, an option of another version: ignored", file=sys.stderr)
+    settings = {key: found for key, found in stored.items() if key in known} | _given(options, arguments)
     values = {key: _checked(options, key, *found) for key, found in settings.items()}
     for path, param in options.entries.items():
         if param.required and ".".join(path) not in values:
@@ -93,20 +91,29 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str] | None, dict[st
 
 
 def given(options: Config, arguments: Sequence[str]) -> dict[str, Any]:
-    """What files and command line set, section.key -> value, not yet checked."""
+    """What files and command line set, section.key -> value. Raises ConfigError."""
+    return {key: _checked(options, key, *found) for key, found in _given(options, arguments).items()}
+
+
+def _given(options: Config, arguments: Sequence[str]) -> dict[str, Given]:
     files, flags = split_arguments(arguments)
-    found: dict[str, Any] = {}
+    found: dict[str, Given] = {}
     for file in files or []:
-        found |= {key: setting.value for key, setting in read_yaml(options, Path(file)).items()}
-    return found | flags
+        found |= read_yaml(options, Path(file))
+    for key, value in flags.items():
+        found[_known(options, key, "the command line")] = Given(value, "the command line")
+    return found
 
 
 def read_yaml(options: Config, path: Path) -> dict[str, Given]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, [p.name for p in Path(path.parent).glob("*.yaml")], 1, 0.4)
-        hint = f" Did you mean {path.parent / near[0]}?" if near else ""
+        there = sorted(file.stem for file in Path(path.parent).glob("*.yaml"))
+        near = difflib.get_close_matches(path.stem, there, 1, 0.6)
+        hint = f" Did you mean {path.parent / near[0]}.yaml?" if near else ""
+        if there and not near:
+            hint = f" There are {', '.join(there)}; for a set of your own copy {path.parent / 'custom.yaml'}"
         raise ConfigError(f"{path}: no such configuration.{hint}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None

@@ -81,10 +81,12 @@ class Names(Checker):
         parts = value.split(",") if isinstance(value, str) else value
         if not isinstance(parts, list) or not parts or any(part not in self.names for part in parts):
             raise ValueError
+        if len(set(parts)) < len(parts):
+            raise ValueError
         return ",".join(parts)
 
     def help(self) -> str:
-        return "some of " + ", ".join(self.names) + ", with commas"
+        return "some of " + ", ".join(self.names) + ", each once, with commas"
 
 
 class Styles(Checker):

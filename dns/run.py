@@ -23,6 +23,7 @@ import torch
 
 from dns import checkpoint
 from dns.config import ConfigError, to_yaml
+from dns.evaluation.report import read_json
 
 # Options that may differ between the parts of one run: they change no number that training computes.
 FREE = {
@@ -30,9 +31,6 @@ FREE = {
     *(("data", key) for key in ("beton_root", "source", "workers")),
     *(("eval", key) for key in ("checkpoint", "protocols", "features", "re_ranking", "export")),
 }
-
-
-TRIAL, MOST_TRIALS = "{trial}", 100
 
 
 class TrainingError(Exception):
@@ -83,7 +81,7 @@ class RunFolder:
 
     def finished(self) -> bool:
         """Whether training wrote its result; eval.py may have written one of its own before the end."""
-        return self.result.exists() and "steps" in json.loads(self.result.read_text(encoding="utf-8"))
+        return "steps" in read_json(self.result)
 
     def write_log(self, kind: str, **values: Any) -> None:
         with open(self.log, "a", encoding="utf-8") as file:
@@ -118,28 +116,6 @@ def run_path(root: str, name: str, dataset: str, seed: int | str, trial: int | s
     """Folder of a run. trial: 0 for a set with one split."""
     path = Path(root) / (f"{dataset}-seed{seed}" if name == "auto" else name)
     return path / f"trial-{trial}" if trial else path
-
-
-def checkpoint_pattern(given: Mapping[str, Any]) -> tuple[Path, int]:
-    """What to test: eval.checkpoint, or best.pt of the run that run.name (or data.set and run.seed) means; and the
-    trial that was asked for, or 0. Of a run with trials it is the name with {trial} for the number."""
-    trial = int(given.get("data.trial", 0)) if str(given.get("data.trial", 0)).isdecimal() else 0
-    if given.get("eval.checkpoint", "auto") != "auto":
-        return Path(given["eval.checkpoint"]), trial
-    root, name = given.get("run.root", "runs"), given.get("run.name", "auto")
-    run = run_path(root, name, given.get("data.set", "synthetic"), given.get("run.seed", 0), 0)
-    whole = (run / "best.pt").exists() or not any(run.glob("trial-*"))
-    return (run if whole else run / f"trial-{TRIAL}") / "best.pt", trial
-
-
-def numbered(pattern: Path, trial: int) -> list[tuple[Path, int]]:
-    """The checkpoints that `pattern` names, each with its trial: those there are, or the one asked for; 0 without
-    {trial} in the pattern."""
-    if TRIAL not in str(pattern):
-        return [(pattern, 0)]
-    paths = [(Path(str(pattern).replace(TRIAL, str(number))), number) for number in range(1, MOST_TRIALS + 1)]
-    chosen = [pair for pair in paths if (pair[1] == trial if trial else pair[0].exists())]
-    return chosen or paths[:1]
 
 
 def set_aside(path: Path) -> Path:

@@ -1,6 +1,5 @@
 """Several runs as one: the trials of a set that is split anew by each, or one recipe over several seeds."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -38,12 +37,20 @@ def folder(values: Values) -> Path:
     return Path(run["root"]) / f"{dataset if run['name'] == 'auto' else run['name']}-seeds{run['seed']}-{last}"
 
 
-def summary(runs: Sequence[Values]) -> Mapping[str, Any]:
-    """One row over the last epochs' rows of finished runs, each run counting once; deviation over runs."""
-    rows = [json.loads(_result(values).read_text(encoding="utf-8"))["evaluation"][0] for values in runs]
-    how = {key: rows[0][key] for key in ("dataset", "feature", "flip", "re_ranking")}
+def summary(runs: Sequence[Values]) -> list[Mapping[str, Any]]:
+    """A row over the last epochs of finished runs, and one over their best; each run counts once."""
+    stored = [report.read_json(_result(values))["training"] for values in runs]  # last, and best if it is another
+    last, best = [rows[0] for rows in stored], [rows[-1] for rows in stored]
+    row = _row(last, f"last.pt of {len(runs)} runs")
+    if best == last:
+        return [row]
+    return [row, _row(best, f"best.pt of {len(runs)} runs, chosen by rank-1 on the test set")]
+
+
+def _row(rows: Sequence[Mapping[str, Any]], tested: str) -> Mapping[str, Any]:
+    how = {key: rows[0][key] for key in report.HOW if key not in ("protocol", "checkpoint")}
     each = [_mean([Metrics(**trial) for trial in row["per_trial"]]) for row in rows]
-    return report.make_row(rows[0]["protocol"], each, **how, checkpoint=f"last.pt of {len(runs)} runs")
+    return report.make_row(rows[0]["protocol"], each, **how, checkpoint=tested)
 
 
 def _result(values: Values) -> Path:

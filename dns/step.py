@@ -157,6 +157,8 @@ def make_engine(
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"engine.device = {name!r}: {str(error).splitlines()[0]}") from None
+    if chosen.type not in ("cpu", "cuda"):
+        raise ConfigError(f"engine.device = {name!r}: this program runs on cpu and cuda")
     cuda = chosen.type == "cuda"
     if precision == "auto" and cuda:
         precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"

@@ -26,9 +26,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--data-root", type=Path, default=Path("Dataset"), help="folder that holds the raw data sets")
     command.add_argument("--beton-root", type=Path, default=Path("Beton"), help="folder to write .beton files to")
     command.add_argument("--dataset", choices=[*DATASETS, "all"], default="all", help="all: every one that is there")
-    command.add_argument("--height-px", type=_positive, help="stored height, instead of the data set's own")
-    command.add_argument("--width-px", type=_positive, help="stored width, instead of the data set's own")
-    command.add_argument("--encoding", choices=["raw", "jpeg"], default="raw", help="jpeg: a tenth of the disk, lossy")
+    command.add_argument("--height-px", type=_positive, help="stored height; as before, or the set's own")
+    command.add_argument("--width-px", type=_positive, help="stored width; as before, or the set's own")
+    command.add_argument("--encoding", choices=["raw", "jpeg"], help="jpeg: a tenth of the disk, lossy")
     command.add_argument("--workers", type=_positive, default=cores, help="threads")
     command.set_defaults(run=run_convert)
     command = commands.add_parser("verify", help="check .beton files", formatter_class=_HELP)
@@ -67,8 +67,6 @@ def run_convert(options: argparse.Namespace) -> None:
     if options.dataset != "all":
         return convert_one(DATASETS[options.dataset], options)
     root = options.data_root
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder. Name the one with the data sets: --data-root, or make DATA_ROOT=...")
     found = broken = 0
     for dataset in DATASETS.values():
         if dataset.find(root) is None:
@@ -83,7 +81,10 @@ def run_convert(options: argparse.Namespace) -> None:
     if broken:
         raise DataError(f"{broken} of {found} data sets in {root} could not be converted, see above")
     if not found:
-        raise DataError(f"{root}: holds none of {', '.join(DATASETS)}. Each needs its own folder in it")
+        problem = f"holds none of {', '.join(DATASETS)}" if root.is_dir() else "no such folder"
+        raise DataError(
+            f"{root}: {problem}. Each set needs its own folder in it; or name another: --data-root, make DATA_ROOT=..."
+        )
 
 
 def convert_one(dataset: Dataset, options: argparse.Namespace) -> None:
@@ -91,10 +92,10 @@ def convert_one(dataset: Dataset, options: argparse.Namespace) -> None:
     if dataset.find(options.data_root) is None and all(beton.exists() for beton in betons):
         print(f"{dataset.name}: not in {options.data_root}; {betons[0].parent} is used as it is")
         return
-    image_format = image_format_for(dataset, options.height_px, options.width_px, options.encoding)
+    image_format = image_format_for(dataset, betons[0], options.height_px, options.width_px, options.encoding)
     written = convert(dataset, options.data_root, options.beton_root, image_format, workers=options.workers)
     for beton, new in written.items():
-        print(f"{beton}: {'written' if new else 'up to date'}")
+        print(f"{beton}: {'written' if new else 'up to date'}, {image_format.height_px} x {image_format.width_px} px")
 
 
 def run_verify(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from ffcv_convert.datasets import synthetic
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.records import check_records
-from ffcv_convert.schema import DataError
+from ffcv_convert.schema import DataError, read_manifest
 from ffcv_convert.writer import Encoding, ImageFormat, source_fingerprint, up_to_date, write_beton
 
 
@@ -51,7 +51,16 @@ def shown_name(dataset: Dataset, root: Path) -> str:
     return f"{dataset.name} (synthetic)" if drawn else dataset.name
 
 
-def image_format_for(dataset: Dataset, height_px: int | None, width_px: int | None, encoding: Encoding) -> ImageFormat:
-    """The data set's own size unless another is asked for."""
-    own = ImageFormat(dataset.height_px, dataset.width_px, encoding)
-    return replace(own, height_px=height_px or own.height_px, width_px=width_px or own.width_px)
+def image_format_for(
+    dataset: Dataset, beton: Path, height_px: int | None, width_px: int | None, encoding: Encoding | None
+) -> ImageFormat:
+    """What is asked for; else what `beton` already has, so that a size once chosen stays; else the data set's own."""
+    own = ImageFormat(dataset.height_px, dataset.width_px)
+    try:
+        before = read_manifest(beton)
+        own = ImageFormat(before.height_px, before.width_px, "jpeg" if before.encoding == "jpeg" else "raw")
+    except DataError:  # none there, or not to be used
+        pass
+    return replace(
+        own, height_px=height_px or own.height_px, width_px=width_px or own.width_px, encoding=encoding or own.encoding
+    )

@@ -41,7 +41,10 @@ def check_records(records: Sequence[Record], root: Path) -> None:
         if record.split != "test":
             modalities[record.person].add(record.modality)
     if not modalities:
-        raise DataError(f"{root}: no training picture was listed. Check the list files and the folder's layout")
+        raise DataError(
+            f"{root}: no training picture was listed. Check the list files and the folder's layout, drawn in the set's "
+            "file in ffcv_convert/datasets/"
+        )
     if len(set().union(*modalities.values())) > 2:
         raise DataError(f"{root}: trains on infrared and sketch pictures at once. DNS pairs visible with one of them")
     lonely = sorted(person for person, kinds in modalities.items() if len(kinds) < 2)

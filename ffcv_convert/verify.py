@@ -28,6 +28,7 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
     for part in dataset.parts:
         beton = beton_root / dataset.name / f"{part}.beton"
         converted = open_beton(beton)
+        name = converted.manifest.dataset
         _check_sha256(converted)
         counts |= count(converted.manifest)
         yield f"{beton}: {len(converted)} samples, structure and checksums good"
@@ -39,11 +40,11 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
             yield f"{beton}: every picture converted again from {root}: the same"
     for key, number in counts.items():
         expected = dataset.counts.get(key, number)
-        yield (f"{dataset.name}: {number} {key}" if number == expected
-               else f"warning: {dataset.name}: {number} {key}, published {expected}")  # fmt: skip
+        yield (f"{name}: {number} {key}" if number == expected
+               else f"warning: {name}: {number} {key}, published {expected}")  # fmt: skip
     for key, number in dataset.counts.items():
         if key not in counts:
-            yield f"warning: {dataset.name}: no {key}, published {number}"
+            yield f"warning: {name}: no {key}, published {number}"
 
 
 def count(manifest: Manifest) -> dict[str, int]:
@@ -67,7 +68,11 @@ def _check_sha256(converted: Converted) -> None:
             digest.update(block)
     if digest.hexdigest() != converted.manifest.sha256:
         bad = [sample for sample in range(len(converted)) if not _stored_is_good(converted, sample)]
-        first = f"sample {bad[0]} ({converted.manifest.samples[bad[0]][0]}), {len(bad)} in all" if bad else "no sample"
+        first = (
+            f"sample {bad[0]} ({converted.manifest.samples[bad[0]][0]}), {len(bad)} in all"
+            if bad
+            else "what lies between the pictures"
+        )
         raise DataError(f"{converted.path}: fails its SHA-256; damaged: {first}. {AGAIN}")
 
 

@@ -98,8 +98,11 @@ def source_fingerprint(
     for record in records:
         try:
             status = os.stat(root / record.image)
-        except FileNotFoundError:
-            raise DataError(f"{root / record.image}: listed, but not there. Restore it from the archive") from None
+        except OSError as error:  # not there, or with a name that no file can have
+            why = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
+            raise DataError(
+                f"{root / record.image}: listed, but not there{why}. Restore it from the archive, or correct the list"
+            ) from None
         digest.update(repr((record, status.st_size, status.st_mtime_ns)).encode())
     return digest.hexdigest()
 
@@ -149,7 +152,7 @@ def write_beton(
             filter=image_format.filter,
             encoding=image_format.encoding,
             identities=len(labels),
-            infrared_grey=all(e.grey for e, r in zip(images, records, strict=True) if r.modality == Modality.INFRARED),
+            infrared_grey=_infrared_is_grey(records, images),
             source_fingerprint=fingerprint,
             size_bytes=file.seek(0, os.SEEK_END),
             sha256=_sha256(file),
@@ -165,6 +168,12 @@ def write_beton(
         publish(file, beton)  # a stop between the two leaves a pair that is refused and made again
         publish(manifest_file, manifest_path(beton))
     return manifest
+
+
+def _infrared_is_grey(records: Sequence[Record], images: Sequence[Encoded]) -> bool:
+    """True where there are infrared pictures, and all of them are grey."""
+    grey = [image.grey for image, record in zip(images, records, strict=True) if record.modality == Modality.INFRARED]
+    return bool(grey) and all(grey)
 
 
 def _write_pages(

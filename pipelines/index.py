@@ -7,9 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ffcv_convert.schema import Converted, DataError, Modality, open_beton
-
-STYLES = "ABCDEF"  # artists of Market-Sketch-1K; a sketch's camera is its artist's number, from 1
+from ffcv_convert.schema import STYLES, Converted, DataError, Modality, open_beton
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,10 @@ def open_part(folder: Path, split: Literal["train", "test"], *, trial: int = 0, 
 
     Raises DataError where file, trial or styles are not there.
     """
+    if trial and not (folder / "all.beton").exists() and (folder / f"{split}.beton").exists():
+        raise DataError(
+            f"{folder}: this set is split once and has no trial {trial}. Leave data.trial (make TRIAL=) out"
+        )
     converted = open_beton(folder / ("all.beton" if trial else f"{split}.beton"))
     chosen = np.arange(len(converted))
     if trial:
@@ -59,7 +61,6 @@ def open_part(folder: Path, split: Literal["train", "test"], *, trial: int = 0, 
             known = ", ".join(str(number) for number in trials_of(folder)) or "none"
             raise DataError(f"{converted.path}: has no trial {trial}. Its trials: {known}")
         chosen = np.array(trials[f"{split}-{trial}"], dtype=np.int64)
-    camera, modality = (converted.structure.column(name) for name in ("camera", "modality"))
     person, camera, modality = (converted.structure.column(name) for name in ("person", "camera", "modality"))
     if set(styles) != set(STYLES):
         sketch = modality[chosen] == Modality.SKETCH

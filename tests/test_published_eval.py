@@ -72,7 +72,7 @@ def test_embeddings_through_eval_are_the_goldens(
     assert "was trained on 12 identities, custom trains on 3: is it another set's?" in said.err
     assert "trains on 288 x 144 px; the set has 96 x 48" in said.err
     rows = json.loads((tmp_path / NAME / "result.json").read_text())["evaluation"]
-    assert {row["checkpoint"] for row in rows} == {f"{NAME}.pth, epoch 57"}
+    assert {row["checkpoint"] for row in rows} == {f"{NAME}.pth, epoch 57, chosen by rank-1 on the test set"}
     assert {row["protocol"] for row in rows} == {"llcm-i2v", "llcm-v2i", "llcm-v2i-transposed"}
 
 
@@ -92,14 +92,19 @@ def test_a_bad_file_ends_with_2_and_a_reason(
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:1_000_000])
     recipe = [] if damage == "recipe" else ["--config-file", REPOSITORY / "configs" / "llcm.yaml"]
-    options = ["--data.set=custom", f"--data.beton_root={beton_root}", f"--run.root={tmp_path}", "--engine.device=cpu"]
+    options = [
+        *([] if damage == "recipe" else ["--data.set=custom"]),
+        f"--data.beton_root={beton_root}",
+        f"--run.root={tmp_path}",
+        "--engine.device=cpu",
+    ]
     done = program("eval.py", *recipe, f"--eval.checkpoint={path}", *options)
     path.unlink()
     said = {
         "cut": f"error: {path}: not a readable checkpoint",
         "key": f"error: {path}: does not fit this network (neck.weight and 0 other tensors)",
         "code": f"error: {path}: holds code or objects (",
-        "recipe": "error: eval.protocol is missing",
+        "recipe": "error: data.set is missing",
     }
     assert done.returncode == 2
     assert said[damage] in done.stderr

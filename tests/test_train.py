@@ -18,7 +18,8 @@ import train_ffcv
 from dns import config
 from dns.evaluation.protocols import PROTOCOLS
 from dns.options import declare
-from dns.run import Interruption, TrainingError, checkpoint_pattern
+from dns.run import Interruption, TrainingError
+from dns.tested import checkpoint_pattern
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import synthetic
 from ffcv_convert.schema import DataError

@@ -63,7 +63,7 @@ def embed_images(
 
 def save_features(path: Path, embeddings: Embeddings, test: TestSet) -> None:
     """Write an .npz, whole or not at all: embeddings (after the BN neck) and before_neck, float32 (N, D); persons,
-    cameras, modalities, int64; paths."""
+    cameras, modality, int64; paths."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     with open(partial, "wb") as file:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 RANKS = 20
 CMC = Literal["images", "identities"]
-PIECE = {"cpu": 1 << 18, "cuda": 1 << 26}  # distances looked at together
+PIECE = {"cpu": 1 << 18, "cuda": 1 << 23}  # distances looked at together
 LAST = torch.iinfo(torch.int64).max  # key of an image that does not count
 NO_MATCH = "no query has a match in the gallery"
 

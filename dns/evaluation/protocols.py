@@ -196,7 +196,8 @@ def run_protocol(
         try:
             metrics = rank_metrics(distance, query.person, found.person, excluded_QG=left_out, cmc=protocol.cmc)
         except ValueError as error:
-            raise ProtocolError(f"{protocol.name}, trial {trial}: {error}") from None
+            hint = ". It leaves images out by their cameras: for a set without cameras take another protocol"
+            raise ProtocolError(f"{protocol.name}, trial {trial}: {error}{hint if protocol.left_out else ''}") from None
         results.append(metrics)
     return results
 

@@ -12,6 +12,7 @@ from terminaltables import AsciiTable
 
 from dns.evaluation.metrics import Metrics
 
+HOW = ("dataset", "protocol", "feature", "flip", "re_ranking", "precision", "checkpoint")  # how a row came about
 SHOWN_RANKS = (1, 5, 10, 20)
 
 
@@ -32,7 +33,7 @@ def merge(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) ->
     """`old` rows, then `new` ones; a new row stands where an old one stood that came about in the same way."""
 
     def how(row: Mapping[str, Any]) -> tuple:
-        return tuple(row.get(key) for key in ("dataset", "protocol", "feature", "flip", "re_ranking", "checkpoint"))
+        return tuple(row.get(key) for key in HOW)
 
     fresh = {how(row): row for row in new}
     return [fresh.pop(how(row), row) for row in old] + list(fresh.values())
@@ -41,13 +42,13 @@ def merge(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) ->
 def table(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Header and cells, in per cent; the deviation over trials behind Rank-1 and mAP."""
     names = [f"rank{rank}" for rank in SHOWN_RANKS] + ["mAP", "mINP"]
-    cells = [["data set", "protocol", *names, "trials", "feature", "flip", "re-ranking", "checkpoint"]]
+    cells = [["data set", "protocol", *names, "trials", "feature", "flip", "re-ranking", "precision", "checkpoint"]]
     for row in rows:
         numbers = [
             f"{100 * row[name]:.2f}" + (f" ± {100 * row[name + '_std']:.2f}" if name in ("rank1", "mAP") else "")
             for name in names
         ]
-        how = [str(row["trials"]), row["feature"], row["flip"], row["re_ranking"], row["checkpoint"]]
+        how = [str(row["trials"]), *(row.get(key, "") for key in HOW[2:])]
         cells.append([row["dataset"], row["protocol"], *numbers, *how])
     return cells
 
@@ -62,6 +63,21 @@ def markdown(rows: Sequence[Mapping[str, Any]], title: str) -> str:
     return f"# {title}\n\nPer cent, mean over the trials.\n\n" + "\n".join(lines) + "\n"
 
 
+class ReportError(Exception):
+    """A stored result that cannot be read; the message names the file and the next step."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A result.json; empty if there is none. Raises ReportError for a damaged one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (ValueError, OSError) as error:
+        raise ReportError(f"{path}: not a readable result ({error}). Restore it, or move it away") from None
+    if not isinstance(content, dict):
+        raise ReportError(f"{path}: not a result of this program. Move it away")
+    return content
+
+
 def write_text(path: Path, text: str) -> None:
     """Whole or not at all."""
     partial = path.with_name(path.name + ".partial")
@@ -71,3 +87,15 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def add_rows(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Show the rows, and put them among those of the folder's result.json and result.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    title, result = folder.absolute().name, folder / "result.json"
+    print(screen(rows, title))
+    before = read_json(result)
+    merged = merge(before.get("evaluation", []), rows)
+    write_json(result, {**before, "evaluation": merged})
+    write_text(folder / "result.md", markdown(merged, title))
+    print(f"written: {result}, {result.with_suffix('.md')}")

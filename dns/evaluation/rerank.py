@@ -7,16 +7,17 @@ original distance. Off in every published table of DNS: it looks at all queries 
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def rerank(query_QD: Tensor, gallery_GD: Tensor, *, k1: int = 20, k2: int = 6, weight: float = 0.3) -> Tensor:
-    """Distances (Q, G), float32, on the embeddings' device.
+    """Distances (Q, G), float32, on the embeddings' device, of the embeddings L2-normalised.
 
     k1: neighbours looked at; k2: neighbours that a vector is averaged over; weight: of the original distance. The
     values are the paper's. Galleries smaller than k1 are taken as they are.
     """
     queries = len(query_QD)
-    all_ND = torch.cat([query_QD, gallery_GD]).float()
+    all_ND = functional.normalize(torch.cat([query_QD, gallery_GD]).float(), dim=1)
     distance = torch.cdist(all_ND, all_ND, compute_mode="use_mm_for_euclid_dist").square()
     distance = distance / distance.amax(dim=1, keepdim=True).clamp(min=1e-12)  # the published form scales each row
     order = distance.argsort(dim=1, stable=True)[:, : k1 + 1]

@@ -34,7 +34,7 @@ def _from_csv(root: Path, path: Path) -> list[Record]:
     try:
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
         if missing:
-            raise DataError(f"{path}: has no column {', '.join(missing)}. Its first line is {','.join(COLUMNS)}")
+            raise DataError(f"{path}: has no column {', '.join(missing)}. Its first line should be {','.join(COLUMNS)}")
         return [_record(root, row, f"{path.name} line {reader.line_num}") for row in reader]
     except csv.Error as error:
         line = reader.reader.line_num  # DictReader's own is still that of the line before

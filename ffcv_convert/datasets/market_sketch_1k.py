@@ -13,9 +13,8 @@ from pathlib import Path
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.datasets.files import RESTORE, images_in, is_number
 from ffcv_convert.records import Record
-from ffcv_convert.schema import DataError, Modality
+from ffcv_convert.schema import STYLES, DataError, Modality
 
-STYLES = "ABCDEF"
 FOLDERS = {"train": "train", "test": "query"}
 
 

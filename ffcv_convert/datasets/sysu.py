@@ -61,7 +61,8 @@ def list_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
         cells = permutations[camera - 1]
         order = np.asarray(cells[person - 1]) if person <= len(cells) else np.empty((0, 0), dtype=int)
         places_N = np.arange(1, len(numbers) + 1)
-        if order.shape != (TRIALS, len(numbers)) or (np.sort(order, axis=1) != places_N).any():
+        numeric = order.dtype.kind in "uif" and order.shape == (TRIALS, len(numbers))
+        if not numeric or (np.sort(order, axis=1) != places_N).any():
             raise DataError(
                 f"{path}: its permutation for identity {person}, camera {camera} does not fit the {len(numbers)} "
                 f"pictures in {root / f'cam{camera}' / f'{person:04d}'}. Restore both, or remove the file"

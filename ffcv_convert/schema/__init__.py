@@ -3,16 +3,18 @@
 This is the only part of `ffcv_convert` that other packages may import.
 """
 
-from ffcv_convert.schema.beton import FIELDS, DataError, Modality, read_structure
-from ffcv_convert.schema.manifest import Converted, Manifest, manifest_path, open_beton
+from ffcv_convert.schema.beton import FIELDS, STYLES, DataError, Modality, read_structure
+from ffcv_convert.schema.manifest import Converted, Manifest, manifest_path, open_beton, read_manifest
 
 __all__ = [
     "FIELDS",
+    "STYLES",
     "Converted",
     "DataError",
     "Manifest",
     "Modality",
     "manifest_path",
     "open_beton",
+    "read_manifest",
     "read_structure",
 ]

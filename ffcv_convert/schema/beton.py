@@ -26,6 +26,7 @@ class Modality(IntEnum):
     SKETCH = 2
 
 
+STYLES = "ABCDEF"  # artists of Market-Sketch-1K: a sketch's camera is its artist's number, from 1
 FORMAT_VERSION = 2
 PAGE_BYTES = 1 << 21  # FFCV's smallest; one 288 x 144 image would occupy 8 MiB of its default page
 MODE_JPEG, MODE_RAW = 0, 1

@@ -82,11 +82,11 @@ def write_result(member: series.Values, per_trial: list[Metrics]) -> None:
     """A finished run: the last epoch's row first, the best one's behind it."""
     run, data = member["run"], member["data"]
     path = run_path(run["root"], run["name"], data["set"], run["seed"], data["trial"])
-    how = {"dataset": "regdb", "feature": "BN(Z)", "flip": "published", "re_ranking": "off"}
+    how = {"dataset": "regdb", "feature": "BN(Z)", "flip": "published", "re_ranking": "off", "precision": "fp32"}
     last = report.make_row("regdb-t2v", per_trial, **how, checkpoint="last.pt, epoch 9")
     best = report.make_row("regdb-t2v", [Metrics([1.0] * RANKS, 1, 1, 1)], **how, checkpoint="best.pt, epoch 3")
     path.mkdir(parents=True)
-    (path / "result.json").write_text(json.dumps({"evaluation": [last, best]}))
+    (path / "result.json").write_text(json.dumps({"training": [last, best], "evaluation": [best]}))
 
 
 def test_the_summary_is_mean_and_deviation_over_runs(tmp_path: Path) -> None:
@@ -94,7 +94,8 @@ def test_the_summary_is_mean_and_deviation_over_runs(tmp_path: Path) -> None:
     runs = series.members(values(root=str(tmp_path)), [1, 2])
     write_result(runs[0], [Metrics([0.2] * RANKS, 0.1, 0.0, 0.01), Metrics([0.4] * RANKS, 0.3, 0.2, 0.03)])
     write_result(runs[1], [Metrics([0.7] + [0.9] * (RANKS - 1), 0.6, 0.5, 0.04)])
-    row = series.summary(runs)
+    row, chosen = series.summary(runs)
+    assert (chosen["rank1"], chosen["checkpoint"]) == (1, "best.pt of 2 runs, chosen by rank-1 on the test set")
     assert (row["rank1"], row["rank1_std"]) == (pytest.approx(0.5), pytest.approx(0.2))
     assert (row["rank5"], row["rank5_std"]) == (pytest.approx(0.6), pytest.approx(0.3))
     assert (row["mAP"], row["mAP_std"]) == (pytest.approx(0.4), pytest.approx(0.2))

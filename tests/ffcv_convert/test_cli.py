@@ -36,7 +36,7 @@ def test_convert_all_says_what_was_written_and_what_is_not_there(program: Run, d
             for name, dataset in DATASETS.items()
             if name != "synthetic"
         ]
-        assert [first, second] == [f"{train}: {state}", f"{test}: {state}"]
+        assert [first, second] == [f"{train}: {state}, 32 x 16 px", f"{test}: {state}, 32 x 16 px"]
     assert open_beton(train).manifest.height_px == 32
 
 
@@ -50,7 +50,7 @@ def test_a_set_of_no_given_size_has_its_own(data_root: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["convert", "--data-root", "nowhere"], "error: nowhere: no such folder. Name the one"),
+        (["convert", "--data-root", "nowhere"], "error: nowhere: no such folder. Each set needs its own"),
         (["convert", "--data-root", "file"], "error: file: no such folder"),
         (["convert", "--data-root", "empty"], "error: empty: holds none of sysu, regdb, llcm,"),
         (

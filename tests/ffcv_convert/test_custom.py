@@ -105,7 +105,9 @@ def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path, row: str, message:
 def test_missing_columns_are_named(tmp_path: Path, text: str, missing: str) -> None:
     with pytest.raises(DataError) as caught:
         listed(tmp_path, text)
-    assert str(caught.value) == f"{tmp_path}/records.csv: has no column {missing}. Its first line is {HEAD.strip()}"
+    assert (
+        str(caught.value) == f"{tmp_path}/records.csv: has no column {missing}. Its first line should be {HEAD.strip()}"
+    )
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:

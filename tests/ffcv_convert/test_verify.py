@@ -45,6 +45,10 @@ def check(name: str, data: Path, betons: Path, *, deep: bool = False) -> list[st
     return list(verify(DATASETS[name], data, betons, deep=deep, workers=1))
 
 
+def shown(name: str) -> str:
+    return name if name == "synthetic" else f"{name} (synthetic)"
+
+
 @pytest.mark.parametrize("name", DRAWN_SETS)
 def test_good_sets_are_good_and_other_numbers_than_the_published_ones_are_warned_of(
     drawn_root: Path, drawn_betons: Path, name: str
@@ -56,9 +60,9 @@ def test_good_sets_are_good_and_other_numbers_than_the_published_ones_are_warned
         for part, count in samples.items()
     ]
     told = [
-        f"warning: {name}: {number} {key}, published {published[key]}"
+        f"warning: {shown(name)}: {number} {key}, published {published[key]}"
         if key in published
-        else f"{name}: {number} {key}"
+        else f"{shown(name)}: {number} {key}"
         for key, number in NUMBERS[name].items()
     ]
     assert set(published) <= set(NUMBERS[name])
@@ -78,14 +82,14 @@ def test_numbers_that_agree_are_no_warning(drawn_root: Path, drawn_betons: Path,
         warnings = [
             line for line in verify(off, drawn_root, drawn_betons, deep=False, workers=1) if line.startswith("warning")
         ]
-        assert warnings == [f"warning: {name}: {number} {key}, published {number + 1}"]
+        assert warnings == [f"warning: {shown(name)}: {number} {key}, published {number + 1}"]
 
 
 def test_a_published_number_of_what_is_not_there_is_warned_of(drawn_root: Path, drawn_betons: Path) -> None:
     other = replace(DATASETS["regdb"], counts={"train-11 identities": 206, "all sketch images": 7})
     assert list(verify(other, drawn_root, drawn_betons, deep=False, workers=1))[-2:] == [
-        "warning: regdb: no train-11 identities, published 206",
-        "warning: regdb: no all sketch images, published 7",
+        "warning: regdb (synthetic): no train-11 identities, published 206",
+        "warning: regdb (synthetic): no all sketch images, published 7",
     ]
 
 
@@ -115,7 +119,7 @@ def test_the_command_checks_every_set_though_one_is_damaged(
     assert main(["verify", "--deep", *folders]) == 0
     good = capsys.readouterr()
     assert good.out.count("structure and checksums good") == good.out.count("converted again from") == 6
-    assert "warning: sysu: 4 train identities, published 395" in good.err
+    assert "warning: sysu (synthetic): 4 train identities, published 395" in good.err
     assert "warning" not in good.out
 
     (tmp_path / "sysu" / "train.beton").write_bytes(b"")  # the first that is checked

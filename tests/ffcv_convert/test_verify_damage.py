@@ -66,7 +66,10 @@ def test_a_flipped_byte_between_the_pictures_is_found(drawn_root: Path, copied: 
     assert padding < beton.stat().st_size - table.nbytes
     flip(beton, padding)
     open_beton(beton)
-    with pytest.raises(DataError, match=r"all\.beton: fails its SHA-256; damaged: no sample\. Remove the file, then"):
+    with pytest.raises(
+        DataError,
+        match=r"all\.beton: fails its SHA-256; damaged: what lies between the pictures\. Remove the file, then",
+    ):
         check("regdb", drawn_root, copied)
 
 

@@ -85,7 +85,9 @@ def test_what_is_not_there_is_said(converted_layout: Layout, beton_root: Path) -
         open_part(converted_layout("regdb"), "train", trial=11)
     with pytest.raises(DataError, match=r"train\.beton: no such \.beton"):
         open_part(converted_layout("regdb"), "train")
-    with pytest.raises(DataError, match=r"all\.beton: no such \.beton"):
+    with pytest.raises(DataError, match="split once and has no trial 1"):
         open_part(beton_root / "synthetic", "train", trial=1)
+    with pytest.raises(DataError, match=r"all\.beton: no such \.beton"):
+        open_part(beton_root / "nowhere", "train", trial=1)
     with pytest.raises(DataError, match="holds no sketch of the styles B"):
         open_part(beton_root / "synthetic", "train", styles="B")

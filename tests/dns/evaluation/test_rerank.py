@@ -75,8 +75,8 @@ def test_other_parameters(options: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_equal_distances_are_ranked_by_position(seed: int) -> None:
-    """Whole numbers: many distances are equal, and exact in float32."""
-    rows = np.random.default_rng(seed).integers(-2, 3, (60, 3)).astype(float)
+    """Corners of a cube of length 1 from the centre: many distances are equal, and exact in float32."""
+    rows = np.random.default_rng(seed).choice([-0.5, 0.5], (60, 4))
     check(rows[:20], rows[20:])
 
 

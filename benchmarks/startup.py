@@ -1,0 +1,48 @@
+"""How long from importing the pipeline to its first ready batch, in a fresh process with a warm cache?
+
+Importing torch is not counted: any program that trains pays for it. It is done before, and reported beside.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import drawn_set, interleaved, summarise
+
+REPOSITORY = Path(__file__).parent.parent
+SCRIPT = """
+import json, sys, time
+begin = time.perf_counter()
+import torch
+torch_s = time.perf_counter() - begin
+begin = time.perf_counter()
+from pathlib import Path
+from pipelines.augment import RECIPES
+from pipelines.index import open_part
+from pipelines.loaders import TrainLoader
+loader = TrainLoader(open_part(Path(sys.argv[1]), "train"), persons=6, pictures=4, recipe=RECIPES["sysu"], seed=0,
+                     device=torch.device("cpu"), augment_on="host")
+with loader.epoch(0) as batches:
+    next(batches)
+    seconds = time.perf_counter() - begin
+print(json.dumps({"seconds": seconds, "torch_s": torch_s}))
+"""
+
+
+def measure() -> dict[str, Any]:
+    """Seconds. The first process fills the cache and is reported as `cold_s` where it was empty before."""
+    folder, imports = drawn_set()[1], []
+
+    def start() -> float:
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(folder)], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        )
+        found = json.loads(done.stdout)
+        imports.append(found["torch_s"])
+        return found["seconds"]
+
+    first = start()
+    figures = summarise(interleaved({"import to first batch": start}))
+    return {"unit": "s", "cases": figures, "first_s": first, "import_torch_s": sorted(imports)[len(imports) // 2]}
