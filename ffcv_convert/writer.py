@@ -1,9 +1,9 @@
 """Write records into a `.beton`: decode, resize (Lanczos), relabel, all or nothing.
 
 FFCV's own DatasetWriter hangs when a worker fails, truncates the target before the first picture is read, and lays
-pages out in the order in which its workers finish. Here threads decode (Pillow releases the GIL while decoding and
-resizing) and one writer appends in the records' order: the same pictures give the same bytes, whatever the number of
-workers. The file is written under another name and renamed when it is whole and on the disk.
+pages out in the order in which its workers finish. Here threads decode and resize (without the GIL) and one writer
+appends in the records' order: the same pictures give the same bytes, whatever the number of workers. The file is
+written under another name and renamed when it is whole and on the disk.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ffcv_convert.atomic import publish, replacing
+from ffcv_convert.lanczos import resize
 from ffcv_convert.records import Record, training_labels
 from ffcv_convert.schema import DataError, Manifest, Modality, manifest_path, open_beton
 from ffcv_convert.schema import beton as layout
@@ -69,8 +70,8 @@ def load_image(path: Path, image_format: ImageFormat) -> np.ndarray:
                 raise DataError(f"{path}: {image.width} x {image.height} pixels is no pedestrian picture. Replace it")
             if image.mode.startswith(("I", "F")):  # converted to RGB they would come out white
                 raise DataError(f"{path}: has more than 8 bits a channel. Replace it by an 8-bit picture")
-            rgb = image.convert("RGB")
-        return np.asarray(rgb.resize((image_format.width_px, image_format.height_px), Image.Resampling.LANCZOS))
+            rgb = np.asarray(image.convert("RGB"))
+        return resize(rgb, image_format.height_px, image_format.width_px)
     except FileNotFoundError:
         raise DataError(f"{path}: listed, but not there. Restore it from the data set's archive") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -16,6 +16,9 @@ from torch import Tensor
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FILL = (0.4914, 0.4822, 0.4465)  # both erasings: before normalising, and, as they are, after it
 GREY = (0.2989, 0.5870, 0.1140)
+# Of a pixel of 0 to 255: pixel * SCALE - SHIFT is (pixel / 255 - MEAN) / STD.
+SCALE, SHIFT = tuple(1 / (255 * std) for std in STD), tuple(mean / std for mean, std in zip(MEAN, STD, strict=True))
+NORMALISED_FILL = tuple((fill - mean) / std for fill, mean, std in zip(FILL, MEAN, STD, strict=True))
 
 # Columns of the table, float32 (B, COLUMNS).
 CROP_TOP, CROP_LEFT, FLIP, HUE = 0, 1, 2, 3
@@ -119,7 +122,8 @@ def _rectangles(
 def apply(images_BHWC: Tensor, table: Tensor, recipe: Recipe) -> Tensor:
     """Augment and normalise uint8 images (B, H, W, 3), visible half first: float32 (B, 3, H, W), channels-last.
 
-    table: float32 (B, COLUMNS) of `draw`, on the images' device. recipe decides which steps exist at all.
+    table: float32 (B, COLUMNS) of `draw`, on the images' device. recipe decides which steps exist at all. Pixels keep
+    their range of 0 to 255 until they are normalised.
     """
     pixels = _crop_and_flip(images_BHWC, table, recipe.pad_px)
     parts = []
@@ -130,25 +134,26 @@ def apply(images_BHWC: Tensor, table: Tensor, recipe: Recipe) -> Tensor:
 
 def normalise(images_BHWC: Tensor) -> Tensor:
     """Test images: uint8 (B, H, W, 3) -> float32 (B, 3, H, W), ImageNet statistics, channels-last."""
-    return _standardise(images_BHWC.float() / 255).permute(0, 3, 1, 2)
+    return _standardise(images_BHWC.float()).permute(0, 3, 1, 2)
 
 
 def _finish(pixels: Tensor, table: Tensor, half: Half) -> Tensor:
-    fill = _constant(FILL, pixels)
     if half.hue:
         pixels = shift_hue(pixels, table[:, HUE])
-    if half.erase:
-        pixels = torch.where(_inside(table[:, ERASE : ERASE + 4], pixels), fill, pixels)
     pixels = _standardise(pixels)
+    if half.erase:
+        erased = _constant(NORMALISED_FILL, pixels)
+        pixels = torch.where(_inside(table[:, ERASE : ERASE + 4], pixels), erased, pixels)
     if half.channel_erase:
-        pixels = torch.where(_inside(table[:, CHANNEL_ERASE : CHANNEL_ERASE + 4], pixels), fill, pixels)
+        erased = _constant(FILL, pixels)
+        pixels = torch.where(_inside(table[:, CHANNEL_ERASE : CHANNEL_ERASE + 4], pixels), erased, pixels)
     if half.exchange:
         pixels = _exchange(pixels, table[:, EXCHANGE], with_grey=half.exchange == 3)
     return pixels
 
 
 def _crop_and_flip(images: Tensor, table: Tensor, pad_px: int) -> Tensor:
-    """Pad with black, crop at the drawn offset, flip: float32 in [0, 1], (B, H, W, 3)."""
+    """Pad with black, crop at the drawn offset, flip: float32 (B, H, W, 3)."""
     batch, height, width, _ = images.shape
     y = torch.arange(height, device=images.device) + (table[:, CROP_TOP, None].long() - pad_px)
     x = torch.arange(width, device=images.device).expand(batch, width)
@@ -156,7 +161,7 @@ def _crop_and_flip(images: Tensor, table: Tensor, pad_px: int) -> Tensor:
     there = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
     rows = torch.arange(batch, device=images.device)[:, None, None]
     pixels = images[rows, y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None, :]]
-    return torch.where(there[..., None], pixels, 0).float() / 255
+    return torch.where(there[..., None], pixels, 0).float()
 
 
 def _inside(rectangle: Tensor, pixels: Tensor) -> Tensor:
@@ -170,7 +175,7 @@ def _inside(rectangle: Tensor, pixels: Tensor) -> Tensor:
 
 
 def _standardise(pixels: Tensor) -> Tensor:
-    return (pixels - _constant(MEAN, pixels)) / _constant(STD, pixels)
+    return pixels * _constant(SCALE, pixels) - _constant(SHIFT, pixels)
 
 
 def _constant(values: Sequence[float], like: Tensor) -> Tensor:
@@ -188,23 +193,21 @@ def _exchange(pixels: Tensor, choice: Tensor, *, with_grey: bool) -> Tensor:
 
 
 def shift_hue(pixels: Tensor, turns: Tensor) -> Tensor:
-    """Rotate the hue of RGB in [0, 1], (B, H, W, 3), by `turns` (B,) through HSV; grey pixels stay as they are."""
-    value, chroma, hue = _hue(pixels)
-    hue = (hue + 6 * turns[:, None, None]) % 6
-    channels = []
-    for phase in (5, 3, 1):
-        sector = (phase + hue) % 6
-        channels.append(value - chroma * torch.minimum(sector, 4 - sector).clamp(0, 1))
-    return torch.stack(channels, dim=-1)
+    """Rotate the hue of RGB (B, H, W, 3), of any scale, by `turns` (B,) in [-1/2, 1/2]; grey pixels stay as they are.
 
-
-def _hue(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Value, chroma and hue in sixths of a turn, each (B, H, W)."""
+    The way through HSV and back, without its divisions: `arc` is the hue in sixths of a turn times the chroma.
+    """
     red, green, blue = pixels.unbind(-1)
     value = pixels.amax(dim=-1)
     chroma = value - pixels.amin(dim=-1)
-    divisor = torch.where(chroma > 0, chroma, 1)
-    by_blue = (red - green) / divisor + 4
-    by_green = (blue - red) / divisor + 2
-    by_red = ((green - blue) / divisor) % 6
-    return value, chroma, torch.where(value == red, by_red, torch.where(value == green, by_green, by_blue))
+    arc = torch.where(value == green, (blue - red) + 2 * chroma, (red - green) + 4 * chroma)
+    arc = torch.where(value == red, green - blue, arc) + (6 * turns[:, None, None]) * chroma
+    circle = 6 * chroma
+    arc = torch.where(arc < 0, arc + circle, arc)
+    arc = torch.where(arc >= circle, arc - circle, arc)
+    channels = []
+    for phase in (5, 3, 1):
+        sector = arc + phase * chroma
+        sector = torch.where(sector >= circle, sector - circle, sector)
+        channels.append(value - torch.minimum(torch.minimum(sector, 4 * chroma - sector), chroma).clamp(min=0))
+    return torch.stack(channels, dim=-1)

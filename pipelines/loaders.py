@@ -16,10 +16,9 @@ from torch import Tensor
 
 from ffcv_convert.schema import Converted
 from pipelines import augment
-from pipelines.augment_jit import Augmenter
 from pipelines.index import Part
 from pipelines.schedule import Schedule
-from pipelines.stream import SLOTS, Epoch, Slot, Stream
+from pipelines.stream import Epoch, Slot, Stream
 
 
 @dataclass(frozen=True)
@@ -54,31 +53,22 @@ class TrainLoader(Schedule):
     ):
         super().__init__(part, **schedule)
         label_N = self.of_sample(self.index.person_N, len(part.converted))
-        self._stream = Stream(part.converted, batch_size=self.batch_size, label_N=label_N, workers=workers)
+        self._augmented = dtype if augment_on == "host" else None
+        self._stream = Stream(
+            part.converted, batch_size=self.batch_size, label_N=label_N, workers=workers, augmented=self._augmented,
+            pad_px=self.recipe.pad_px,
+        )  # fmt: skip
         self._device, self._copies = device, copy_stream(device)
-        self._augmenter, self._buffers = None, []
-        if augment_on == "host":
-            self._augmenter = Augmenter(pad_px=self.recipe.pad_px, workers=workers, dtype=dtype)
-            shape = (self.batch_size, *self.size_px)
-            self._buffers = [self._augmenter.buffer(*shape, pin=self._copies is not None) for _ in range(SLOTS)]
 
     def augment(self, images: Tensor, table: Tensor) -> Tensor:
         """A batch's images and table -> (B, 3, H, W) float, for the step to call."""
-        return images if self._augmenter else augment.apply(images, table, self.recipe)
+        return images if self._augmented else augment.apply(images, table, self.recipe)
 
     @contextmanager
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Iterator[Batch]]:
         """The batches of `epoch` from iteration `start` on. Leaving the block stops the decoding."""
 
-        def finish(batch: int, slot: int, images: np.ndarray) -> tuple[Tensor, Tensor]:
-            drawn = self.table(epoch, start + batch)
-            table = torch.from_numpy(drawn)
-            table = table.pin_memory() if self._copies is not None else table
-            if self._augmenter:
-                return self._augmenter.apply(images, drawn, self._buffers[slot]), table
-            return torch.from_numpy(images), table
-
-        with self._stream.epoch(self.plan(epoch)[start:], finish) as slots:
+        with self._stream.epoch(self.plan(epoch)[start:], lambda batch: self.table(epoch, start + batch)) as slots:
             yield on_device(slots, self._device, self._copies)
 
 
@@ -115,7 +105,7 @@ def on_device(slots: Epoch, device: torch.device, stream: "torch.cuda.Stream | N
     """Hand out the epoch's batches on `device`, and give every slot back when it may be written again."""
     if stream is None:
         for slot in slots:
-            yield Batch(slot.images, slot.person_B, slot.index_B, slot.extra, len(slot.person_B))
+            yield Batch(slot.images, slot.person_B, slot.index_B, slot.table, len(slot.person_B))
             slots.release(slot)
         return
     waiting = None
@@ -134,7 +124,7 @@ def _copy(slot: Slot, slots: Epoch, stream: torch.cuda.Stream, device: torch.dev
         images, person, index = (
             tensor.to(device, non_blocking=True) for tensor in (slot.images, slot.person_B, slot.index_B)
         )
-        table = slot.extra.to(device, non_blocking=True)
+        table = slot.table.pin_memory().to(device, non_blocking=True)
         event = torch.cuda.Event(blocking=True)
         event.record(stream)
     slots.release(slot, after=event)

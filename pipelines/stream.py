@@ -1,9 +1,11 @@
 """Batches of a `.beton` as a stream: a thread decodes ahead into a few slots, the consumer gives them back.
 
 What FFCV's own iterator lacks: an exception in the thread is raised in the consumer, leaving an epoch early stops the
-thread, and a slot that is still being copied to the device is not written again before the copy's event.
+thread, a slot that is still being copied to the device is not written again before the copy's event, and a picture
+whose bytes are not those that were converted is refused when it is first asked for (19 us a picture of 288 x 144).
 """
 
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -16,32 +18,34 @@ import torch
 from ffcv_convert.schema import Converted, DataError
 from pipelines.ffcv_mended import Decoder
 
+STORED_AS: dict[torch.dtype, np.dtype] = {
+    torch.float32: np.dtype("<f4"),
+    torch.bfloat16: np.dtype("<u2"),
+}  # NumPy has no bfloat16
+NO_TABLE = np.empty(0, dtype=np.float32)
 SLOTS = 4  # batches that may exist at once: with the consumer, decoded, and in the making
 
-# (batch of the epoch, slot, its decoded images) -> (the images to hand out, what goes with them), in the thread.
-Finish = Callable[[int, int, np.ndarray], tuple[torch.Tensor, torch.Tensor]]
-
-
-def as_decoded(batch: int, slot: int, images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.from_numpy(images), torch.empty(0)
+# Of the epoch's batch of a number: its augmentation, float32 (B, COLUMNS). Called in the decoding thread.
+Draw = Callable[[int], np.ndarray]
 
 
 class Slot(NamedTuple):
     """A batch in reused host buffers (pinned where there is CUDA), valid until it is released. images: uint8
-    (B, H, W, 3), or what `finish` made of them."""
+    (B, H, W, 3), or augmented ones, (B, 3, H, W); table: the batch's augmentation, empty without one."""
 
     number: int
     images: torch.Tensor
     person_B: torch.Tensor
     index_B: torch.Tensor
-    extra: torch.Tensor
+    table: torch.Tensor
 
 
 class Stream:
     """Batches of one `.beton`, decoded by FFCV in the order that each epoch brings.
 
     batch_size: B. label_N: person_B of each of the file's samples, if not the file's own. slots: how many batches may
-    exist at once, the consumer's included. workers: see numba_setup.allowed_workers.
+    exist at once, the consumer's included. workers: see numba_setup.allowed_workers. augmented: float32 or bfloat16
+    has the decoding threads augment the images, padded by pad_px (augment_jit); None leaves them as they are.
     """
 
     def __init__(
@@ -52,15 +56,22 @@ class Stream:
         label_N: np.ndarray | None = None,
         workers: int = 0,
         slots: int = SLOTS,
+        augmented: torch.dtype | None = None,
+        pad_px: int = 0,
     ):
         self.converted, self.label_N = converted, label_N
-        self.batch_size, self.slots = batch_size, slots
-        self.decoder = Decoder(converted.path, batch_size=batch_size, workers=workers, slots=slots)
+        self.batch_size, self.slots, self.augmented = batch_size, slots, augmented
+        dtype = None if augmented is None else STORED_AS[augmented]
+        self.decoder = Decoder(
+            converted.path, batch_size=batch_size, workers=workers, slots=slots, augmented=dtype, pad_px=pad_px
+        )
+        self._crc32_N = converted.manifest.column("crc32")
+        self._verified_N = np.zeros(len(converted), dtype=bool)
         self._running = False
 
     @contextmanager
-    def epoch(self, order: np.ndarray, finish: Finish = as_decoded) -> Iterator["Epoch"]:
-        """Start decoding `order` (int64, iterations x B). `finish` is called in the decoding thread for each batch.
+    def epoch(self, order: np.ndarray, draw: Draw | None = None) -> Iterator["Epoch"]:
+        """Start decoding `order` (int64, iterations x B). draw: makes each batch's augmentation, if there is one.
 
         One epoch at a time: its block has to be left before the next one is entered.
         """
@@ -73,13 +84,27 @@ class Stream:
             raise RuntimeError("an epoch of this loader is running, and its buffers are in use. Leave its block first")
         self._running = True
         try:
-            epoch = Epoch(self, order, finish)
+            epoch = Epoch(self, order, draw)
             try:
                 yield epoch
             finally:
                 epoch.close()
         finally:
             self._running = False
+
+    def verify(self, indices: np.ndarray) -> None:
+        """Raises DataError for a sample whose bytes changed since they were converted; each is looked at once."""
+        for sample in indices[~self._verified_N[indices]].tolist():
+            if zlib.crc32(self.decoder.stored(sample).data) != self._crc32_N[sample]:
+                raise self.damaged(sample, "fails its checksum")
+            self._verified_N[sample] = True
+
+    def damaged(self, sample: int, how: str) -> DataError:
+        source = self.converted.manifest.samples[sample][0]
+        return DataError(
+            f"{self.converted.path}: sample {sample} ({source}) {how}. Remove the file, then convert the data set "
+            "again: make convert-datasets"
+        )
 
 
 def _take(free: SimpleQueue) -> int:
@@ -93,8 +118,8 @@ def _take(free: SimpleQueue) -> int:
 class Epoch:
     """One pass over an order: iterate, and release each slot when its contents are no longer needed."""
 
-    def __init__(self, stream: Stream, order: np.ndarray, finish: Finish):
-        self._stream, self._order, self._finish = stream, order, finish
+    def __init__(self, stream: Stream, order: np.ndarray, draw: Draw | None):
+        self._stream, self._order, self._draw = stream, order, draw
         self._stopping = False
         self._free: SimpleQueue = SimpleQueue()
         self._ready: SimpleQueue = SimpleQueue()
@@ -142,15 +167,21 @@ class Epoch:
             self._ready.put(error)
 
     def _decoded(self, iteration: int, indices: np.ndarray, number: int) -> Slot:
-        (images, status), persons, samples = self._stream.decoder.decode(indices, number)
+        stream = self._stream
+        stream.verify(indices)
+        table = self._draw(iteration) if self._draw else NO_TABLE
+        (images, status), persons, samples = stream.decoder.decode(indices, number, table)
         if status.any():
-            sample = int(indices[int(np.flatnonzero(status)[0])])
-            converted = self._stream.converted
-            raise DataError(
-                f"{converted.path}: sample {sample} ({converted.manifest.samples[sample][0]}) does not decode. "
-                "Remove the file, then convert the data set again: make convert-datasets"
-            )
-        if self._stream.label_N is not None:
-            np.take(self._stream.label_N, samples, out=persons)
-        finished, extra = self._finish(iteration, number, images)
-        return Slot(number, finished, torch.from_numpy(persons).view(-1), torch.from_numpy(samples).view(-1), extra)
+            raise stream.damaged(int(indices[int(np.flatnonzero(status)[0])]), "does not decode")
+        if stream.label_N is not None:
+            np.take(stream.label_N, samples, out=persons)
+        tensor = torch.from_numpy(images)
+        if stream.augmented is not None:
+            tensor = tensor.view(stream.augmented)
+        return Slot(
+            number,
+            tensor,
+            torch.from_numpy(persons).view(-1),
+            torch.from_numpy(samples).view(-1),
+            torch.from_numpy(table),
+        )

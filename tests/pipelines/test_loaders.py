@@ -5,6 +5,7 @@ import shutil
 import signal
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -223,9 +224,9 @@ def test_a_slot_is_not_written_before_it_is_released(train: Converted, train_pic
     """Keep all four: the decoder stops there. Give them back in another order: every picture is still the right one."""
     order, made = np.arange(48, dtype=np.int64).reshape(12, 4)[::-1].copy(), []
 
-    def note(batch: int, slot: int, images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def note(batch: int) -> np.ndarray:
         made.append(batch)
-        return torch.from_numpy(images), torch.tensor([batch])
+        return np.array([batch])
 
     with make_stream(train).epoch(order, note) as epoch:
         slots = iter(epoch)
@@ -234,7 +235,7 @@ def test_a_slot_is_not_written_before_it_is_released(train: Converted, train_pic
             time.sleep(0.05)
             assert made == list(range(first + 4)), "decoded into a slot that was not free"
             for batch, slot in enumerate(kept, start=first):
-                assert slot.extra.item() == batch
+                assert slot.table.item() == batch
                 assert np.array_equal(slot.index_B, order[batch])
                 assert np.array_equal(slot.images, train_pictures[order[batch]])
             for place in (2, 0, 3, 1):
@@ -381,11 +382,11 @@ def test_an_error_while_decoding_reaches_the_consumer(
 ) -> None:
     loader, decode, calls = make_loader(train), Decoder.decode, []
 
-    def fail(self: Decoder, indices: np.ndarray, slot: int) -> list:
+    def fail(self: Decoder, indices: np.ndarray, slot: int, table: np.ndarray) -> list:
         calls.append(slot)
         if len(calls) > failing:
             raise OddError("the disk is gone")
-        return decode(self, indices, slot)
+        return decode(self, indices, slot, table)
 
     begin = time.monotonic()
     with monkeypatch.context() as patched:
@@ -402,10 +403,10 @@ def test_an_error_while_decoding_reaches_the_consumer(
 
 @pytest.mark.parametrize("error", [OddError("no table"), SystemExit("no table"), MemoryError("no table")])
 def test_an_error_of_what_goes_with_a_batch_reaches_the_consumer(train: Converted, error: BaseException) -> None:
-    def fail(batch: int, slot: int, images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def fail(batch: int) -> np.ndarray:
         if batch == 1:
             raise error
-        return torch.from_numpy(images), torch.empty(0)
+        return np.empty(0)
 
     with make_stream(train).epoch(np.zeros((3, 4), dtype=np.int64), fail) as epoch:
         slots = iter(epoch)
@@ -431,13 +432,13 @@ def test_an_interrupt_while_waiting_for_a_batch_is_heard(
 ) -> None:
     loader, decode, interrupted = make_loader(train), Decoder.decode, threading.Event()
 
-    def slow(self: Decoder, indices: np.ndarray, slot: int) -> list:
+    def slow(self: Decoder, indices: np.ndarray, slot: int, table: np.ndarray) -> list:
         if not interrupted.is_set():
             time.sleep(0.1)  # so that the consumer waits by now
             interrupted.set()
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.1)
-        return decode(self, indices, slot)
+        return decode(self, indices, slot, table)
 
     monkeypatch.setattr(Decoder, "decode", slow)
     with pytest.raises(KeyboardInterrupt), loader.epoch(0) as batches:
@@ -527,8 +528,11 @@ def test_a_jpeg_beton_decodes_close_to_its_sources(jpeg_beton: Path, source: Pic
     assert np.array_equal(distance.argmin(axis=1), np.arange(96))
 
 
-def damage(beton: Path, folder: Path, how: str) -> Converted:
-    """A copy in which sample DAMAGED's JPEG is whole no more, opened without the checks that would find it."""
+def damage(beton: Path, folder: Path, how: str, *, converted_so: bool) -> Converted:
+    """A copy in which sample DAMAGED's JPEG is whole no more, opened without the checks that would find it.
+
+    converted_so: its checksum is that of the damaged bytes.
+    """
     copy = folder / beton.name
     shutil.copy(beton, copy)
     shutil.copy(beton.with_suffix(".json"), copy.with_suffix(".json"))
@@ -544,21 +548,25 @@ def damage(beton: Path, folder: Path, how: str) -> Converted:
             first = {"zeroed": 0, "second half zeroed": size // 2}[how]
             file.seek(start + first)
             file.write(bytes(size - first))
-    return Converted(read_structure(copy), read_manifest(copy))
+    structure, manifest = read_structure(copy), read_manifest(copy)
+    if converted_so:
+        manifest.samples[DAMAGED][-1] = zlib.crc32(structure.stored_bytes(DAMAGED))
+    return Converted(structure, manifest)
 
 
 @each_worker_count
+@pytest.mark.parametrize(("converted_so", "problem"), [(True, "does not decode"), (False, "fails its checksum")])
 @pytest.mark.parametrize("how", ["cut", "zeroed", "second half zeroed"])
 def test_a_damaged_jpeg_is_an_error_that_names_the_sample(
-    jpeg_beton: Path, tmp_path: Path, how: str, workers: int
+    jpeg_beton: Path, tmp_path: Path, how: str, workers: int, converted_so: bool, problem: str
 ) -> None:
-    converted = damage(jpeg_beton, tmp_path, how)
+    converted = damage(jpeg_beton, tmp_path, how, converted_so=converted_so)
     tester = TestLoader(converted, batch_size=16, device=CPU, workers=workers)
     picture = converted.manifest.column("path")[DAMAGED]
     with tester.samples(np.r_[16:32, 0:16, 32:48]) as batches:
         assert next(batches).index_B.tolist() == list(range(16, 32))
         with pytest.raises(DataError) as caught:
             next(batches)
-    assert f"{converted.path}: sample {DAMAGED} ({picture}) does not decode" in str(caught.value)
+    assert f"{converted.path}: sample {DAMAGED} ({picture}) {problem}" in str(caught.value)
     with tester.samples(np.r_[32:48]) as batches:  # the next epoch does not see the old failure
         assert next(batches).index_B.tolist() == list(range(32, 48))

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import DATASETS
+from ffcv_convert.writer import ImageFormat
 from pipelines.augment import RECIPES
 from pipelines.index import open_part
 from pipelines.loaders import TrainLoader
@@ -48,6 +51,17 @@ def test_all_ways_bring_the_same_batches(converted_layout: Callable[[str], Path]
         for epoch in (0, 1):
             assert_same(batches(streamed, epoch), batches(other, epoch))
         assert_same(batches(streamed, 1)[2:], batches(other, 1, start=2))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_jpeg_pictures_are_augmented_on_the_host_as_on_the_device(
+    data_root_of: Callable[[str], Path], tmp_path: Path, workers: int
+) -> None:
+    jpeg = ImageFormat(64, 32, "jpeg")
+    convert(DATASETS["sysu"], data_root_of("sysu").parent, tmp_path, jpeg, workers=1)
+    part = open_part(tmp_path / "sysu", "train")
+    device, host = (TrainLoader(part, workers=workers, augment_on=side, **OPTIONS) for side in ("device", "host"))
+    assert_same(batches(device, 0), batches(host, 0))
 
 
 def test_half_precision_input_is_the_rounded_one(converted_layout: Callable[[str], Path]) -> None:

@@ -1,0 +1,75 @@
+"""What the peers share: batches made ahead in threads, and files made once."""
+
+import hashlib
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+# plan, int64 (iterations, batch) of row numbers -> uint8 (batch, H, W, 3), each valid until the next one is asked for.
+# One plan at a time: buffers are used again.
+Batches = Callable[[np.ndarray], Iterator[np.ndarray]]
+CORES = len(os.sched_getaffinity(0))
+DEPTH = 2  # batches being made while one is in use
+
+
+@contextmanager
+def made_ahead(
+    fill: Callable[[np.ndarray, np.ndarray], object], picture: tuple[int, ...], *, threads: int = CORES
+) -> Iterator[Batches]:
+    """Batches made by `fill(rows, out)` into reused buffers, DEPTH of them ahead of the one in use.
+
+    Each batch is cut into one piece a thread. picture: (H, W, 3).
+    """
+    buffers = np.empty((0, 0, *picture), np.uint8)
+
+    def batches(plan: np.ndarray) -> Iterator[np.ndarray]:
+        nonlocal buffers
+        if buffers.shape[1] != plan.shape[1]:
+            buffers = np.empty((DEPTH + 1, plan.shape[1], *picture), np.uint8)
+        waiting: deque[tuple[np.ndarray, list[Future]]] = deque()
+
+        def start(number: int) -> None:
+            out = buffers[number % len(buffers)]
+            pieces = zip(np.array_split(plan[number], threads), np.array_split(out, threads), strict=True)
+            waiting.append((out, [pool.submit(fill, rows, piece) for rows, piece in pieces]))
+
+        try:
+            for number in range(min(DEPTH, len(plan))):
+                start(number)
+            for number in range(len(plan)):
+                if number + DEPTH < len(plan):
+                    start(number + DEPTH)
+                out, pieces = waiting.popleft()
+                for piece in pieces:
+                    piece.result()
+                yield out
+        finally:  # nothing may still write into the buffers when the next plan comes
+            wait([piece for _, pieces in waiting for piece in pieces])
+
+    with ThreadPoolExecutor(threads) as pool:
+        yield batches
+
+
+def take_rows(images_NHWC: np.ndarray, rows: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """images_NHWC[rows], into `out` and without holding the interpreter; returns it."""
+    return np.take(images_NHWC, rows, axis=0, out=out, mode="clip")  # "raise" would go through a copy of `out`
+
+
+def made_once(folder: Path, images_NHWC: np.ndarray, make: Callable[[Path], object]) -> Path:
+    """`folder`, filled by make(folder) unless it holds what was made of the same images to the end."""
+    digest = hashlib.sha256(np.ascontiguousarray(images_NHWC).data).hexdigest()
+    name = f"{digest} {images_NHWC.shape}"
+    seal = folder.with_name(f"{folder.name}.made")
+    if not (folder.is_dir() and seal.exists() and seal.read_text(encoding="utf-8") == name):
+        seal.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        make(folder)
+        seal.write_text(name, encoding="utf-8")
+    return folder

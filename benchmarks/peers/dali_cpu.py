@@ -1,0 +1,63 @@
+"""NVIDIA DALI without a GPU: its threads copy the planned pictures from a memory-mapped file into its own batches.
+
+external_source hands over views of the file without copying; fn.copy gathers them in DALI's threads, two batches ahead.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.ahead import CORES, DEPTH, Batches, made_once
+
+
+@contextmanager
+def batches(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
+    """The planned pictures."""
+    from nvidia.dali import Pipeline, fn, types
+
+    made = made_once(folder, images_NHWC, lambda target: np.save(target / "images.npy", images_NHWC))
+    mapped = np.asarray(np.load(made / "images.npy", mmap_mode="r"))
+    rows_ahead: Iterator[np.ndarray] = iter(())
+
+    def views() -> list[np.ndarray]:
+        return [mapped[row] for row in next(rows_ahead)]  # StopIteration tells DALI that the plan is at its end
+
+    @cache
+    def built(batch: int) -> Any:
+        pipeline = Pipeline(batch, num_threads=CORES, device_id=None, prefetch_queue_depth=DEPTH, exec_dynamic=True)
+        with pipeline:
+            source = fn.external_source(views, dtype=types.UINT8, ndim=3, layout="HWC", no_copy=True)
+            pipeline.set_outputs(fn.copy(source))
+        pipeline.build()
+        return pipeline
+
+    def ready(plan: np.ndarray) -> Iterator[np.ndarray]:
+        nonlocal rows_ahead
+        rows_ahead = iter(plan)
+        pipeline = built(plan.shape[1])
+        try:
+            while (out := _next(pipeline)) is not None:
+                yield out
+        finally:
+            rows_ahead = iter(())
+            while _next(pipeline) is not None:  # what is left of a plan that was not asked for to its end
+                pass
+            pipeline.reset()
+
+    try:
+        yield ready
+    finally:
+        built.cache_clear()  # a pipeline's threads end with it
+
+
+def _next(pipeline: Any) -> np.ndarray | None:
+    """The pipeline's next batch, uint8 (B, H, W, 3), in its own memory until it is run again; None at the end."""
+    try:
+        (out,) = pipeline.run()
+    except StopIteration:
+        return None
+    return np.asarray(out.as_tensor())

@@ -1,0 +1,100 @@
+"""Pillow's Lanczos resize of 8-bit RGB, pixel for pixel and several times as fast: what the published code stores.
+
+Pillow filters along rows, rounds to 8 bits, and filters along columns, in whole numbers of 2^-22. So does this, with
+every sum running over a whole row of numbers, of which compilers make vector instructions; for the first of the two the
+picture is transposed. A test holds it to Pillow's results. Pillow 13 takes the columns first where a picture shrinks
+more in height than in width, and comes out up to some grey levels off: it is not what the published numbers come from,
+and not used here.
+"""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+LOBES = 3.0  # of the Lanczos window
+BITS = 22  # of a weight behind the point: 8 for a pixel, 2 for overshoot, and these fill 32
+
+_jit = numba.njit(nogil=True, error_model="numpy", cache=True)
+
+
+class Taps(NamedTuple):
+    """Along one axis: output i is the sum of weight[i, k] x input[first[i] + k], k < number[i]; weights int32."""
+
+    first: np.ndarray
+    number: np.ndarray
+    weight: np.ndarray
+
+
+def resize(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
+    """uint8 RGB (H, W, 3) -> (height, width, 3), as Image.resize((width, height), Image.Resampling.LANCZOS)."""
+    high, wide, _ = image_HWC.shape
+    out = image_HWC
+    if wide != width:
+        turned = _transposed(out)  # (W, H, 3)
+        out = _transposed(_weighted(turned.reshape(wide, -1), *_taps(wide, width)).reshape(width, high, 3))
+    if high != height:
+        out = _weighted(out.reshape(high, -1), *_taps(high, height)).reshape(height, width, 3)
+    return out
+
+
+@lru_cache(maxsize=4096)
+def _taps(size: int, target: int) -> Taps:
+    """Weights for `target` numbers of `size`: the window is widened where the picture shrinks, and cut at the edges."""
+    scale = size / target
+    widened = max(scale, 1.0)
+    reach = LOBES * widened
+    first, number = np.zeros(target, dtype=np.int64), np.zeros(target, dtype=np.int64)
+    weight = np.zeros((target, 2 * math.ceil(reach) + 1), dtype=np.int32)
+    for place in range(target):
+        centre = (place + 0.5) * scale
+        begin, end = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), size)
+        values = [_lanczos((at - centre + 0.5) * (1.0 / widened)) for at in range(begin, end)]
+        total = 0.0
+        for value in values:  # one after another, as Pillow: sum() is more exact from Python 3.12 on
+            total += value
+        for tap, value in enumerate(values):
+            exact = value / total * (1 << BITS)
+            weight[place, tap] = int(exact - 0.5 if exact < 0 else exact + 0.5)
+        first[place], number[place] = begin, end - begin
+    return Taps(first, number, weight)
+
+
+def _lanczos(x: float) -> float:
+    return _sinc(x) * _sinc(x / LOBES) if -LOBES <= x < LOBES else 0.0
+
+
+def _sinc(x: float) -> float:
+    return math.sin(x * math.pi) / (x * math.pi) if x else 1.0
+
+
+@_jit
+def _transposed(image):
+    """(A, B, 3) -> (B, A, 3)."""
+    rows, columns = image.shape[:2]
+    out = np.empty((columns, rows, 3), dtype=np.uint8)
+    for column in range(np.uintp(columns)):
+        for row in range(np.uintp(rows)):
+            out[column, row, 0] = image[row, column, 0]
+            out[column, row, 1] = image[row, column, 1]
+            out[column, row, 2] = image[row, column, 2]
+    return out
+
+
+@_jit
+def _weighted(source, first, number, weight):
+    """Weighted sums of the rows of `source`, uint8 (M, N) -> (len(first), N)."""
+    out = np.empty((len(first), source.shape[1]), dtype=np.uint8)
+    total = np.empty(source.shape[1], dtype=np.int32)
+    for place in range(np.uintp(len(first))):
+        for x in range(len(total)):
+            total[x] = 1 << (BITS - 1)
+        for tap in range(np.uintp(number[place])):
+            factor, row = weight[place, tap], np.uintp(first[place]) + tap
+            for x in range(np.uintp(len(total))):
+                total[x] += np.int32(np.int32(source[row, x]) * factor)
+        for x in range(np.uintp(len(total))):
+            out[place, x] = min(max(total[x] >> np.int32(BITS), np.int32(0)), np.int32(255))
+    return out

@@ -1,0 +1,115 @@
+"""Every peer that is installed delivers the stored pictures, whole epochs of them, and leaves nothing running."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.peers import PEERS, Peer, installed, open_peers, stored_pixels
+from benchmarks.peers.ahead import made_ahead, made_once
+from pipelines.index import open_part
+
+BATCH = 12
+SLACK = 4.0  # grey levels that JPEG may be off by in the mean
+
+
+@pytest.fixture(scope="module")
+def images_NHWC(beton_root: Path) -> np.ndarray:
+    return stored_pixels(open_part(beton_root / "synthetic", "train"))
+
+
+def plan_of(images_NHWC: np.ndarray, epoch: int) -> np.ndarray:
+    """Every row once, in an order of the epoch's own: int64 (iterations, BATCH)."""
+    return np.random.default_rng(epoch).permutation(len(images_NHWC)).reshape(-1, BATCH)
+
+
+def check(peer: Peer, got_NHWC: np.ndarray, wanted_NHWC: np.ndarray) -> None:
+    if peer.exact:
+        assert np.array_equal(got_NHWC, wanted_NHWC)
+    else:
+        error = np.abs(got_NHWC.astype(np.int16) - wanted_NHWC).mean(axis=(1, 2, 3))
+        assert error.max() < SLACK
+
+
+# WebDataset and Mosaic Streaming leave the files that they read to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+
+
+@pytest.mark.parametrize("name", sorted(installed()))
+def test_a_peer_delivers_the_pictures_epoch_after_epoch(name: str, images_NHWC: np.ndarray, tmp_path: Path) -> None:
+    peer, before = PEERS[name], set(threading.enumerate())
+    row_of = {image.tobytes(): row for row, image in enumerate(images_NHWC)}
+    assert len(row_of) == len(images_NHWC)
+    with peer.open(images_NHWC, tmp_path / "files") as batches:
+        for epoch in range(2):
+            plan = plan_of(images_NHWC, epoch)
+            got = np.stack([batch.copy() for batch in batches(plan)])
+            assert got.dtype == np.uint8
+            assert got.shape == (*plan.shape, *images_NHWC.shape[1:])
+            rows = plan.ravel()
+            pictures = got.reshape(-1, *images_NHWC.shape[1:])
+            if not peer.planned:
+                rows = np.array([row_of[picture.tobytes()] for picture in pictures])
+                assert sorted(rows) == list(range(len(images_NHWC)))
+                assert not np.array_equal(rows, np.sort(rows))
+            check(peer, pictures, images_NHWC[rows])
+    assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize("name", sorted(installed()))
+def test_a_plan_may_be_left_and_the_files_are_used_again(name: str, images_NHWC: np.ndarray, tmp_path: Path) -> None:
+    peer, plan = PEERS[name], plan_of(images_NHWC, 0)
+    for _ in range(2):
+        with peer.open(images_NHWC, tmp_path / "files") as batches:
+            files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+            for _ in range(8):  # more than any of them has buffers
+                left = batches(plan)
+                next(left)
+                left.close()
+            assert files
+            got = [batch.copy() for batch in batches(plan[1:])]
+            assert len(got) == len(plan) - 1
+            if peer.planned:
+                check(peer, np.concatenate(got), images_NHWC[plan[1:].ravel()])
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_all_that_are_installed_are_opened(images_NHWC: np.ndarray, tmp_path: Path) -> None:
+    assert installed().items() <= PEERS.items()
+    with open_peers(images_NHWC, tmp_path) as peers:
+        assert list(peers) == list(installed())
+
+
+def test_files_of_other_pictures_or_half_made_ones_are_made_again(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make_of(images: np.ndarray) -> Callable[[Path], None]:
+        def make(folder: Path) -> None:
+            made.append(int(images.sum()))
+            (folder / f"{len(made)}").touch()
+
+        return make
+
+    one, two = np.ones((2, 1, 1, 3), np.uint8), np.full((2, 1, 1, 3), 2, np.uint8)
+    for images in (one, one, two):
+        made_once(tmp_path / "files", images, make_of(images))
+    assert made == [6, 12]
+    assert [path.name for path in (tmp_path / "files").iterdir()] == ["2"]
+
+    def stopped(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made_once(tmp_path / "files", one, stopped)
+    made_once(tmp_path / "files", two, make_of(two))
+    assert made == [6, 12, 12]
+
+
+def test_what_a_thread_could_not_fill_is_raised() -> None:
+    def fill(rows: np.ndarray, out: np.ndarray) -> None:
+        raise ValueError(f"row {rows[0]}")
+
+    with made_ahead(fill, (1, 1, 3), threads=1) as batches, pytest.raises(ValueError, match="row 7"):
+        next(batches(np.array([[7, 8]])))

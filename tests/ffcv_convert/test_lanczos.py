@@ -1,0 +1,45 @@
+"""The Lanczos resize: Pillow's pixels, whatever the picture and the sizes."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ffcv_convert.lanczos import resize
+
+
+def noise(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    return rng.integers(0, 256, shape, dtype=np.uint8)
+
+
+def black_and_white(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Edges everywhere: sums leave the range of 8 bits at both ends."""
+    return (255 * rng.integers(0, 2, shape)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("draw", [noise, black_and_white])
+@pytest.mark.parametrize("seed", range(40))
+def test_pixels_are_pillow_s(draw, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    (high, wide), (height, width) = rng.integers(1, 400, 2).tolist(), rng.integers(1, 320, 2).tolist()
+    if seed % 4 == 0:
+        height = high
+    if seed % 4 == 1:
+        width = wide
+    picture = draw(rng, (high, wide, 3))
+    expected = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
+    assert np.array_equal(resize(picture, height, width), expected)
+
+
+@pytest.mark.parametrize(("high", "wide"), [(1, 1), (1, 300), (300, 1), (2, 2), (288, 144), (3000, 700)])
+def test_odd_sizes_become_the_stored_one(high: int, wide: int) -> None:
+    picture = noise(np.random.default_rng(0), (high, wide, 3))
+    expected = np.asarray(Image.fromarray(picture).resize((144, 288), Image.Resampling.LANCZOS))
+    assert np.array_equal(resize(picture, 288, 144), expected)
+
+
+def test_a_read_only_picture_is_taken_and_left_as_it_is() -> None:
+    picture = noise(np.random.default_rng(1), (90, 40, 3))
+    picture.flags.writeable = False
+    before = picture.copy()
+    resize(picture, 33, 55)
+    assert np.array_equal(picture, before)
