@@ -16,10 +16,18 @@ VENV       ?= .venv#       where Python packages go
 PYTHON     ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 python3; do \
                 $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
+# A quote or a new line would end the quotes of the recipes, and $ is make's own: another command could run.
+define NEWLINE
+
+
+endef
+$(foreach name,DATASET DATA_ROOT BETON_ROOT RESUME TRIAL CHECKPOINT PROTOCOL VENV PYTHON,$(if $(filter-out file,$(origin $(name))),$(if $(findstring ',$(value $(name)))$(findstring $$,$(value $(name)))$(findstring $(NEWLINE),$(value $(name))),$(error $(name) holds a quote ('), a $$ or a new line, which make cannot pass on. Rename the folder, or link to it by another name))))
+
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.dns-ffcv-ready
+BENCH := $(VENV)/.dns-ffcv-bench
 
-.PHONY: help setup synthesise convert-datasets data verify train eval test lint format clean
+.PHONY: help setup synthesise convert-datasets data verify train eval benchmark benchmark-gpu profile test faults lint format clean
 help: ## list the targets and variables
 	@echo "make TARGET [VARIABLE=value ...]"; echo
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 20; echo
@@ -53,8 +61,27 @@ train: data ## train DNS on DATASET by its recipe in configs/, and test it
 eval: $(READY) ## test a checkpoint (CHECKPOINT=...) of DATASET under PROTOCOL
 	'$(RUN)' eval.py $(if $(CHECKPOINT),--eval.checkpoint='$(CHECKPOINT)') $(if $(CHECKPOINT),$(if $(filter-out file,$(origin DATASET)),--data.set='$(DATASET)'),--data.set='$(DATASET)') --data.beton_root='$(BETON_ROOT)' $(if $(TRIAL),--data.trial='$(TRIAL)') $(if $(PROTOCOL),--eval.protocols='$(PROTOCOL)') $(ARGS)
 
+$(BENCH): $(READY)
+	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[bench]'
+	touch '$(BENCH)'
+
+benchmark: $(BENCH) ## measure on the CPU, beside the published path and other loaders; under 15 minutes
+	CUDA_VISIBLE_DEVICES= '$(RUN)' -m benchmarks $(ARGS)
+
+benchmark-gpu: $(BENCH) ## the tests that need a GPU, then ready batches, the step and an epoch there; under 10 minutes
+	'$(RUN)' -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "error: no CUDA device here. make benchmark measures on the CPU")'
+	'$(RUN)' -m pytest -q -m gpu
+	'$(RUN)' -m benchmarks step epoch pipeline
+	'$(RUN)' -m benchmarks.profile
+
+profile: $(READY) ## profile a training step: kernels, trace, share of waiting for data
+	'$(RUN)' -m benchmarks.profile $(ARGS)
+
 test: $(READY) ## run the tests
 	'$(RUN)' -m pytest -q -m 'not gpu and not slow' $(ARGS)
+
+faults: $(READY) ## kill, damage, starve and lie to the program; counts in benchmarks/results/faults.json
+	'$(RUN)' -m pytest -q tests/faults --faults=benchmarks/results/faults.json $(ARGS)
 
 lint: $(READY) ## ruff and mypy
 	'$(RUN)' -m ruff check .

@@ -35,6 +35,7 @@ from ffcv_convert.schema import STYLES, DataError, Modality
 from pipelines.augment import RECIPES, normalise
 from pipelines.index import open_part, trials_of
 from pipelines.loaders import TestLoader
+from pipelines.resident import ResidentTestLoader, is_resident
 
 Values = Mapping[str, Mapping[str, Any]]
 PUBLISHED_SIZE_PX = (288, 144)
@@ -54,8 +55,11 @@ class Tester:
         draws = {name: self._row_of[rows] for name, rows in self.manifest.trials.items() if name.startswith("official")}
         part = self.part
         self.test_set = TestSet(part.person_N, part.camera_N, part.modality_N, part.path_N, draws)
-        self._loader = TestLoader(
-            part.converted, batch_size=options["batch_size"], device=engine.device, workers=data["workers"]
+        how: Any = {"batch_size": options["batch_size"], "device": engine.device, "workers": data["workers"]}
+        self._loader = (
+            ResidentTestLoader(part, **how)
+            if is_resident(data["source"], part, engine.device)
+            else TestLoader(part.converted, **how)
         )
 
     def check_size(self, size_px: Sequence[int], trained: str) -> None:

@@ -4,6 +4,7 @@
     make train DATASET=llcm ARGS='--optim.epochs=3'
 
 --help lists every option. The run's folder is described in dns/run.py; the same command goes on with a stopped run.
+Exit codes: 0 done, 1 training cannot go on, 2 bad input or a full disk, 130 / 143 stopped by Ctrl-C / SIGTERM.
 """
 
 import math
@@ -34,7 +35,7 @@ from eval import Tester, Values, build_model, load_model, user_errors
 from pipelines import augment
 from pipelines.index import open_part, trials_of
 from pipelines.loaders import TrainLoader
-from pipelines.resident import ResidentLoader, fits
+from pipelines.resident import ResidentLoader, is_resident
 
 Loader = TrainLoader | ResidentLoader
 
@@ -55,7 +56,7 @@ def train(arguments: Sequence[str]) -> int:
 
 
 def train_run(values: dict[str, dict[str, Any]]) -> int:
-    """One run: train, test, write its folder. Returns 0, or the code of the signal that stopped it."""
+    """One run: make what it takes, and go through with it. Returns 0, or the code of the signal that stopped it."""
     engine = make_engine(**values["engine"])
     values["engine"] = engine.options()
     torch.manual_seed(values["run"]["seed"])
@@ -76,35 +77,49 @@ def train_run(values: dict[str, dict[str, Any]]) -> int:
     step = make_step(model, optimiser, scaler, loader.augment, engine)
 
     state = TrainingState(model, optimiser, scaler, values, loader.size_px, loader.sha256)
-    if run.resumed:
-        state.restore(run.last)
-        run.forget_after(state.epoch * loader.iterations + state.iteration)
-        print(f"going on with {run.path} at epoch {state.epoch}, iteration {state.iteration}")
-
-    run.start()
-    protocol, every, epochs = values["eval"]["protocol"], values["eval"]["every"], values["optim"]["epochs"]
-    with Interruption() as interruption:
-        if "rank1_untrained" not in state.results:
-            state.results["rank1_untrained"] = scored(tester, model, protocol, "untrained")["rank1"]
-            state.save(run.last)
-        while state.epoch < epochs and not interruption.code:
-            whole = train_epoch(run, loader, step, state, interruption)
-            if whole and ((every and state.epoch % every == 0) or state.epoch == epochs):
-                rank1 = scored(tester, model, protocol, "trial 0", trials=[0])["rank1"]
-                state.note_rank1(rank1, run.best)
-                run.write_log(
-                    "eval", step=state.epoch * loader.iterations, epoch=state.epoch, protocol=protocol, rank1=rank1
-                )
-            state.save(run.last)
-    if state.epoch < epochs:
+    with run.training(), Interruption() as interruption:
+        go_through(run, loader, tester, step, state, interruption)
+    if interruption.code:
         print(f"stopped at epoch {state.epoch}, iteration {state.iteration}; the same command goes on from {run.last}"
               + (", without --run.resume=never" if values["run"]["resume"] == "never" else ""))  # fmt: skip
-        return interruption.code
-    if run.resumed and run.finished():
-        print(f"{run.path}: finished before; its result:\n{run.result.with_suffix('.md').read_text(encoding='utf-8')}")
-        return 0
-    write_result(run, loader, tester, state)
-    return 0
+    return interruption.code
+
+
+def go_through(
+    run: RunFolder, loader: Loader, tester: Tester, step: Step, state: TrainingState, interruption: Interruption
+) -> None:
+    """Train, test, write the run's folder, from where its last checkpoint stands."""
+    protocol, epochs = state.values["eval"]["protocol"], state.values["optim"]["epochs"]
+    every = state.values["eval"]["every"] or epochs
+    if run.resumed:
+        state.restore(run.last)
+        run.forget_after(state.epoch * loader.iterations + state.iteration, tested=state.tested)
+        print(f"going on with {run.path} at epoch {state.epoch}, iteration {state.iteration}")
+    else:
+        state.save(run.last)
+    if "rank1_untrained" not in state.results:
+        with interruption.at_once():
+            state.results["rank1_untrained"] = scored(tester, state.model, protocol, "untrained")["rank1"]
+        state.save(run.last)
+    while not interruption.code and (state.epoch < epochs or not state.tested):
+        if not state.tested:
+            begin = time.monotonic()
+            with interruption.at_once():
+                rank1 = scored(tester, state.model, protocol, "trial 0", trials=[0])["rank1"]
+            state.note_rank1(rank1, run.best)
+            at = {"step": state.epoch * loader.iterations, "epoch": state.epoch}
+            run.write_log("eval", **at, protocol=protocol, rank1=rank1, seconds=time.monotonic() - begin)
+        elif train_epoch(run, loader, step, state, interruption) and (
+            state.epoch % every == 0 or state.epoch == epochs
+        ):
+            state.results["untested"] = True
+        state.save(run.last)
+    with interruption.at_once():
+        if run.resumed and run.finished():
+            result = run.result.with_suffix(".md").read_text(encoding="utf-8")
+            print(f"{run.path}: finished before; its result:\n{result}")
+        else:
+            write_result(run, loader, tester, state)
 
 
 def scored(
@@ -125,14 +140,14 @@ def make_loader(values: Values, engine: Engine) -> Loader:
         "extra_iteration": values["optim"]["published_schedule"],
         **{key: data[key] for key in ("persons", "pictures", "workers", "replacement")},
     }
-    if data["source"] == "resident" or (data["source"] == "auto" and fits(part, engine.device)):
+    if is_resident(data["source"], part, engine.device):
         return ResidentLoader(part, **options)
     return TrainLoader(part, augment_on=engine.augment, dtype=engine.input_dtype(), **options)
 
 
 def train_epoch(run: RunFolder, loader: Loader, step: Step, state: TrainingState, interruption: Interruption) -> bool:
     """Train from where `state` stands to the end of its epoch (True), or to the first signal (False)."""
-    optim, log_every = state.values["optim"], state.values["run"]["log_every"]
+    optim, options = state.values["optim"], state.values["run"]
     scheduled = loader.iterations - optim["published_schedule"]
     state.model.train()
     begin, first = time.monotonic(), state.iteration
@@ -156,9 +171,13 @@ def train_epoch(run: RunFolder, loader: Loader, step: Step, state: TrainingState
             unread = step(batch.images, batch.augmentation, batch.person_B)
             state.iteration += 1
             bar.update(loader.batch_size)
-            if state.iteration % log_every == 0 or state.iteration == loader.iterations:
+            if state.iteration % options["log_every"] == 0 or state.iteration == loader.iterations:
                 bar.set_postfix(log_losses(run, loader, state, unread, lr), refresh=False)
                 unread = None
+            if time.monotonic() - state.saved_at >= 60 * options["save_minutes"]:
+                if unread is not None:
+                    read_losses(run, loader, state, unread)
+                state.save(run.last)
     seconds, images = time.monotonic() - begin, (loader.iterations - first) * loader.batch_size
     state.epoch, state.iteration = state.epoch + 1, 0
     run.write_log("epoch", step=state.epoch * loader.iterations, epoch=state.epoch, seconds=seconds, images=images)
@@ -180,9 +199,9 @@ def read_losses(run: RunFolder, loader: Loader, state: TrainingState, losses: Lo
         path = run.path / "nonfinite.json"
         indices = loader.plan(state.epoch)[state.iteration - 1].tolist()
         text = {name: str(value) for name, value in read.items()}
-        report.write_json(
-            path, {"epoch": state.epoch, "iteration": state.iteration - 1, "losses": text, "samples": indices}
-        )
+        content = {"epoch": state.epoch, "iteration": state.iteration - 1, "losses": text, "samples": indices}
+        data = {"data_sha256": state.data_sha256, "size_px": list(state.size_px)}
+        report.write_json(path, {**content, **data, "seed": state.values["run"]["seed"], "config": state.values})
         raise TrainingError(
             f"{run.path}: the loss is not finite at step {step} ({text}). Its batch is in {path}; {run.last} stands"
         )
@@ -205,7 +224,7 @@ def write_result(run: RunFolder, loader: Loader, tester: Tester, state: Training
         **last,
         "rank1_untrained": state.results["rank1_untrained"],
         "best_epoch": state.results["best_epoch"],
-        "images_per_s": images / seconds,
+        "images_per_s": images / max(seconds, 1e-9),  # a log may be gone
         "epoch_s": median(whole) if whole else None,
         "epochs": state.epoch,
         "steps": state.epoch * loader.iterations,
@@ -215,8 +234,8 @@ def write_result(run: RunFolder, loader: Loader, tester: Tester, state: Training
         "evaluation": rows,
     }
     title = run.path.name
-    report.write_json(run.result, content)
     report.write_text(run.result.with_suffix(".md"), report.markdown(rows, title))
+    report.write_json(run.result, content)  # the last thing: a run that has it is finished
     print(report.screen(rows, title))
     print(
         f"rank-1 {100 * last['rank1']:.2f} %, untrained {100 * content['rank1_untrained']:.2f} %, "

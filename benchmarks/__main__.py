@@ -1,7 +1,8 @@
-"""Measure: python -m benchmarks [QUESTION ...]
+"""Measure: python -m benchmarks [QUESTION ...], or compare A.json B.json
 
-Without a name, every question that needs no GPU. Each writes benchmarks/results/<question>-<hardware>-<date>.json, and
-what was measured goes into benchmarks/results/summary-<hardware>.json.
+Without a name, every question that this machine can answer. Each writes its result to benchmarks/results/, as
+<question>-<hardware>-<date>.json, a Markdown table and a plot beside it, and what was measured goes into
+summary-<hardware>.json there. The questions are the modules' names; each says what it asks and compares.
 """
 
 import json
@@ -12,56 +13,76 @@ from typing import Any
 
 import torch
 
-from benchmarks import convert, evaluate, loader, pipeline, startup
-from benchmarks.harness import RESULTS, hardware, write_json, write_result
+from benchmarks import compare, convert, epoch, evaluate, loader, pipeline, plot, startup, step
+from benchmarks.harness import RESULTS, hardware, result_path, write_json
 from dns.run import environment
 
-QUESTIONS = {module.__name__.split(".")[-1]: module for module in (startup, convert, loader, pipeline, evaluate)}
-# Key of the summary -> question and key of its result; those that nothing measures yet stay null.
-SUMMARY: dict[str, tuple[str, str] | None] = {
+QUESTIONS = {
+    module.__name__.split(".")[-1]: module for module in (startup, convert, loader, pipeline, step, epoch, evaluate)
+}
+# Key of the summary -> question and key of its result; null where it was not measured.
+SUMMARY = {
     "ready_ratio_published": ("pipeline", "ratio_published"),
     "ready_ratio_best_peer": ("pipeline", "ratio_best_peer"),
     "best_peer": ("pipeline", "best_peer"),
-    "uint8_ratio_memcpy": ("loader", "ratio"),
-    "startup_warm_s": ("startup", "median_s"),
-    "convert_ratio_pillow": ("convert", "ratio"),
+    "ready_ratio_by_hand": ("pipeline", "ratio_by_hand"),
+    "uint8_ratio_memcpy": ("loader", "ratio_memcpy"),
+    "startup_warm_s": ("startup", "warm_s"),
+    "convert_ratio_pillow": ("convert", "ratio_pillow"),
     "metrics_ratio_sysu": ("evaluate", "ratio_sysu"),
     "metrics_ratio_llcm": ("evaluate", "ratio_llcm"),
     "metrics_ratio_regdb": ("evaluate", "ratio_regdb"),
-    "step_ms": None,
-    "step_ratio_eager": None,
-    "data_wait_share": None,
-    "epoch_s_sysu_size": None,
+    "step_ms": ("step", "step_ms"),
+    "step_ratio_eager": ("step", "ratio_eager"),
+    "data_wait_share": ("epoch", "wait_share"),
+    "epoch_s_sysu_size": ("epoch", "epoch_s_sysu_size"),
 }
 
 
 def table(question: str, content: dict[str, Any]) -> str:
-    """Markdown: a row a case, then the ratios."""
+    """Markdown: a row a case, then what was made of them."""
     lines = [f"| {question} | median, {content['unit']} | least | most |", "| --- | --- | --- | --- |"]
     for name, case in content["cases"].items():
         lines.append(f"| {name} | {case['median']:,.4g} | {case['least']:,.4g} | {case['most']:,.4g} |")
     rest = {key: value for key, value in content.items() if key not in ("cases", "unit", "environment")}
-    return "\n".join(lines) + "\n\n" + ", ".join(f"{key} {value}" for key, value in rest.items()) + "\n"
+    shown = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in rest.items()]
+    return "\n".join(lines) + "\n\n" + ", ".join(shown) + "\n"
+
+
+def answer(question: str, place: dict[str, Any]) -> dict[str, Any]:
+    """Measure one question and write its result, table and plot."""
+    begin = time.perf_counter()
+    content = {**QUESTIONS[question].measure(), "environment": place}
+    path = write_json(result_path(question, place), content)
+    text = table(question, content)
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    print(text)
+    try:
+        plot.draw(question, content, path.with_suffix(".svg"))
+    except ImportError:
+        print("note: no plot without matplotlib; pip install '.[bench]'", file=sys.stderr)
+    print(f"written: {path}, after {time.perf_counter() - begin:.0f} s\n", flush=True)
+    return content
 
 
 def main(arguments: Sequence[str]) -> int:
+    if arguments and arguments[0] == "compare":
+        return compare.main(arguments[1:])
     unknown = [name for name in arguments if name not in QUESTIONS]
     if unknown:
         print(f"error: no question {unknown[0]!r}. There are {', '.join(QUESTIONS)}", file=sys.stderr)
         return 2
-    here = environment(torch.device("cpu"))
-    target = RESULTS / f"summary-{hardware(here)}.json"
-    summary = json.loads(target.read_text(encoding="utf-8")) if target.exists() else dict.fromkeys(SUMMARY)
+    place = environment(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    target = RESULTS / f"summary-{hardware(place)}.json"
+    summary = dict.fromkeys([*SUMMARY, "hardware", "commit"])
+    if target.exists():
+        summary |= json.loads(target.read_text(encoding="utf-8"))
     for name in arguments or QUESTIONS:
-        begin = time.perf_counter()
-        content = {**QUESTIONS[name].measure(), "environment": here}
-        if name == "startup":
-            content["median_s"] = content["cases"]["import to first batch"]["median"]
-        print(table(name, content))
-        print(f"written: {write_result(name, content, here)}, after {time.perf_counter() - begin:.0f} s\n", flush=True)
-        summary |= {key: content[source[1]] for key, source in SUMMARY.items() if source and source[0] == name}
-    summary |= {"hardware": here["device"], "commit": here["commit"]}
-    print(f"written: {write_json(target, summary)}")
+        content = answer(name, place)
+        summary |= {key: content[source] for key, (question, source) in SUMMARY.items() if question == name}
+        summary |= {"hardware": place["device"], "commit": place["commit"]}
+        write_json(target, summary)
+    print(f"written: {target}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,13 +64,28 @@ _ALLOWED: list[Any] = [
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Write beside `path`, flush to the disk, rename: the old file stands until the new one is whole."""
+    """Write beside `path`, flush to the disk, rename: the old file stands until the new one is whole.
+
+    Raises CheckpointError where the disk is full or fails.
+    """
     partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        torch.save({"format": FORMAT, "version": VERSION, **content}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            torch.save({"format": FORMAT, "version": VERSION, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:
+        cause = error.__context__ or error  # torch.save covers what stopped it with a RuntimeError of its own
+        if not isinstance(cause, OSError):
+            raise cause from None
+        before = "; the one before it stands" if path.exists() else ""
+        raise CheckpointError(
+            f"{path}: could not be written ({cause.strerror}){before}. Free some space, then give the same command "
+            "again"
+        ) from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Any:
@@ -78,6 +94,7 @@ def read(path: Path) -> Any:
     Raises CheckpointError.
     """
     try:
+        _check_sums(path)
         with torch.serialization.safe_globals(_ALLOWED):
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -93,8 +110,18 @@ def read(path: Path) -> Any:
                 f"{path}: holds code or objects ({code[1]}), not numbers alone; none of it was run. {AGAIN}"
             ) from None
         raise CheckpointError(
-            f"{path}: not a readable checkpoint ({type(error).__name__}): cut short, or another kind of file. {AGAIN}"
+            f"{path}: not a readable checkpoint ({type(error).__name__}): cut short, damaged, or another kind of file. "
+            f"{AGAIN}"
         ) from None
+
+
+def _check_sums(path: Path) -> None:
+    """torch.load reads a tensor with a flipped bit and says nothing; the file's checksums know. A second per 2 GB."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            raise zipfile.BadZipFile(damaged)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def read_yaml(options: Config, path: Path) -> dict[str, Given]:
         if there and not near:
             hint = f" There are {', '.join(there)}; for a set of your own copy {path.parent / 'custom.yaml'}"
         raise ConfigError(f"{path}: no such configuration.{hint}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds no sections. It should look like configs/llcm.yaml")

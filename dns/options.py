@@ -200,5 +200,6 @@ def _declare_running(section: Callable[..., None], protocols: Sequence[str]) -> 
         repeats=Param(POSITIVE, "runs, with one seed after another, and their mean", default=1),
         seed=Param(Number(int, 0), "of initial weights, batches, augmentation and dropout", default=0),
         resume=Param(Choice("auto", "never"), "auto: go on with the folder's run; never: set it aside", default="auto"),
+        save_minutes=Param(NOT_NEGATIVE, "between checkpoints inside an epoch", default=10),
         log_every=Param(POSITIVE, "iterations between lines of log.jsonl", default=50),
     )  # fmt: skip

@@ -1,19 +1,21 @@
 """A run's folder: configuration, log, checkpoints, result; going on after a stop; stopping in good order.
 
-runs/<name>/config.yaml   the resolved configuration
+runs/<name>/config.yaml   the resolved configuration; locked while a training runs in the folder
             log.jsonl     one JSON object a line: train (losses), epoch (seconds), eval (rank-1)
-            last.pt       after every epoch, and where a run was stopped
+            last.pt       after every epoch, every run.save_minutes inside one, and where a run was stopped
             best.pt       highest rank-1 of the evaluations while training
             result.json   the final evaluation;  result.md  the same as a table
 """
 
+import fcntl
 import json
 import os
 import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -23,14 +25,17 @@ import torch
 
 from dns import checkpoint
 from dns.config import ConfigError, to_yaml
-from dns.evaluation.report import read_json
+from dns.evaluation.report import ReportError, read_json, write_text, writing
 
 # Options that may differ between the parts of one run: they change no number that training computes.
 FREE = {
-    *(("run", key) for key in ("root", "name", "resume", "repeats", "log_every")),
+    *(("run", key) for key in ("root", "name", "resume", "repeats", "save_minutes", "log_every")),
     *(("data", key) for key in ("beton_root", "source", "workers")),
     *(("eval", key) for key in ("checkpoint", "protocols", "features", "re_ranking", "export")),
 }
+
+
+CONFIG = "config.yaml"
 
 
 class TrainingError(Exception):
@@ -38,7 +43,7 @@ class TrainingError(Exception):
 
 
 class RunFolder:
-    """The folder of the run that `values`, the resolved configuration, means; nothing is written before `start`.
+    """The folder of the run that `values`, the resolved configuration, means; nothing is written before `training`.
 
     Raises ConfigError if it holds a run with another configuration, CheckpointError if that run cannot be read.
     """
@@ -51,17 +56,30 @@ class RunFolder:
         if self.resumed:
             self._check_same()
 
-    def start(self) -> None:
-        """Make the folder of a new run, with its configuration; an old one under resume=never, or without last.pt,
-        is set aside."""
-        if self.resumed:
-            return
-        if self.path.exists() and (self.values["run"]["resume"] == "never" or self.result.exists()):
-            print(f"{self.path}: the run that was there is now in {set_aside(self.path)}")
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.log.unlink(missing_ok=True)
-        text = to_yaml(self.values, f"Resolved configuration of {self.path.name}")
-        (self.path / "config.yaml").write_text(text, encoding="utf-8")
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Keep the folder to this process, and make it if the run is new; an old one under resume=never, or one without
+        last.pt, is set aside.
+
+        Raises ConfigError while another process trains in it.
+        """
+        with ExitStack() as locks:
+            old = self.path.exists()
+            self.path.mkdir(parents=True, exist_ok=True)
+            locks.enter_context(alone_in(self.path))
+            kept = self.best.exists() or self.result.exists() or self.values["run"]["resume"] == "never"
+            if not self.resumed and old and kept:
+                print(f"{self.path}: the run that was there is now in {set_aside(self.path)}")
+                self.path.mkdir()
+                locks.enter_context(alone_in(self.path))
+            for partial in self.path.glob("*.partial"):  # of a killed run
+                partial.unlink()
+            if not self.resumed:
+                self.log.unlink(missing_ok=True)
+                text = to_yaml(self.values, f"Resolved configuration of {self.path.name}")
+                with writing(self.path / CONFIG):
+                    (self.path / CONFIG).write_text(text, encoding="utf-8")
+            yield
 
     @property
     def last(self) -> Path:
@@ -84,24 +102,44 @@ class RunFolder:
         return "steps" in read_json(self.result)
 
     def write_log(self, kind: str, **values: Any) -> None:
-        with open(self.log, "a", encoding="utf-8") as file:
+        with writing(self.log), open(self.log, "a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, **values}) + "\n")
 
     def read_log(self, kind: str) -> list[dict[str, Any]]:
-        if not self.log.exists():
-            return []
-        lines = [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-        return [line for line in lines if line["kind"] == kind]
+        return [line for line in self._lines() if line["kind"] == kind]
 
-    def forget_after(self, step: int) -> None:
-        """Drop the log's lines beyond `step`: a killed run may have logged more than its checkpoint holds."""
+    def _lines(self) -> list[dict[str, Any]]:
+        """The log, without the half line that a killed run may have left at its end. Raises ReportError."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        lines, read = text.splitlines(), []
+        for number, line in enumerate(lines, start=1):
+            try:
+                read.append(json.loads(line))
+            except ValueError:
+                if number < len(lines):
+                    raise ReportError(
+                        f"{self.log}: line {number} is damaged. Remove it, then give the same command again"
+                    ) from None
+        return read
+
+    def forget_after(self, step: int, *, tested: bool) -> None:
+        """Drop the log's lines beyond `step`, and its evaluation unless `tested`: a killed run may have logged more
+        than its checkpoint holds."""
+
+        def known(line: Mapping[str, Any]) -> bool:
+            return (line["step"], line["kind"] == "eval") <= (step, tested)
+
         if self.log.exists():
-            whole = [line for line in self.log.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-            kept = [line for line in whole if json.loads(line)["step"] <= step]
-            self.log.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            write_text(self.log, "".join(json.dumps(line) + "\n" for line in self._lines() if known(line)))
 
     def _check_same(self) -> None:
-        stored = checkpoint.load(self.last)["config"]
+        try:
+            stored = checkpoint.load(self.last)["config"]
+        except checkpoint.CheckpointError as error:
+            best = f"To go on from the best epoch: cp {self.best} {self.last}. " if self.best.exists() else ""
+            raise checkpoint.CheckpointError(
+                f"{error}. {best}To set the run aside and start anew: --run.resume=never, make RESUME=never"
+            ) from None
         for section, options in self.values.items():
             for key, value in options.items():
                 before = stored.get(section, {}).get(key, value)  # an option may be newer than the run
@@ -118,6 +156,22 @@ def run_path(root: str, name: str, dataset: str, seed: int | str, trial: int | s
     return path / f"trial-{trial}" if trial else path
 
 
+@contextmanager
+def alone_in(path: Path) -> Iterator[None]:
+    """Hold a lock in a run's folder; it dies with the process. Raises ConfigError while another process has it."""
+    with open(path / CONFIG, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{path}: another training is running in this folder. Wait for it to end, or choose another --run.name"
+            ) from None
+        except OSError as error:
+            print(f"note: {path}: no locks here ({error.strerror}); see to it that one training runs in this folder",
+                  file=sys.stderr)  # fmt: skip
+        yield
+
+
 def set_aside(path: Path) -> Path:
     """Rename a folder to its name with the first free number behind it; nothing is deleted."""
     number = 1
@@ -126,27 +180,46 @@ def set_aside(path: Path) -> Path:
     return path.rename(target)
 
 
+class _Stop(BaseException):
+    pass
+
+
 class Interruption:
     """Turns the first SIGINT or SIGTERM into a flag, for the loop to stop in good order; the second one acts at once.
 
-    `code` is 128 + the signal, 0 while there was none.
+    `code` is 128 + the signal, 0 while there was none. Inside `at_once` the first signal ends the whole `with
+    Interruption()` block: for work that a later run does again.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __enter__(self) -> "Interruption":
-        self.code = 0
+        self.code, self._at_once = 0, False
         self._before = {int(number): signal.signal(number, self._note) for number in self.SIGNALS}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        return kind is _Stop
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        self._at_once = True
+        try:
+            if self.code:  # it came just before
+                raise _Stop
+            yield
+        finally:
+            self._at_once = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.code = 128 + number
-        print("\nstopping after this step, with a checkpoint; again to stop at once, without", file=sys.stderr)
         signal.signal(number, self._before[number])
+        if self._at_once:
+            raise _Stop
+        with suppress(OSError):  # print() would fail where the signal came in the middle of another one
+            os.write(2, b"\nstopping after this step, with a checkpoint; again to stop at once, without\n")
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """All that a stopped run needs to go on as if it had not stopped."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,13 +10,15 @@ import torch
 
 from dns import checkpoint
 from dns.model import DNS
+from dns.run import TrainingError
 
 
 @dataclass
 class TrainingState:
     """epoch, iteration: how many epochs are complete, and iterations of the one after them. size_px: height, width of
-    the images; data_sha256: of the training `.beton`. results: rank-1 untrained, best and last. Batches and
-    augmentation need no state: they are functions of (seed, epoch, iteration)."""
+    the images; data_sha256: of the training `.beton`. results: rank-1 untrained, best and last; untested, while the
+    last complete epoch's evaluation is due. Batches and augmentation need no state: they are functions of (seed, epoch,
+    iteration). saved_at: when `save` was last called, in seconds of time.monotonic()."""
 
     model: DNS
     optimiser: torch.optim.Optimizer
@@ -26,8 +29,20 @@ class TrainingState:
     epoch: int = 0
     iteration: int = 0
     results: dict[str, Any] = field(default_factory=dict)
+    saved_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def tested(self) -> bool:
+        return "untested" not in self.results
 
     def save(self, path: Path) -> None:
+        """Raises TrainingError, and leaves `path` alone, where weights are not finite: nothing can go on from them."""
+        if not all(torch.isfinite(tensor).all() for tensor in self.model.state_dict().values()):
+            raise TrainingError(
+                f"{path}: not saved at epoch {self.epoch}, iteration {self.iteration}, for weights are not finite; the "
+                "one before it stands. Start anew with a lower --optim.lr and --run.resume=never"
+            )
+        self.saved_at = time.monotonic()
         checkpoint.save(
             path,
             {
@@ -53,16 +68,19 @@ class TrainingState:
                 f"{path}: its run began on other pictures than the training set now holds. "
                 "Convert the former ones again, or set the run aside with --run.resume=never"
             )
-        rates = [group["lr"] for group in self.optimiser.param_groups]  # set anew before each step, where they lie
+        rates = [
+            group["lr"] for group in self.optimiser.param_groups
+        ]  # tensors stay where they lie, for a captured step
         self.optimiser.load_state_dict(content["optimiser"])
         for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate
+            group["lr"] = rate.fill_(group["lr"]) if isinstance(rate, torch.Tensor) else float(group["lr"])
         self.scaler.load_state_dict(content["scaler"])
         self.epoch, self.iteration, self.results = content["epoch"], content["iteration"], content["results"]
         checkpoint.restore_generators(content["generators"])
 
     def note_rank1(self, rank1: float, best: Path) -> None:
-        """Keep the checkpoint with the highest rank-1 seen while training, the first of equals."""
+        """Take in the evaluation that was due; keep the checkpoint with the highest rank-1, the first of equals."""
+        self.results.pop("untested", None)
         self.results |= {"last_rank1": rank1}
         if rank1 > self.results.get("best_rank1", -1.0):
             self.results |= {"best_rank1": rank1, "best_epoch": self.epoch}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -52,6 +52,10 @@ class Engine:
     def arrange(self, images: Tensor) -> Tensor:
         return images if self.channels_last else images.contiguous()
 
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` compiled, if that is asked for: every call must bring the same shapes."""
+        return torch.compile(function, dynamic=False) if self.compile else function
+
     def scaler(self) -> torch.amp.GradScaler:
         """Passes everything through unless the precision is fp16."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
@@ -76,7 +80,7 @@ def make_step(
             outputs = model(images)
         return model.loss(outputs, person_B)
 
-    run = torch.compile(forward) if engine.compile else forward
+    run = engine.compiled(forward)
 
     def step(images: Tensor, table: Tensor, person_B: Tensor) -> Losses:
         losses = run(images, table, person_B)
@@ -103,6 +107,7 @@ class CapturedStep:
         self._inputs: tuple[Tensor, ...] = ()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._losses: Losses | None = None
+        self._stream: torch.cuda.Stream | None = None  # one: each has a pool of memory of its own
 
     def __call__(self, images: Tensor, table: Tensor, person_B: Tensor) -> Losses:
         inputs = (images, table, person_B)
@@ -119,7 +124,8 @@ class CapturedStep:
         return self._losses
 
     def _aside(self, inputs: tuple[Tensor, ...]) -> Losses:
-        current, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        current, aside = torch.cuda.current_stream(), self._stream or torch.cuda.Stream()
+        self._stream = aside
         aside.wait_stream(current)
         with torch.cuda.stream(aside):
             losses = self._step(*inputs)
@@ -129,7 +135,8 @@ class CapturedStep:
     def _capture(self, inputs: tuple[Tensor, ...]) -> None:
         self._inputs = tuple(given.clone() for given in inputs)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # thread_local: the loader's thread may wait for an event meanwhile.
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
             self._losses = self._step(*self._inputs)
         self._graph = graph
 

@@ -6,7 +6,9 @@ synthesise  draw synthetic people in the layout of one of the data sets
 """
 
 import argparse
+import io
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -135,11 +137,19 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error}. Check the path, its permissions and the space left", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped; nothing half-written was left", file=sys.stderr)
-        return 130
+        return stop.args[0] if stop.args else 130
     return 0
 
 
+def _terminate(number: int, frame: object) -> None:
+    """SIGTERM tidies up as Ctrl-C does."""
+    raise KeyboardInterrupt(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may be no UTF-8
     sys.exit(main())

@@ -16,7 +16,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     A partial file that a killed process left is taken over. Raises DataError while another process writes it.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = _partial(path)
     file = _locked(partial)
     try:
         yield file
@@ -26,16 +26,27 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         file.close()
 
 
+def sweep(path: Path) -> None:
+    """Remove a `<path>.partial` that a killed process left. Raises DataError while another process writes it."""
+    if _partial(path).exists():
+        with replacing(path):
+            pass
+
+
 def publish(file: BinaryIO, path: Path) -> None:
     """Put the bytes on the disk, then give the file its name."""
     file.flush()
     os.fsync(file.fileno())
-    os.replace(path.with_name(path.name + ".partial"), path)
+    os.replace(_partial(path), path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
 
 
 def _locked(partial: Path) -> BinaryIO:

@@ -3,10 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+from ffcv_convert.atomic import sweep
 from ffcv_convert.datasets import synthetic
 from ffcv_convert.datasets.dataset import Dataset
-from ffcv_convert.records import check_records
-from ffcv_convert.schema import DataError, read_manifest
+from ffcv_convert.records import check_links, check_records
+from ffcv_convert.schema import DataError, manifest_path, read_manifest
 from ffcv_convert.writer import Encoding, ImageFormat, source_fingerprint, up_to_date, write_beton
 
 
@@ -24,6 +25,7 @@ def convert(
         )
     records = dataset.list_records(root)
     check_records(records, root)
+    check_links(records, root)
     parts = {part: [record for record in records if record.split == part] for part in dataset.parts}
     for part, chosen in parts.items():
         if not chosen:
@@ -36,12 +38,20 @@ def convert(
     for part, chosen in parts.items():
         beton = beton_root / dataset.name / f"{part}.beton"
         written[beton] = not up_to_date(beton, fingerprints[part])
-        if written[beton]:
-            write_beton(
-                beton, chosen, root, image_format,
-                dataset=shown_name(dataset, root), part=part, trials=trials[part],
-                fingerprint=fingerprints[part], workers=workers,
-            )  # fmt: skip
+        try:
+            if written[beton]:
+                write_beton(
+                    beton, chosen, root, image_format,
+                    dataset=shown_name(dataset, root), part=part, trials=trials[part],
+                    fingerprint=fingerprints[part], workers=workers,
+                )  # fmt: skip
+            else:
+                sweep(beton)
+                sweep(manifest_path(beton))
+        except OSError as error:  # of the target: one of a picture is a DataError; where a disk is full it has no name
+            raise DataError(
+                f"{beton}: {error.strerror or error}. Check the path, its permissions and the space left"
+            ) from None
     return written
 
 

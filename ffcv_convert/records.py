@@ -1,5 +1,6 @@
 """What a data set lists: one `Record` a picture, and the invariants that training and testing rely on."""
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +22,37 @@ class Record:
     split: str
 
 
+MAX_PATH = 4096  # bytes, Linux's
+
+
+def shown(text: str) -> str:
+    """`text` for a message: quoted, and cut where a damaged list has a line without end."""
+    return repr(text if len(text) <= 120 else f"{text[:120]}...")
+
+
 def inside(root: Path, name: str, source: str) -> str:
     """`name` as a clean path below `root`; DataError (naming `source`, such as "list.txt line 3") if it leads out."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
-        raise DataError(f"{root}: {source} names {name!r}, which is not below this folder. Correct the list")
+    path = PurePosixPath(name[: MAX_PATH + 1])
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name or len(name) > MAX_PATH:
+        raise DataError(f"{root}: {source} names {shown(name)}, which is not below this folder. Correct the list")
     return str(path)
+
+
+def check_links(records: Sequence[Record], root: Path) -> None:
+    """Raises DataError for a picture that lies outside `root`, by a link of its own or of a folder.
+
+    An archive may bring such a link, and what it leads to would end up in the .beton. `root` itself may be a link.
+    """
+    real_root = Path(os.path.realpath(root))
+    folders = {os.path.dirname(record.image) for record in records}
+    links = (record.image for record in records if os.path.islink(f"{root}/{record.image}"))
+    for name in (*sorted(folders), *links):
+        target = Path(os.path.realpath(f"{root}/{name}"))
+        if not target.is_relative_to(real_root):
+            raise DataError(
+                f"{root / name}: a link to {target}, which is not below {root}. Put the pictures themselves there; "
+                "only the data set's whole folder may be a link to elsewhere"
+            )
 
 
 def check_records(records: Sequence[Record], root: Path) -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from ffcv_convert.datasets.dataset import Dataset
-from ffcv_convert.schema import Converted, DataError, Manifest, Modality, open_beton
+from ffcv_convert.records import inside
+from ffcv_convert.schema import Converted, DataError, Manifest, Modality, manifest_path, open_beton
 from ffcv_convert.writer import Encoding, ImageFormat, encode, in_order
 
 AGAIN = "Remove the file, then convert the data set again: make convert-datasets"
@@ -104,7 +105,7 @@ def _check_sources(converted: Converted, root: Path, workers: int) -> None:
     manifest = converted.manifest
     encoding: Encoding = "jpeg" if manifest.encoding == "jpeg" else "raw"
     image_format = ImageFormat(manifest.height_px, manifest.width_px, encoding)
-    paths = [root / path for path in manifest.column("path")]
+    paths = [root / inside(root, path, manifest_path(converted.path).name) for path in manifest.column("path")]
     again = in_order(lambda path: encode(path, image_format), paths, workers)
     title = f"{converted.path.stem}: converted again"
     for path, image, expected in zip(paths, tqdm(again, title, len(paths), unit="images"),

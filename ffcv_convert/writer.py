@@ -66,7 +66,7 @@ def load_image(path: Path, image_format: ImageFormat) -> np.ndarray:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: empty file. Restore it from the data set's archive")
         with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
+            if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE_PX:
                 raise DataError(f"{path}: {image.width} x {image.height} pixels is no pedestrian picture. Replace it")
             if image.mode.startswith(("I", "F")):  # converted to RGB they would come out white
                 raise DataError(f"{path}: has more than 8 bits a channel. Replace it by an 8-bit picture")

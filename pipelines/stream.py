@@ -86,6 +86,7 @@ class Stream:
         try:
             epoch = Epoch(self, order, draw)
             try:
+                epoch.start()
                 yield epoch
             finally:
                 epoch.close()
@@ -126,6 +127,8 @@ class Epoch:
         for number in range(stream.slots):
             self._free.put((number, None))
         self._thread = Thread(target=self._produce, name="ffcv-decode", daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
 
     def __len__(self) -> int:
@@ -151,7 +154,8 @@ class Epoch:
         """
         self._stopping = True
         self._free.put((0, None))  # wakes the thread if it waits for a slot
-        self._thread.join()
+        if self._thread.ident is not None:  # an interrupt may come before it runs
+            self._thread.join()
         while not self._free.empty():
             _take(self._free)
 

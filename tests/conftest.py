@@ -16,8 +16,15 @@ from ffcv_convert.synthesis import Options, synthesise
 from ffcv_convert.writer import ImageFormat
 
 REPOSITORY = Path(__file__).parent.parent
+FAULTS = "--faults"
 SMALL = Options(train_identities=8, test_identities=5, train_images=6, test_images=1, height_px=96)
 SMALL_FORMAT = ImageFormat(height_px=96, width_px=48)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        FAULTS, metavar="JSON", help="run every kill and damage of tests/faults, not a few; write the counts to JSON"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,11 @@ import yaml
 
 import eval as eval_script
 import train_ffcv
-from dns import config
+from dns import checkpoint, config
 from dns.evaluation.protocols import PROTOCOLS
 from dns.options import declare
 from dns.run import Interruption, TrainingError
+from dns.step import make_engine
 from dns.tested import checkpoint_pattern
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import synthetic
@@ -180,8 +181,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_batch(beton_root: Path
     assert done.returncode == 1
     assert "not finite" in done.stderr
     written = json.loads((tmp_path / "run" / "nonfinite.json").read_text())
-    assert len(written["samples"]) == 12
     assert "nan" in str(written["losses"]) or "inf" in str(written["losses"])
+    manifest = json.loads((beton_root / "synthetic" / "train.json").read_text())
+    assert written["data_sha256"] == manifest["sha256"]
+    assert written["size_px"] == [96, 48]
+    assert written["seed"] == written["config"]["run"]["seed"] == 0
+    loader = train_ffcv.make_loader(written["config"], make_engine(**written["config"]["engine"]))
+    assert loader.plan(written["epoch"])[written["iteration"]].tolist() == written["samples"]
 
 
 def test_a_stop_does_not_save_weights_that_are_not_finite(
@@ -265,9 +271,6 @@ def test_eval_reports_both_directions_and_agrees_with_training(
 
 @pytest.mark.parametrize("batch_size", [5, 64])
 def test_embeddings_do_not_depend_on_the_batch_size(finished: Path, beton_root: Path, batch_size: int) -> None:
-    from dns import checkpoint
-    from dns.step import make_engine
-
     path = finished / "last.pt"
     content = checkpoint.load(path)
     engine = make_engine("cpu", "fp32", "auto", "auto")

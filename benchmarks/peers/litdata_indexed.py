@@ -1,8 +1,17 @@
-"""LitData: tensors in chunks of 64 MB, memory-mapped and indexed through StreamingDataset by a thread."""
+"""LitData: tensors in chunks of 64 MB.
+
+As documented: StreamingDataLoader around StreamingDataset, shuffled, in the process that trains; with two workers, from
+which every batch comes through shared memory, it was slower on two cores.
+
+By hand: a thread of ours indexes StreamingDataset into reused batches, two of them ahead.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +20,38 @@ from benchmarks.peers.ahead import Batches, made_ahead, made_once
 
 
 @contextmanager
-def batches(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures."""
+def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
+    """As many pictures as are planned, in the loader's own order: epoch after epoch, each shuffled."""
+    from litdata import StreamingDataLoader
+
+    dataset = _dataset(images_NHWC, folder, shuffle=True)
+
+    @cache
+    def endless(batch: int) -> Iterator[np.ndarray]:
+        loader = StreamingDataLoader(dataset, batch_size=batch, num_workers=0)
+        return (images.numpy() for _ in count() for images in loader)
+
+    def ready(plan: np.ndarray) -> Iterator[np.ndarray]:
+        yield from islice(endless(plan.shape[1]), len(plan))
+
+    yield ready
+
+
+@contextmanager
+def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
+    """The planned pictures, two batches ahead."""
+    dataset = _dataset(images_NHWC, folder)
+
+    def fill(rows: np.ndarray, out: np.ndarray) -> None:
+        for row, target in zip(rows, out, strict=True):
+            target[...] = dataset[int(row)].numpy()
+
+    # two threads, each with a dataset of its own, gained nothing
+    with made_ahead(fill, images_NHWC.shape[1:], threads=1) as ready:
+        yield ready
+
+
+def _dataset(images_NHWC: np.ndarray, folder: Path, *, shuffle: bool = False) -> Any:
     from litdata import StreamingDataset
     from litdata.streaming import Cache
 
@@ -23,13 +62,4 @@ def batches(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
         cache.done()
         cache.merge()
 
-    dataset = StreamingDataset(str(made_once(folder, images_NHWC, make)))
-
-    def fill(rows: np.ndarray, out: np.ndarray) -> None:
-        for row, target in zip(rows, out, strict=True):
-            target[...] = dataset[int(row)].numpy()
-
-    with made_ahead(
-        fill, images_NHWC.shape[1:], threads=1
-    ) as ready:  # two, each with a dataset of its own, gained nothing
-        yield ready
+    return StreamingDataset(str(made_once(folder, images_NHWC, make)), shuffle=shuffle)

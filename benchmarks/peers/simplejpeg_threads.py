@@ -1,17 +1,57 @@
-"""simplejpeg (libjpeg-turbo): JPEG files of the stored size, read and decoded by threads into the batch."""
+"""simplejpeg (libjpeg-turbo): JPEG files of the stored size.
+
+As documented: decode_jpeg makes a new array of each file. It brings no loader, so what stands here is the plain one
+that a user would write: Executor.map over a batch's files and np.stack, nothing ahead.
+
+By hand: threads decode straight into reused batches, two of them ahead.
+"""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers.ahead import Batches, made_ahead, made_once
+from benchmarks.peers.ahead import CORES, Batches, made_ahead, made_once
 
 
 @contextmanager
-def batches(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures but for JPEG's loss (quality 95, colour at half the size, as Pillow would write them)."""
+def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
+    """The planned pictures but for JPEG's loss, decoded when they are asked for."""
+    import simplejpeg
+
+    made = _files(images_NHWC, folder)
+
+    def decode(row: int) -> np.ndarray:
+        return simplejpeg.decode_jpeg((made / f"{row}.jpg").read_bytes(), fastdct=True, fastupsample=True)
+
+    def ready(plan: np.ndarray) -> Iterator[np.ndarray]:
+        for rows in plan:
+            yield np.stack(list(pool.map(decode, rows)))
+
+    with ThreadPoolExecutor(CORES) as pool:
+        yield ready
+
+
+@contextmanager
+def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
+    """The planned pictures but for JPEG's loss, two batches ahead."""
+    import simplejpeg
+
+    made = _files(images_NHWC, folder)
+
+    def fill(rows: np.ndarray, out: np.ndarray) -> None:
+        for row, target in zip(rows, out, strict=True):
+            encoded = (made / f"{row}.jpg").read_bytes()
+            simplejpeg.decode_jpeg(encoded, fastdct=True, fastupsample=True, buffer=target)
+
+    with made_ahead(fill, images_NHWC.shape[1:]) as ready:
+        yield ready
+
+
+def _files(images_NHWC: np.ndarray, folder: Path) -> Path:
+    """The folder of the pictures: quality 95, colour at half the size, as Pillow would write them."""
     import simplejpeg
 
     def make(target: Path) -> None:
@@ -19,11 +59,4 @@ def batches(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
             encoded = simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=95, colorsubsampling="420")
             (target / f"{row}.jpg").write_bytes(encoded)
 
-    def fill(rows: np.ndarray, out: np.ndarray) -> None:
-        for row, target in zip(rows, out, strict=True):
-            encoded = (made / f"{row}.jpg").read_bytes()
-            simplejpeg.decode_jpeg(encoded, fastdct=True, fastupsample=True, buffer=target)
-
-    made = made_once(folder, images_NHWC, make)
-    with made_ahead(fill, images_NHWC.shape[1:]) as ready:
-        yield ready
+    return made_once(folder, images_NHWC, make)

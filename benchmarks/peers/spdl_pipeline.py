@@ -1,9 +1,15 @@
-"""SPDL: a pipeline whose threads gather the planned pictures from a memory-mapped array into reused batches.
+"""SPDL: one pipeline for all plans, for ending one takes 100 ms, as long as an epoch of the measured set.
 
-One pipeline for all plans: ending one takes 100 ms, as long as an epoch of the measured set.
+As documented: threads read files of one picture each, load_npy and np.stack make a batch of them, with a source that
+goes on from epoch to epoch. spdl.dataloader.DataLoader, which builds a pipeline each epoch, was little more than half
+as fast; a pipe for each picture with aggregate behind it, a third. Its JPEG decoding needs an FFmpeg of the system's
+and was not tried.
+
+By hand: the threads gather from one memory-mapped array into reused batches.
 """
 
 import mmap
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +21,64 @@ from benchmarks.peers.ahead import CORES, DEPTH, Batches, made_once, take_rows
 
 
 @contextmanager
-def batches(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
+def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
+    """The planned pictures, as many batches ahead as the pipeline's threads and sink hold."""
+    from spdl.io import load_npy
+    from spdl.pipeline import PipelineBuilder
+
+    def make(target: Path) -> None:
+        for row, image in enumerate(images_NHWC):
+            np.save(target / f"{row}.npy", image)
+
+    made = made_once(folder / "pictures", images_NHWC, make)
+    source = _Plans()
+
+    def load(rows: np.ndarray) -> np.ndarray:
+        return np.stack([load_npy((made / f"{row}.npy").read_bytes()) for row in rows])
+
+    builder = PipelineBuilder().add_source(source, continuous=True)
+    builder.pipe(load, concurrency=CORES, output_order="input").add_sink(DEPTH)
+    pipeline = builder.build(num_threads=CORES, use_thread_output_queue=True)
+
+    def ready(plan: np.ndarray) -> Iterator[np.ndarray]:
+        source.queue.put(plan)
+        epoch = iter(pipeline)
+        try:
+            yield from epoch
+        finally:
+            for _ in epoch:  # what is left of a plan that was not asked for to its end
+                pass
+
+    try:
+        with pipeline.auto_stop():
+            yield ready
+    finally:  # a pipeline that stops does not wait for the thread that reads its source
+        source.queue.put(None)
+        if source.thread is not None:
+            source.thread.join()
+
+
+class _Plans:
+    """A source whose epochs are the plans put into its queue; None is an empty one."""
+
+    def __init__(self) -> None:
+        self.queue = SimpleQueue[np.ndarray | None]()
+        self.thread: threading.Thread | None = None  # that reads it
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        self.thread = threading.current_thread()
+        plan = self.queue.get()
+        if plan is not None:
+            yield from plan
+
+
+@contextmanager
+def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
     """The planned pictures."""
     from spdl.io import load_npy
     from spdl.pipeline import PipelineBuilder
 
-    made = made_once(folder, images_NHWC, lambda target: np.save(target / "images.npy", images_NHWC))
+    made = made_once(folder / "array", images_NHWC, lambda target: np.save(target / "images.npy", images_NHWC))
     with open(made / "images.npy", "rb") as file:
         mapped = load_npy(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     plans, free = SimpleQueue[np.ndarray | None](), SimpleQueue[np.ndarray]()

@@ -1,13 +1,18 @@
-"""tensordict: the pictures as a memory-mapped tensor, their rows gathered by threads a batch at a time.
+"""tensordict: the pictures as a memory-mapped tensor, a batch at a time.
 
-NumPy gathers from the mapped memory into a reused batch. torch.index_select with out= was slower in threads (each
-brings OpenMP threads of its own), and indexing the TensorDict, which makes a new batch each time, half as fast.
+As documented: the TensorDict is indexed with a batch's rows, which makes a new batch. Nothing is made ahead: the only
+loader that its guide shows is torch's DataLoader around the same indexing, which was slower on two cores both without
+and with two workers.
+
+By hand: threads of ours gather with NumPy from the mapped memory into a reused batch. torch.index_select with out= was
+slower in threads, each of which brings OpenMP threads of its own.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +21,31 @@ from benchmarks.peers.ahead import Batches, made_ahead, made_once, take_rows
 
 
 @contextmanager
-def batches(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures."""
+def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
+    """The planned pictures, indexed when they are asked for."""
+    stored = _stored(images_NHWC, folder)
+
+    def ready(plan: np.ndarray) -> Iterator[np.ndarray]:
+        for rows in plan:
+            yield stored[torch.from_numpy(rows)]["image"].numpy()
+
+    yield ready
+
+
+@contextmanager
+def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
+    """The planned pictures, two batches ahead."""
+    mapped = _stored(images_NHWC, folder)["image"].numpy()
+    with made_ahead(partial(take_rows, mapped), images_NHWC.shape[1:]) as ready:
+        yield ready
+
+
+def _stored(images_NHWC: np.ndarray, folder: Path) -> Any:
+    """The TensorDict of the pictures, its tensor mapped from `folder`."""
     from tensordict import TensorDict
 
     def make(target: Path) -> None:
         images = torch.from_numpy(images_NHWC.copy())
         TensorDict({"image": images}, batch_size=[len(images)]).memmap_(str(target))
 
-    mapped = TensorDict.load_memmap(str(made_once(folder, images_NHWC, make)))["image"].numpy()
-    with made_ahead(partial(take_rows, mapped), images_NHWC.shape[1:]) as ready:
-        yield ready
+    return TensorDict.load_memmap(str(made_once(folder, images_NHWC, make)))

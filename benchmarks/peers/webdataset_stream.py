@@ -1,4 +1,10 @@
-"""WebDataset: raw pixels in tar shards, streamed and shuffled by a thread.
+"""WebDataset: raw pixels in tar shards, streamed and shuffled.
+
+As documented: WebLoader around WebDataset(...).shuffle.map.batched, in the process that trains. One or two workers,
+from which every batch comes through shared memory, were slower on two cores, and so were the decoders for .npy and
+tenbin. Nothing is ahead but the shuffle buffer.
+
+By hand: a thread of ours streams the samples into reused batches, two of them ahead.
 
 A tar stream cannot be asked for rows. The pictures come in its own order: shards in an order drawn anew each time they
 run out, then a shuffle buffer. Two threads with half of the shards each were slower: reading tar holds the interpreter.
@@ -6,6 +12,8 @@ run out, then a shuffle buffer. Two threads with half of the shards each were sl
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +26,35 @@ BUFFER = 200  # pictures that the next one is drawn from
 
 
 @contextmanager
-def batches(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """As many pictures as are planned, in the stream's order."""
+def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
+    """As many pictures as are planned, in the stream's order, made when they are asked for."""
     import webdataset
 
-    picture = images_NHWC.shape[1:]
+    shards, picture = _shards(images_NHWC, folder), images_NHWC.shape[1:]
 
-    def make(target: Path) -> None:
-        rows = np.random.default_rng(0).permutation(len(images_NHWC))
-        for shard, share in enumerate(np.array_split(rows, SHARDS)):
-            with webdataset.TarWriter(str(target / f"{shard:04d}.tar"), encoder=False) as tar:
-                for row in share:
-                    tar.write({"__key__": f"{row:08d}", "rgb": images_NHWC[row].tobytes()})
+    def pixels(sample: dict[str, Any]) -> np.ndarray:
+        return np.frombuffer(sample["rgb"], np.uint8).reshape(picture)
+
+    @cache
+    def endless(batch: int) -> Iterator[np.ndarray]:
+        samples = webdataset.WebDataset(shards, shardshuffle=len(shards)).shuffle(BUFFER, initial=BUFFER).map(pixels)
+        loader = webdataset.WebLoader(samples.batched(batch, collation_fn=np.stack), batch_size=None, num_workers=0)
+        return (images.numpy() for _ in count() for images in loader)
+
+    def ready(plan: np.ndarray) -> Iterator[np.ndarray]:
+        yield from islice(endless(plan.shape[1]), len(plan))
+
+    yield ready
+
+
+@contextmanager
+def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
+    """As many pictures as are planned, in the stream's order, two batches ahead."""
+    import webdataset
+
+    shards, picture = _shards(images_NHWC, folder), images_NHWC.shape[1:]
 
     def endless() -> Iterator[dict[str, Any]]:
-        shards = sorted(map(str, made.glob("*.tar")))
         pipeline = webdataset.DataPipeline(
             webdataset.SimpleShardList(shards),
             webdataset.shuffle(len(shards)),
@@ -46,7 +68,19 @@ def batches(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
         for target in out:
             target[...] = np.frombuffer(next(stream)["rgb"], np.uint8).reshape(picture)
 
-    made = made_once(folder, images_NHWC, make)
     stream = endless()
     with made_ahead(fill, picture, threads=1) as ready:
         yield ready
+
+
+def _shards(images_NHWC: np.ndarray, folder: Path) -> list[str]:
+    import webdataset
+
+    def make(target: Path) -> None:
+        rows = np.random.default_rng(0).permutation(len(images_NHWC))
+        for shard, share in enumerate(np.array_split(rows, SHARDS)):
+            with webdataset.TarWriter(str(target / f"{shard:04d}.tar"), encoder=False) as tar:
+                for row in share:
+                    tar.write({"__key__": f"{row:08d}", "rgb": images_NHWC[row].tobytes()})
+
+    return sorted(map(str, made_once(folder, images_NHWC, make).glob("*.tar")))

@@ -45,13 +45,13 @@ def embed_images(
     are padding. prepare makes (B, 3, H, W) float32 of the images. flip: "published" adds the mirrored image's embedding
     without normalising again, "normalised" normalises the sum, "off" takes the image alone.
     """
-    count = 0
+    count, embed = 0, engine.compiled(model.embed)
     for images_BHWC, rows in batches:
         images = engine.arrange(prepare(images_BHWC))
         with engine.autocast():
-            z, bn = model.embed(images, visible=visible)
+            z, bn = embed(images, visible=visible)
             if flip != "off":
-                mirrored_z, mirrored_bn = model.embed(images.flip(3), visible=visible)
+                mirrored_z, mirrored_bn = embed(images.flip(3), visible=visible)
                 z, bn = z + mirrored_z, bn + mirrored_bn
         for target, embedding in zip(embeddings, (bn, z), strict=True):
             if flip == "normalised":

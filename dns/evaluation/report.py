@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, pstdev
@@ -64,7 +65,7 @@ def markdown(rows: Sequence[Mapping[str, Any]], title: str) -> str:
 
 
 class ReportError(Exception):
-    """A stored result that cannot be read; the message names the file and the next step."""
+    """A result that cannot be read or written; the message names the file and the next step."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -79,10 +80,27 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Whole or not at all. Raises ReportError."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        with writing(path), open(partial, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an error of the disk, which does not name the file, into a ReportError that does."""
+    try:
+        yield
+    except OSError as error:
+        raise ReportError(
+            f"{path}: could not be written ({error.strerror}). Free some space, then give the same command again"
+        ) from None
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

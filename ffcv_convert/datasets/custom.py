@@ -12,12 +12,13 @@ split: train or test. modality: visible, infrared or sketch. person and camera: 
 
 import csv
 import io
+import os
 import re
 from pathlib import Path
 
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.datasets.files import images_in, is_number, read_text
-from ffcv_convert.records import Record, inside
+from ffcv_convert.records import Record, inside, shown
 from ffcv_convert.schema import DataError, Modality
 
 COLUMNS = ("path", "person", "camera", "modality", "split")
@@ -26,15 +27,20 @@ SPLITS = ("train", "test")
 
 def list_records(root: Path) -> list[Record]:
     """The CSV's rows in order, or the folders' pictures by split, modality, person, camera and name."""
-    return _from_csv(root, root / "records.csv") if (root / "records.csv").exists() else _from_folders(root)
+    # A link that leads nowhere is there too: it is refused, and not passed over.
+    return _from_csv(root, root / "records.csv") if os.path.lexists(root / "records.csv") else _from_folders(root)
 
 
 def _from_csv(root: Path, path: Path) -> list[Record]:
     reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
     try:
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        columns = list(reader.fieldnames or ())
+        missing = [name for name in COLUMNS if name not in columns]
+        twice = [name for name in COLUMNS if columns.count(name) > 1]
         if missing:
             raise DataError(f"{path}: has no column {', '.join(missing)}. Its first line should be {','.join(COLUMNS)}")
+        if twice:
+            raise DataError(f"{path}: has the column {twice[0]} twice. Remove one of them")
         return [_record(root, row, f"{path.name} line {reader.line_num}") for row in reader]
     except csv.Error as error:
         line = reader.reader.line_num  # DictReader's own is still that of the line before
@@ -52,7 +58,7 @@ def _record(root: Path, row: dict[str, str], place: str) -> Record:
         ("split", values["split"] in SPLITS, " or ".join(SPLITS)),
     ):
         if not good:
-            raise DataError(f"{root / place}: {name} is {values[name]!r}, it takes {takes}. Correct the line")
+            raise DataError(f"{root / place}: {name} is {shown(values[name])}, it takes {takes}. Correct the line")
     assert modality is not None
     return Record(inside(root, values["path"], place), int(values["person"]), int(camera), modality, values["split"])
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ffcv_convert.records import inside
+from ffcv_convert.records import inside, shown
 from ffcv_convert.schema import DataError
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp"}
@@ -13,6 +13,8 @@ RESTORE = "Restore it from the data set's archive"
 
 def read_text(path: Path) -> str:
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device would never end
+            raise OSError("it is no regular file")
         return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except FileNotFoundError:
         raise DataError(f"{path}: no such list. {RESTORE}") from None
@@ -37,7 +39,7 @@ def read_labelled_paths(root: Path, path: Path) -> list[tuple[str, int]]:
     for place, line in read_lines(path):
         fields = line.rsplit(maxsplit=1)  # some lists have a tab
         if len(fields) != 2 or not is_number(fields[1]):
-            raise DataError(f"{path.parent / place}: {line!r} is not 'path label'. Correct the list")
+            raise DataError(f"{path.parent / place}: {shown(line)} is not 'path label'. Correct the list")
         rows.append((inside(root, fields[0], place), int(fields[1])))
     return rows
 
@@ -47,7 +49,7 @@ def read_identities(path: Path) -> list[int]:
     fields = [field.strip() for field in read_text(path).replace("\n", ",").split(",")]
     wrong = [field for field in fields if field and not is_number(field)]
     if wrong:
-        raise DataError(f"{path}: {wrong[0]!r} is no identity. It should hold numbers separated by commas")
+        raise DataError(f"{path}: {shown(wrong[0])} is no identity. It should hold numbers separated by commas")
     persons = sorted({int(field) for field in fields if field})
     if not persons:
         raise DataError(f"{path}: names no identity. {RESTORE}")

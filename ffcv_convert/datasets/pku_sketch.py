@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.datasets.files import is_number, read_lines
-from ffcv_convert.records import Record, inside
+from ffcv_convert.records import Record, inside, shown
 from ffcv_convert.schema import DataError, Modality
 
 MODALITIES = {"1": Modality.SKETCH, "2": Modality.VISIBLE}
@@ -26,7 +26,7 @@ def list_records(root: Path) -> list[Record]:
             fields = line.split()
             if len(fields) < 4 or not is_number(fields[1]) or fields[-2] not in MODALITIES:
                 raise DataError(
-                    f"{root / place}: {line!r} is not '... identity ... modality path' with modality 1 or 2. "
+                    f"{root / place}: {shown(line)} is not '... identity ... modality path' with modality 1 or 2. "
                     "Correct the list"
                 )
             image = inside(root, fields[-1], place)

@@ -99,11 +99,13 @@ def read_structure(path: Path) -> Structure:
 
     try:
         size = os.path.getsize(path)
+        head = np.fromfile(path, dtype=np.uint8, count=METADATA_START) if os.path.isfile(path) else np.empty(0)
     except FileNotFoundError:
         raise DataError(f"{path}: no such .beton. Make it with: make convert-datasets") from None
-    if size < METADATA_START:
+    except OSError as error:
+        raise refuse(f"cannot be read ({error.strerror})") from None
+    if len(head) < METADATA_START:
         raise refuse(f"cut short ({size} bytes)")
-    head = np.fromfile(path, dtype=np.uint8, count=METADATA_START)
     header = head[: HEADER.itemsize].view(HEADER)[0]
     count, table_ptr = int(header["num_samples"]), int(header["alloc_table_ptr"])
     if header["version"] != FORMAT_VERSION or header["page_size"] != PAGE_BYTES:

@@ -7,17 +7,18 @@ its options. They are kept in `synthetic.json` beside the pictures. Nothing of i
 import json
 import os
 import shutil
+import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Thread
 
 import cv2
 from tqdm import tqdm
 
-from ffcv_convert.atomic import replacing
+from ffcv_convert.atomic import replacing, sweep
 from ffcv_convert.datasets.synthetic import OPTIONS_FILE
 from ffcv_convert.people import draw_person
 from ffcv_convert.schema import DataError
@@ -33,28 +34,40 @@ def synthesise(root: Path, options: Options, *, workers: int) -> int:
     Raises DataError, and touches nothing, if `root` holds anything else or another process draws it. The folder appears
     whole or not at all.
     """
-    if root.exists():
-        if _stored_options(root) == asdict(options):
-            return 0
-        raise DataError(f"{root}: exists and is another set. Remove it, or name another folder with --root")
-    partial = root.with_name(root.name + ".partial")
+    lock, partial = (root.with_name(root.name + ending) for ending in (".lock", ".partial"))
+    if _is_there(root, options):
+        sweep(lock)
+        return 0
     root.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(root.with_name(root.name + ".lock")):  # two at once would mix their pictures
+    with replacing(lock):  # two at once would mix their pictures
+        if _is_there(root, options):  # drawn since, by the last one that held the lock
+            return 0
         shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
         try:
             count = _write(partial, options, workers)
             os.replace(partial, root)
+        except OSError as error:
+            raise DataError(
+                f"{error.filename or partial}: {error.strerror or error}. Check the path, its permissions and the "
+                "space left"
+            ) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return count
+
+
+def _is_there(root: Path, options: Options) -> bool:
+    """Raises DataError if `root` holds anything else."""
+    if root.exists() and _stored_options(root) != asdict(options):
+        raise DataError(f"{root}: exists and is another set. Remove it, or name another folder with --root")
+    return root.exists()
 
 
 def _write(root: Path, options: Options, workers: int) -> int:
     pictures, lists = plan(options)
     for folder in {str(Path(path).parent) for path in (*lists, *(picture.path for picture in pictures))}:
         (root / folder).mkdir(parents=True, exist_ok=True)
-    for _ in tqdm(_drawn(root, pictures, options, workers), "people", len(pictures), unit="images"):
-        pass
+    _draw(root, pictures, options, workers)
     for path, text in lists.items():
         (root / path).write_text(text, encoding="utf-8")
     (root / OPTIONS_FILE).write_text(json.dumps(asdict(options)), encoding="utf-8")
@@ -70,16 +83,55 @@ def _stored_options(root: Path) -> dict | None:
     return {"layout": "llcm", "official_size": False, **stored} if isinstance(stored, dict) else None
 
 
-def _drawn(root: Path, pictures: list[Picture], options: Options, workers: int) -> Iterator[None]:
-    """Draw and write every picture in `workers` processes (drawing holds the GIL), started fresh, not forked."""
-    chunks = [pictures[start : start + 32] for start in range(0, len(pictures), 32)]
-    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
-        for done in pool.map(_draw_chunk, [(str(root), chunk, options) for chunk in chunks]):
-            yield from [None] * done
+def _draw(root: Path, pictures: list[Picture], options: Options, workers: int) -> None:
+    """Draw and write every picture in `workers` processes (drawing holds the GIL), started fresh, not forked.
+
+    Not by a ProcessPoolExecutor: it may hang where a process is killed while the pool starts.
+    """
+    context = get_context("spawn")
+    processes, receivers = [], []
+    resource_tracker.ensure_running()  # by itself it would come with the first process, and unblock what is blocked
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is this process's: the others inherit this
+        for number in range(workers):
+            receiver, sender = context.Pipe(duplex=False)
+            share = pictures[number::workers]
+            processes.append(context.Process(target=_draw_share, args=(root, share, options, sender), daemon=True))
+            processes[-1].start()
+            sender.close()  # the process has its own: when it ends, the receiver knows
+            receivers.append(receiver)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        with tqdm(desc="people", total=len(pictures), unit="images") as bar:
+            for done in _received(receivers):
+                if isinstance(done, Exception):
+                    raise done
+                bar.update(done)
+        for process in processes:
+            process.join()
+        if any(process.exitcode for process in processes):
+            raise DataError(
+                f"{root}: a process that drew pictures was killed. Is the memory full? Try again, with fewer --workers"
+            )
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _received(receivers: list[Connection]) -> Iterator[int | Exception]:
+    """What comes through any of the pipes, until all are closed."""
+    while receivers:
+        for receiver in wait(receivers):
+            assert isinstance(receiver, Connection)
+            try:
+                yield receiver.recv()
+            except (EOFError, OSError):  # at a message's end, or within one where the process was killed
+                receivers.remove(receiver)
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would go on drawing, and then wait for ever."""
+    """A process whose parent was killed would go on drawing."""
     parent = parent_process()
     assert parent is not None
 
@@ -90,17 +142,26 @@ def _end_with_parent() -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def _draw_chunk(job: tuple[str, list[Picture], Options]) -> int:
-    root, pictures, options = job
+def _draw_share(root: Path, pictures: list[Picture], options: Options, sender: Connection) -> None:
+    """A process's work; sends how many pictures are done, or the error that ended it."""
+    _end_with_parent()
     cv2.setNumThreads(1)
+    try:
+        for start in range(0, len(pictures), 32):
+            _draw_pictures(root, pictures[start : start + 32], options)
+            sender.send(len(pictures[start : start + 32]))
+    except Exception as error:
+        sender.send(error)
+
+
+def _draw_pictures(root: Path, pictures: list[Picture], options: Options) -> None:
     for picture in pictures:
         pixels = draw_person(
             picture.person, picture.camera, picture.frame, picture.modality,
             seed=options.seed, height_px=options.height_px,
         )  # fmt: skip
         stored = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY if picture.grey_file else cv2.COLOR_RGB2BGR)
-        path = os.path.join(root, picture.path)
-        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.endswith(".jpg") else []
-        if not cv2.imwrite(path, stored, quality):
-            raise DataError(f"{path}: could not be written. Is the disk full?")
-    return len(pictures)
+        path = root / picture.path
+        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
+        # Not imwrite: where the disk is full, it leaves an empty .bmp and says that all is well.
+        path.write_bytes(cv2.imencode(path.suffix, stored, quality)[1].tobytes())

@@ -1,5 +1,6 @@
 """Every peer that is installed delivers the stored pictures, whole epochs of them, and leaves nothing running."""
 
+import multiprocessing
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -33,13 +34,29 @@ def check(peer: Peer, got_NHWC: np.ndarray, wanted_NHWC: np.ndarray) -> None:
         assert error.max() < SLACK
 
 
-# WebDataset and Mosaic Streaming leave the files that they read to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+pytestmark = [
+    # WebDataset and Mosaic Streaming leave the files that they read to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+    # Mosaic Streaming's arrays are views of the bytes read, which torch's collate function warns of and then copies.
+    pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning"),
+]
+
+
+def running() -> set[object]:
+    """Threads, child processes, and the shared memory that Mosaic Streaming takes."""
+    shared = {path.name for path in Path("/dev/shm").glob("[0-9][0-9][0-9][0-9][0-9][0-9]_*")}
+    return {*threading.enumerate(), *multiprocessing.active_children(), *shared}
+
+
+def test_every_tool_is_there_in_both_forms() -> None:
+    forms = {(peer.module, peer.form) for peer in PEERS.values()}
+    assert forms == {(peer.module, form) for peer in PEERS.values() for form in ("documented", "by hand")}
+    assert all((peer.form == "by hand") == name.endswith(", by hand") for name, peer in PEERS.items())
 
 
 @pytest.mark.parametrize("name", sorted(installed()))
 def test_a_peer_delivers_the_pictures_epoch_after_epoch(name: str, images_NHWC: np.ndarray, tmp_path: Path) -> None:
-    peer, before = PEERS[name], set(threading.enumerate())
+    peer, before = PEERS[name], running()
     row_of = {image.tobytes(): row for row, image in enumerate(images_NHWC)}
     assert len(row_of) == len(images_NHWC)
     with peer.open(images_NHWC, tmp_path / "files") as batches:
@@ -55,12 +72,12 @@ def test_a_peer_delivers_the_pictures_epoch_after_epoch(name: str, images_NHWC: 
                 assert sorted(rows) == list(range(len(images_NHWC)))
                 assert not np.array_equal(rows, np.sort(rows))
             check(peer, pictures, images_NHWC[rows])
-    assert set(threading.enumerate()) <= before
+    assert running() <= before
 
 
 @pytest.mark.parametrize("name", sorted(installed()))
 def test_a_plan_may_be_left_and_the_files_are_used_again(name: str, images_NHWC: np.ndarray, tmp_path: Path) -> None:
-    peer, plan = PEERS[name], plan_of(images_NHWC, 0)
+    peer, plan, before = PEERS[name], plan_of(images_NHWC, 0), running()
     for _ in range(2):
         with peer.open(images_NHWC, tmp_path / "files") as batches:
             files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
@@ -74,6 +91,7 @@ def test_a_plan_may_be_left_and_the_files_are_used_again(name: str, images_NHWC:
             if peer.planned:
                 check(peer, np.concatenate(got), images_NHWC[plan[1:].ravel()])
     assert {path: path.stat().st_mtime_ns for path in files} == files
+    assert running() <= before
 
 
 def test_all_that_are_installed_are_opened(images_NHWC: np.ndarray, tmp_path: Path) -> None:

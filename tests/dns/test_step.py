@@ -73,7 +73,9 @@ def test_compiled_without_graph_breaks_and_without_recompiling(
     plain: list[list[float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled, real = [], torch.compile
-    monkeypatch.setattr(torch, "compile", lambda function: real(function, fullgraph=True, backend=backend))
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **how: real(function, **how, fullgraph=True, backend=backend)
+    )
 
     def backend(graph: torch.fx.GraphModule, inputs: list) -> object:
         """Runs the captured graph as it is: what is captured, and how often, is what is tested here."""

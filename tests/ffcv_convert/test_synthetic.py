@@ -129,7 +129,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(draw, "_drawn", stop)
+    monkeypatch.setattr(draw, "_draw", stop)
     with pytest.raises(KeyboardInterrupt):
         synthesise(tmp_path / "synthetic", TINY, workers=1)
     assert os.listdir(tmp_path) == []

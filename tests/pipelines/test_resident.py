@@ -12,8 +12,8 @@ from ffcv_convert.datasets import DATASETS
 from ffcv_convert.writer import ImageFormat
 from pipelines.augment import RECIPES
 from pipelines.index import open_part
-from pipelines.loaders import TrainLoader
-from pipelines.resident import ResidentLoader, fits
+from pipelines.loaders import TestLoader, TrainLoader
+from pipelines.resident import ResidentLoader, ResidentTestLoader, fits, is_resident
 
 CPU = torch.device("cpu")
 OPTIONS: dict[str, Any] = {
@@ -85,3 +85,22 @@ def test_a_host_augmented_batch_lies_in_a_few_buffers(converted_layout: Callable
 
 def test_nothing_is_resident_on_a_cpu_by_itself(converted_layout: Callable[[str], Path]) -> None:
     assert not fits(open_part(converted_layout("sysu"), "train"), CPU)
+
+
+def test_resident_test_batches_are_the_streamed_ones(converted_layout: Callable[[str], Path]) -> None:
+    part = open_part(converted_layout("regdb"), "test", trial=3)
+    streamed = TestLoader(part.converted, batch_size=6, device=CPU, workers=1)
+    resident = ResidentTestLoader(part, batch_size=6, device=CPU, workers=1)
+    for modality in (0, 1, 0):
+        samples = part.sample_N[part.modality_N == modality]
+        assert len(samples) % 6, "an odd last batch"
+        with streamed.samples(samples) as expected, resident.samples(samples) as found:
+            for one, other in zip(expected, found, strict=True):
+                assert torch.equal(one.images, other.images)
+                assert torch.equal(one.index_B, other.index_B)
+                assert one.count == other.count
+
+
+def test_what_is_asked_for_decides_before_what_fits(converted_layout: Callable[[str], Path]) -> None:
+    part = open_part(converted_layout("sysu"), "train")
+    assert [is_resident(source, part, CPU) for source in ("auto", "stream", "resident")] == [False, False, True]

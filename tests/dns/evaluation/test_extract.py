@@ -77,6 +77,30 @@ def test_low_precision_gives_float32_of_unit_length(model: DNS, batches: list[tu
         assert (functional.cosine_similarity(low, high)[[0, 2, 3, 5]] > 0.98).all()
 
 
+def test_compiled_whole_and_once_a_modality(
+    model: DNS, batches: list[tuple[Tensor, Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled, real = [], torch.compile
+
+    def backend(graph: torch.fx.GraphModule, inputs: list) -> object:
+        """Runs the captured graph as it is: what is captured, and how often, is what is tested here."""
+        compiled.append(graph)
+        return graph
+
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **how: real(function, **how, fullgraph=True, backend=backend)
+    )
+    engine = Engine(torch.device("cpu"), "fp32", channels_last=False, compile=True)
+    for _ in range(2):
+        for visible in (True, False):
+            found, expected = empty(), empty()
+            embed_images(model, batches, prepare, found, visible=visible, flip="published", engine=engine)
+            embed_images(model, batches, prepare, expected, visible=visible, flip="published", engine=ENGINE)
+            for one, other in zip(found, expected, strict=True):
+                assert torch.allclose(one, other, atol=1e-5, equal_nan=True)
+    assert len(compiled) == 2
+
+
 def test_the_file_of_features_opens_without_pickle(tmp_path: Path) -> None:
     test = make_set([(4, 1, 0, "vis/ä.jpg"), (2, 3, 1, "nir/long/name.jpg")])
     embeddings = Embeddings(bn=torch.tensor([[1.0, 2], [3, 4]]), z=torch.tensor([[5.0, 6], [7, 8]]))

@@ -1,0 +1,107 @@
+"""How long is an epoch, end to end, and how much of it is waiting for data?
+
+train_ffcv.py as a user runs it, with the evaluation at its end, beside the published data path feeding the published
+step for a few batches. The share that waits: what the epoch takes beyond as many steps on one batch that is there. On
+CUDA the drawn set has SYSU-MM01's size (928 steps of 48 images); a CPU trains a ResNet-18 on the small one.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.harness import WORK, drawn_set, official_set, summarise, synchronise
+from benchmarks.peers import stored_pixels
+from benchmarks.pipeline import CORES
+from benchmarks.training import PUBLISHED, REPOSITORY, Training, assemble, engine_options, options
+from pipelines.augment import RECIPES
+from pipelines.index import open_part
+from pipelines.reference import reference_batches
+
+EPOCHS = {"cuda": 6, "cpu": 2}  # the first one compiles and warms up, and does not count
+PUBLISHED_BATCHES = {"cuda": 60, "cpu": 4}
+STEPS_ALONE = {"cuda": 100, "cpu": 4}
+
+
+def measure() -> dict[str, Any]:
+    """Seconds an epoch; wait_share: of the median epoch; ratio_published: the published epoch, projected, over it."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    root = (official_set() if device == "cuda" else drawn_set())[1].parent
+    more = [f"--engine.device={device}", *([] if device == "cuda" else ["--model.architecture=resnet18"])]
+    log = _trained(options(root, [*more, f"--optim.epochs={EPOCHS[device]}", "--eval.every=1"]))
+    seconds = [line["seconds"] for line in log if line["kind"] == "epoch"][1:]
+    tested = [line["seconds"] for line in log if line["kind"] == "eval"][1:]
+
+    training = assemble(options(root, more))
+    alone = _alone(training, STEPS_ALONE[device]) * training.loader.iterations
+    precision = "fp16" if device == "cuda" else "fp32"
+    published = assemble(
+        options(root, [*more, "--data.source=stream", *engine_options(**PUBLISHED, precision=precision)])
+    )
+    projected = _published(published, root / "sysu", PUBLISHED_BATCHES[device]) * training.loader.iterations
+    figures = summarise(
+        {"ours": seconds, "ours, its evaluation": tested, "ours, steps without loading": [alone],
+         "published, projected": [projected]}
+    )  # fmt: skip
+    epoch = figures["ours"]["median"]
+    return {
+        "unit": "s",
+        "cases": figures,
+        "epoch_s": epoch,
+        "epoch_s_sysu_size": epoch if device == "cuda" else None,
+        "wait_share": max(0.0, 1 - alone / epoch),
+        "ratio_published": projected / epoch,
+        "iterations": training.loader.iterations,
+        "images_per_s": training.loader.iterations * training.loader.batch_size / epoch,
+        "engine": training.engine.options(),
+    }
+
+
+def _trained(arguments: list[str]) -> list[dict[str, Any]]:
+    """The lines of log.jsonl of a run from the start."""
+    folder = WORK / "runs"
+    shutil.rmtree(folder, ignore_errors=True)
+    command = [sys.executable, "train_ffcv.py", *arguments, f"--run.root={folder}", "--run.name=epoch"]
+    subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+    return [json.loads(line) for line in (folder / "epoch" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def _alone(training: Training, steps: int) -> float:
+    """Seconds a step on one batch that is there."""
+    batch, device = training.batch(), training.engine.device
+    for _ in range(8 if device.type == "cuda" else 1):
+        training.step(*batch)
+    synchronise(device)
+    begin = time.perf_counter()
+    for _ in range(steps):
+        training.step(*batch)
+    synchronise(device)
+    return (time.perf_counter() - begin) / steps
+
+
+def _published(training: Training, folder: Path, batches: int) -> float:
+    """Seconds a step with the published data path in front of the published step."""
+    part, loader, device = open_part(folder, "train"), training.loader, training.engine.device
+    warm_up = 2 * CORES
+    plan = np.concatenate([loader.plan(0), loader.plan(1)])[: batches + warm_up]
+    table = torch.empty(0, device=device)
+    label_of = loader.of_sample(loader.index.person_N, len(part.converted))
+    row_of = loader.of_sample(np.arange(len(part.sample_N)), len(part.converted))
+    begin = 0.0
+    ready: Iterator[Tensor] = reference_batches(stored_pixels(part), row_of[plan], RECIPES["sysu"], workers=CORES)
+    for number, (images, samples) in enumerate(zip(ready, plan, strict=True), start=1):
+        persons = torch.from_numpy(label_of[samples]).to(device)
+        training.step(images.to(device), table, persons)
+        if number == warm_up:
+            synchronise(device)
+            begin = time.perf_counter()
+    synchronise(device)
+    return (time.perf_counter() - begin) / batches

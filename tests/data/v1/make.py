@@ -1,0 +1,83 @@
+"""Writes the files beside it: what this version of the program makes, for later versions to read.
+
+    python tests/data/v1/make.py FOLDER
+
+Run once, for version 1 of the manifest and of the checkpoint and FFCV's format 2; another version gets another folder.
+A `.beton` is padded to 2 MB pages and a ResNet-18 with its momenta takes 110 MB. So both are compressed, and every
+tensor is made of its own first 61 numbers, again and again: it can be trained on and tested, and repeats compress well.
+"""
+
+import json
+import lzma
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+REPOSITORY = Path(__file__).parents[3]
+sys.path.insert(0, str(REPOSITORY))
+
+import eval as eval_script  # noqa: E402
+import train_ffcv  # noqa: E402
+from dns.losses import Losses  # noqa: E402
+from ffcv_convert.convert import convert  # noqa: E402
+from ffcv_convert.datasets import synthetic  # noqa: E402
+from ffcv_convert.synthesis import Options, synthesise  # noqa: E402
+from ffcv_convert.writer import ImageFormat  # noqa: E402
+
+PEOPLE = Options(train_identities=4, test_identities=3, train_images=2, test_images=1, height_px=64)
+RUN = [
+    "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=3", "--data.pictures=2",
+    "--optim.epochs=2", "--optim.lr=0.01", "--eval.batch_size=16", "--run.log_every=1", "--data.workers=1",
+    "--engine.device=cpu", "--engine.precision=fp32", "--run.name=v1",
+]  # fmt: skip
+PERIOD = 61
+
+
+def shortened(content: object) -> object:
+    """Every tensor of a checkpoint made of its first numbers; the state of a generator as it is."""
+    if isinstance(content, dict):
+        return {key: value if key == "generators" else shortened(value) for key, value in content.items()}
+    if isinstance(content, Tensor):
+        flat = content.reshape(-1)
+        return flat[torch.arange(flat.numel()) % PERIOD].reshape(content.shape).clone()
+    return content
+
+
+def seen(roots: list[str], run: Path) -> dict[str, object]:
+    """What later versions must see too: the losses of the first step from the checkpoint, and its mAP in testing."""
+    eval_script.evaluate([f"--eval.checkpoint={run / 'last.pt'}", "--eval.protocols=llcm-i2v", *roots])
+    rows = {row["feature"]: row["mAP"] for row in json.loads((run / "result.json").read_text())["evaluation"]}
+    (run / "result.json").unlink()
+    (run / "log.jsonl").unlink(missing_ok=True)
+    train_ffcv.train([*RUN, *roots])
+    first = json.loads((run / "log.jsonl").read_text().splitlines()[0])
+    return {"losses": {name: first[name] for name in Losses._fields}, "mAP": rows}
+
+
+def make(folder: Path) -> None:
+    with TemporaryDirectory() as name:
+        top = Path(name)
+        synthesise(top / "data" / "synthetic", PEOPLE, workers=1)
+        convert(synthetic.DATASET, top / "data", top / "beton", ImageFormat(32, 16), workers=1)
+        roots = [f"--data.beton_root={top / 'beton'}", f"--run.root={top / 'runs'}"]
+        train_ffcv.train([*RUN, *roots])
+        last = top / "runs" / "v1" / "last.pt"
+        content = torch.load(last, weights_only=True)
+        content["config"]["data"]["beton_root"], content["config"]["run"]["root"] = "Beton", "runs"
+        torch.save({**shortened(content), "epoch": 1, "iteration": 0, "config": content["config"]}, last)
+        stored = last.read_bytes()
+        (top / "runs" / "v1" / "result.json").unlink()
+        expected = seen(roots, top / "runs" / "v1")
+        for part in ("train", "test"):
+            beton = top / "beton" / "synthetic" / f"{part}.beton"
+            (folder / beton.with_suffix(".json").name).write_text(beton.with_suffix(".json").read_text())
+            (folder / f"{part}.beton.xz").write_bytes(lzma.compress(beton.read_bytes(), preset=9))
+        (folder / "last.pt.xz").write_bytes(lzma.compress(stored, preset=9))
+        (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]))

@@ -1,0 +1,51 @@
+"""Pictures: a small set of one's own, in folders, and files that say they are larger than memory."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def draw_custom_set(root: Path, *, identities: int) -> Path:
+    """`root` with two pictures of noise of each training identity, 1, 2, ..., and of two to test on. Returns `root`."""
+    rng = np.random.default_rng(identities)
+    for split, persons in (("train", range(1, identities + 1)), ("test", range(1, 3))):
+        for modality in ("visible", "infrared"):
+            for person in persons:
+                folder = root / split / modality / str(person)
+                folder.mkdir(parents=True)
+                Image.fromarray(rng.integers(0, 256, (24, 12, 3), dtype=np.uint8)).save(folder / "a.png")
+    return root
+
+
+def bombs() -> dict[str, bytes]:
+    """Small files that declare 60000 x 60000 pixels, one that truly holds 8100 x 8000, one that is 16 million long,
+    one with a text of 64 MB."""
+    huge = struct.pack("<ii", 60_000, 60_000)
+    bmp, jpeg = _stored("BMP"), _stored("JPEG")
+    frame = jpeg.index(b"\xff\xc0") + 5  # where the start of a frame has height and width
+    return {
+        "declared.png": _png(60_000, 60_000, b""),
+        "true.png": _png(8100, 8000, zlib.compress(bytes(8000 * (1 + 3 * 8100)))),
+        "text.png": _png(4, 8, zlib.compress(bytes(8 * 13)), b"zTXtComment\0\0" + zlib.compress(bytes(1 << 26))),
+        "long.bmp": bmp[:18] + struct.pack("<ii", 16_000_000, 2) + bmp[26:],
+        "declared.bmp": bmp[:18] + huge + bmp[26:],
+        "upside_down.bmp": bmp[:18] + struct.pack("<ii", 60_000, -60_000) + bmp[26:],
+        "declared.jpg": jpeg[:frame] + struct.pack(">HH", 60_000, 60_000) + jpeg[frame + 4 :],
+    }
+
+
+def _stored(kind: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 8)).save(file, kind)
+    return file.getvalue()
+
+
+def _png(width: int, height: int, pixels: bytes, *more: bytes) -> bytes:
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [head, *more, b"IDAT" + pixels, b"IEND"]
+    sealed = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(sealed)

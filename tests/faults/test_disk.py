@@ -1,0 +1,192 @@
+"""The converter on a disk that is full or may not be written, and pictures that vanish or change under its hands."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ffcv_convert import convert as convert_module
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import custom
+from ffcv_convert.schema import DataError, open_beton
+from ffcv_convert.writer import ImageFormat
+from tests.conftest import REPOSITORY
+from tests.faults.conftest import Tally
+from tests.faults.pictures import draw_custom_set
+
+DISK_BYTES = 1 << 25
+OLDER, NEWER = ImageFormat(24, 12), ImageFormat(192, 96)
+NEWER_SIZE = ["--height-px", "192", "--width-px", "96"]
+NEWER_BYTES = 24 * 192 * 96 * 3  # of train.beton's pictures
+SPACE = "Check the path, its permissions and the space left\n"
+
+
+class Disk:
+    """A small disk; where none can be mounted, a folder and a limit on the size of a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(path)]
+        self.mounted = subprocess.run(mount, capture_output=True).returncode == 0
+
+    def leave(self, free: int) -> list[str]:
+        """Fill it up but for so many bytes. Returns what to put before a command."""
+        if not self.mounted:
+            return limited_to(free // 1024)
+        (self.path / "filler").unlink(missing_ok=True)
+        there = os.statvfs(self.path)
+        with open(self.path / "filler", "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, there.f_bavail * there.f_frsize - free)
+        return []
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    disk = Disk(tmp_path / "disk")
+    yield disk
+    if disk.mounted:
+        subprocess.run(["umount", str(disk.path)], check=True)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DATA_ROOT with `custom`: 24 training pictures, 4 to test on. Read only."""
+    root = tmp_path_factory.mktemp("data")
+    draw_custom_set(root / "custom", identities=12)
+    return root
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "filler"}
+
+
+def call(*arguments: object, before: list[str] | None = None) -> "subprocess.CompletedProcess[str]":
+    command = [*(before or []), sys.executable, "-m", "ffcv_convert", *map(str, arguments)]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+
+
+def command(data: Path, betons: Path) -> list[object]:
+    return ["convert", "--dataset", "custom", "--data-root", data, "--beton-root", betons, *NEWER_SIZE, "--workers", 2]
+
+
+def test_a_full_disk_is_said_and_the_older_file_stays(
+    data: Path, disk: Disk, tally: Tally, times: Callable[[int, int], int]
+) -> None:
+    convert(custom.DATASET, data, disk.path, OLDER, workers=1)
+    folder = disk.path / "custom"
+    older = files_in(folder)
+    random = np.random.default_rng(5).integers(0, NEWER_BYTES, 40).tolist()
+    for free in [0, *random][: times(3, 40)]:
+        done = call(*command(data, disk.path), before=disk.leave(free))
+        if done.returncode != 2 or f"error: {folder}/train.beton: " not in done.stderr or SPACE not in done.stderr:
+            tally.wrong("crashed", f"{free} bytes free: {done.returncode}, {done.stderr}")
+        if files_in(folder) != older:
+            tally.wrong("lost", f"{free} bytes free: left {sorted(files_in(folder))}")
+    (disk.path / "filler").unlink(missing_ok=True)
+    assert call(*command(data, disk.path)).returncode == 0
+    assert open_beton(folder / "train.beton").manifest.height_px == NEWER.height_px
+
+
+SMALL = ["--train-identities=2", "--test-identities=1", "--train-images=4", "--height-px=96", "--workers=1"]
+
+
+def limited_to(kilobytes: int) -> list[str]:
+    """What to put before a command that shall not write a larger file."""
+    return ["bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "bash"]
+
+
+def test_drawing_on_a_full_disk_leaves_nothing(disk: Disk, tally: Tally, times: Callable[[int, int], int]) -> None:
+    for free in [1 << 14, *np.random.default_rng(6).integers(0, 1 << 15, 20).tolist()][: times(1, 20)]:
+        before = disk.leave(free if disk.mounted else 1024)
+        done = call("synthesise", "--root", disk.path / "set", *SMALL, before=before)
+        if done.returncode != 2 or not done.stderr.endswith(SPACE) or f"error: {disk.path}/set" not in done.stderr:
+            tally.wrong("crashed", f"{free} bytes free: {done.returncode}, {done.stderr}")
+        if files_in(disk.path):
+            tally.wrong("lost", f"{free} bytes free: left {sorted(files_in(disk.path))}")
+
+
+def test_a_bmp_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    """OpenCV leaves it empty, and says that all is well. Here the lists can be written."""
+    done = call("synthesise", "--layout", "regdb", "--root", tmp_path / "set", *SMALL, before=limited_to(4))
+    assert done.returncode == 2
+    assert f"error: {tmp_path}/set.partial: File too large. {SPACE}" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture
+def without_root(tmp_path: Path) -> list[str]:
+    """What to put before a command for which permissions shall count: root passes over them by a right of its own."""
+    (tmp_path / "locked").mkdir(mode=0o555)
+    return ["setpriv", "--bounding-set", "-dac_override"] if os.access(tmp_path / "locked", os.W_OK) else []
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_a_folder_that_may_not_be_written(data: Path, tmp_path: Path, without_root: list[str], older: bool) -> None:
+    folder = tmp_path / "custom"
+    folder.mkdir()
+    if older:
+        convert(custom.DATASET, data, tmp_path, OLDER, workers=1)
+    before = files_in(folder)
+    folder.chmod(0o555)
+    done = call(*command(data, tmp_path), before=without_root)
+    same_size = call(*command(data, tmp_path)[:7], before=without_root)
+    folder.chmod(0o755)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {folder}/train.beton: Permission denied. {SPACE}"
+    assert files_in(folder) == before
+    assert same_size.returncode == (0 if older else 2)  # what is up to date asks for no writing
+    assert ("up to date" in same_size.stdout) == older
+
+
+def test_a_folder_in_the_place_of_a_file(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "custom" / "train.beton" / "mine").mkdir(parents=True)
+    done = call(*command(data, tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"error: {tmp_path}/custom/train.beton: Is a directory. {SPACE}")
+    assert os.listdir(tmp_path / "custom") == ["train.beton"]
+    assert os.listdir(tmp_path / "custom" / "train.beton") == ["mine"]
+
+
+@pytest.mark.parametrize("after", ["check_records", "check_links", "source_fingerprint", "up_to_date"])
+def test_a_picture_that_vanishes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
+    root = draw_custom_set(tmp_path / "data" / "custom", identities=4)
+    convert(custom.DATASET, root.parent, tmp_path, OLDER, workers=1)
+    older = files_in(tmp_path / "custom")
+    picture = root / "train/infrared/3/a.png"
+    step: Callable[..., object] = getattr(convert_module, after)
+
+    def vanishing(*arguments: object) -> object:
+        result = step(*arguments)
+        picture.unlink(missing_ok=True)
+        return result
+
+    monkeypatch.setattr(convert_module, after, vanishing)
+    with pytest.raises(DataError) as caught:
+        convert(custom.DATASET, root.parent, tmp_path, NEWER, workers=2)
+    assert str(caught.value).startswith(f"{picture}: listed, but not there. Restore it from the")
+    assert files_in(tmp_path / "custom") == older
+
+
+def test_a_picture_that_changes_meanwhile_is_converted_by_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its new pixels may be in the .beton, but not the fingerprint of what it is now."""
+    root = draw_custom_set(tmp_path / "data" / "custom", identities=4)
+    fingerprint = convert_module.source_fingerprint
+
+    def changing(*arguments: object) -> str:
+        result = fingerprint(*arguments)  # type: ignore[arg-type]
+        (root / "train/infrared/3/a.png").write_bytes((root / "train/visible/1/a.png").read_bytes())
+        return result
+
+    monkeypatch.setattr(convert_module, "source_fingerprint", changing)
+    convert(custom.DATASET, root.parent, tmp_path / "first", NEWER, workers=2)
+    monkeypatch.undo()
+    assert list(convert(custom.DATASET, root.parent, tmp_path / "first", NEWER, workers=2).values()) == [True, False]
+    convert(custom.DATASET, root.parent, tmp_path / "second", NEWER, workers=2)
+    assert files_in(tmp_path / "first" / "custom") == files_in(tmp_path / "second" / "custom")

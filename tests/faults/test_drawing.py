@@ -1,0 +1,91 @@
+"""Synthetic people stopped at any moment: the set is there whole or not at all, and a second call completes it."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ffcv_convert.synthesis import Options, synthesise
+from tests.faults.conftest import Tally
+from tests.faults.programs import Process, end, start, stop, wait_for
+
+PEOPLE = Options(train_identities=5, test_identities=2, train_images=8, test_images=1, height_px=64)
+NUMBERS = [f"--{name.replace('_', '-')}={value}" for name, value in vars(PEOPLE).items() if type(value) is int]
+
+
+def files_in(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What every drawing here should end with."""
+    root = tmp_path_factory.mktemp("drawn") / "synthetic"
+    synthesise(root, PEOPLE, workers=1)
+    return files_in(root)
+
+
+def workers_of(parent: int) -> list[int]:
+    """Processes that `parent` started to draw in."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+            if ours and b"spawn_main" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:  # it has ended since
+            continue
+    return found
+
+
+def kill_a_worker(process: Process, delay_s: float) -> None:
+    """After the delay, counted from when there is one."""
+    while not (workers := workers_of(process.pid)) and process.poll() is None:
+        time.sleep(0.005)
+    time.sleep(delay_s)
+    for worker in workers[:1]:
+        os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("target", ["SIGKILL", "SIGTERM", "SIGINT", "worker"])
+def test_a_stopped_drawing_is_completed_by_the_next(
+    drawn: dict[str, bytes], tmp_path: Path, tally: Tally, times: Callable[[int, int], int], target: str
+) -> None:
+    rng = np.random.default_rng([4, *target.encode()])
+    for run in range(times(1, 20)):
+        root = tmp_path / str(run) / "synthetic"
+        process = start("-m", "ffcv_convert", "synthesise", "--root", root, "--workers", 2, *NUMBERS)
+        # The first worker is killed before it draws: then it is missed for certain.
+        delay_s = rng.uniform(0, 0.4) * (run > 0) if target == "worker" else rng.uniform(0.3, 1.2)
+        what = f"{target} after {delay_s:.3f} s"
+        if target == "worker":
+            kill_a_worker(process, delay_s)
+        else:
+            if run == 0:  # one is stopped in the middle, however long it took to begin
+                wait_for(process, "synthetic.partial/**/*.jpg", root.parent)
+            stop(process, delay_s * (run > 0), getattr(signal, target))
+        code, errors = end(process, tally, what)
+        missed = f"error: {root}.partial: a process that drew pictures was killed. Is the memory full?" in errors
+        if (target == "worker" and missed != (code == 2)) or (run == 0 and target == "worker" and not missed):
+            tally.wrong("crashed", f"{what}: {code}, {errors}")
+        tally.did("kills")
+        left = os.listdir(root.parent) if root.parent.exists() else []
+        if target != "SIGKILL" and [name for name in left if name != "synthetic"]:
+            tally.wrong("silent", f"{what}: ended with {code} and left {left}")
+        if root.exists() and files_in(root) != drawn:
+            tally.wrong("silent", f"{what}: half a set was there")
+        synthesise(root, PEOPLE, workers=2)
+        if os.listdir(root.parent) != ["synthetic"] or files_in(root) != drawn:
+            tally.wrong("lost", f"{what}: the second call left {os.listdir(root.parent)}")
+
+
+def test_a_set_that_is_there_is_rid_of_what_a_killed_process_left(tmp_path: Path) -> None:
+    root = tmp_path / "synthetic"
+    synthesise(root, PEOPLE, workers=1)
+    (tmp_path / "synthetic.lock.partial").touch()
+    assert synthesise(root, PEOPLE, workers=1) == 0
+    assert os.listdir(tmp_path) == ["synthetic"]

@@ -1,0 +1,190 @@
+"""Lists, CSV files and manifests that are hostile: refused by a DataError, in a message that can be read."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import custom
+from ffcv_convert.datasets.files import read_identities, read_labelled_paths
+from ffcv_convert.schema import DataError, manifest_path, open_beton
+from ffcv_convert.verify import verify
+from tests.faults.conftest import Tally
+from tests.faults.pictures import draw_custom_set
+from tests.faults.targets import FORMAT, Opening
+
+Times = Callable[[int, int], int]
+CSV = b"path,person,camera,modality,split\n"
+DEEP = 200_000
+
+
+def refused(read: Callable[[], object], file: Path, tally: Tally) -> str:
+    """The message, which names the file, is no page long and is all that comes out."""
+    tally.did("hostile_inputs")
+    with pytest.raises(DataError) as caught:
+        read()
+    message = str(caught.value)
+    assert file.name in message
+    assert len(message) < 600 + 2 * len(str(file))
+    return message
+
+
+def changed(key: str, value: Any) -> Callable[[dict], bytes]:
+    return lambda body: json.dumps({**body, key: value}).encode()
+
+
+def in_first_row(column: int, value: Any) -> Callable[[dict], bytes]:
+    def change(body: dict) -> bytes:
+        body["samples"][0][column] = value
+        return json.dumps(body).encode()
+
+    return change
+
+
+def replaced(old: bytes, new: bytes) -> Callable[[dict], bytes]:
+    def change(body: dict) -> bytes:
+        stored = json.dumps(body).encode()
+        assert stored.count(old) == 1
+        return stored.replace(old, new)
+
+    return change
+
+
+def with_bytes(content: bytes) -> Callable[[dict], bytes]:
+    return lambda body: content
+
+
+UNREADABLE, DAMAGED = "not a readable manifest", "damaged manifest"
+MANIFESTS: dict[str, tuple[Callable[[dict], bytes], str]] = {
+    "lists in lists": (with_bytes(b"[" * DEEP + b"]" * DEEP), UNREADABLE),
+    "mappings in mappings": (with_bytes(b'{"a":' * DEEP + b"1" + b"}" * DEEP), UNREADABLE),
+    "a number of 5000 digits": (replaced(b'"height_px": 16', b'"height_px": ' + b"9" * 5000), UNREADABLE),
+    "NaN": (replaced(b'"height_px": 16', b'"height_px": NaN'), UNREADABLE),
+    "Infinity": (changed("height_px", float("inf")), UNREADABLE),
+    "a NaN that nothing reads": (changed("tools", {"numpy": float("nan")}), UNREADABLE),
+    "a key twice": (replaced(b'"part": "test"', b'"part": "train", "part": "test"'), "a key is given twice"),
+    "a trial twice": (replaced(b'"test-1"', b'"test-1": [1], "test-1"'), "a key is given twice"),
+    "UTF-16": (lambda body: json.dumps(body).encode("utf-16"), UNREADABLE),
+    "Latin-1": (replaced(b'"made-up"', b'"m\xe4de-up"'), UNREADABLE),
+    "a byte order mark": (lambda body: b"\xef\xbb\xbf" + json.dumps(body).encode(), UNREADABLE),
+    "zeros": (with_bytes(bytes(1 << 20)), UNREADABLE),
+    "long keys": (changed("k" * 10**6, 1), DAMAGED),
+    "a long trial": (changed("trials", {"t" * 10**6: [0]}), DAMAGED),
+    "true for a number": (changed("height_px", True), "height_px is no"),
+    "a fraction": (changed("width_px", 8.0), "width_px is no"),
+    "a huge number": (changed("width_px", 10**400), "sizes or encodings of pictures differ"),
+    "another height": (changed("height_px", 32), "sizes or encodings of pictures differ"),
+    "another encoding": (changed("encoding", "jpeg"), "sizes or encodings of pictures differ"),
+    "other identities": (changed("identities", 2), "persons differ"),
+    "no samples": (changed("samples", []), "trial test-1 names samples that are not there"),
+    "a row of rows": (changed("samples", [[[[]]] * 6] * 3), "the path of a sample is no text"),
+    "a path that is a number": (in_first_row(0, 7), "the path of a sample is no text"),
+    "a person above int64": (in_first_row(1, 2**63), "the person of a sample is not in 0"),
+    "a huge person": (in_first_row(1, 10**400), "the person of a sample is not in 0"),
+    "a negative person": (in_first_row(1, -1), "the person of a sample is not in 0"),
+    "a person that is true": (in_first_row(1, True), "the person of a sample is no number"),
+    "another person": (in_first_row(1, 9), "persons differ"),
+    "a camera with a fraction": (in_first_row(2, 1.0), "the camera of a sample is no number"),
+    "a camera that is null": (in_first_row(2, None), "the camera of a sample is no number"),
+    "an unknown modality": (in_first_row(3, 3), "the modality of a sample is not in 0 ... 2"),
+    "a split that is a list": (in_first_row(4, ["test"]), "the split of a sample is no text"),
+    "a checksum above 32 bits": (in_first_row(5, 2**32), "the crc32 of a sample is not in 0"),
+    "a trial without a number": (changed("trials", {"train-x": [0]}), "'train-x' is no trial's name"),
+    "a trial of other digits": (changed("trials", {"train-\u0663": [0]}), "is no trial's name"),
+    "a trial of nothing": (changed("trials", {"train-1": []}), "names samples that are not there"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def opening(tmp_path_factory: pytest.TempPathFactory) -> Opening:
+    return Opening(tmp_path_factory.mktemp("opening") / "files")
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_a_manifest_is_refused(opening: Opening, tally: Tally, name: str) -> None:
+    change, expected = MANIFESTS[name]
+    manifest = manifest_path(opening.beton)
+    manifest.write_bytes(change(json.loads(opening.manifest)))
+    try:
+        message = refused(lambda: open_beton(opening.beton), manifest, tally)
+    finally:
+        manifest.write_bytes(opening.manifest)
+    assert expected in message
+    assert message.endswith("Convert the data set again: make convert-datasets")
+
+
+def labelled(file: Path) -> object:
+    return read_labelled_paths(file.parent, file)
+
+
+def csv(file: Path) -> object:
+    return custom.list_records(file.parent)
+
+
+READERS: dict[str, Callable[[Path], object]] = {"list.txt": labelled, "ids.txt": read_identities, "records.csv": csv}
+CONTENTS: dict[str, tuple[str, bytes]] = {
+    "no UTF-8": ("list.txt", b"caf\xe9.jpg 1\n"),
+    "UTF-16": ("list.txt", "a.jpg 1\n".encode("utf-16")),
+    "zeros": ("list.txt", bytes(1 << 20)),
+    "a huge label": ("list.txt", b"a.jpg " + b"9" * 5000),
+    "a label with other digits": ("list.txt", "a.jpg \u0663".encode()),
+    "a long label": ("list.txt", b"a.jpg " + b"x" * 10**6),
+    "a huge identity": ("ids.txt", b"1,2," + b"9" * 5000),
+    "a negative identity": ("ids.txt", b"1,-2"),
+    "a float": ("ids.txt", b"1,2e3"),
+    "a long line of ids": ("ids.txt", b"1 " * 10**6),
+    "a long field": ("records.csv", CSV + b"x" * 10**6 + b",1,1,visible,train\n"),
+    "a quote without end": ("records.csv", CSV + b'"' + b"x" * 10**5),
+    "a long person": ("records.csv", CSV + b"a.jpg," + b"9" * 10**5 + b",1,visible,train\n"),
+    "a column twice": ("records.csv", CSV.replace(b"camera", b"person,camera") + b"a.jpg,1,2,1,visible,train\n"),
+    "zeros in CSV": ("records.csv", CSV + bytes(1000)),
+    "lone carriage returns": ("records.csv", CSV + b"a.jpg,1\r1,1,visible,train\n"),
+}
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_a_list_is_refused(tmp_path: Path, tally: Tally, name: str) -> None:
+    file, content = CONTENTS[name]
+    (tmp_path / file).write_bytes(content)
+    refused(lambda: READERS[file](tmp_path / file), tmp_path / file, tally)
+
+
+@pytest.mark.parametrize("file", READERS)
+def test_an_endless_line_is_refused(tmp_path: Path, tally: Tally, times: Times, file: str) -> None:
+    """`make faults` tries 100 MB."""
+    content = b"x" * (times(4, 100) * 10**6)
+    (tmp_path / file).write_bytes(CSV * (file == "records.csv") + content)
+    refused(lambda: READERS[file](tmp_path / file), tmp_path / file, tally)
+    (tmp_path / file).write_bytes(content[:-2] + b" 1")
+    refused(lambda: READERS[file](tmp_path / file), tmp_path / file, tally)
+
+
+def test_a_manifest_that_names_a_path_outside_is_not_followed(tmp_path: Path, tally: Tally) -> None:
+    """Where `verify --deep` decodes the sources again."""
+    root = draw_custom_set(tmp_path / "data" / "custom", identities=1)
+    convert(custom.DATASET, root.parent, tmp_path, FORMAT, workers=1)
+    manifest = tmp_path / "custom" / "train.json"
+    manifest.write_text(manifest.read_text().replace("train/visible/1/a.png", "../custom/train/visible/1/a.png"))
+    message = refused(
+        lambda: list(verify(custom.DATASET, root.parent, tmp_path, deep=True, workers=1)), manifest, tally
+    )
+    assert "names '../custom/train/visible/1/a.png', which is not below this folder" in message
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("file", [*READERS, "test.json", "test.beton"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "loop"])
+def test_what_is_no_file_is_refused(tmp_path: Path, opening: Opening, tally: Tally, file: str, kind: str) -> None:
+    """Without waiting for the end of a pipe, or of what /dev/zero gives."""
+    path = tmp_path / file
+    for good in (opening.beton, manifest_path(opening.beton)):
+        (tmp_path / good.name).write_bytes(good.read_bytes())
+    path.unlink(missing_ok=True)
+    {"pipe": os.mkfifo, "device": lambda p: p.symlink_to("/dev/zero"), "folder": os.mkdir,
+     "loop": lambda p: p.symlink_to(p)}[kind](path)  # fmt: skip
+    read = READERS.get(file, lambda _: open_beton(tmp_path / "test.beton"))
+    refused(lambda: read(path), path, tally)

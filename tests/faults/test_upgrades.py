@@ -1,0 +1,109 @@
+"""Files that version 1 wrote, in tests/data/v1: today's program reads them, and refuses those of versions to come."""
+
+import json
+import lzma
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import eval as eval_script
+import train_ffcv
+from dns import checkpoint
+from dns.checkpoint import CheckpointError
+from ffcv_convert.schema import DataError, open_beton
+from ffcv_convert.schema import beton as layout
+from pipelines.loaders import TestLoader
+from tests.data.v1.make import RUN
+from tests.faults.conftest import Tally
+
+STORED = Path(__file__).parent.parent / "data" / "v1"
+EXPECTED = json.loads((STORED / "expected.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def v1(tmp_path: Path) -> Iterator[Path]:
+    """A folder with beton/synthetic/ and runs/v1/last.pt as version 1 wrote them."""
+    beton, run = tmp_path / "beton" / "synthetic", tmp_path / "runs" / "v1"
+    beton.mkdir(parents=True)
+    run.mkdir(parents=True)
+    for part in ("train", "test"):
+        (beton / f"{part}.beton").write_bytes(lzma.decompress((STORED / f"{part}.beton.xz").read_bytes()))
+        (beton / f"{part}.json").write_bytes((STORED / f"{part}.json").read_bytes())
+    (run / "last.pt").write_bytes(lzma.decompress((STORED / "last.pt.xz").read_bytes()))
+    yield tmp_path
+    shutil.rmtree(run)
+
+
+def roots(v1: Path) -> list[str]:
+    return [f"--data.beton_root={v1 / 'beton'}", f"--run.root={v1 / 'runs'}"]
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_pictures_of_version_1_are_read_as_they_were_written(v1: Path, part: str, tally: Tally) -> None:
+    converted = open_beton(v1 / "beton" / "synthetic" / f"{part}.beton")
+    samples = np.arange(len(converted))
+    with TestLoader(converted, batch_size=8, device=torch.device("cpu"), workers=1).samples(samples) as batches:
+        for batch in batches:
+            for sample, image in zip(batch.index_B[: batch.count].tolist(), batch.images, strict=False):
+                if zlib.crc32(image.numpy().tobytes()) != converted.manifest.column("crc32")[sample]:
+                    tally.wrong("silent", f"{part}: sample {sample} has other pixels")
+
+
+def test_a_checkpoint_of_version_1_tests_as_it_did(v1: Path) -> None:
+    last = v1 / "runs" / "v1" / "last.pt"
+    assert eval_script.evaluate([f"--eval.checkpoint={last}", "--eval.protocols=llcm-i2v", *roots(v1)]) == 0
+    rows = json.loads(last.with_name("result.json").read_text())["evaluation"]
+    assert {row["feature"]: row["mAP"] for row in rows} == pytest.approx(EXPECTED["mAP"], abs=0.02)
+
+
+def test_training_goes_on_from_a_checkpoint_of_version_1(v1: Path, capsys: pytest.CaptureFixture) -> None:
+    assert train_ffcv.train([*RUN, *roots(v1)]) == 0
+    assert "at epoch 1, iteration 0" in capsys.readouterr().out
+    first = json.loads((v1 / "runs" / "v1" / "log.jsonl").read_text().splitlines()[0])
+    assert {name: first[name] for name in EXPECTED["losses"]} == pytest.approx(EXPECTED["losses"], rel=1e-3)
+    assert json.loads((v1 / "runs" / "v1" / "result.json").read_text())["epochs"] == 2
+
+
+def age_manifest(v1: Path) -> None:
+    path = v1 / "beton" / "synthetic" / "train.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2}))
+
+
+def age_beton(v1: Path) -> None:
+    header = np.memmap(v1 / "beton" / "synthetic" / "train.beton", layout.HEADER, "r+", shape=())
+    header["version"] = 3
+    header.flush()
+
+
+def age_checkpoint(v1: Path) -> None:
+    path = v1 / "runs" / "v1" / "last.pt"
+    torch.save({**checkpoint.load(path), "version": 2}, path)
+
+
+@pytest.mark.parametrize(
+    ("age", "error", "words"),
+    [
+        (age_manifest, DataError, r"manifest version 2, this program reads 1\. Convert the data set again"),
+        (age_beton, DataError, r"not a \.beton of format 2.* Convert the data set again"),
+        (age_checkpoint, CheckpointError, r"version 2, this program reads 1\. Use the program that wrote it, or train"),
+    ],
+)
+def test_files_of_a_later_version_are_refused_with_the_next_step(
+    v1: Path, age: Callable[[Path], None], error: type[Exception], words: str
+) -> None:
+    age(v1)
+    with pytest.raises(error, match=words):
+        train_ffcv.train([*RUN, *roots(v1)])

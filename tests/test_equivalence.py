@@ -1,0 +1,177 @@
+"""Every way to run a step computes the same training: twenty steps on a fixed set, against stored losses.
+
+The stored ones (tests/data/trajectory.json) are those of the plain way: fp32, eager, streamed, augmented on the device.
+Made anew by: python -m tests.test_equivalence
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dns.model import DNS
+from dns.optim import make_optimiser, set_learning_rate
+from dns.step import Engine, Precision, make_step
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import DATASETS
+from ffcv_convert.writer import ImageFormat
+from pipelines.augment import RECIPES
+from pipelines.index import open_part
+from pipelines.loaders import TrainLoader
+from pipelines.resident import ResidentLoader
+
+STORED = Path(__file__).parent / "data" / "trajectory.json"
+STEPS, IDENTITIES, PERSONS, PICTURES = 20, 6, 6, 3
+SIZE = ImageFormat(64, 32)
+MULTIPLIERS = dict.fromkeys(("rest", "layer3", "layer4", "neck", "classifier", "distillation"), 1.0)
+PLAIN = Engine(torch.device("cpu"), "fp32", channels_last=False, compile=False)
+CPU_AND_GPU = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+# Highest relative error of a step's total loss. A network with batch norm and random weights is ill-conditioned: sums
+# in another order (one thread for two) are off by 4e-4 after twenty steps, bf16 by 4e-3, no training at all by 6e-3.
+SAME, ROUNDED = 2e-3, 1e-2
+LR = 2e-5  # of the tenth step on; ten times as much, and the sums' order alone makes 3 %
+
+
+def draw(root: Path) -> None:
+    """IDENTITIES x two modalities x PICTURES lossless pictures: an identity's own blocks under noise."""
+    rng, rows = np.random.default_rng(0), ["path,person,camera,modality,split"]
+    for person in range(1, IDENTITIES + 1):
+        blocks = rng.integers(0, 200, (8, 4, 3))
+        for modality in ("visible", "infrared"):
+            for number in range(PICTURES):
+                pixels = blocks.repeat(8, axis=0).repeat(8, axis=1) + rng.integers(0, 56, (64, 32, 3))
+                if modality == "infrared":
+                    pixels = pixels.mean(axis=2, keepdims=True).repeat(3, axis=2)
+                name = f"{modality}-{person}-{number}.png"
+                Image.fromarray(pixels.astype(np.uint8)).save(root / name)
+                rows.append(f"{name},{person},{1 + (modality == 'infrared')},{modality},train")
+    rows += [row.replace(",train", ",test") for row in rows[1:]]
+    (root / "records.csv").write_text("\n".join(rows) + "\n")
+
+
+def prepare(top: Path) -> Path:
+    root = top / "data" / DATASETS["custom"].folders[0]
+    root.mkdir(parents=True)
+    draw(root)
+    convert(DATASETS["custom"], top / "data", top / "beton", SIZE, workers=1)
+    return top / "beton" / "custom"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("trajectory"))
+
+
+@contextmanager
+def two_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def losses(folder: Path, engine: Engine, source: str = "stream") -> list[float]:
+    """The total loss of STEPS steps. source: stream, resident."""
+    how: dict[str, Any] = {
+        "persons": PERSONS, "pictures": PICTURES, "recipe": RECIPES["sysu"], "seed": 3, "device": engine.device,
+        "workers": 1,
+    }  # fmt: skip
+    part = open_part(folder, "train")
+    loader = (
+        ResidentLoader(part, **how)
+        if source == "resident"
+        else TrainLoader(part, augment_on=engine.augment, dtype=engine.input_dtype(), **how)
+    )
+    torch.manual_seed(1)
+    model = engine.place(DNS(IDENTITIES, architecture="resnet18")).train()
+    optimiser = make_optimiser(
+        model, name="sgd", lr=0.01, momentum=0.9, weight_decay=5e-4, multipliers=MULTIPLIERS, fused=engine.fused
+    )
+    scaler = torch.amp.GradScaler(engine.device.type, init_scale=256.0, enabled=engine.precision == "fp16")
+    step, found, epoch = make_step(model, optimiser, scaler, loader.augment, engine), [], 0
+    with two_threads():
+        while len(found) < STEPS:
+            with loader.epoch(epoch) as batches:
+                for batch in batches:
+                    set_learning_rate(optimiser, LR * min(len(found) + 1, 10) / 10)
+                    found.append(step(batch.images, batch.augmentation, batch.person_B).total.item())
+            epoch += 1
+    return found[:STEPS]
+
+
+def stored() -> list[float]:
+    return json.loads(STORED.read_text())["total"]
+
+
+def error(found: list[float]) -> float:
+    return max(abs(a - b) / b for a, b in zip(found, stored(), strict=True))
+
+
+WAYS: dict[str, tuple[dict[str, Any], str]] = {
+    "plain": ({}, "stream"),
+    "channels-last": ({"channels_last": True}, "stream"),
+    "resident": ({}, "resident"),
+    "augmented on the host": ({"augment": "host"}, "stream"),
+    "fused optimiser": ({"fused": True}, "stream"),
+}
+
+
+@pytest.mark.parametrize("device", CPU_AND_GPU)
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_stays_at_the_stored_losses(folder: Path, way: str, device: str) -> None:
+    switches, source = WAYS[way]
+    assert error(losses(folder, replace(PLAIN, device=torch.device(device), **switches), source)) < SAME
+
+
+@pytest.mark.parametrize(
+    ("precision", "device"),
+    [
+        ("bf16", "cpu"),
+        pytest.param("fp16", "cpu", marks=pytest.mark.slow),  # emulated there
+        pytest.param("bf16", "cuda", marks=pytest.mark.gpu),
+        pytest.param("fp16", "cuda", marks=pytest.mark.gpu),
+    ],
+)
+def test_low_precision_stays_near(folder: Path, precision: Precision, device: str) -> None:
+    found = losses(folder, replace(PLAIN, device=torch.device(device), precision=precision))
+    assert SAME / 100 < error(found) < ROUNDED
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compiled_stays_at_the_stored_losses(folder: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **how: real(function, **how, fullgraph=True, backend=backend)
+    )
+    assert error(losses(folder, replace(PLAIN, compile=True))) < SAME
+
+
+@pytest.mark.gpu
+def test_the_whole_engine_on_the_gpu_stays_at_the_stored_losses(folder: Path) -> None:
+    engine = Engine(torch.device("cuda"), "fp32", channels_last=True, compile=True, fused=True, graph=True)
+    assert error(losses(folder, engine, "resident")) < SAME
+
+
+def test_without_training_the_losses_are_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tolerance is narrow enough to see whether, and how, the weights were updated."""
+    assert len(stored()) == STEPS
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self, closure=None: None)
+    assert error(losses(folder, PLAIN)) > 2 * SAME
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as top:
+        STORED.write_text(json.dumps({"total": losses(prepare(Path(top)), PLAIN)}, indent=1) + "\n")
+    print(stored())
