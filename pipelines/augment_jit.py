@@ -8,6 +8,7 @@ without branches over contiguous float32, and compilers make vector instructions
 import numba
 import numpy as np
 import torch
+from llvmlite import ir
 from torch import Tensor
 
 from pipelines import augment, numba_setup
@@ -148,6 +149,44 @@ def _store_float(red, green, blue, out, y):
         out[2, y, x] = blue[x]
 
 
+@numba.extending.intrinsic
+def _copy_past_the_caches(typing_context, source, target):
+    """64 bytes from one address to another, which is a multiple of 64."""
+
+    def generate(context, builder, signature, arguments):
+        vector = ir.VectorType(ir.FloatType(), 16)
+        begin, end = (builder.inttoptr(address, vector.as_pointer()) for address in arguments)
+        store = builder.store(builder.load(begin, align=4), end, align=64)
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return numba.types.void(numba.types.uintp, numba.types.uintp), generate
+
+
+@numba.extending.intrinsic
+def _fence(typing_context):
+    """Such copies are seen by other threads from here on."""
+
+    def generate(context, builder, signature, arguments):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return numba.types.void(), generate
+
+
+@_jit
+def _stream_row(source, target, size):
+    """`size` bytes, 64 at a time: a batch is larger than the caches, and writing through them would read it first."""
+    for at in range(np.uintp(0), np.uintp(size), np.uintp(64)):
+        _copy_past_the_caches(np.uintp(source) + at, np.uintp(target) + at)
+
+
+@_jit
+def _can_stream(out):
+    row = out.itemsize * out.shape[2]
+    return out.itemsize == 4 and out.flags.c_contiguous and row % 64 == 0 and out.ctypes.data % 64 == 0
+
+
 @_jit
 def _store_half(red, green, blue, out, y):
     r, g, b = red.view(np.uint32), green.view(np.uint32), blue.view(np.uint32)
@@ -200,6 +239,9 @@ def _augment_one(pixels, row, pad_px, planes, lines, out):
     flip, turns, choice = row[FLIP] > 0, row[HUE], int(row[EXCHANGE])
     scale_r, scale_g, scale_b = _SCALE
     shift_r, shift_g, shift_b = _SHIFT
+    streamed, start, row_bytes = _can_stream(out), out.ctypes.data, out.itemsize * width
+    plane_bytes = row_bytes * height
+    address_r, address_g, address_b = line_r.ctypes.data, line_g.ctypes.data, line_b.ctypes.data
     for y in range(height):
         source_y = y + shift_y
         first, last = max(0, -shift_x), min(width, width - shift_x)
@@ -217,7 +259,13 @@ def _augment_one(pixels, row, pad_px, planes, lines, out):
         _normalise(blue, scale_b, shift_b, flip, line_b)
         if choice > 0:
             _exchange(choice, line_r, line_g, line_b)
-        _store(line_r, line_g, line_b, out, y)
+        if streamed:
+            _stream_row(address_r, start + y * row_bytes, row_bytes)
+            _stream_row(address_g, start + y * row_bytes + plane_bytes, row_bytes)
+            _stream_row(address_b, start + y * row_bytes + 2 * plane_bytes, row_bytes)
+        else:
+            _store(line_r, line_g, line_b, out, y)
+    _fence()
     pixel = line_r[:1], line_g[:1], line_b[:1]
     _erase(row, ERASE, _NORMALISED_FILL, pixel, out)
     _erase(row, CHANNEL_ERASE, _FILL, pixel, out)

@@ -4,8 +4,11 @@
 | --- | --- |
 | importing it fills a numba.typed.Dict for 3 s, sets torch to one thread | a plain dict meanwhile; threads put back |
 | everything is compiled anew in every process, 2 s and more | Numba's cache on disk, with decoders that can be cached |
+| declaring its state makes Numba's type of uint8 arrays read-only in place: compiled code is lost | a type of its own |
 | a JPEG that does not decode comes out as another sample's picture | the decoder's return code is kept and checked |
 | a damaged picture is handed out | stream.py: every sample's checksum, when it is first used |
+| the file is read again, though it may have changed since it was checked | the tables that were checked are used |
+| a file that is cut short while it is mapped kills the process | stream.py: asks for its size before each batch |
 | an exception in the loader's thread hangs the process | stream.py: it is carried to the consumer and raised there |
 | leaving an epoch early leaks a thread and its buffers | stream.py: a context manager stops and joins |
 | buffers are made anew every epoch | made once |
@@ -18,7 +21,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import llvmlite.binding
@@ -29,7 +31,7 @@ import torch
 from numba import njit, prange, types
 from numba.extending import is_jitted
 
-from ffcv_convert.schema.beton import MODE_RAW
+from ffcv_convert.schema.beton import FIELDS, MODE_RAW, PAGE_BYTES, DataError, Structure, field_descriptors
 from pipelines.augment import COLUMNS, CROP_LEFT, CROP_TOP
 from pipelines.augment_jit import augment_one
 from pipelines.numba_setup import allowed_workers
@@ -53,9 +55,12 @@ with _quiet_import():
     from ffcv.fields.basics import IntDecoder
     from ffcv.fields.rgb_image import SimpleRGBImageDecoder
     from ffcv.loader import loader as ffcv_loader
+    from ffcv.memory_managers.os_cache import OSCacheManager
     from ffcv.pipeline.allocation_query import AllocationQuery
     from ffcv.pipeline.compiler import Compiler
+    from ffcv.reader import Reader
     from ffcv.traversal_order.base import TraversalOrder
+    from ffcv.types import get_handlers
 
 llvmlite.binding.load_library_permanently(ffcv._libffcv.__file__)
 
@@ -77,6 +82,18 @@ def _compile(cls: type[Compiler], code: Callable, signature: Any = None) -> Call
 
 Compiler.set_num_threads = classmethod(_set_num_threads)
 Compiler.compile = classmethod(_compile)
+
+_FILE = types.Array(types.uint8, 1, "C", readonly=True)
+_STORAGE = types.Tuple([_FILE, types.uint64[::1], types.uint64[::1]])
+
+
+def _read(address, storage):
+    size = storage[2][np.searchsorted(storage[1], address)]
+    return storage[0][address : address + size]
+
+
+OSCacheManager.state_type = property(lambda manager: _STORAGE)
+OSCacheManager.compile_reader = lambda manager: Compiler.compile(_read, _FILE(types.uint64, _STORAGE))
 
 _imdecode = types.ExternalFunction(
     "imdecode",
@@ -197,16 +214,32 @@ class _PlannedOrder(TraversalOrder):
 ffcv_loader.ORDER_MAP["planned"] = _PlannedOrder
 
 
+class _CheckedReader(Reader):
+    """The tables as they were checked at opening, not as the file may hold them by now."""
+
+    def __init__(self, structure: Structure, custom_fields: Any):
+        self._fname, self.page_size = str(structure.path), PAGE_BYTES
+        self.metadata, self.alloc_table = structure.metadata_N.view(), structure.allocation_N.view()
+        for table in (self.metadata, self.alloc_table):
+            table.setflags(write=False)
+        self.num_samples = len(self.metadata)
+        self.handlers = dict(zip(FIELDS, get_handlers(field_descriptors()), strict=True))
+
+
+ffcv_loader.Reader = _CheckedReader
+
+
 class Decoder:
     """FFCV's loader over one `.beton`, with its compiled code and `slots` sets of batch buffers, made once.
 
     The buffers are pinned where there is CUDA. workers: see numba_setup.allowed_workers. augmented: the dtype of
-    augmented images, float32 or uint16 (the bits of bfloat16); None: images as they are stored.
+    augmented images, float32 or uint16 (the bits of bfloat16); None: images as they are stored. Raises DataError where
+    the file is no longer the one that was opened.
     """
 
     def __init__(
         self,
-        path: Path,
+        structure: Structure,
         *,
         batch_size: int,
         workers: int,
@@ -220,18 +253,28 @@ class Decoder:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             self._loader = ffcv_loader.Loader(
-                str(path), batch_size, self.workers, os_cache=True, order="planned", seed=0, drop_last=False,
+                structure, batch_size, self.workers, os_cache=True, order="planned", seed=0, drop_last=False,
                 pipelines={**fields, "camera": None, "modality": None},
             )  # fmt: skip
         self._memory = self._loader.graph.allocate_memory(batch_size, slots)["operation"]
         self._tables = next((m[2] for m in self._memory.values() if isinstance(m, tuple) and len(m) > 2), None)
 
+        self._start_N, size_N = structure.allocation_N["ptr"], structure.allocation_N["size"]
+        self._end_N = self._start_N + size_N
+        try:
+            with self._loader.memory_manager.schedule_epoch(None) as context:
+                self._file = context.state[0]
+        except (OSError, ValueError) as error:  # ValueError: empty files cannot be mapped
+            raise DataError(f"{structure.path}: was opened, but cannot be read ({error})") from None
+
     def stored(self, sample: int) -> np.ndarray:
         """The bytes of a sample's image, where the file is mapped."""
-        with self._loader.memory_manager.schedule_epoch(None) as context:
-            file, pointers, sizes = context.state
-        start = int(self._loader.reader.metadata["f0"]["data_ptr"][sample])
-        return file[start : start + int(sizes[np.searchsorted(pointers, start)])]
+        return self._file[self._start_N[sample] : self._end_N[sample]]
+
+    def cut_off(self, indices: np.ndarray) -> np.ndarray:
+        """Those samples among `indices` that lie beyond the file's end. To read them where it is mapped would kill the
+        process (SIGBUS) if the file was cut short since then."""
+        return indices[self._end_N[indices] > min(self._file.base.size(), len(self._file))]
 
     def use_threads(self) -> None:
         """Numba's thread count belongs to a thread: to be called in the one that decodes."""

@@ -63,7 +63,7 @@ class Stream:
         self.batch_size, self.slots, self.augmented = batch_size, slots, augmented
         dtype = None if augmented is None else STORED_AS[augmented]
         self.decoder = Decoder(
-            converted.path, batch_size=batch_size, workers=workers, slots=slots, augmented=dtype, pad_px=pad_px
+            converted.structure, batch_size=batch_size, workers=workers, slots=slots, augmented=dtype, pad_px=pad_px
         )
         self._crc32_N = converted.manifest.column("crc32")
         self._verified_N = np.zeros(len(converted), dtype=bool)
@@ -94,7 +94,10 @@ class Stream:
             self._running = False
 
     def verify(self, indices: np.ndarray) -> None:
-        """Raises DataError for a sample whose bytes changed since they were converted; each is looked at once."""
+        """Raises DataError for a sample that the file no longer holds, or whose bytes changed since they were
+        converted; the bytes are looked at once."""
+        for sample in self.decoder.cut_off(indices).tolist():
+            raise self.damaged(sample, "is cut off")
         for sample in indices[~self._verified_N[indices]].tolist():
             if zlib.crc32(self.decoder.stored(sample).data) != self._crc32_N[sample]:
                 raise self.damaged(sample, "fails its checksum")

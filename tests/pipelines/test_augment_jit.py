@@ -79,3 +79,20 @@ def test_borders_wider_than_the_picture_are_black(pad_px: int) -> None:
     recipe = replace(RECIPES["regdb"], pad_px=pad_px)
     table = augment.draw(recipe, BATCH, HIGH, WIDE, seed=1, epoch=0, iteration=0)
     compare(pictures(1), table, recipe, torch.float32, WORKERS[-1])
+
+
+@pytest.mark.parametrize("offset", [0, 4])
+@pytest.mark.parametrize("workers", WORKERS)
+def test_rows_of_whole_cache_lines_are_the_same_in_any_place(workers: int, offset: int) -> None:
+    """They are written past the caches where they begin at a multiple of 64 bytes."""
+    recipe, size = RECIPES["sysu"], (BATCH, 3, 40, 48)
+    images = np.random.default_rng(2).integers(0, 256, (BATCH, 40, 48, 3), dtype=np.uint8)
+    table = augment.draw(recipe, BATCH, 40, 48, seed=2, epoch=0, iteration=0)
+    memory = np.empty(4 * int(np.prod(size)) + 128, dtype=np.uint8)
+    first = -memory.ctypes.data % 64 + offset
+    out = torch.from_numpy(memory[first : first + 4 * int(np.prod(size))].view(np.float32).reshape(size))
+    assert (out.data_ptr() % 64 == 0) == (offset == 0)
+    augmenter = Augmenter(pad_px=recipe.pad_px, workers=workers)
+    assert torch.equal(
+        augmenter.apply(images, table, out), augment.apply(torch.from_numpy(images), torch.from_numpy(table), recipe)
+    )
