@@ -44,7 +44,8 @@ def table(question: str, content: dict[str, Any]) -> str:
     lines = [f"| {question} | median, {content['unit']} | least | most |", "| --- | --- | --- | --- |"]
     for name, case in content["cases"].items():
         lines.append(f"| {name} | {case['median']:,.4g} | {case['least']:,.4g} | {case['most']:,.4g} |")
-    rest = {key: value for key, value in content.items() if key not in ("cases", "unit", "environment")}
+    skipped = ("cases", "unit", "environment", "engine")
+    rest = {key: value for key, value in content.items() if key not in skipped and value is not None}
     shown = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in rest.items()]
     return "\n".join(lines) + "\n\n" + ", ".join(shown) + "\n"
 

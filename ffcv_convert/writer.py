@@ -239,8 +239,13 @@ def in_order(work: Callable[[Path], Encoded], paths: Sequence[Path], workers: in
 
 
 def _sha256(file: BinaryIO) -> str:
+    """Of the whole file, while it is being put on the disk."""
     digest = hashlib.sha256()
-    file.seek(0)
-    while block := file.read(1 << 20):
-        digest.update(block)
+    file.flush()
+    with ThreadPoolExecutor(1) as pool:
+        synchronised = pool.submit(os.fsync, file.fileno())
+        file.seek(0)
+        while block := file.read(1 << 20):
+            digest.update(block)
+        synchronised.result()
     return digest.hexdigest()
