@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks import compare, convert, epoch, evaluate, loader, pipeline, plot, startup, step
-from benchmarks.harness import RESULTS, hardware, result_path, write_json
+from benchmarks.harness import RESULTS, digits, hardware, result_path, write_json
 from dns.run import environment
 
 QUESTIONS = {
@@ -43,10 +43,10 @@ def table(question: str, content: dict[str, Any]) -> str:
     """Markdown: a row a case, then what was made of them."""
     lines = [f"| {question} | median, {content['unit']} | least | most |", "| --- | --- | --- | --- |"]
     for name, case in content["cases"].items():
-        lines.append(f"| {name} | {case['median']:,.4g} | {case['least']:,.4g} | {case['most']:,.4g} |")
+        lines.append(f"| {name} | {digits(case['median'])} | {digits(case['least'])} | {digits(case['most'])} |")
     skipped = ("cases", "unit", "environment", "engine")
     rest = {key: value for key, value in content.items() if key not in skipped and value is not None}
-    shown = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in rest.items()]
+    shown = [f"{key} {digits(value)}" if isinstance(value, float) else f"{key} {value}" for key, value in rest.items()]
     return "\n".join(lines) + "\n\n" + ", ".join(shown) + "\n"
 
 

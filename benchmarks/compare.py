@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness import digits
+
 BIGGER_IS_BETTER = {"images/s"}
 
 
@@ -34,7 +36,7 @@ def table(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, lis
 
 def shown(case: Mapping[str, Any]) -> str:
     """Median (least to most)."""
-    return f"{case['median']:,.4g} ({case['least']:,.4g} to {case['most']:,.4g})"
+    return f"{digits(case['median'])} ({digits(case['least'])} to {digits(case['most'])})"
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -70,6 +70,11 @@ def hardware(environment: Mapping[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", f"{environment['device']} {environment['cores']} cores".lower())
 
 
+def digits(value: float) -> str:
+    """Four of them, and every one before the point."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
 def result_path(question: str, environment: Mapping[str, Any]) -> Path:
     """benchmarks/results/<question>-<hardware>-<date>.json"""
     date = datetime.now(timezone.utc).date().isoformat()

@@ -219,9 +219,7 @@ class _CheckedReader(Reader):
 
     def __init__(self, structure: Structure, custom_fields: Any):
         self._fname, self.page_size = str(structure.path), PAGE_BYTES
-        self.metadata, self.alloc_table = structure.metadata_N.view(), structure.allocation_N.view()
-        for table in (self.metadata, self.alloc_table):
-            table.setflags(write=False)
+        self.metadata, self.alloc_table = structure.metadata_N, structure.allocation_N
         self.num_samples = len(self.metadata)
         self.handlers = dict(zip(FIELDS, get_handlers(field_descriptors()), strict=True))
 
@@ -232,23 +230,15 @@ ffcv_loader.Reader = _CheckedReader
 class Decoder:
     """FFCV's loader over one `.beton`, with its compiled code and `slots` sets of batch buffers, made once.
 
-    The buffers are pinned where there is CUDA. workers: see numba_setup.allowed_workers. augmented: the dtype of
-    augmented images, float32 or uint16 (the bits of bfloat16); None: images as they are stored. Raises DataError where
-    the file is no longer the one that was opened.
+    The buffers are pinned where there is CUDA. workers: see numba_setup.allowed_workers. dtype: of augmented images,
+    float32 or uint16 (the bits of bfloat16); None: images as they are stored. Raises DataError where the file is gone.
     """
 
     def __init__(
-        self,
-        structure: Structure,
-        *,
-        batch_size: int,
-        workers: int,
-        slots: int,
-        augmented: np.dtype | None = None,
-        pad_px: int = 0,
+        self, structure: Structure, *, batch_size: int, workers: int, slots: int, dtype: np.dtype | None, pad_px: int
     ):
         self.workers, self._pad_px = allowed_workers(workers), pad_px
-        image = CheckedDecoder() if augmented is None else AugmentingDecoder(augmented)
+        image = CheckedDecoder() if dtype is None else AugmentingDecoder(dtype)
         fields = {"image": [image], "person": [IntDecoder()], "index": [IntDecoder()]}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -258,14 +248,16 @@ class Decoder:
             )  # fmt: skip
         self._memory = self._loader.graph.allocate_memory(batch_size, slots)["operation"]
         self._tables = next((m[2] for m in self._memory.values() if isinstance(m, tuple) and len(m) > 2), None)
-
         self._start_N, size_N = structure.allocation_N["ptr"], structure.allocation_N["size"]
         self._end_N = self._start_N + size_N
         try:
             with self._loader.memory_manager.schedule_epoch(None) as context:
                 self._file = context.state[0]
         except (OSError, ValueError) as error:  # ValueError: empty files cannot be mapped
-            raise DataError(f"{structure.path}: was opened, but cannot be read ({error})") from None
+            raise DataError(
+                f"{structure.path}: lost since it was opened ({error}). Convert the data set again: "
+                "make convert-datasets"
+            ) from None
 
     def stored(self, sample: int) -> np.ndarray:
         """The bytes of a sample's image, where the file is mapped."""

@@ -63,7 +63,7 @@ class Stream:
         self.batch_size, self.slots, self.augmented = batch_size, slots, augmented
         dtype = None if augmented is None else STORED_AS[augmented]
         self.decoder = Decoder(
-            converted.structure, batch_size=batch_size, workers=workers, slots=slots, augmented=dtype, pad_px=pad_px
+            converted.structure, batch_size=batch_size, workers=workers, slots=slots, dtype=dtype, pad_px=pad_px
         )
         self._crc32_N = converted.manifest.column("crc32")
         self._verified_N = np.zeros(len(converted), dtype=bool)

@@ -3,17 +3,22 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS, synthetic
 from ffcv_convert.synthesis import Options, synthesise
 from ffcv_convert.writer import ImageFormat
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several processes would wait for each other, ten times as long
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
 REPOSITORY = Path(__file__).parent.parent
 FAULTS = "--faults"
@@ -25,6 +30,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         FAULTS, metavar="JSON", help="run every kill and damage of tests/faults, not a few; write the counts to JSON"
     )
+
+
+MAY_CHANGE = {
+    ".git", ".venv", ".pytest_cache", ".mypy_cache", ".ruff_cache", "__pycache__", "build", "faults.json"
+}  # fmt: skip
+
+
+def _files_outside() -> set[str]:
+    """What lies in the checkout, golden files with size and time; and what in the user's folder of caches."""
+    found = set()
+    for folder, folders, files in os.walk(REPOSITORY):
+        folders[:] = set(folders) - MAY_CHANGE
+        found |= {os.path.join(folder, name) for name in {*folders, *files} - MAY_CHANGE}
+    for path in (REPOSITORY / "tests" / "data").rglob("*.*"):
+        found.add(f"{path} ({path.stat().st_size} bytes, {path.stat().st_mtime_ns})")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return found | {str(path) for path in [*cache.glob("*"), *cache.glob("dns-ffcv/*")]} - {
+        str(cache / name) for name in ("dns-ffcv", "dns-ffcv/numba")
+    }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_written_elsewhere() -> Iterator[None]:
+    """Tests write below tmp_path. What the user makes in the checkout meanwhile is seen too."""
+    before = _files_outside()
+    yield
+    changed = sorted(before ^ _files_outside())
+    assert not changed, f"written or removed while the tests ran: {', '.join(changed)}"
 
 
 @pytest.fixture(scope="session")

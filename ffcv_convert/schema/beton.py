@@ -118,6 +118,7 @@ def read_structure(path: Path) -> Structure:
         raise refuse(f"cut short or damaged: {size} bytes do not hold {count} samples and their table")
     metadata = np.fromfile(path, dtype=METADATA, count=count, offset=METADATA_START)
     allocation = np.fromfile(path, dtype=ALLOCATION, count=count, offset=table_ptr)
+    metadata.flags.writeable = allocation.flags.writeable = False
     problem = _disagreement(metadata, allocation, table_ptr)
     if problem:
         raise refuse(problem)

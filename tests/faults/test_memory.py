@@ -1,0 +1,112 @@
+"""A set larger than the memory allowed is streamed at full speed: its pages are the kernel's to keep or to drop.
+
+RLIMIT_DATA bounds what a process may allocate, for root and others alike; files that are mapped do not count.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ffcv_convert.records import Record
+from ffcv_convert.schema import Modality
+from ffcv_convert.writer import ImageFormat, write_beton
+from tests.conftest import REPOSITORY
+
+PICTURE_MB = 288 * 144 * 3 / 1e6
+IDENTITIES = 12
+ALLOWED_MB = 24  # beyond what the program has after its first batches
+FLOOR = 250  # images/s, from a disk or from the page cache
+
+# Reads two epochs by the loader, and keeps every picture if it is told to: more than it may.
+STREAM = """
+import json, re, resource, sys, time
+from pathlib import Path
+import numpy as np
+import torch
+from ffcv_convert.schema import open_beton
+from pipelines import augment
+from pipelines.index import part_of
+from pipelines.loaders import TrainLoader
+
+def mb_of(name):
+    return int(re.search(name + r":\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000
+
+if __name__ == "__main__":
+    beton, augment_on, kept, allowed_mb = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "keep", float(sys.argv[4])
+    torch.set_num_threads(1)
+    converted = open_beton(beton)
+    loader = TrainLoader(
+        part_of(converted, np.arange(len(converted))), persons=6, pictures=2, recipe=augment.RECIPES["sysu"], seed=0,
+        device=torch.device("cpu"), workers=1, augment_on=augment_on,
+    )
+    with loader.epoch(0) as batches:
+        for _ in zip(range(3), batches):
+            pass
+    before, peak, pictures, keeping = mb_of("RssAnon"), 0.0, 0, []
+    limit = int(mb_of("VmData") * 1000 * 1024 + allowed_mb * 1e6)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    begin = time.monotonic()
+    for epoch in (1, 2):
+        with loader.epoch(epoch) as batches:
+            for batch in batches:
+                keeping += [batch.images.clone()] if kept else []
+                pictures += batch.count
+                peak = max(peak, mb_of("RssAnon"))
+    seconds = time.monotonic() - begin
+    seen = {"images_per_s": pictures / seconds, "pictures": pictures, "grew_mb": peak - before, "peak_mb": peak}
+    print(json.dumps(seen))
+"""
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory, times: Callable[[int, int], int]) -> Iterator[Path]:
+    """A raw .beton of 64 MB (256 in `make faults`), of noise."""
+    root = tmp_path_factory.mktemp("large")
+    for number in range(8):
+        pixels = np.random.default_rng(number).integers(0, 256, (288, 144, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{number}.png")
+    count = int(times(64, 256) / PICTURE_MB)
+    modalities = (Modality.VISIBLE, Modality.INFRARED)
+    records = [
+        Record(f"{n % 8}.png", n % IDENTITIES, 0, modalities[n // IDENTITIES % 2], "train") for n in range(count)
+    ]
+    options = {"dataset": "custom", "part": "train", "trials": {}, "fingerprint": "", "workers": 2}
+    write_beton(root / "train.beton", records, root, ImageFormat(288, 144), **options)
+    yield root / "train.beton"
+    (root / "train.beton").unlink()
+
+
+def streamed(beton: Path, augment_on: str, kept: str) -> "subprocess.CompletedProcess[str]":
+    """Of a file that the kernel was asked to forget."""
+    with open(beton, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    command = [sys.executable, "-c", STREAM, str(beton), augment_on, kept, str(ALLOWED_MB)]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("augment_on", ["device", "host"])
+def test_a_set_larger_than_the_memory_allowed_is_streamed(large: Path, augment_on: str) -> None:
+    size_mb = large.stat().st_size / 1e6
+    assert size_mb > 2 * ALLOWED_MB
+    done = streamed(large, augment_on, "stream")
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    print(json.dumps({"size_mb": size_mb, "allowed_mb": ALLOWED_MB, "augment_on": augment_on, **seen}))
+    assert seen["pictures"] * PICTURE_MB > size_mb - ALLOWED_MB
+    assert seen["grew_mb"] < ALLOWED_MB
+    assert seen["images_per_s"] > FLOOR
+
+
+def test_who_keeps_the_pictures_meets_the_limit(large: Path) -> None:
+    """The test above could not fail otherwise."""
+    done = streamed(large, "device", "keep")
+    assert done.returncode == 1
+    assert "can't allocate memory" in done.stderr
