@@ -255,8 +255,7 @@ class Decoder:
                 self._file = context.state[0]
         except (OSError, ValueError) as error:  # ValueError: empty files cannot be mapped
             raise DataError(
-                f"{structure.path}: lost since it was opened ({error}). Convert the data set again: "
-                "make convert-datasets"
+                f"{structure.path}: lost since its opening ({error}). Convert the data set again: make convert-datasets"
             ) from None
 
     def stored(self, sample: int) -> np.ndarray:

@@ -85,6 +85,7 @@ def test_an_answer_is_written_three_ways_and_into_the_summary(tmp_path: Path, mo
         def measure() -> dict[str, Any]:
             return {"unit": "ms", "cases": harness.summarise({"a": [1, 2, 3]}), "step_ms": 2.0, "ratio_eager": 3.5}
 
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
     monkeypatch.setattr(menu, "RESULTS", tmp_path)
     monkeypatch.setitem(menu.QUESTIONS, "step", Question)  # type: ignore[arg-type]
