@@ -23,13 +23,12 @@ from dns import checkpoint, config, series
 from dns.backbone import load_initial_weights
 from dns.evaluation import report
 from dns.evaluation.protocols import PROTOCOLS
-from dns.losses import Losses
 from dns.model import DNS
 from dns.optim import learning_rate, make_optimiser, set_learning_rate
 from dns.options import declare
 from dns.run import Interruption, RunFolder, TrainingError, environment
 from dns.state import TrainingState
-from dns.step import Engine, Step, make_engine, make_step
+from dns.step import Engine, LossQueue, Step, make_engine, make_step
 from dns.tested import describe
 from eval import Tester, Values, build_model, load_model, user_errors
 from pipelines import augment
@@ -150,8 +149,7 @@ def train_epoch(run: RunFolder, loader: Loader, step: Step, state: TrainingState
     optim, options = state.values["optim"], state.values["run"]
     scheduled = loader.iterations - optim["published_schedule"]
     state.model.train()
-    begin, first = time.monotonic(), state.iteration
-    unread: Losses | None = None
+    begin, first, queue = time.monotonic(), state.iteration, LossQueue()
     title = f"epoch {state.epoch + 1}/{optim['epochs']}"
     with (
         loader.epoch(state.epoch, first) as batches,
@@ -160,23 +158,24 @@ def train_epoch(run: RunFolder, loader: Loader, step: Step, state: TrainingState
     ):  # fmt: skip
         for batch in batches:
             if interruption.code:
-                if unread is not None:
-                    read_losses(run, loader, state, unread)
+                read_losses(run, loader, state, queue, wait=True)
                 return False
             lr = learning_rate(
                 state.epoch, state.iteration, scheduled=scheduled, peak=optim["lr"], epochs=optim["epochs"],
                 peak_epoch=optim["peak_epoch"], published=optim["published_schedule"],
             )  # fmt: skip
             set_learning_rate(state.optimiser, lr)
-            unread = step(batch.images, batch.augmentation, batch.person_B)
+            queue.put(step(batch.images, batch.augmentation, batch.person_B))
             state.iteration += 1
             bar.update(loader.batch_size)
-            if state.iteration % options["log_every"] == 0 or state.iteration == loader.iterations:
-                bar.set_postfix(log_losses(run, loader, state, unread, lr), refresh=False)
-                unread = None
-            if time.monotonic() - state.saved_at >= 60 * options["save_minutes"]:
-                if unread is not None:
-                    read_losses(run, loader, state, unread)
+            logs = state.iteration % options["log_every"] == 0 or state.iteration == loader.iterations
+            saves = time.monotonic() - state.saved_at >= 60 * options["save_minutes"]
+            read = read_losses(run, loader, state, queue, wait=logs or saves)
+            if logs:
+                at = {"step": state.epoch * loader.iterations + state.iteration, "iteration": state.iteration}
+                run.write_log("train", **at, epoch=state.epoch, lr=lr, **read)
+                bar.set_postfix({name: f"{value:.3f}" for name, value in read.items()}, refresh=False)
+            if saves:
                 state.save(run.last)
     seconds, images = time.monotonic() - begin, (loader.iterations - first) * loader.batch_size
     state.epoch, state.iteration = state.epoch + 1, 0
@@ -184,24 +183,24 @@ def train_epoch(run: RunFolder, loader: Loader, step: Step, state: TrainingState
     return True
 
 
-def log_losses(run: RunFolder, loader: Loader, state: TrainingState, losses: Losses, lr: float) -> dict[str, str]:
-    read = read_losses(run, loader, state, losses)
-    step = state.epoch * loader.iterations + state.iteration
-    run.write_log("train", step=step, epoch=state.epoch, iteration=state.iteration, lr=lr, **read)
-    return {name: f"{value:.3f}" for name, value in read.items()}
+def read_losses(
+    run: RunFolder, loader: Loader, state: TrainingState, queue: LossQueue, *, wait: bool
+) -> dict[str, float]:
+    """Look at the losses that have arrived, of all steps so far with `wait` (the only synchronisation inside an epoch).
 
-
-def read_losses(run: RunFolder, loader: Loader, state: TrainingState, losses: Losses) -> dict[str, float]:
-    """Read the losses back (the only synchronisation inside an epoch); raise TrainingError where one is not finite."""
-    read = dict(zip(Losses._fields, torch.stack(losses).tolist(), strict=True))
-    step = state.epoch * loader.iterations + state.iteration
-    if not all(map(math.isfinite, read.values())):
-        path = run.path / "nonfinite.json"
-        indices = loader.plan(state.epoch)[state.iteration - 1].tolist()
+    Returns the newest. Raises TrainingError at the first that is not finite, and writes down what repeats it.
+    """
+    read: dict[str, float] = {}
+    for later_steps, read in queue.arrived(wait=wait):
+        if all(map(math.isfinite, read.values())):
+            continue
+        path, iteration = run.path / "nonfinite.json", state.iteration - 1 - later_steps
         text = {name: str(value) for name, value in read.items()}
-        content = {"epoch": state.epoch, "iteration": state.iteration - 1, "losses": text, "samples": indices}
+        content = {"epoch": state.epoch, "iteration": iteration, "losses": text}
+        content["samples"] = loader.plan(state.epoch)[iteration].tolist()
         data = {"data_sha256": state.data_sha256, "size_px": list(state.size_px)}
         report.write_json(path, {**content, **data, "seed": state.values["run"]["seed"], "config": state.values})
+        step = state.epoch * loader.iterations + iteration + 1
         raise TrainingError(
             f"{run.path}: the loss is not finite at step {step} ({text}). Its batch is in {path}; {run.last} stands"
         )

@@ -1,13 +1,16 @@
-"""A set larger than the memory allowed is streamed at full speed: its pages are the kernel's to keep or to drop.
+"""A set larger than the memory allowed is streamed: its pages are the kernel's to keep or to drop.
 
-RLIMIT_DATA bounds what a process may allocate, for root and others alike; files that are mapped do not count.
+Two limits: RLIMIT_DATA bounds what a process may allocate, for root and others alike, and files that are mapped do not
+count. A control group bounds the pages of files as well, as a cluster's job or a container has it; it needs root.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +29,7 @@ FLOOR = 250  # images/s, from a disk or from the page cache
 
 # Reads two epochs by the loader, and keeps every picture if it is told to: more than it may.
 STREAM = """
-import json, re, resource, sys, time
+import json, os, re, resource, sys, time
 from pathlib import Path
 import numpy as np
 import torch
@@ -40,6 +43,7 @@ def mb_of(name):
 
 if __name__ == "__main__":
     beton, augment_on, kept, allowed_mb = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "keep", float(sys.argv[4])
+    group = sys.argv[5] and Path(sys.argv[5])
     torch.set_num_threads(1)
     converted = open_beton(beton)
     loader = TrainLoader(
@@ -50,8 +54,11 @@ if __name__ == "__main__":
         for _ in zip(range(3), batches):
             pass
     before, peak, pictures, keeping = mb_of("RssAnon"), 0.0, 0, []
-    limit = int(mb_of("VmData") * 1000 * 1024 + allowed_mb * 1e6)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    if group:  # it counts what is allocated or read from now on
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+    else:
+        limit = int(mb_of("VmData") * 1000 * 1024 + allowed_mb * 1e6)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     begin = time.monotonic()
     for epoch in (1, 2):
         with loader.epoch(epoch) as batches:
@@ -83,30 +90,63 @@ def large(tmp_path_factory: pytest.TempPathFactory, times: Callable[[int, int], 
     (root / "train.beton").unlink()
 
 
-def streamed(beton: Path, augment_on: str, kept: str) -> "subprocess.CompletedProcess[str]":
+def streamed(beton: Path, augment_on: str, kept: str, group: Path | None = None) -> "subprocess.CompletedProcess[str]":
     """Of a file that the kernel was asked to forget."""
     with open(beton, "rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    command = [sys.executable, "-c", STREAM, str(beton), augment_on, kept, str(ALLOWED_MB)]
+    command = [sys.executable, "-c", STREAM, str(beton), augment_on, kept, str(ALLOWED_MB), str(group or "")]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("augment_on", ["device", "host"])
-def test_a_set_larger_than_the_memory_allowed_is_streamed(large: Path, augment_on: str) -> None:
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A control group (version 1 or 2) that may use ALLOWED_MB, files' pages included."""
+    top = Path("/sys/fs/cgroup")
+    for parent, name in ((top / "memory", "memory.limit_in_bytes"), (top, "memory.max")):
+        path = parent / f"dns-ffcv-{os.getpid()}"
+        try:
+            path.mkdir()
+            (path / name).write_text(str(ALLOWED_MB * 1_000_000))
+        except OSError:
+            with suppress(OSError):
+                path.rmdir()
+            continue
+        yield path
+        path.rmdir()
+        return
+    pytest.skip("no control group for memory can be made here; it takes root")
+
+
+def check_streamed(done: "subprocess.CompletedProcess[str]", large: Path, how: str) -> None:
     size_mb = large.stat().st_size / 1e6
     assert size_mb > 2 * ALLOWED_MB
-    done = streamed(large, augment_on, "stream")
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
-    print(json.dumps({"size_mb": size_mb, "allowed_mb": ALLOWED_MB, "augment_on": augment_on, **seen}))
+    print(json.dumps({"size_mb": size_mb, "allowed_mb": ALLOWED_MB, "how": how, **seen}))
     assert seen["pictures"] * PICTURE_MB > size_mb - ALLOWED_MB
     assert seen["grew_mb"] < ALLOWED_MB
     assert seen["images_per_s"] > FLOOR
 
 
+@pytest.mark.parametrize("augment_on", ["device", "host"])
+def test_a_set_larger_than_the_memory_allowed_is_streamed(large: Path, augment_on: str) -> None:
+    check_streamed(streamed(large, augment_on, "stream"), large, augment_on)
+
+
+def test_a_set_larger_than_the_page_cache_allowed_is_streamed(large: Path, group: Path) -> None:
+    done = streamed(large, "host", "stream", group)
+    check_streamed(done, large, "control group")
+    peak = next(path for name in ("memory.max_usage_in_bytes", "memory.peak") if (path := group / name).exists())
+    assert int(peak.read_text()) / 1e6 < 1.01 * ALLOWED_MB
+
+
 def test_who_keeps_the_pictures_meets_the_limit(large: Path) -> None:
-    """The test above could not fail otherwise."""
+    """The tests above could not fail otherwise."""
     done = streamed(large, "device", "keep")
     assert done.returncode == 1
     assert "can't allocate memory" in done.stderr
+
+
+def test_who_keeps_the_pictures_is_killed_by_the_group(large: Path, group: Path) -> None:
+    assert streamed(large, "device", "keep", group).returncode == -signal.SIGKILL

@@ -1,0 +1,151 @@
+"""A loss or weights that are not finite: training stops at once, and what repeats the step is written down."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import train_ffcv
+from dns import checkpoint
+from dns.losses import Losses
+from dns.model import DNS
+from dns.optim import GROUPS, make_optimiser
+from dns.run import TrainingError
+from dns.state import TrainingState
+from dns.step import LossQueue, Step, make_engine
+from tests.conftest import Run
+from tests.faults.conftest import Tally
+from tests.faults.training import OPTIONS
+
+BAD_STEP = 3
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, *losses: str) -> list[torch.Tensor]:
+    """Let the third step find these losses without a number. Returns the persons of all batches, step by step."""
+    make_step, batches = train_ffcv.make_step, []
+
+    def spoilt(*arguments: Any) -> Step:
+        step = make_step(*arguments)
+
+        def call(images: torch.Tensor, table: torch.Tensor, person_B: torch.Tensor) -> Losses:
+            batches.append(person_B.clone())
+            found = step(images, table, person_B)
+            bad = {name: torch.tensor(float("nan")) for name in losses}
+            return found._replace(**bad) if len(batches) == BAD_STEP else found
+
+        return call
+
+    monkeypatch.setattr(train_ffcv, "make_step", spoilt)
+    return batches
+
+
+def train(beton_root: Path, run: Path, *options: str) -> int:
+    places = [f"--data.beton_root={beton_root}", f"--run.root={run.parent}", f"--run.name={run.name}"]
+    return train_ffcv.train([*OPTIONS, *places, *options])
+
+
+def check_written(beton_root: Path, run: Path, batches: list[torch.Tensor]) -> dict[str, Any]:
+    """What is written down leads back to the bad step's batch, and says of what data, size and configuration."""
+    written = json.loads((run / "nonfinite.json").read_text())
+    manifest = json.loads((beton_root / "synthetic" / "train.json").read_text())
+    assert written["data_sha256"] == manifest["sha256"]
+    assert written["size_px"] == [96, 48]
+    assert written["seed"] == written["config"]["run"]["seed"] == 0
+    assert (written["epoch"], written["iteration"]) == (0, BAD_STEP - 1)
+    loader = train_ffcv.make_loader(written["config"], make_engine(**written["config"]["engine"]))
+    assert loader.plan(written["epoch"])[written["iteration"]].tolist() == written["samples"]
+    with loader.epoch(0, BAD_STEP - 1) as again:
+        batch = next(again)
+        assert batch.index_B.tolist() == written["samples"]
+        assert torch.equal(batch.person_B, batches[BAD_STEP - 1])
+    return written
+
+
+@pytest.mark.parametrize("loss", Losses._fields)
+def test_any_loss_that_is_not_finite_stops_the_run_in_its_step(
+    beton_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally, loss: str
+) -> None:
+    """However seldom losses are logged."""
+    tally.did("damages")
+    batches = spoil(monkeypatch, loss)
+    with pytest.raises(TrainingError, match=rf"the loss is not finite at step 3 .*'{loss}': 'nan'.*last.pt stands"):
+        train(beton_root, tmp_path / "run", "--run.log_every=1000")
+    assert len(batches) == BAD_STEP
+    check_written(beton_root, tmp_path / "run", batches)
+
+
+class SlowEvent:
+    """A CUDA event's part that LossQueue uses: has come when so many steps were made, and when it is waited for."""
+
+    def __init__(self, batches: list[torch.Tensor], steps: int):
+        self._batches, self._steps = batches, steps
+
+    def query(self) -> bool:
+        return len(self._batches) >= self._steps
+
+    def synchronize(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("behind", "steps"), [(2, BAD_STEP + 2), (1000, 7)])
+def test_losses_that_arrive_late_name_the_step_that_they_come_from(
+    beton_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: int, steps: int
+) -> None:
+    """As those of a GPU, which is some steps behind; at the latest with the next line of the log."""
+    batches = spoil(monkeypatch, "total")
+
+    class Late(LossQueue):
+        def put(self, losses: Losses) -> None:
+            event = SlowEvent(batches, len(batches) + behind)
+            self._underway.append((torch.stack(losses), event))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train_ffcv, "LossQueue", Late)
+    with pytest.raises(TrainingError, match="not finite at step 3 "):
+        train(beton_root, tmp_path / "run", "--run.log_every=7", "--data.persons=2", "--data.pictures=2")
+    assert len(batches) == steps
+    check_written(beton_root, tmp_path / "run", batches)
+
+
+def test_the_newest_of_the_losses_is_what_is_logged() -> None:
+    queue = LossQueue()
+    for number in range(3):
+        queue.put(Losses(*torch.full((len(Losses._fields),), float(number))))
+    assert [(later, read["total"]) for later, read in queue.arrived(wait=True)] == [(2, 0.0), (1, 1.0), (0, 2.0)]
+    assert list(queue.arrived(wait=True)) == []
+
+
+def test_the_command_ends_with_1_and_leaves_the_last_good_checkpoint(
+    beton_root: Path, tmp_path: Path, program: Run
+) -> None:
+    begin = time.monotonic()
+    done = program(
+        "train_ffcv.py", *OPTIONS, f"--data.beton_root={beton_root}", f"--run.root={tmp_path}", "--run.name=run",
+        "--optim.lr=1e30", "--optim.epochs=3000", "--run.log_every=1000",
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert time.monotonic() - begin < 60, "it went on for long"
+    assert "the loss is not finite at step 2 " in done.stderr
+    assert "Traceback" not in done.stderr
+    written = json.loads((tmp_path / "run" / "nonfinite.json").read_text())
+    assert "nan" in str(written["losses"]) or "inf" in str(written["losses"])
+    stored = checkpoint.load(tmp_path / "run" / "last.pt")
+    assert (stored["epoch"], stored["iteration"]) == (0, 0)
+    assert all(torch.isfinite(tensor).all() for tensor in stored["model"].values())
+
+
+def test_weights_that_are_not_finite_do_not_replace_good_ones(tmp_path: Path) -> None:
+    model = DNS(2, architecture="resnet18")
+    optimiser = make_optimiser(
+        model, name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0, multipliers=dict.fromkeys(GROUPS, 1.0), fused=False
+    )
+    state = TrainingState(model, optimiser, torch.amp.GradScaler("cpu", enabled=False), {}, (32, 16), "aa")
+    state.save(tmp_path / "last.pt")
+    before = (tmp_path / "last.pt").read_bytes()
+    with torch.no_grad():
+        model.neck.running_var[3] = torch.inf
+    with pytest.raises(TrainingError, match=r"last\.pt: not saved at epoch 0, iteration 0.*resume=never"):
+        state.save(tmp_path / "last.pt")
+    assert (tmp_path / "last.pt").read_bytes() == before
