@@ -27,7 +27,14 @@ class Given(NamedTuple):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe, and a key given twice is an error instead of the last one winning."""
+    """Safe; a key given twice is an error instead of the last one winning; and no aliases, of which a page could hold
+    billions of values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            at = self.peek_event().start_mark
+            raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not read: write the value out", at)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]

@@ -8,12 +8,13 @@ import json
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from threading import Thread
 
 import cv2
 from tqdm import tqdm
@@ -26,6 +27,7 @@ from ffcv_convert.synthesis.layouts import plan
 from ffcv_convert.synthesis.options import Options, Picture
 
 JPEG_QUALITY = 90
+STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 def synthesise(root: Path, options: Options, *, workers: int) -> int:
@@ -90,17 +92,16 @@ def _draw(root: Path, pictures: list[Picture], options: Options, workers: int) -
     """
     context = get_context("spawn")
     processes, receivers = [], []
-    resource_tracker.ensure_running()  # by itself it would come with the first process, and unblock what is blocked
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is this process's: the others inherit this
-        for number in range(workers):
-            receiver, sender = context.Pipe(duplex=False)
-            share = pictures[number::workers]
-            processes.append(context.Process(target=_draw_share, args=(root, share, options, sender), daemon=True))
-            processes[-1].start()
-            sender.close()  # the process has its own: when it ends, the receiver knows
-            receivers.append(receiver)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        with _signals_held():
+            for number in range(workers):
+                receiver, sender = context.Pipe(duplex=False)
+                share = pictures[number::workers]
+                process = context.Process(target=_draw_share, args=(root, share, options, sender), daemon=True)
+                process.start()
+                processes.append(process)
+                sender.close()  # the process has its own: when it ends, the receiver knows
+                receivers.append(receiver)
         with tqdm(desc="people", total=len(pictures), unit="images") as bar:
             for done in _received(receivers):
                 if isinstance(done, Exception):
@@ -113,10 +114,30 @@ def _draw(root: Path, pictures: list[Picture], options: Options, workers: int) -
                 f"{root}: a process that drew pictures was killed. Is the memory full? Try again, with fewer --workers"
             )
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         for process in processes:
             process.terminate()
             process.join()
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for the block's end, whichever thread they come to, so that each process that was started
+    is known; and those processes are deaf to Ctrl-C, which is this one's."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    resource_tracker.ensure_running()  # by itself it would come with the first process, and unblock what is blocked
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in STOPS}
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def _received(receivers: list[Connection]) -> Iterator[int | Exception]:
@@ -139,7 +160,7 @@ def _end_with_parent() -> None:
         parent.join()
         os._exit(1)
 
-    Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _draw_share(root: Path, pictures: list[Picture], options: Options, sender: Connection) -> None:

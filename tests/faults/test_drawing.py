@@ -83,6 +83,32 @@ def test_a_stopped_drawing_is_completed_by_the_next(
             tally.wrong("lost", f"{what}: the second call left {os.listdir(root.parent)}")
 
 
+# The program, sent a signal as it starts its second process to draw in. Another thread may be the one that gets it.
+STOPPED_AT_START = """
+import os, signal, sys, threading
+from multiprocessing import popen_spawn_posix
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+launch, calls = popen_spawn_posix.Popen._launch, []
+def stopped(popen, process):
+    calls.append(1)
+    if len(calls) == 2:
+        os.kill(os.getpid(), int(sys.argv[1]))
+    launch(popen, process)
+popen_spawn_posix.Popen._launch = stopped
+from ffcv_convert.__main__ import _terminate, main
+signal.signal(signal.SIGTERM, _terminate)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_between_the_starts_of_processes(tmp_path: Path, tally: Tally, number: int) -> None:
+    process = start("-c", STOPPED_AT_START, int(number), "synthesise", "--root", tmp_path / "set", *NUMBERS)
+    tally.did("kills")
+    assert end(process, tally, "at a start")[0] == 128 + number
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_set_that_is_there_is_rid_of_what_a_killed_process_left(tmp_path: Path) -> None:
     root = tmp_path / "synthetic"
     synthesise(root, PEOPLE, workers=1)

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 import torch
+from tqdm import tqdm
 
 import train_ffcv
 from eval import user_errors
@@ -87,6 +89,7 @@ def _work(work: Callable[[], int], hurt: Callable[[], None] | None, output: Conn
     output.close()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would be deaf to it
     torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its own would be a semaphore, which a killed child leaves behind
     if hurt:
         hurt()
     with user_errors():
