@@ -26,6 +26,7 @@ $(foreach name,DATASET DATA_ROOT BETON_ROOT RESUME TRIAL CHECKPOINT PROTOCOL VEN
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.dns-ffcv-ready
 BENCH := $(VENV)/.dns-ffcv-bench
+FUZZ := $(VENV)/.dns-ffcv-fuzz
 
 .PHONY: help setup synthesise convert-datasets data verify train eval benchmark benchmark-gpu profile test faults lint format clean
 help: ## list the targets and variables
@@ -70,9 +71,10 @@ benchmark: $(BENCH) ## measure on the CPU, beside the published path and other l
 
 benchmark-gpu: $(BENCH) ## the tests that need a GPU, then ready batches, the step and an epoch there; under 10 minutes
 	'$(RUN)' -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "error: no CUDA device here. make benchmark measures on the CPU")'
-	'$(RUN)' -m pytest -q -m gpu
-	'$(RUN)' -m benchmarks step epoch pipeline
-	'$(RUN)' -m benchmarks.profile
+	'$(RUN)' -m pytest -q -m gpu && code=0 || code=$$?; \
+	'$(RUN)' -m benchmarks step epoch pipeline; \
+	'$(RUN)' -m benchmarks.profile; \
+	exit $$code
 
 profile: $(READY) ## profile a training step: kernels, trace, share of waiting for data
 	'$(RUN)' -m benchmarks.profile $(ARGS)
@@ -80,7 +82,11 @@ profile: $(READY) ## profile a training step: kernels, trace, share of waiting f
 test: $(READY) ## run the tests
 	'$(RUN)' -m pytest -q -m 'not gpu and not slow' $(ARGS)
 
-faults: $(READY) ## kill, damage, starve and lie to the program; counts in benchmarks/results/faults.json
+$(FUZZ): $(READY)
+	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[fuzz]' || echo 'note: no fuzzer for this Python; its tests are skipped' >&2
+	touch '$(FUZZ)'
+
+faults: $(FUZZ) ## kill, damage, starve and lie to the program; counts in benchmarks/results/faults.json
 	'$(RUN)' -m pytest -q tests/faults --faults=benchmarks/results/faults.json $(ARGS)
 
 lint: $(READY) ## ruff and mypy

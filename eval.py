@@ -9,6 +9,7 @@ of the published code brings no configuration: name its recipe with --config-fil
 stands for the number of each of RegDB's ten trials. The rows go to the screen, and into result.json and result.md.
 """
 
+import io
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ from dns.options import declare
 from dns.run import TrainingError
 from dns.step import Engine, make_engine
 from dns.tested import check_trials, checkpoint_pattern, chosen, describe, numbered, result_folder, settings
-from ffcv_convert.schema import STYLES, DataError, Modality
+from ffcv_convert.schema import STYLES, DataError, Modality, printable
 from pipelines.augment import RECIPES, normalise
 from pipelines.index import open_part, trials_of
 from pipelines.loaders import TestLoader
@@ -200,6 +201,8 @@ def evaluate(arguments: Sequence[str]) -> int:
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Bad input ends with its message and code 2, a run that cannot go on with code 1; others keep a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may be no UTF-8
     try:
         yield
     except (
@@ -209,15 +212,12 @@ def user_errors() -> Iterator[None]:
         WeightsError,
         ProtocolError,
         report.ReportError,
+        OSError,
+        TrainingError,
     ) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except OSError as error:
-        print(f"error: {error}. Check the path, its permissions and the space left", file=sys.stderr)
-        raise SystemExit(2) from None
-    except TrainingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        next_step = ". Check the path, its permissions and the space left" if isinstance(error, OSError) else ""
+        print(printable(f"error: {error}{next_step}"), file=sys.stderr)
+        raise SystemExit(1 if isinstance(error, TrainingError) else 2) from None
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoint, if there is one", file=sys.stderr)
         raise SystemExit(130) from None

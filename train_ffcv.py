@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -26,7 +27,7 @@ from dns.evaluation.protocols import PROTOCOLS
 from dns.model import DNS
 from dns.optim import learning_rate, make_optimiser, set_learning_rate
 from dns.options import declare
-from dns.run import Interruption, RunFolder, TrainingError, environment
+from dns.run import Interruption, RunFolder, environment
 from dns.state import TrainingState
 from dns.step import Engine, LossQueue, Step, make_engine, make_step
 from dns.tested import describe
@@ -37,6 +38,7 @@ from pipelines.loaders import TrainLoader
 from pipelines.resident import ResidentLoader, is_resident
 
 Loader = TrainLoader | ResidentLoader
+Read = dict[str, float]  # losses by name
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -129,7 +131,7 @@ def scored(
 
 
 def make_loader(values: Values, engine: Engine) -> Loader:
-    """Streamed or resident, as data.source says; auto: resident on CUDA, if the set fits."""
+    """Streamed or resident, as data.source says; auto: resident on CUDA, if the set fits. Raises ConfigError."""
     data, augmentation = values["data"], values["augment"]
     part = open_part(Path(data["beton_root"]) / data["set"], "train", trial=data["trial"], styles=data["styles"])
     options = {
@@ -139,7 +141,11 @@ def make_loader(values: Values, engine: Engine) -> Loader:
         "extra_iteration": values["optim"]["published_schedule"],
         **{key: data[key] for key in ("persons", "pictures", "workers", "replacement")},
     }
-    if is_resident(data["source"], part, engine.device):
+    if data["source"] == "resident" and engine.augment == "host":
+        raise config.ConfigError(
+            "data.source = 'resident' augments in the step. Add --engine.augment=device, or leave data.source at auto"
+        )
+    if engine.augment == "device" and is_resident(data["source"], part, engine.device):
         return ResidentLoader(part, **options)
     return TrainLoader(part, augment_on=engine.augment, dtype=engine.input_dtype(), **options)
 
@@ -165,7 +171,9 @@ def train_epoch(run: RunFolder, loader: Loader, step: Step, state: TrainingState
                 peak_epoch=optim["peak_epoch"], published=optim["published_schedule"],
             )  # fmt: skip
             set_learning_rate(state.optimiser, lr)
-            queue.put(step(batch.images, batch.augmentation, batch.person_B))
+            # The first step may take minutes to compile, and can be given up: nothing was done since the checkpoint.
+            with interruption.at_once() if state.iteration == first else nullcontext():
+                queue.put(step(batch.images, batch.augmentation, batch.person_B))
             state.iteration += 1
             bar.update(loader.batch_size)
             logs = state.iteration % options["log_every"] == 0 or state.iteration == loader.iterations
@@ -183,27 +191,20 @@ def train_epoch(run: RunFolder, loader: Loader, step: Step, state: TrainingState
     return True
 
 
-def read_losses(
-    run: RunFolder, loader: Loader, state: TrainingState, queue: LossQueue, *, wait: bool
-) -> dict[str, float]:
+def read_losses(run: RunFolder, loader: Loader, state: TrainingState, queue: LossQueue, *, wait: bool) -> Read:
     """Look at the losses that have arrived, of all steps so far with `wait` (the only synchronisation inside an epoch).
 
     Returns the newest. Raises TrainingError at the first that is not finite, and writes down what repeats it.
     """
-    read: dict[str, float] = {}
+    read: Read = {}
     for later_steps, read in queue.arrived(wait=wait):
         if all(map(math.isfinite, read.values())):
             continue
-        path, iteration = run.path / "nonfinite.json", state.iteration - 1 - later_steps
-        text = {name: str(value) for name, value in read.items()}
-        content = {"epoch": state.epoch, "iteration": iteration, "losses": text}
-        content["samples"] = loader.plan(state.epoch)[iteration].tolist()
-        data = {"data_sha256": state.data_sha256, "size_px": list(state.size_px)}
-        report.write_json(path, {**content, **data, "seed": state.values["run"]["seed"], "config": state.values})
-        step = state.epoch * loader.iterations + iteration + 1
-        raise TrainingError(
-            f"{run.path}: the loss is not finite at step {step} ({text}). Its batch is in {path}; {run.last} stands"
-        )
+        at = state.iteration - 1 - later_steps
+        raise run.nonfinite(
+            state.epoch * loader.iterations + at + 1, read, epoch=state.epoch, iteration=at,
+            samples=loader.plan(state.epoch)[at].tolist(), size_px=list(loader.size_px), data_sha256=loader.sha256,
+        )  # fmt: skip
     return read
 
 
@@ -233,8 +234,9 @@ def write_result(run: RunFolder, loader: Loader, tester: Tester, state: Training
         "evaluation": rows,
     }
     title = run.path.name
-    report.write_text(run.result.with_suffix(".md"), report.markdown(rows, title))
-    report.write_json(run.result, content)  # the last thing: a run that has it is finished
+    with report.in_turn(run.path):
+        report.write_text(run.result.with_suffix(".md"), report.markdown(rows, title))
+        report.write_json(run.result, content)  # the last thing: a run that has it is finished
     print(report.screen(rows, title))
     print(
         f"rank-1 {100 * last['rank1']:.2f} %, untrained {100 * content['rank1_untrained']:.2f} %, "

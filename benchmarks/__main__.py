@@ -2,13 +2,15 @@
 
 Without a name, every question that this machine can answer. Each writes its result to benchmarks/results/, as
 <question>-<hardware>-<date>.json, a Markdown table and a plot beside it, and what was measured goes into
-summary-<hardware>.json there. The questions are the modules' names; each says what it asks and compares.
+summary-<hardware>.json there, which holds the figures of one commit only. The questions are the modules' names; each
+says what it asks and compares.
 """
 
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,7 +46,7 @@ def table(question: str, content: dict[str, Any]) -> str:
     lines = [f"| {question} | median, {content['unit']} | least | most |", "| --- | --- | --- | --- |"]
     for name, case in content["cases"].items():
         lines.append(f"| {name} | {digits(case['median'])} | {digits(case['least'])} | {digits(case['most'])} |")
-    skipped = ("cases", "unit", "environment", "engine")
+    skipped = ("question", "cases", "unit", "environment", "engine")
     rest = {key: value for key, value in content.items() if key not in skipped and value is not None}
     shown = [f"{key} {digits(value)}" if isinstance(value, float) else f"{key} {value}" for key, value in rest.items()]
     return "\n".join(lines) + "\n\n" + ", ".join(shown) + "\n"
@@ -53,7 +55,7 @@ def table(question: str, content: dict[str, Any]) -> str:
 def answer(question: str, place: dict[str, Any]) -> dict[str, Any]:
     """Measure one question and write its result, table and plot."""
     begin = time.perf_counter()
-    content = {**QUESTIONS[question].measure(), "environment": place}
+    content = {"question": question, **QUESTIONS[question].measure(), "environment": place}
     path = write_json(result_path(question, place), content)
     text = table(question, content)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
@@ -66,6 +68,19 @@ def answer(question: str, place: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
+def former(target: Path, now: Mapping[str, str]) -> dict[str, Any]:
+    """The summary that is there, if it was measured on the commit and hardware of `now`; else one without values."""
+    empty = {**dict.fromkeys(SUMMARY), **now}
+    try:
+        found = json.loads(target.read_text(encoding="utf-8")) if target.exists() else empty
+        if not isinstance(found, dict):
+            raise ValueError("no summary")
+    except (OSError, ValueError) as error:
+        print(f"note: {target}: not readable ({error}); begun anew", file=sys.stderr)
+        return empty
+    return empty | found if all(found.get(key) == value for key, value in now.items()) else empty
+
+
 def main(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] == "compare":
         return compare.main(arguments[1:])
@@ -75,13 +90,10 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     place = environment(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     target = RESULTS / f"summary-{hardware(place)}.json"
-    summary = dict.fromkeys([*SUMMARY, "hardware", "commit"])
-    if target.exists():
-        summary |= json.loads(target.read_text(encoding="utf-8"))
+    summary = former(target, {"hardware": place["device"], "commit": place["commit"]})
     for name in arguments or QUESTIONS:
         content = answer(name, place)
         summary |= {key: content[source] for key, (question, source) in SUMMARY.items() if question == name}
-        summary |= {"hardware": place["device"], "commit": place["commit"]}
         write_json(target, summary)
     print(f"written: {target}")
     return 0

@@ -1,6 +1,7 @@
 """What got slower between two results of one question: python -m benchmarks compare A.json B.json"""
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,34 +10,45 @@ from typing import Any
 from benchmarks.harness import digits
 
 BIGGER_IS_BETTER = {"images/s"}
+LEAST_ROUNDS = 3  # fewer say nothing about the spread
+OURS_ALONE = {"startup", "step"}  # questions without a peer
 
 
 def verdict(before: Mapping[str, Any], after: Mapping[str, Any], unit: str) -> str:
     """slower or faster where the rounds of the two do not overlap; else "within the spread"."""
+    rounds = min(len(case.get("rounds", ())) for case in (before, after))
+    if rounds < LEAST_ROUNDS:
+        return f"{'one round' if rounds == 1 else f'{rounds} rounds'}, no verdict"
     if before["least"] <= after["most"] and after["least"] <= before["most"]:
         return "within the spread"
     return "faster" if (after["median"] > before["median"]) == (unit in BIGGER_IS_BETTER) else "slower"
 
 
+def is_ours(question: str, case: str) -> bool:
+    """Whether a case times this program, not a peer."""
+    return question in OURS_ALONE or re.search(r"\bours\b", case) is not None
+
+
 def table(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Markdown, and the names of the cases that got slower. Cases that only one of them has are left out."""
-    unit = before["unit"]
+    """Markdown, and the names of our own cases that got slower."""
+    unit, question = before["unit"], before["question"]
     lines = [f"| case | A, {unit} | B, {unit} | B / A | |", "| --- | --- | --- | --- | --- |"]
     slower = []
-    for name in before["cases"]:
-        if name in after["cases"]:
-            one, two = before["cases"][name], after["cases"][name]
-            found = verdict(one, two, unit)
-            ratio = two["median"] / one["median"]
-            lines.append(f"| {name} | {shown(one)} | {shown(two)} | {ratio:.2f} | {found} |")
-            if found == "slower":
-                slower.append(name)
+    for name in {**before["cases"], **after["cases"]}:
+        one, two = before["cases"].get(name), after["cases"].get(name)
+        if one is None or two is None:
+            lines.append(f"| {name} | {shown(one)} | {shown(two)} | | only in {'A' if one else 'B'} |")
+            continue
+        found = verdict(one, two, unit)
+        lines.append(f"| {name} | {shown(one)} | {shown(two)} | {two['median'] / one['median']:.2f} | {found} |")
+        if found == "slower" and is_ours(question, name):
+            slower.append(name)
     return "\n".join(lines), slower
 
 
-def shown(case: Mapping[str, Any]) -> str:
+def shown(case: Mapping[str, Any] | None) -> str:
     """Median (least to most)."""
-    return f"{digits(case['median'])} ({digits(case['least'])} to {digits(case['most'])})"
+    return f"{digits(case['median'])} ({digits(case['least'])} to {digits(case['most'])})" if case else ""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -45,7 +57,8 @@ def read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not all(case.keys() >= {"median", "least", "most"} for case in content["cases"].values()):
             raise KeyError("median, least, most")
-        return {**content, "unit": str(content["unit"])}
+        question = content.get("question", path.stem.partition("-")[0])  # older results have it in their name alone
+        return {**content, "unit": str(content["unit"]), "question": question}
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}. Name two files of benchmarks/results/") from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -53,7 +66,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 nothing got slower, 1 something did, 2 the files cannot be compared."""
+    """0 nothing of ours got slower, 1 something did, 2 the files cannot be compared."""
     if len(arguments) != 2:
         print(f"error: {__doc__}", file=sys.stderr)
         return 2
@@ -62,13 +75,14 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if before["unit"] != after["unit"]:
-        print(f"error: {arguments[0]} counts {before['unit']}, {arguments[1]} {after['unit']}", file=sys.stderr)
-        return 2
+    for key, does in (("question", "answers"), ("unit", "counts")):
+        if before[key] != after[key]:
+            print(f"error: {arguments[0]} {does} {before[key]}, {arguments[1]} {after[key]}", file=sys.stderr)
+            return 2
     places = [content.get("environment", {}).get("device") for content in (before, after)]
     if places[0] != places[1]:
         print(f"note: A was measured on {places[0]}, B on {places[1]}")
     text, slower = table(before, after)
     print(text)
-    print(f"slower: {', '.join(slower)}" if slower else "nothing got slower")
+    print(f"slower: {', '.join(slower)}" if slower else "nothing of ours got slower")
     return 1 if slower else 0

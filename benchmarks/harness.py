@@ -66,6 +66,12 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def waiting_share(alone_s: float, fed_s: float) -> float:
+    """Of steps fed by a loader, what they take beyond as many on one batch that is there. Negative: noise, as is a
+    positive share of that size."""
+    return 1 - alone_s / fed_s
+
+
 def hardware(environment: Mapping[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", f"{environment['device']} {environment['cores']} cores".lower())
 
@@ -86,6 +92,12 @@ def write_result(question: str, content: Mapping[str, Any], environment: Mapping
 
 
 def write_json(target: Path, content: Mapping[str, Any]) -> Path:
+    """Whole or not at all."""
     target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial = target.with_name(target.name + ".partial")
+    try:
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
     return target

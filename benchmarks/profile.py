@@ -16,7 +16,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.harness import drawn_set, synchronise
+from benchmarks.harness import drawn_set, synchronise, waiting_share
 from benchmarks.training import Training, assemble, options
 
 FOLDER = Path(__file__).parent.parent / "build" / "profile"
@@ -36,8 +36,8 @@ def class_of(name: str) -> str:
     return next((kind for kind, pattern in CLASSES.items() if re.search(pattern, name, re.IGNORECASE)), "other")
 
 
-def waiting_share(training: Training, steps: int) -> float:
-    """Of a pass over `steps` batches, what it takes beyond as many steps on one batch that is there."""
+def measured_share(training: Training, steps: int) -> float:
+    """harness.waiting_share of a pass over `steps` batches."""
     batch, device = training.batch(), training.engine.device
     synchronise(device)
     begin = time.perf_counter()
@@ -48,7 +48,7 @@ def waiting_share(training: Training, steps: int) -> float:
     begin = time.perf_counter()
     _train(training, steps)
     synchronise(device)
-    return max(0.0, 1 - alone / (time.perf_counter() - begin))
+    return waiting_share(alone, time.perf_counter() - begin)
 
 
 def _train(training: Training, steps: int) -> None:
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     device = training.engine.device
     warm_up, steps = (WARM_UP, STEPS) if device.type == "cuda" else (1, 2)
     _train(training, warm_up)
-    share = waiting_share(training, steps if device.type == "cpu" else 20 * steps)
+    share = measured_share(training, steps if device.type == "cpu" else 20 * steps)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
     with profile(activities=activities) as profiler:
         _train(training, steps)

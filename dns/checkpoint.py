@@ -3,6 +3,7 @@
 import os
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,13 @@ def read(path: Path) -> Any:
 
 
 def _check_sums(path: Path) -> None:
-    """torch.load reads a tensor with a flipped bit and says nothing; the file's checksums know. A second per 2 GB."""
+    """torch.load reads a tensor with a flipped bit and says nothing; the file's checksums know. A second per 2 GB.
+
+    Nor does it mind a member that is packed, of which a small file may hold any size; torch.save packs none."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+                raise zipfile.BadZipFile("packed")
             damaged = archive.testzip()
         if damaged:
             raise zipfile.BadZipFile(damaged)
@@ -139,20 +144,41 @@ def checked(content: Any, path: Path) -> dict[str, Any]:
     """`content` if it is a checkpoint of ours. Raises CheckpointError."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of this program. Name one that train_ffcv.py wrote")
-    if content.get("version") != VERSION:
+    version = content.get("version")
+    if type(version) is not int:
+        raise CheckpointError(f"{path}: damaged (its version is no number). {AGAIN}")
+    if version != VERSION:
         raise CheckpointError(
-            f"{path}: checkpoint version {content.get('version')!r}, this program reads {VERSION}. "
+            f"{path}: checkpoint version {version}, this program reads {VERSION}. "
             "Use the program that wrote it, or train again"
         )
     if set(content) != KEYS:
         raise CheckpointError(
             f"{path}: damaged ({', '.join(sorted(map(str, set(content) ^ KEYS)))} missing or unknown). {AGAIN}"
         )
-    plain = {"model": dict, "config": dict, "results": dict, "epoch": int, "iteration": int, "size_px": list}
-    wrong = [name for name, kind in plain.items() if not isinstance(content[name], kind)]
-    if wrong or not all(isinstance(section, dict) for section in content["config"].values()):
-        raise CheckpointError(f"{path}: damaged ({', '.join(wrong) or 'config'} of another type). {AGAIN}")
+    kinds = {"model": dict, "results": dict, "epoch": int, "iteration": int, "size_px": list, "data_sha256": str}
+    wrong = [name for name, kind in kinds.items() if type(content[name]) not in (kind, OrderedDict)]
+    if not wrong and not _numbers(content["epoch"], content["iteration"], *content["size_px"]):
+        wrong = ["epoch, iteration or size_px"]
+    if not wrong and not _numbers(*content["results"].values()):
+        wrong = ["results"]
+    if not _is_configuration(content["config"]):
+        wrong.append("config")
+    if wrong:
+        raise CheckpointError(f"{path}: damaged ({', '.join(wrong)} of another type). {AGAIN}")
     return content
+
+
+def _numbers(*values: Any) -> bool:
+    return all(isinstance(value, (int, float)) and value >= 0 for value in values)
+
+
+def _is_configuration(content: Any) -> bool:
+    """Sections of plain values; the data set's name among them."""
+    if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
+        return False
+    plain = (isinstance(value, (str, int, float)) for section in content.values() for value in section.values())
+    return "set" in content.get("data", ()) and all(plain)
 
 
 def identities_of(state: Mapping[str, Tensor], path: Path) -> int:
@@ -192,11 +218,11 @@ def load_model(model: DNS, state: Mapping[str, Tensor], source: Path) -> None:
 
 
 def generator_states() -> dict[str, Any]:
-    """States of torch's generators (dropout draws from them)."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    """States of torch's generators (dropout draws from them): of the CPU, and of the device that trains."""
+    return {"cpu": torch.get_rng_state(), "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []}
 
 
 def restore_generators(states: Mapping[str, Any]) -> None:
     torch.set_rng_state(states["cpu"])
-    if len(states["cuda"]) == torch.cuda.device_count() > 0:
-        torch.cuda.set_rng_state_all(states["cuda"])
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"][0])

@@ -5,6 +5,7 @@ it declares and resolves here, and this module reads: every value is checked whe
 """
 
 import difflib
+import reprlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,10 @@ class ConfigError(Exception):
 class Given(NamedTuple):
     value: Any
     place: str
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 300
 
 
 class _Loader(yaml.SafeLoader):
@@ -122,7 +127,7 @@ def read_yaml(options: Config, path: Path) -> dict[str, Given]:
         if there and not near:
             hint = f" There are {', '.join(there)}; for a set of your own copy {path.parent / 'custom.yaml'}"
         raise ConfigError(f"{path}: no such configuration.{hint}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except Exception as error:  # PyYAML lets those of int, float and datetime out as they come
         raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds no sections. It should look like configs/llcm.yaml")
@@ -157,7 +162,14 @@ def _checked(options: Config, key: str, value: Any, place: str) -> Any:
     try:
         return param.checker.check(value)
     except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"{place}: {key} = {value!r} is not {param.checker.help()}") from None
+        raise ConfigError(f"{place}: {key} = {_SHORT.repr(value)} is not {param.checker.help()}") from None
+
+
+def stored_section(options: Config, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A section of a checkpoint's configuration, as far as it is known. Raises ConfigError."""
+    known = {key: value for key, value in values.items() if (name, key) in options.entries}
+    place = "the checkpoint's configuration"
+    return {key: _checked(options, f"{name}.{key}", value, place) for key, value in known.items()}
 
 
 def help_text(options: Config, description: str) -> str:

@@ -38,7 +38,14 @@ def make_optimiser(
     for group in groups:
         group["lr"] = torch.tensor(lr, device=device) if fused else lr
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=True, weight_decay=weight_decay, fused=fused)
+        nesterov = momentum > 0
+        sgd = torch.optim.SGD(
+            groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=fused
+        )
+        if fused and nesterov:  # its own buffers begin as whatever was in memory, and stay so in a step that fp16 skips
+            for parameter in model.parameters():
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     return torch.optim.AdamW(
         groups, lr=lr, weight_decay=weight_decay, fused=fused, capturable=fused and device.type == "cuda"
     )

@@ -4,6 +4,7 @@ fastargs' sections and parameters, with checkers that refuse what they cannot ta
 3.7 as 3). config.py reads the values.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ class Number(Checker):
         if self.kind is int and isinstance(value, float):
             raise ValueError
         number = self.kind(value)
-        if not self.low <= number <= self.high:
+        if not self.low <= number <= self.high or not math.isfinite(number):
             raise ValueError
         return number
 

@@ -25,7 +25,7 @@ import torch
 
 from dns import checkpoint
 from dns.config import ConfigError, to_yaml
-from dns.evaluation.report import ReportError, read_json, write_text, writing
+from dns.evaluation.report import ReportError, in_turn, read_json, write_json, write_text, writing
 
 # Options that may differ between the parts of one run: they change no number that training computes.
 FREE = {
@@ -52,9 +52,14 @@ class RunFolder:
         run, data = values["run"], values["data"]
         self.path = run_path(run["root"], run["name"], data["set"], run["seed"], data["trial"])
         self.values = values
-        self.resumed = self.last.exists() and run["resume"] == "auto"
-        if self.resumed:
+        self.resumed = False
+        self._look()
+
+    def _look(self) -> None:
+        """Whether there is a run to go on with. Once more when no other process can write here."""
+        if not self.resumed and self.last.exists() and self.values["run"]["resume"] == "auto":
             self._check_same()
+            self.resumed = True
 
     @contextmanager
     def training(self) -> Iterator[None]:
@@ -67,18 +72,20 @@ class RunFolder:
             old = self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             locks.enter_context(alone_in(self.path))
+            self._look()
             kept = self.best.exists() or self.result.exists() or self.values["run"]["resume"] == "never"
             if not self.resumed and old and kept:
                 print(f"{self.path}: the run that was there is now in {set_aside(self.path)}")
                 self.path.mkdir()
                 locks.enter_context(alone_in(self.path))
-            for partial in self.path.glob("*.partial"):  # of a killed run
-                partial.unlink()
+            with in_turn(self.path):
+                for partial in self.path.glob("*.partial"):  # of a killed run
+                    partial.unlink()
             if not self.resumed:
                 self.log.unlink(missing_ok=True)
                 text = to_yaml(self.values, f"Resolved configuration of {self.path.name}")
-                with writing(self.path / CONFIG):
-                    (self.path / CONFIG).write_text(text, encoding="utf-8")
+                with writing(self.path / CONFIG):  # in place: it is locked
+                    (self.path / CONFIG).write_text(text, encoding="utf-8", errors="backslashreplace")
             yield
 
     @property
@@ -104,6 +111,15 @@ class RunFolder:
     def write_log(self, kind: str, **values: Any) -> None:
         with writing(self.log), open(self.log, "a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, **values}) + "\n")
+
+    def nonfinite(self, step: int, losses: Mapping[str, float], **batch: Any) -> TrainingError:
+        """Write down what repeats a step whose loss is not finite. Returns the error to raise."""
+        path, text = self.path / "nonfinite.json", {name: str(value) for name, value in losses.items()}
+        write_json(path, {**batch, "losses": text, "seed": self.values["run"]["seed"], "config": self.values})
+        return TrainingError(
+            f"{self.path}: the loss is not finite at step {step} ({text}). Its batch is in {path}; {self.last} stands. "
+            "Start anew with a lower --optim.lr and --run.resume=never"
+        )
 
     def read_log(self, kind: str) -> list[dict[str, Any]]:
         return [line for line in self._lines() if line["kind"] == kind]

@@ -68,15 +68,27 @@ class TrainingState:
                 f"{path}: its run began on other pictures than the training set now holds. "
                 "Convert the former ones again, or set the run aside with --run.resume=never"
             )
-        rates = [
-            group["lr"] for group in self.optimiser.param_groups
-        ]  # tensors stay where they lie, for a captured step
-        self.optimiser.load_state_dict(content["optimiser"])
-        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate.fill_(group["lr"]) if isinstance(rate, torch.Tensor) else float(group["lr"])
-        self.scaler.load_state_dict(content["scaler"])
+        try:
+            self._restore_optimiser(content["optimiser"])
+            self.scaler.load_state_dict(content["scaler"])
+            checkpoint.restore_generators(content["generators"])
+        except Exception as error:  # torch looks at little, and raises what comes
+            raise checkpoint.CheckpointError(
+                f"{path}: damaged, or of another optimiser ({type(error).__name__}: {error}). {checkpoint.AGAIN}, or "
+                "set the run aside with --run.resume=never"
+            ) from None
         self.epoch, self.iteration, self.results = content["epoch"], content["iteration"], content["results"]
-        checkpoint.restore_generators(content["generators"])
+
+    def _restore_optimiser(self, stored: Mapping[str, Any]) -> None:
+        """What it has gathered; its options are the configuration's, which is the same. Raises errors of any kind."""
+        own = self.optimiser.state_dict()["param_groups"]
+        if [group["params"] for group in stored["param_groups"]] != [group["params"] for group in own]:
+            raise ValueError("other groups of parameters")
+        self.optimiser.load_state_dict({"state": stored["state"], "param_groups": own})
+        for parameter, gathered in self.optimiser.state.items():
+            for name, value in gathered.items():
+                if value is not None and value.shape != (torch.Size() if name == "step" else parameter.shape):
+                    raise ValueError(f"{name} of shape {list(value.shape)} for {list(parameter.shape)}")
 
     def note_rank1(self, rank1: float, best: Path) -> None:
         """Take in the evaluation that was due; keep the checkpoint with the highest rank-1, the first of equals."""

@@ -34,6 +34,12 @@ class Engine:
     graph: bool = False
     augment: Literal["device", "host"] = "device"
 
+    def __post_init__(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device.index or 0)  # streams, events and captures are the current device's
+            convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+            convolutions.fp32_precision = "ieee" if self.precision == "fp32" else "tf32"
+
     def options(self) -> dict[str, str]:
         """As the section `engine` of a configuration, every "auto" resolved."""
         switches = {name: str(getattr(self, name)).lower() for name in ("channels_last", "compile", "fused", "graph")}
@@ -72,7 +78,7 @@ def make_step(
     """The function (images, augmentation table, person_B) of a batch -> Losses, detached and still on the device.
 
     `augment` is the loader's: it turns the first two into (B, 3, H, W) float. Nothing here reads a tensor back to the
-    host.
+    host, but for a scaler without a fused optimiser.
     """
 
     def forward(given: Tensor, table: Tensor, person_B: Tensor) -> Losses:

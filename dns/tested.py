@@ -69,7 +69,8 @@ def settings(
             f"the checkpoint was trained on {trained['set']}. To test it on {tested['set']}, name the protocols: "
             "--eval.protocols=..., make PROTOCOL=..."
         )
-    return {**_with_export(values), "model": stored["model"]}
+    network = config.stored_section(declared, "model", stored.get("model", {}))
+    return {**_with_export(values), "model": {**values["model"], **network}}
 
 
 def _with_export(values: Values) -> Values:

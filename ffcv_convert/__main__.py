@@ -11,12 +11,13 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from ffcv_convert import synthesis
 from ffcv_convert.convert import convert, image_format_for
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.datasets.dataset import Dataset
-from ffcv_convert.schema import DataError
+from ffcv_convert.schema import DataError, printable
 from ffcv_convert.verify import verify
 
 
@@ -72,14 +73,14 @@ def run_convert(options: argparse.Namespace) -> None:
     found = broken = 0
     for dataset in DATASETS.values():
         if dataset.find(root) is None:
-            print(f"{dataset.name}: not in {root}. To get it: {dataset.how_to_get}")
+            say(f"{dataset.name}: not in {root}. To get it: {dataset.how_to_get}")
             continue
         found += 1
         try:
             convert_one(dataset, options)
-        except DataError as error:
+        except (DataError, OSError) as error:
             broken += 1
-            print(f"error: {error}", file=sys.stderr)
+            complain(error)
     if broken:
         raise DataError(f"{broken} of {found} data sets in {root} could not be converted, see above")
     if not found:
@@ -92,17 +93,17 @@ def run_convert(options: argparse.Namespace) -> None:
 def convert_one(dataset: Dataset, options: argparse.Namespace) -> None:
     betons = [options.beton_root / dataset.name / f"{part}.beton" for part in dataset.parts]
     if dataset.find(options.data_root) is None and all(beton.exists() for beton in betons):
-        print(f"{dataset.name}: not in {options.data_root}; {betons[0].parent} is used as it is")
+        say(f"{dataset.name}: not in {options.data_root}; {betons[0].parent} is used as it is")
         return
     image_format = image_format_for(dataset, betons[0], options.height_px, options.width_px, options.encoding)
     written = convert(dataset, options.data_root, options.beton_root, image_format, workers=options.workers)
     for beton, new in written.items():
-        print(f"{beton}: {'written' if new else 'up to date'}, {image_format.height_px} x {image_format.width_px} px")
+        say(f"{beton}: {'written' if new else 'up to date'}, {image_format.height_px} x {image_format.width_px} px")
 
 
 def run_verify(options: argparse.Namespace) -> None:
     """One data set, or every one that was converted: a damaged one does not keep the others from being checked."""
-    there = [name for name in DATASETS if (options.beton_root / name).is_dir()]
+    there = [name for name in DATASETS if is_converted(options.beton_root / name)]
     names = there if options.dataset == "all" else [options.dataset]
     if not names:
         raise DataError(f"{options.beton_root}: holds no converted data set. Convert first: make convert-datasets")
@@ -112,30 +113,46 @@ def run_verify(options: argparse.Namespace) -> None:
             for line in verify(
                 DATASETS[name], options.data_root, options.beton_root, deep=options.deep, workers=options.workers
             ):
-                print(line, file=sys.stderr if line.startswith("warning") else sys.stdout, flush=True)
-        except DataError as error:
+                say(line, sys.stderr if line.startswith("warning") else sys.stdout)
+        except (DataError, OSError) as error:
             damaged += 1
-            print(f"error: {error}", file=sys.stderr)
+            complain(error)
     if damaged:
         raise DataError(f"{damaged} of {len(names)} data sets are damaged, see above")
+
+
+def is_converted(folder: Path) -> bool:
+    """Whether a `.beton` or a manifest is there. A first conversion that fails leaves an empty folder."""
+    try:
+        return any(path.suffix in (".beton", ".json") for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # what is wrong with it will be said when it is read
+        return True
 
 
 def run_synthesise(options: argparse.Namespace) -> None:
     values = {name: getattr(options, name) for name in synthesis.Options.__dataclass_fields__}
     root = options.root or Path("Dataset") / synthesis.FOLDERS[options.layout]
     count = synthesis.synthesise(root, synthesis.Options(**values), workers=options.workers)
-    print(f"{root}: {f'{count} pictures drawn' if count else 'up to date'}")
+    say(f"{root}: {f'{count} pictures drawn' if count else 'up to date'}")
+
+
+def say(message: str, file: TextIO | None = None) -> None:
+    print(printable(message), file=file or sys.stdout, flush=True)
+
+
+def complain(error: DataError | OSError) -> None:
+    advice = ". Check the path, its permissions and the space left" if isinstance(error, OSError) else ""
+    say(f"error: {error}{advice}", sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         options.run(options)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}. Check the path, its permissions and the space left", file=sys.stderr)
+    except (DataError, OSError) as error:
+        complain(error)
         return 2
     except KeyboardInterrupt as stop:
         print("stopped; nothing half-written was left", file=sys.stderr)

@@ -1,13 +1,18 @@
 """A file that appears whole or not at all, with one writer at a time."""
 
+import errno
 import fcntl
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from ffcv_convert.schema import DataError
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -17,13 +22,33 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     A partial file that a killed process left is taken over. Raises DataError while another process writes it.
     """
     partial = _partial(path)
-    file = _locked(partial)
+    file = None
     try:
+        with stops_held():  # or a file that was just made would be left, as nobody would know it
+            file = _locked(partial)
         yield file
     finally:
-        if _is_same(file, partial):
-            partial.unlink()
-        file.close()
+        if file is not None:
+            if _is_same(file, partial):
+                partial.unlink()
+            file.close()
+
+
+@contextmanager
+def stops_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for the block's end, whichever thread they come to."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in STOPS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def sweep(path: Path) -> None:
@@ -33,16 +58,21 @@ def sweep(path: Path) -> None:
             pass
 
 
-def publish(file: BinaryIO, path: Path) -> None:
-    """Put the bytes on the disk, then give the file its name."""
-    file.flush()
-    os.fsync(file.fileno())
-    os.replace(_partial(path), path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+def publish(*files: tuple[BinaryIO, Path]) -> None:
+    """Put the bytes of all of them on the disk, then give each its name, in this order.
+
+    Where the disk is full, no file gets its name: what is there already, and belongs together, stays as it was.
+    """
+    for file, _ in files:
+        file.flush()
+        os.fsync(file.fileno())
+    for _, path in files:
+        os.replace(_partial(path), path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def _partial(path: Path) -> Path:
@@ -51,7 +81,12 @@ def _partial(path: Path) -> Path:
 
 def _locked(partial: Path) -> BinaryIO:
     while True:
-        file = os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        try:
+            file = os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b")
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise DataError(f"{partial}: is a link, and what it leads to is not overwritten. Remove it") from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+KEPT_PX = 1024  # longest side whose weights are kept: 30 kB, of a side of 16,384 px 0.4 MB
 LOBES = 3.0  # of the Lanczos window
 BITS = 22  # of a weight behind the point: 8 for a pixel, 2 for overshoot, and these fill 32
 
@@ -40,8 +41,12 @@ def resize(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
     return out
 
 
-@lru_cache(maxsize=4096)
 def _taps(size: int, target: int) -> Taps:
+    """Kept: crops have a thousand sizes, and these numbers take longer than to resize one of them."""
+    return (_kept_weights if size <= KEPT_PX else _weights)(size, target)
+
+
+def _weights(size: int, target: int) -> Taps:
     """Weights for `target` numbers of `size`: the window is widened where the picture shrinks, and cut at the edges."""
     scale = size / target
     widened = max(scale, 1.0)
@@ -60,6 +65,9 @@ def _taps(size: int, target: int) -> Taps:
             weight[place, tap] = int(exact - 0.5 if exact < 0 else exact + 0.5)
         first[place], number[place] = begin, end - begin
     return Taps(first, number, weight)
+
+
+_kept_weights = lru_cache(maxsize=1024)(_weights)
 
 
 def _lanczos(x: float) -> float:

@@ -43,16 +43,25 @@ def check_links(records: Sequence[Record], root: Path) -> None:
 
     An archive may bring such a link, and what it leads to would end up in the .beton. `root` itself may be a link.
     """
-    real_root = Path(os.path.realpath(root))
     folders = {os.path.dirname(record.image) for record in records}
     links = (record.image for record in records if os.path.islink(f"{root}/{record.image}"))
+    real_root = os.path.realpath(root)
     for name in (*sorted(folders), *links):
-        target = Path(os.path.realpath(f"{root}/{name}"))
-        if not target.is_relative_to(real_root):
-            raise DataError(
-                f"{root / name}: a link to {target}, which is not below {root}. Put the pictures themselves there; "
-                "only the data set's whole folder may be a link to elsewhere"
-            )
+        _check_link(root, name, real_root)
+
+
+def check_link(root: Path, name: str) -> None:
+    """Raises DataError if a link at `name`, or at a folder of it, leads out of `root`."""
+    _check_link(root, name, os.path.realpath(root))
+
+
+def _check_link(root: Path, name: str, real_root: str) -> None:
+    target = Path(os.path.realpath(f"{root}/{name}"))
+    if not target.is_relative_to(real_root):
+        raise DataError(
+            f"{root / name}: a link to {target}, which is not below {root}. Put the files themselves there; "
+            "only the data set's whole folder may be a link to elsewhere"
+        )
 
 
 def check_records(records: Sequence[Record], root: Path) -> None:

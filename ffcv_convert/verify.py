@@ -12,7 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ffcv_convert.datasets.dataset import Dataset
-from ffcv_convert.records import inside
+from ffcv_convert.records import Record, check_links, inside
 from ffcv_convert.schema import Converted, DataError, Manifest, Modality, manifest_path, open_beton
 from ffcv_convert.writer import Encoding, ImageFormat, encode, in_order
 
@@ -105,7 +105,10 @@ def _check_sources(converted: Converted, root: Path, workers: int) -> None:
     manifest = converted.manifest
     encoding: Encoding = "jpeg" if manifest.encoding == "jpeg" else "raw"
     image_format = ImageFormat(manifest.height_px, manifest.width_px, encoding)
-    paths = [root / inside(root, path, manifest_path(converted.path).name) for path in manifest.column("path")]
+    source = manifest_path(converted.path).name
+    names = [inside(root, path, source) for path in manifest.column("path")]
+    check_links([Record(name, 0, 0, Modality.VISIBLE, "") for name in names], root)
+    paths = [root / name for name in names]
     again = in_order(lambda path: encode(path, image_format), paths, workers)
     title = f"{converted.path.stem}: converted again"
     for path, image, expected in zip(paths, tqdm(again, title, len(paths), unit="images"),

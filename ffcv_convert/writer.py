@@ -29,8 +29,8 @@ from ffcv_convert.records import Record, training_labels
 from ffcv_convert.schema import DataError, Manifest, Modality, manifest_path, open_beton
 from ffcv_convert.schema import beton as layout
 
-MAX_PIXELS = 64_000_000  # a pedestrian crop has 0.05 million; more is a decompression bomb or a mistake
-MAX_SIDE_PX = 65_500  # JPEG's; .beton counts to 65,535
+MAX_PIXELS = 25_000_000  # a camera's; a pedestrian crop has 0.05 million, more is a decompression bomb or a mistake
+MAX_SIDE_PX = 16_384  # a picture's own and the stored one's, which .beton counts to 65,535
 JPEG_QUALITY = 95
 FORMATS = ("JPEG", "PNG", "BMP")  # the data sets' own; Pillow would run Ghostscript for a PostScript file
 
@@ -166,8 +166,8 @@ def write_beton(
             trials=dict(trials),
         )
         manifest_file.write(manifest.to_json().encode())
-        publish(file, beton)  # a stop between the two leaves a pair that is refused and made again
-        publish(manifest_file, manifest_path(beton))
+        # A stop between the two leaves a pair that is refused and made again.
+        publish((file, beton), (manifest_file, manifest_path(beton)))
     return manifest
 
 

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numba
 
-HERE = Path(__file__).parent
-# Numba looks at a function's own file only, and would go on using code that calls what another file had before.
-SOURCES = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in ("augment_jit.py", "ffcv_mended.py")))
+TOP = Path(__file__).parent.parent
+# What is compiled, and whose constants are compiled in. Numba looks at a function's own file only, and would go on
+# using code that has what another file held before.
+COMPILED = (
+    "pipelines/augment_jit.py", "pipelines/ffcv_mended.py", "pipelines/augment.py", "ffcv_convert/schema/beton.py"
+)  # fmt: skip
+SOURCES = hashlib.sha256(b"".join((TOP / name).read_bytes() for name in COMPILED))
 CACHE_HOME = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-CACHE_FOLDER = CACHE_HOME / "dns-ffcv" / "numba" / SOURCES.hexdigest()[:16]
-if not numba.config.CACHE_DIR:
-    numba.config.CACHE_DIR = str(CACHE_FOLDER)
+CACHE_FOLDER = Path(numba.config.CACHE_DIR or CACHE_HOME / "dns-ffcv" / "numba") / SOURCES.hexdigest()[:16]
+numba.config.CACHE_DIR = str(CACHE_FOLDER)
 if "NUMBA_THREADING_LAYER" not in os.environ:
     # workqueue aborts with two parallel loaders and omp kills forked children; tbb does neither.
     numba.config.THREADING_LAYER = "tbb"

@@ -8,7 +8,7 @@ whose bytes are not those that were converted is refused when it is first asked 
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ STORED_AS: dict[torch.dtype, np.dtype] = {
     torch.bfloat16: np.dtype("<u2"),
 }  # NumPy has no bfloat16
 NO_TABLE = np.empty(0, dtype=np.float32)
+STALL_S = 300  # without a batch; a first one may wait for compilation
 SLOTS = 4  # batches that may exist at once: with the consumer, decoded, and in the making
 
 # Of the epoch's batch of a number: its augmentation, float32 (B, COLUMNS). Called in the decoding thread.
@@ -83,15 +84,13 @@ class Stream:
         if self._running:
             raise RuntimeError("an epoch of this loader is running, and its buffers are in use. Leave its block first")
         self._running = True
+        epoch = Epoch(self, order, draw)
         try:
-            epoch = Epoch(self, order, draw)
-            try:
-                epoch.start()
-                yield epoch
-            finally:
-                epoch.close()
+            epoch.start()
+            yield epoch
         finally:
-            self._running = False
+            epoch.close()
+            self._running = epoch.stuck()
 
     def verify(self, indices: np.ndarray) -> None:
         """Raises DataError for a sample that the file no longer holds, or whose bytes changed since they were
@@ -124,7 +123,7 @@ class Epoch:
 
     def __init__(self, stream: Stream, order: np.ndarray, draw: Draw | None):
         self._stream, self._order, self._draw = stream, order, draw
-        self._stopping = False
+        self._stopping = self._stalled = False
         self._free: SimpleQueue = SimpleQueue()
         self._ready: SimpleQueue = SimpleQueue()
         for number in range(stream.slots):
@@ -141,10 +140,20 @@ class Epoch:
         for _ in range(len(self._order)):
             if self._stopping:
                 raise RuntimeError("the epoch's block was left: its batches are gone")
-            slot = self._ready.get()
+            slot = self._next()
             if isinstance(slot, BaseException):
                 raise slot
             yield slot
+
+    def _next(self) -> Slot | BaseException:
+        try:
+            return self._ready.get(timeout=STALL_S)
+        except Empty:
+            self._stalled = True
+            raise DataError(
+                f"{self._stream.converted.path}: no batch came for {STALL_S} s. Is the disk or network that holds it "
+                "stuck? Then give the same command again"
+            ) from None
 
     def release(self, slot: Slot, after: "torch.cuda.Event | None" = None) -> None:
         """Let the buffer be used again, once `after` has happened on the device."""
@@ -158,9 +167,13 @@ class Epoch:
         self._stopping = True
         self._free.put((0, None))  # wakes the thread if it waits for a slot
         if self._thread.ident is not None:  # an interrupt may come before it runs
-            self._thread.join()
+            self._thread.join(1 if self._stalled else None)  # it ends with the process
         while not self._free.empty():
             _take(self._free)
+
+    def stuck(self) -> bool:
+        """Whether its thread could not be stopped, and may still write to the slots."""
+        return self._thread.is_alive()
 
     def _produce(self) -> None:
         try:

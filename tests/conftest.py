@@ -33,7 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 MAY_CHANGE = {
-    ".git", ".venv", ".pytest_cache", ".mypy_cache", ".ruff_cache", "__pycache__", "build", "faults.json"
+    ".git", ".venv", ".pytest_cache", ".mypy_cache", ".ruff_cache", "__pycache__", "build", "faults.json",
+    "Dataset", "Beton", "runs",
 }  # fmt: skip
 
 
@@ -55,6 +56,14 @@ def _nothing_is_written_elsewhere() -> Iterator[None]:
     yield
     changed = sorted(before ^ _files_outside())
     assert not changed, f"written or removed while the tests ran: {', '.join(changed)}"
+
+
+@pytest.fixture(autouse=True)
+def _threads_stay() -> Iterator[None]:
+    """Sums depend on their number, in the last bits."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

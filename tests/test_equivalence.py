@@ -5,6 +5,7 @@ Made anew by: python -m tests.test_equivalence
 """
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -114,6 +115,7 @@ def stored() -> list[float]:
 
 
 def error(found: list[float]) -> float:
+    assert all(map(math.isfinite, found)), found
     return max(abs(a - b) / b for a, b in zip(found, stored(), strict=True))
 
 
@@ -157,9 +159,13 @@ def test_compiled_stays_at_the_stored_losses(folder: Path, backend: str, monkeyp
 
 
 @pytest.mark.gpu
-def test_the_whole_engine_on_the_gpu_stays_at_the_stored_losses(folder: Path) -> None:
-    engine = Engine(torch.device("cuda"), "fp32", channels_last=True, compile=True, fused=True, graph=True)
-    assert error(losses(folder, engine, "resident")) < SAME
+@pytest.mark.parametrize("source", ["stream", "resident"])
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", SAME), ("bf16", ROUNDED), ("fp16", ROUNDED)])
+def test_the_whole_engine_on_the_gpu_stays_at_the_stored_losses(
+    folder: Path, precision: Precision, bound: float, source: str
+) -> None:
+    engine = Engine(torch.device("cuda"), precision, channels_last=True, compile=True, fused=True, graph=True)
+    assert error(losses(folder, engine, source)) < bound
 
 
 def test_without_training_the_losses_are_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

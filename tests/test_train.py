@@ -38,11 +38,6 @@ SMALL = [
 STEPS_PER_EPOCH = 48 // 6 + 1  # the published schedule runs one more
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> None:
-    torch.set_num_threads(2)
-
-
 def train(beton_root: Path, runs: Path, name: str, *options: str) -> int:
     arguments = [*SMALL, f"--data.beton_root={beton_root}", f"--run.root={runs}", f"--run.name={name}", *options]
     return train_ffcv.train(arguments)
@@ -328,3 +323,23 @@ def test_help_of_both_programs(program: Run) -> None:
         done = program(script, "--help")
         assert (done.returncode, done.stderr) == (0, "")
         assert "--optim.lr" in done.stdout
+
+
+def test_a_compiled_run_compiles_each_thing_once(
+    beton_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step, and the embedding of either modality, through epochs and evaluations in turn; without graph breaks."""
+    compiled, real = [], torch.compile
+
+    def backend(graph: torch.fx.GraphModule, inputs: list) -> object:
+        compiled.append("loss" if torch.is_grad_enabled() else "embedding")
+        return graph
+
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **how: real(function, **how, fullgraph=True, backend=backend)
+    )
+    options = ["--engine.compile=true", "--engine.precision=fp32", "--data.persons=8"]
+    assert train(beton_root, tmp_path, "run", *options) == 0
+    assert len(json.loads((tmp_path / "run" / "result.json").read_text())["evaluation"]) in (1, 2)
+    assert compiled.count("loss") == 1
+    assert compiled.count("embedding") <= 2 * 2  # those of the best epoch's network too

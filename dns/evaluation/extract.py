@@ -1,6 +1,5 @@
 """Embed every test image once, whatever the number of trials and protocols."""
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dns.evaluation import report
 from dns.evaluation.protocols import TestSet
 from dns.model import DNS
 from dns.step import Engine
@@ -63,10 +63,10 @@ def embed_images(
 
 def save_features(path: Path, embeddings: Embeddings, test: TestSet) -> None:
     """Write an .npz, whole or not at all: embeddings (after the BN neck) and before_neck, float32 (N, D); persons,
-    cameras, modality, int64; paths."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
+    cameras, modality, int64; paths. Raises ReportError."""
+    with report.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with report.replacing(path) as file:
         np.savez(
             file,
             embeddings=embeddings.bn.cpu().numpy(),
@@ -76,4 +76,3 @@ def save_features(path: Path, embeddings: Embeddings, test: TestSet) -> None:
             modality=test.modality_N,
             paths=np.array(test.path_N),
         )
-    os.replace(partial, path)

@@ -1,13 +1,14 @@
 """Rows of results: as a table on the screen, as Markdown, as JSON. Every row says how it came about."""
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, pstdev
-from typing import Any
+from typing import Any, BinaryIO
 
 from terminaltables import AsciiTable
 
@@ -79,17 +80,25 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all. Raises ReportError."""
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when it is whole, and is gone otherwise. Raises ReportError."""
     partial = path.with_name(path.name + ".partial")
     try:
-        with writing(path), open(partial, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with writing(path):
+            with open(partial, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all. Raises ReportError."""
+    with replacing(path) as file:
+        file.write(text.encode(errors="backslashreplace"))  # a folder's name may be no UTF-8
 
 
 @contextmanager
@@ -107,13 +116,27 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Write a run's results while no other process does; on file systems without locks, nobody waits. The lock is of
+    the folder that holds `folder`, whose own is held all through a training."""
+    descriptor = os.open(folder.absolute().parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def add_rows(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Show the rows, and put them among those of the folder's result.json and result.md."""
     folder.mkdir(parents=True, exist_ok=True)
     title, result = folder.absolute().name, folder / "result.json"
     print(screen(rows, title))
-    before = read_json(result)
-    merged = merge(before.get("evaluation", []), rows)
-    write_json(result, {**before, "evaluation": merged})
-    write_text(folder / "result.md", markdown(merged, title))
+    with in_turn(folder):
+        before = read_json(result)
+        merged = merge(before.get("evaluation", []), rows)
+        write_json(result, {**before, "evaluation": merged})
+        write_text(folder / "result.md", markdown(merged, title))
     print(f"written: {result}, {result.with_suffix('.md')}")

@@ -17,7 +17,7 @@ import re
 from pathlib import Path
 
 from ffcv_convert.datasets.dataset import Dataset
-from ffcv_convert.datasets.files import images_in, is_number, read_text
+from ffcv_convert.datasets.files import file_in, images_in, is_number, read_text
 from ffcv_convert.records import Record, inside, shown
 from ffcv_convert.schema import DataError, Modality
 
@@ -28,7 +28,8 @@ SPLITS = ("train", "test")
 def list_records(root: Path) -> list[Record]:
     """The CSV's rows in order, or the folders' pictures by split, modality, person, camera and name."""
     # A link that leads nowhere is there too: it is refused, and not passed over.
-    return _from_csv(root, root / "records.csv") if os.path.lexists(root / "records.csv") else _from_folders(root)
+    listed = os.path.lexists(root / "records.csv")
+    return _from_csv(root, file_in(root, "records.csv")) if listed else _from_folders(root)
 
 
 def _from_csv(root: Path, path: Path) -> list[Record]:
@@ -80,7 +81,7 @@ def _numbered(root: Path, folder: str) -> list[tuple[int, str]]:
     if not (root / folder).is_dir():
         return []
     found = []
-    for path in (root / folder).iterdir():
+    for path in file_in(root, folder).iterdir():
         if path.is_dir() and not path.name.startswith("."):
             number = re.fullmatch(r"[A-Za-z]*(\d{1,18})", path.name, re.ASCII)
             if number is None:

@@ -4,11 +4,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ffcv_convert.records import inside, shown
+from ffcv_convert.records import check_link, inside, shown
 from ffcv_convert.schema import DataError
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp"}
 RESTORE = "Restore it from the data set's archive"
+
+
+def file_in(root: Path, name: str) -> Path:
+    """Where this file or folder lies. Raises DataError for a link out of `root`: messages show lines and names."""
+    check_link(root, name)
+    return root / name
 
 
 def read_text(path: Path) -> str:

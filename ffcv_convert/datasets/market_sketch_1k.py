@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from ffcv_convert.datasets.dataset import Dataset
-from ffcv_convert.datasets.files import RESTORE, images_in, is_number
+from ffcv_convert.datasets.files import RESTORE, file_in, images_in, is_number
 from ffcv_convert.records import Record
 from ffcv_convert.schema import STYLES, DataError, Modality
 
@@ -32,7 +32,7 @@ def _pictures(root: Path, folder: str, modality: Modality, split: str) -> list[R
     if not (root / folder).is_dir():
         raise DataError(f"{root / folder}: no such folder. {RESTORE}")
     records = []
-    for name in images_in(root / folder):
+    for name in images_in(file_in(root, folder)):
         if not is_number(name[:4]):
             raise DataError(f"{root / folder / name}: its first four characters are no identity. Remove or rename it")
         if modality == Modality.SKETCH:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ffcv_convert.datasets.dataset import Dataset, Trials
-from ffcv_convert.datasets.files import is_number, read_labelled_paths
+from ffcv_convert.datasets.files import file_in, is_number, read_labelled_paths
 from ffcv_convert.records import Record
 from ffcv_convert.schema import DataError, Modality
 
@@ -56,7 +56,7 @@ def _read(root: Path, split: str, trial: int) -> dict[Modality, list[tuple[str, 
     owner: dict[int, int] = {}
     seen = set()
     for modality, short in SHORT.items():
-        path = root / "idx" / f"{split}_{short}_{trial}.txt"
+        path = file_in(root, f"idx/{split}_{short}_{trial}.txt")
         rows[modality] = read_labelled_paths(root, path)
         for name, label in rows[modality]:
             person = _identity(root, name)

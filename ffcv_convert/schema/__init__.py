@@ -3,7 +3,8 @@
 This is the only part of `ffcv_convert` that other packages may import.
 """
 
-from ffcv_convert.schema.beton import FIELDS, STYLES, DataError, Modality, read_structure
+from ffcv_convert.schema.beton import FIELDS, STYLES, Modality, read_structure
+from ffcv_convert.schema.errors import DataError, printable
 from ffcv_convert.schema.manifest import Converted, Manifest, manifest_path, open_beton, read_manifest
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Modality",
     "manifest_path",
     "open_beton",
+    "printable",
     "read_manifest",
     "read_structure",
 ]

@@ -15,9 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-
-class DataError(Exception):
-    """Bad input data; the message names the file, the problem and the next step."""
+from ffcv_convert.schema.errors import DataError
 
 
 class Modality(IntEnum):

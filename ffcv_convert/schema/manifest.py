@@ -1,9 +1,11 @@
 """The manifest: a JSON file beside the `.beton` that says what was converted, from what, and how.
 
 A `.beton` is opened together with its manifest or not at all. Opening checks the structure, its digest, and the
-checksums of a few images spread over the file; `Manifest.sha256` covers every byte, for a full check.
+checksums of a few images spread over the file; `Manifest.sha256` covers every byte, for a full check. The manifest
+begins with a checksum of its own text: much of it, such as trials and splits, is written nowhere else.
 """
 
+import hashlib
 import json
 import re
 import zlib
@@ -13,12 +15,14 @@ from typing import Any, get_origin, get_type_hints
 
 import numpy as np
 
-from ffcv_convert.schema.beton import MODE_RAW, DataError, Modality, Structure, read_structure
+from ffcv_convert.schema.beton import MODE_RAW, Modality, Structure, read_structure
+from ffcv_convert.schema.errors import DataError
 
 MANIFEST_VERSION = 1
 SPOT_CHECKS = 16
 SAMPLE_COLUMNS = ("path", "person", "camera", "modality", "split", "crc32")
 NUMBERS_BELOW = {"person": 2**63, "camera": 2**63, "modality": len(Modality), "crc32": 2**32}  # the others are texts
+EDITED = "damaged, or edited. Restore it from a copy, or convert the data set again: make convert-datasets"
 AGAIN = "Convert the data set again: make convert-datasets"
 
 
@@ -49,12 +53,13 @@ class Manifest:
         return [row[position] for row in self.samples]
 
     def to_json(self) -> str:
-        """One line a key and one line a sample, so that two manifests can be compared by eye. In ASCII: a path that is
-        no UTF-8 keeps its bytes, as Python's surrogates."""
+        """One line a key and one line a sample, so that two manifests can be compared by eye; the first is the checksum
+        of all others. In ASCII: a path that is no UTF-8 keeps its bytes, as Python's surrogates."""
         body = {**vars(self), "sample_columns": list(SAMPLE_COLUMNS)}  # asdict would copy every sample
         samples = ",\n".join("  " + json.dumps(row) for row in body.pop("samples"))
         keys = [f' "{key}": {json.dumps(value)}' for key, value in sorted(body.items())]
-        return "{\n" + ",\n".join(keys) + ',\n "samples": [\n' + samples + "\n ]\n}\n"
+        text = ",\n".join(keys) + ',\n "samples": [\n' + samples + "\n ]\n}\n"
+        return _seal(text) + text
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,14 @@ class Converted:
 
     def __len__(self) -> int:
         return len(self.manifest.samples)
+
+
+def _seal(text: str) -> str:
+    """How a manifest begins that goes on with `text`."""
+    return f'{{\n "checksum": "{hashlib.sha256(text.encode()).hexdigest()}",\n'
+
+
+SEAL_CHARACTERS = len(_seal(""))
 
 
 def manifest_path(beton: Path) -> Path:
@@ -91,6 +104,10 @@ def read_manifest(beton: Path) -> Manifest:
     version = body.get("version") if isinstance(body, dict) else None
     if version != MANIFEST_VERSION:
         raise DataError(f"{path}: manifest version {version!r}, this program reads {MANIFEST_VERSION}. {AGAIN}")
+    # Manifests were once written without a checksum. A key that is damaged is an unknown one.
+    if "checksum" in body and not text.startswith(_seal(text[SEAL_CHARACTERS:])):
+        raise DataError(f"{path}: fails its checksum: {EDITED}")
+    body.pop("checksum", None)
     columns = body.pop("sample_columns", None)
     problem = _wrong_keys(body, columns) or _wrong_samples(body["samples"]) or _wrong_trials(body)
     if problem:

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from ffcv_convert.atomic import replacing, sweep
+from ffcv_convert.atomic import replacing, stops_held, sweep
 from ffcv_convert.datasets.synthetic import OPTIONS_FILE
 from ffcv_convert.people import draw_person
 from ffcv_convert.schema import DataError
@@ -27,7 +27,6 @@ from ffcv_convert.synthesis.layouts import plan
 from ffcv_convert.synthesis.options import Options, Picture
 
 JPEG_QUALITY = 90
-STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 def synthesise(root: Path, options: Options, *, workers: int) -> int:
@@ -36,7 +35,8 @@ def synthesise(root: Path, options: Options, *, workers: int) -> int:
     Raises DataError, and touches nothing, if `root` holds anything else or another process draws it. The folder appears
     whole or not at all.
     """
-    lock, partial = (root.with_name(root.name + ending) for ending in (".lock", ".partial"))
+    # Names that no folder of the user's has: what is left of a killed process is removed.
+    lock, partial = (root.with_name(f"{root.name}.dns-ffcv{ending}") for ending in (".lock", ".partial"))
     if _is_there(root, options):
         sweep(lock)
         return 0
@@ -46,6 +46,7 @@ def synthesise(root: Path, options: Options, *, workers: int) -> int:
             return 0
         shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
         try:
+            partial.mkdir()  # fails where it is a link to elsewhere
             count = _write(partial, options, workers)
             os.replace(partial, root)
         except OSError as error:
@@ -127,17 +128,12 @@ def _signals_held() -> Iterator[None]:
         yield
         return
     resource_tracker.ensure_running()  # by itself it would come with the first process, and unblock what is blocked
-    came: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in STOPS}
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if came:
-        signal.raise_signal(came[0])
+    with stops_held():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _received(receivers: list[Connection]) -> Iterator[int | Exception]:

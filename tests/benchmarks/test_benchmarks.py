@@ -1,5 +1,6 @@
 """The benchmarks' own arithmetic: interleaving, ratios, comparison, tables; the README shows what is stored."""
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,12 @@ import pytest
 import torch
 
 from benchmarks import __main__ as menu
-from benchmarks import compare, evaluate, harness, pipeline, profile, step
+from benchmarks import compare, convert, evaluate, harness, loader, pipeline, profile, step
+from benchmarks.training import PUBLISHED
 from dns.evaluation.metrics import rank_metrics
+from dns.step import make_engine
+from pipelines.index import open_part
+from pipelines.stream import Stream
 from tests.conftest import REPOSITORY, Run
 
 ASKED = {  # keys of the summary
@@ -21,10 +26,12 @@ ASKED = {  # keys of the summary
 }  # fmt: skip
 
 
-def result(tmp_path: Path, name: str, unit: str = "images/s", **cases: list[float]) -> str:
+def result(
+    tmp_path: Path, name: str, unit: str = "images/s", question: str | None = "loader", **cases: list[float]
+) -> str:
     path = tmp_path / name
     content = {"unit": unit, "cases": harness.summarise(cases), "environment": {"device": "x", "cores": 2}}
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content if question is None else {"question": question, **content}))
     return str(path)
 
 
@@ -44,11 +51,13 @@ def test_rounds_are_interleaved() -> None:
 @pytest.mark.parametrize(
     ("unit", "after", "code", "said"),
     [
-        ("images/s", [50, 60], 1, "slower: ours"),
-        ("images/s", [150, 160], 0, "faster"),
-        ("images/s", [95, 160], 0, "within the spread"),
-        ("s", [150, 160], 1, "slower: ours"),
-        ("ms", [50, 60], 0, "faster"),
+        ("images/s", [50, 55, 60], 1, "slower: ours"),
+        ("images/s", [150, 155, 160], 0, "faster"),
+        ("images/s", [95, 155, 160], 0, "within the spread"),
+        ("s", [150, 155, 160], 1, "slower: ours"),
+        ("ms", [50, 55, 60], 0, "faster"),
+        ("images/s", [50], 0, "one round, no verdict"),
+        ("images/s", [50, 55], 0, "2 rounds, no verdict"),
     ],
 )
 def test_slower_is_what_lies_beyond_the_spread(
@@ -58,6 +67,33 @@ def test_slower_is_what_lies_beyond_the_spread(
     two = result(tmp_path, "b.json", unit, ours=after, other=[1])
     assert menu.main(["compare", one, two]) == code
     assert said in capsys.readouterr().out
+
+
+def test_our_own_cases_alone_decide_and_every_case_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    fast, slow = [100.0, 101.0, 102.0], [50.0, 51.0, 52.0]
+    one = result(tmp_path, "a.json", ours=fast, memcpy=fast, gone=fast)
+    two = result(tmp_path, "b.json", ours=fast, memcpy=slow, new=slow)
+    assert compare.main([one, two]) == 0
+    said = capsys.readouterr().out
+    for row in ("0.50 | slower |", "| gone | 101 (100 to 102) |  | | only in A |",
+                "| new |  | 51 (50 to 52) | | only in B |", "nothing of ours got slower"):  # fmt: skip
+        assert row in said
+    ours = ("ours, its evaluation", "sysu ours")
+    assert all(compare.is_ours("epoch", case) for case in ours)
+    assert compare.is_ours("step", "+ bf16")
+    assert compare.is_ours("startup", "import to first batch")
+    assert not compare.is_ours("evaluate", "sysu loops")
+    assert not compare.is_ours("epoch", "published, projected")
+
+
+def test_older_results_have_their_question_in_their_name(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    loader, convert = (
+        result(tmp_path, name, question=None, ours=[1]) for name in ("loader-x-2026.json", "convert-x-2026.json")
+    )
+    newer = result(tmp_path, "mine.json", question="loader", ours=[1])
+    assert compare.main([loader, newer]) == 0
+    assert compare.main([loader, convert]) == 2
+    assert "answers loader" in capsys.readouterr().err
 
 
 def test_what_cannot_be_compared_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -98,13 +134,74 @@ def test_an_answer_is_written_three_ways_and_into_the_summary(tmp_path: Path, mo
     assert (summary["step_ms"], summary["step_ratio_eager"], summary["data_wait_share"]) == (2.0, 3.5, None)
 
 
+@pytest.mark.parametrize("change", [{}, {"commit": "older"}, {"hardware": "other"}, None])
+def test_a_summary_holds_one_commit_s_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture, change: dict[str, str] | None
+) -> None:
+    now, target = {"hardware": "x", "commit": "newer"}, tmp_path / "summary-x.json"
+    harness.write_json(target, {"step_ms": 7.0, **now, **(change or {})})
+    if change is None:  # cut short
+        target.write_text(target.read_text()[:20])
+    summary = menu.former(target, now)
+    assert summary == {**dict.fromkeys(menu.SUMMARY), "step_ms": 7.0 if change == {} else None, **now}
+    assert ("not readable" in capsys.readouterr().err) == (change is None)
+
+
+def test_a_result_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = harness.write_json(tmp_path / "a.json", {"a": 1})
+
+    def killed(path: Path, text: str, **_: Any) -> None:
+        with open(path, "w") as file:
+            file.write(text[:3])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        harness.write_json(target, {"a": 2})
+    assert json.loads(target.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_share_of_waiting_is_not_cut_at_nothing() -> None:
+    assert harness.waiting_share(3.0, 4.0) == 0.25
+    assert harness.waiting_share(5.0, 4.0) == -0.25
+
+
+def test_pillow_is_timed_with_as_many_threads_too(
+    data_root_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "drawn_set", lambda: (data_root_of("sysu"), None))
+    monkeypatch.setattr(convert, "WORK", tmp_path)
+    found = convert.measure()
+    assert list(found["cases"]) == ["ours", "pillow", f"pillow, {convert.allowed_workers(0)} threads"]
+    assert found["identical"]
+    median = [case["median"] for case in found["cases"].values()]
+    assert (found["ratio_pillow"], found["ratio_pillow_threads"]) == (median[0] / median[1], median[0] / median[2])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_checksum_is_timed_by_itself(beton_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "drawn_set", lambda: (None, beton_root / "synthetic"))
+    asked: list[int] = []
+    verify = Stream.verify
+    monkeypatch.setattr(Stream, "verify", lambda self, samples: asked.append(len(samples)) or verify(self, samples))
+    part = open_part(beton_root / "synthetic", "train")
+    assert loader._checksum_us(part) > 0
+    assert asked == 2 * [len(part.sample_N)]
+    monkeypatch.setattr(loader, "EPOCHS", 1)
+    found = loader.measure()
+    assert {"first_use_us", "checksum_us"} <= set(found)
+
+
 def test_ablations_end_with_the_engine_s_default() -> None:
+    assert set(PUBLISHED) <= set(inspect.signature(make_engine).parameters)
     for device, cases in step.ABLATION.items():
         switches: dict[str, str] = {}
         for added in cases.values():
             switches |= added
         if device == "cuda":
             every = {"precision", "channels_last", "fused", "augment", "compile", "graph"}
+            assert every < set(inspect.signature(make_engine).parameters)
             assert set(switches) == every, "a switch is measured that the ablation does not turn"
             assert "false" not in switches.values()
 
@@ -119,6 +216,13 @@ def test_the_naive_loops_give_the_program_s_numbers() -> None:
         naive = evaluate.loops(distance.numpy(), query.numpy(), gallery.numpy(), left_out.numpy(), cmc)  # type: ignore[arg-type]
         assert naive[0] == pytest.approx(found.cmc[0])
         assert naive[2:] == pytest.approx((found.mAP, found.mINP))
+
+
+@pytest.mark.parametrize("name", evaluate.SIZES)
+def test_random_distances_have_no_ties(name: str) -> None:
+    queries, *size = evaluate.SIZES[name]
+    ascending = evaluate._inputs(name, queries, *size)[0].sort(dim=1).values
+    assert (ascending[:, 1:] > ascending[:, :-1]).all()
 
 
 def test_kernels_have_classes() -> None:
@@ -139,12 +243,27 @@ def test_the_published_path_is_measured_for_itself() -> None:
     assert pipeline.PUBLISHED_BATCHES > 5 * pipeline.PUBLISHED_WARM_UP
 
 
-def test_the_readme_shows_the_stored_results() -> None:
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    stored = [path for question in menu.QUESTIONS for path in harness.RESULTS.glob(f"{question}-*.json")]
-    assert stored
-    for path in stored:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        assert menu.table(path.name.partition("-")[0], content).splitlines()[0] in readme
-        for line in menu.table(path.name.partition("-")[0], content).splitlines():
-            assert line in readme, path.name
+def not_shown(readme: str, results: Path) -> list[str]:
+    """Questions that have results, but none that stands whole in the README. A user's own results need not."""
+    stored = {name: sorted(results.glob(f"{name}-*.json")) for name in menu.QUESTIONS}
+    return [
+        name
+        for name, paths in stored.items()
+        if paths and not any(menu.table(name, json.loads(path.read_text())) in readme for path in paths)
+    ]
+
+
+def test_the_readme_shows_a_stored_result_of_every_question() -> None:
+    assert list(harness.RESULTS.glob("step-*.json"))
+    assert not not_shown((REPOSITORY / "README.md").read_text(encoding="utf-8"), harness.RESULTS)
+
+
+def test_a_result_of_one_s_own_needs_no_place_in_the_readme(tmp_path: Path) -> None:
+    result(tmp_path, "step-here-2026.json", "ms", "step", a=[1, 2])
+    stored = json.loads((tmp_path / "step-here-2026.json").read_text())
+    readme = "Speed\n\n" + menu.table("step", {**stored, "step_ms": 1.5})
+    assert not_shown(readme, tmp_path) == ["step"], "a figure that was not measured"
+    (tmp_path / "step-here-2026.json").write_text(json.dumps({**stored, "step_ms": 1.5}))
+    assert not_shown(readme, tmp_path) == []
+    result(tmp_path, "step-there-2026.json", "ms", "step", a=[3, 4])
+    assert not_shown(readme, tmp_path) == []

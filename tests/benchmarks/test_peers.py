@@ -1,10 +1,13 @@
 """Every peer that is installed delivers the stored pictures, whole epochs of them, and leaves nothing running."""
 
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,14 +41,36 @@ def check(peer: Peer, got_NHWC: np.ndarray, wanted_NHWC: np.ndarray) -> None:
 pytestmark = [
     # WebDataset and Mosaic Streaming leave the files that they read to the garbage collector.
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
-    # Mosaic Streaming's arrays are views of the bytes read, which torch's collate function warns of and then copies.
-    pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning"),
+    # Mosaic Streaming's arrays and LitData's are views of the bytes read, which torch warns of, once a process.
+    pytest.mark.filterwarnings("ignore:The given (NumPy array|buffer) is not writable:UserWarning"),
 ]
 
 
+MADE: set[tuple[str, int]] = set()  # shared memory of this process: name and inode. Others may take the same name
+
+
+@pytest.fixture(autouse=True)
+def _shared_memory_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = SharedMemory.__init__
+
+    def noted(block: SharedMemory, name: str | None = None, create: bool = False, *more: Any, **options: Any) -> None:
+        make(block, name, create, *more, **options)
+        if create:
+            MADE.add((block.name, os.stat(f"/dev/shm/{block.name}").st_ino))
+
+    monkeypatch.setattr(SharedMemory, "__init__", noted)
+
+
+def is_there(name: str, inode: int) -> bool:
+    try:
+        return os.stat(f"/dev/shm/{name}").st_ino == inode
+    except FileNotFoundError:
+        return False
+
+
 def running() -> set[object]:
-    """Threads, child processes, and the shared memory that Mosaic Streaming takes."""
-    shared = {path.name for path in Path("/dev/shm").glob("[0-9][0-9][0-9][0-9][0-9][0-9]_*")}
+    """Threads, child processes, and the shared memory that this process made: Mosaic Streaming takes some."""
+    shared = {block for block in MADE if is_there(*block)}
     return {*threading.enumerate(), *multiprocessing.active_children(), *shared}
 
 
@@ -101,6 +126,21 @@ def test_a_plan_may_be_left_and_the_files_are_used_again(name: str, images_NHWC:
                 check(peer, np.concatenate(got), images_NHWC[plan[1:].ravel()])
     assert {path: path.stat().st_mtime_ns for path in files} == files
     assert not left_since(before)
+
+
+def test_shared_memory_of_this_process_counts_as_left_and_that_of_others_does_not() -> None:
+    before, name = running(), f"999999_{os.getpid()}"
+    other = Path("/dev/shm", f"{name}_other")
+    block = SharedMemory(name, True, 1)
+    try:
+        other.touch()
+        (left,) = running() - before
+        assert left == (name, os.stat(f"/dev/shm/{name}").st_ino)
+    finally:
+        other.unlink()
+        block.close()
+        block.unlink()
+    assert running() == before
 
 
 def test_all_that_are_installed_are_opened(images_NHWC: np.ndarray, tmp_path: Path) -> None:

@@ -49,4 +49,5 @@ def test_missing_results_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_the_readmes_table_is_made_from_the_stored_results() -> None:
     stored = sorted((REPOSITORY / "benchmarks" / "results").glob("seeds-synthetic-*.json"))
     assert stored
-    assert table(json.loads(stored[-1].read_text())) in (REPOSITORY / "README.md").read_text()
+    readme = (REPOSITORY / "README.md").read_text()
+    assert any(table(json.loads(path.read_text())) in readme for path in stored), "a user's own results need not"

@@ -7,9 +7,9 @@ from tests.conftest import REPOSITORY
 
 
 def test_the_readme_shows_the_stored_result() -> None:
-    (stored,) = (REPOSITORY / "benchmarks" / "results").glob("sysu-size-*.json")
-    content = json.loads(stored.read_text())
-    assert table(content) in (REPOSITORY / "README.md").read_text()
+    stored = [json.loads(path.read_text()) for path in (REPOSITORY / "benchmarks" / "results").glob("sysu-size-*.json")]
+    readme = (REPOSITORY / "README.md").read_text()
+    content = next(content for content in stored if table(content) in readme)  # a user's own results need not
     assert content["converted_images"] == 22_258 + 11_909 + 3_803 + 6_775
     assert content["loader"]["images"] == 928 * 48
 

@@ -70,3 +70,31 @@ def test_a_run_shorter_than_its_warm_up_still_peaks_and_ends_at_zero(epochs: int
     assert rates[0] == pytest.approx(0.2e-4)
     assert max(rates) == rates[top] == pytest.approx(0.2)
     assert 0 < rates[-1] < 0.041
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_first_step_that_the_scaler_skips_leaves_no_trace(fused: bool) -> None:
+    """fp16 begins like that as a rule; a fused kernel's own momentum would then be what was in memory before."""
+    model = DNS(3, architecture="resnet18")
+    optimiser = make_optimiser(
+        model, name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0, multipliers=dict.fromkeys(GROUPS, 1.0), fused=fused
+    )
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    for loss in (float("inf"), 1.0):
+        optimiser.zero_grad()
+        scaler.scale(sum(parameter.sum() for parameter in model.parameters()) * loss).backward()
+        scaler.step(optimiser)
+        scaler.update()
+    for name, parameter in model.named_parameters():
+        assert torch.allclose(before[name] - parameter, torch.tensor(0.1 * (1 + 0.9)), atol=1e-5), name
+
+
+def test_without_momentum_it_is_plain_descent() -> None:
+    model = DNS(3, architecture="resnet18")
+    for fused in (False, True):
+        optimiser = make_optimiser(
+            model, name="sgd", lr=0.1, momentum=0.0, weight_decay=0.0, multipliers=dict.fromkeys(GROUPS, 1.0),
+            fused=fused,
+        )  # fmt: skip
+        assert not optimiser.param_groups[0]["nesterov"]

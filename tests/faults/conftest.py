@@ -4,10 +4,13 @@
 """
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import settings
 
 from tests.conftest import FAULTS
 
@@ -34,18 +37,35 @@ class Tally:
         self.problems.append(f"{kind}: {what}")
 
 
+COUNTS = pytest.StashKey[Tally]()
+HERE = Path(__file__).parent
+
+
 @pytest.fixture(scope="session")
-def _counts(pytestconfig: pytest.Config) -> Iterator[Tally]:
-    tally = Tally()
-    yield tally
-    target = pytestconfig.getoption(FAULTS)
-    if target:
-        Path(target).write_text(json.dumps(tally.counts, indent=1) + "\n", encoding="utf-8")
+def _counts(pytestconfig: pytest.Config) -> Tally:
+    return pytestconfig.stash.setdefault(COUNTS, Tally())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Write the counts, if the tests of all files ran. A test that failed without a call of `wrong` counts as well."""
+    if not config.getoption(FAULTS):
+        return
+    counts, stats = config.stash.get(COUNTS, Tally()).counts, terminalreporter.stats
+    reports = [report for outcome in ("passed", "failed", "error") for report in stats.get(outcome, [])]
+    ran = {report.nodeid.partition("::")[0] for report in reports}
+    missing = [path.name for path in HERE.glob("test_*.py") if not any(name.endswith(path.name) for name in ran)]
+    if missing or stats.get("deselected") or config.getoption("maxfail"):
+        terminalreporter.write_line("not all faults were tried: no counts are written")
+        return
+    counts["crashed"] += sum(report.failed and report.when != "teardown" for report in reports)
+    Path(config.getoption(FAULTS)).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+    terminalreporter.write_line(f"written: {config.getoption(FAULTS)}")
 
 
 @pytest.fixture
-def tally(_counts: Tally) -> Iterator[Tally]:
+def tally(_counts: Tally, pytestconfig: pytest.Config) -> Iterator[Tally]:
     """Counts for this test; fails it where `wrong` was called."""
+    assert not (pytestconfig.getoption(FAULTS) and "PYTEST_XDIST_WORKER" in os.environ), "run --faults without -n"
     before = len(_counts.problems)
     yield _counts
     problems = _counts.problems[before:]
@@ -58,3 +78,17 @@ def times(pytestconfig: pytest.Config):
     """times(few, all): how often to do a thing, in `make test` and in `make faults`."""
     whole = bool(pytestconfig.getoption(FAULTS))
     return lambda few, all_: all_ if whole else few
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_files_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
+    hypothesis.configuration.set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
+
+
+@pytest.fixture
+def examples(times) -> settings:
+    """Seeded, so that a failure comes again; a few, or many."""
+    return settings(
+        max_examples=times(40, 2000), derandomize=True, database=None, deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )  # fmt: skip

@@ -87,6 +87,7 @@ def damages(structure: layout.Structure, others: list[bytes]) -> Iterator[Damage
         _endless("another page size", _page_size),
         _endless("bytes appended", _append),
         _endless("the manifest of another file", partial(_other_manifest, others)),
+        _endless("bits of the manifest", _flip_manifest),
         *(_cuts(places, pages, first) for first in range(4)),
     ]
     for damages_in_turn in zip_longest(*kinds):
@@ -117,12 +118,20 @@ def _cut(place: int, files: Files, draw: Random) -> Files:
 
 def _flip(spans: list[Span]) -> Change:
     def change(files: Files, draw: Random) -> Files:
-        content, span = bytearray(files.beton), draw.choice(spans)
-        for place in {draw.randrange(*span) for _ in range(draw.choice([1, 1, 2, 8]))}:
-            content[place] ^= 1 << draw.randrange(8)
-        return replace(files, beton=bytes(content))
+        return replace(files, beton=_flipped(files.beton, draw.choice(spans), draw))
 
     return change
+
+
+def _flip_manifest(files: Files, draw: Random) -> Files:
+    return replace(files, manifest=_flipped(files.manifest, (0, len(files.manifest)), draw))
+
+
+def _flipped(intact: bytes, span: Span, draw: Random) -> bytes:
+    content = bytearray(intact)
+    for place in {draw.randrange(*span) for _ in range(draw.choice([1, 1, 2, 8]))}:
+        content[place] ^= 1 << draw.randrange(8)
+    return bytes(content)
 
 
 def _move(spans: list[Span], *, both: bool) -> Change:
@@ -240,7 +249,7 @@ class Ward:
         return self._differs(damaged, [self._regions["pictures"][int(named[1])]])
 
     def _means_something(self, damaged: Files, moment: str) -> bool:
-        """Whether what is read from this moment on has changed."""
+        """Whether what is read from this moment on has changed. Each byte of a manifest counts, by its checksum."""
         if moment != MOMENTS[0]:
             return self._differs(damaged, self._regions["pictures"])
         spans = [span for name, spans in self._regions.items() if name not in MEANINGLESS for span in spans]

@@ -28,12 +28,15 @@ def wait_for(process: Process, pattern: str, folder: Path) -> None:
         time.sleep(0.001)
 
 
-def stop(process: Process, delay_s: float, number: int) -> None:
-    """Send the signal after the delay; to the whole group where it is Ctrl-C, as a terminal does."""
+def stop(process: Process, delay_s: float, number: int) -> bool:
+    """Send the signal after the delay; to the whole group where it is Ctrl-C, as a terminal does. Returns whether the
+    program was still running."""
     try:
         process.wait(delay_s)
+        return False
     except subprocess.TimeoutExpired:
         (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        return True
 
 
 def end(process: Process, tally: Tally, what: str) -> tuple[int | None, str]:

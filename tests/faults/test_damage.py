@@ -80,11 +80,11 @@ def test_no_damage_is_silent(
     betons: Betons, encoding: Encoding, tmp_path: Path, tally: Tally, times: Callable[[int, int], int]
 ) -> None:
     """Refused, or named, or without meaning; never a crash, a hang, a wrong picture, a wrong label."""
-    count = times(60, 400)
+    count = times(60, 450)
     seen: Counter[str] = Counter()
     for what, outcome in outcomes(betons, encoding, tmp_path, range(count)):
-        tally.did("damages")
         kind, _, more = outcome.partition(": ")
+        tally.did("damages", kind in ("refused", "named"))  # what is harmless does not count
         if more:
             tally.wrong(kind, f"{encoding}, {what}: {more}")
         seen[kind] += 1

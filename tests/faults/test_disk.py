@@ -1,6 +1,7 @@
 """The converter on a disk that is full or may not be written, and pictures that vanish or change under its hands."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from tests.faults.conftest import Tally
 from tests.faults.pictures import draw_custom_set
 
 DISK_BYTES = 1 << 25
+PAGE = os.sysconf("SC_PAGE_SIZE")
 OLDER, NEWER = ImageFormat(24, 12), ImageFormat(192, 96)
 NEWER_SIZE = ["--height-px", "192", "--width-px", "96"]
 NEWER_BYTES = 24 * 192 * 96 * 3  # of train.beton's pictures
@@ -92,6 +94,32 @@ def test_a_full_disk_is_said_and_the_older_file_stays(
     assert open_beton(folder / "train.beton").manifest.height_px == NEWER.height_px
 
 
+def test_a_disk_that_lacks_a_page_for_the_manifest_keeps_the_older_pair(data: Path, disk: Disk, tally: Tally) -> None:
+    """Another process reads the older .beton, so that nothing is gained by putting the new one in its place."""
+    if not disk.mounted:
+        pytest.skip(
+            "no disk can be mounted here; it takes root. See test_nothing_gets_its_name_before_all_is_on_the_disk"
+        )
+    convert(custom.DATASET, data, disk.path / "new", NEWER, workers=1)
+    new = [disk.path / "new" / "custom" / name for name in ("train.beton", "train.json")]
+    pages = sum(path.stat().st_blocks for path in new) * 512 // PAGE  # fewer than its size: it begins with a hole
+    shutil.rmtree(disk.path / "new")
+    convert(custom.DATASET, data, disk.path, OLDER, workers=1)
+    folder = disk.path / "custom"
+    older = files_in(folder)
+    with open(folder / "train.beton", "rb"):
+        for lacking in (1, 2):
+            done = call(*command(data, disk.path), before=disk.leave((pages - lacking) * PAGE))
+            tally.did("damages")
+            assert done.returncode == 2
+            assert f"error: {folder}/train.beton: No space left on device. {SPACE}" in done.stderr
+            if files_in(folder) != older:
+                tally.wrong("lost", f"{lacking} pages lacking: left {sorted(files_in(folder))}")
+        disk.leave(pages * PAGE)
+        call(*command(data, disk.path))
+    assert open_beton(folder / "train.beton").manifest.height_px == NEWER.height_px
+
+
 SMALL = ["--train-identities=2", "--test-identities=1", "--train-images=4", "--height-px=96", "--workers=1"]
 
 
@@ -114,7 +142,7 @@ def test_a_bmp_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     """OpenCV leaves it empty, and says that all is well. Here the lists can be written."""
     done = call("synthesise", "--layout", "regdb", "--root", tmp_path / "set", *SMALL, before=limited_to(4))
     assert done.returncode == 2
-    assert f"error: {tmp_path}/set.partial: File too large. {SPACE}" in done.stderr
+    assert f"error: {tmp_path}/set.dns-ffcv.partial: File too large. {SPACE}" in done.stderr
     assert os.listdir(tmp_path) == []
 
 

@@ -2,20 +2,25 @@
 
 import json
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import synthetic
 from ffcv_convert.schema import DataError
+from pipelines.ffcv_mended import Decoder
+from pipelines.index import open_part
+from pipelines.loaders import TestLoader
 from tests.faults.conftest import Tally
 from tests.faults.hurting import on_call
-from tests.faults.ordeals import SIZE, OddError, fail, run_ordeals
+from tests.faults.ordeals import CPU, SIZE, OddError, fail, run_ordeals
 from tests.faults.training import Child, server, training
 
 SOON_S = 5
@@ -101,6 +106,26 @@ def test_an_error_in_a_run_ends_the_program_soon(
     assert ("error: the disk is gone" in output) == (code == 2)
     if seconds > SOON_S:
         tally.wrong("hung", f"{where}: {seconds:.1f} s from the error to the end")
+
+
+def test_a_disk_that_does_not_answer_is_said(
+    betons: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tally: Tally
+) -> None:
+    tally.did("hang_classes")
+    monkeypatch.setattr("pipelines.stream.STALL_S", 0.2)
+    answer = threading.Event()
+    monkeypatch.setattr(Decoder, "decode", lambda *_: answer.wait(20))
+    tester = TestLoader(open_part(betons / "synthetic", "test").converted, batch_size=8, device=CPU, workers=1)
+    begin = time.monotonic()
+    with (
+        pytest.raises(DataError, match=r"test\.beton: no batch came for 0\.2 s\. Is the disk"),
+        tester.samples(np.arange(8)) as batches,
+    ):
+        next(batches)
+    assert time.monotonic() - begin < SOON_S
+    with pytest.raises(RuntimeError, match="an epoch of this loader is running"), tester.samples(np.arange(8)):
+        pass
+    answer.set()
 
 
 def test_a_child_that_hangs_is_seen(betons: Path, monkeypatch: pytest.MonkeyPatch) -> None:

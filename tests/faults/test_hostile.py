@@ -15,9 +15,10 @@ from dns.config import ConfigError
 from dns.config import read as read_recipe
 from dns.options import declare
 from ffcv_convert.convert import convert
-from ffcv_convert.datasets import custom, llcm, pku_sketch, regdb
+from ffcv_convert.datasets import custom, llcm, market_sketch_1k, pku_sketch, regdb, sysu
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.schema import DataError, open_beton
+from ffcv_convert.verify import verify
 from ffcv_convert.writer import ImageFormat
 from tests.conftest import REPOSITORY, Run
 from tests.faults.conftest import Tally
@@ -93,8 +94,60 @@ def test_a_link_out_of_the_set_is_refused(
         (data / "custom").symlink_to(root)
     convert(custom.DATASET, data, tmp_path / "Beton", SMALL, workers=1)
     link(root, outside)
-    with pytest.raises(DataError, match=r"custom/train/visible/.*: a link to .*, which is not below .*\. Put the"):
+    if outside.exists():
+        (outside / "secret").mkdir()
+    with pytest.raises(
+        DataError, match=r"custom/train/visible.*: a link to .*, which is not below .*\. Put the"
+    ) as caught:
         convert(custom.DATASET, data, tmp_path / "Beton", SMALL, workers=1)
+    assert "secret" not in str(caught.value)
+    tally.did("hostile_inputs")
+
+
+LISTED: dict[str, tuple[Dataset, list[str]]] = {
+    "llcm": (llcm.DATASET, ["idx/train_vis.txt", "idx/test_id.txt", "idx"]),
+    "sysu": (sysu.DATASET, ["exp/train_id.txt", "exp/val_id.txt", "exp/test_id.txt", "exp/rand_perm_cam.mat", "exp"]),
+    "regdb": (regdb.DATASET, ["idx/train_visible_1.txt", "idx/test_thermal_10.txt", "idx"]),
+    "pku_sketch": (pku_sketch.DATASET, ["trainPKUList_train.txt", "trainPKUList_test.txt"]),
+    "market_sketch_1k": (market_sketch_1k.DATASET, ["photo", "photo/train", "sketch/A/query"]),
+    "custom": (custom.DATASET, ["records.csv"]),
+}
+
+
+@pytest.mark.parametrize(("name", "file"), [(name, file) for name, (_, files) in LISTED.items() for file in files])
+def test_a_list_that_is_a_link_out_of_the_set_is_not_read(
+    data_root_of: Callable[[str], Path], tmp_path: Path, tally: Tally, name: str, file: str
+) -> None:
+    """A message would show a line of it."""
+    dataset, _ = LISTED[name]
+    root = tmp_path / "data" / dataset.folders[0]
+    if name == "custom":
+        root.mkdir(parents=True)
+    else:
+        shutil.copytree(data_root_of(name), root)
+    outside = tmp_path / "outside"
+    if (root / file).is_dir():
+        (root / file).rename(outside)
+        (outside / "secret.jpg").touch()
+    else:
+        (root / file).unlink(missing_ok=True)
+        outside.write_text("root:secret:0\n")
+    (root / file).symlink_to(outside)
+    with pytest.raises(DataError, match=r": a link to .*, which is not below .*\. Put the files themselves") as caught:
+        convert(dataset, tmp_path / "data", tmp_path / "Beton", SMALL, workers=1)
+    tally.did("hostile_inputs")
+    assert str(root / file) in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_link_out_of_the_set_is_not_followed_by_verify(tmp_path: Path, tally: Tally) -> None:
+    root = draw_custom_set(tmp_path / "data" / "custom", identities=3)
+    convert(custom.DATASET, root.parent, tmp_path, SMALL, workers=1)
+    picture = root / "train/visible/1/a.png"
+    picture.rename(tmp_path / "x.png")
+    picture.symlink_to(tmp_path / "x.png")
+    with pytest.raises(DataError, match=r"1/a\.png: a link to .*/x\.png, which is not below"):
+        list(verify(custom.DATASET, root.parent, tmp_path, deep=True, workers=1))
     tally.did("hostile_inputs")
 
 

@@ -11,7 +11,7 @@ import pytest
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import custom
 from ffcv_convert.datasets.files import read_identities, read_labelled_paths
-from ffcv_convert.schema import DataError, manifest_path, open_beton
+from ffcv_convert.schema import DataError, manifest_path, open_beton, read_manifest
 from ffcv_convert.verify import verify
 from tests.faults.conftest import Tally
 from tests.faults.pictures import draw_custom_set
@@ -108,13 +108,30 @@ def opening(tmp_path_factory: pytest.TempPathFactory) -> Opening:
 def test_a_manifest_is_refused(opening: Opening, tally: Tally, name: str) -> None:
     change, expected = MANIFESTS[name]
     manifest = manifest_path(opening.beton)
-    manifest.write_bytes(change(json.loads(opening.manifest)))
+    body = json.loads(opening.manifest)
+    del body["checksum"]  # none was written once, and it would tell before anything else is looked at
+    manifest.write_bytes(change(body))
     try:
         message = refused(lambda: open_beton(opening.beton), manifest, tally)
     finally:
         manifest.write_bytes(opening.manifest)
     assert expected in message
     assert message.endswith("Convert the data set again: make convert-datasets")
+
+
+def test_every_bit_of_a_manifest_counts(opening: Opening, tally: Tally) -> None:
+    """None may differ and the manifest be read, be it in a value, in a name, in the checksum or in white space."""
+    manifest, good = manifest_path(opening.beton), opening.manifest
+    assert len(read_manifest(opening.beton).samples) == 3
+    try:
+        for place in range(len(good)):
+            for bit in range(8):
+                manifest.write_bytes(good[:place] + bytes([good[place] ^ 1 << bit]) + good[place + 1 :])
+                with pytest.raises(DataError, match=r"test\.json: .* make convert-datasets"):
+                    read_manifest(opening.beton)
+    finally:
+        manifest.write_bytes(good)
+    tally.did("hostile_inputs", 8 * len(good))
 
 
 def labelled(file: Path) -> object:
@@ -168,7 +185,9 @@ def test_a_manifest_that_names_a_path_outside_is_not_followed(tmp_path: Path, ta
     root = draw_custom_set(tmp_path / "data" / "custom", identities=1)
     convert(custom.DATASET, root.parent, tmp_path, FORMAT, workers=1)
     manifest = tmp_path / "custom" / "train.json"
-    manifest.write_text(manifest.read_text().replace("train/visible/1/a.png", "../custom/train/visible/1/a.png"))
+    body = json.loads(manifest.read_text().replace("train/visible/1/a.png", "../custom/train/visible/1/a.png"))
+    del body["checksum"]
+    manifest.write_text(json.dumps(body))
     message = refused(
         lambda: list(verify(custom.DATASET, root.parent, tmp_path, deep=True, workers=1)), manifest, tally
     )

@@ -2,16 +2,23 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+import eval as eval_script
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import synthetic
 from ffcv_convert.schema import open_beton
+from ffcv_convert.writer import ImageFormat
 from tests.conftest import REPOSITORY
 from tests.faults.conftest import Tally
 from tests.faults.pictures import draw_custom_set
+from tests.faults.training import Child, server, training
 
 NAMES = [
     "a b", "it's", 'a "b"', "$HOME", "$(touch ran)", "`touch ran`", "a; touch ran", "a & touch ran", "a | touch ran",
@@ -46,6 +53,26 @@ def test_folders_and_pictures_of_any_name_are_converted(tmp_path: Path, tally: T
         train = open_beton(top / name / "Beton" / "custom" / "train.beton")
         assert train.manifest.column("path") == [f"train/{m}/1/{name}.png" for m in ("visible", "infrared")]
         assert not list(tmp_path.rglob("ran"))
+
+
+def test_training_and_testing_in_folders_of_any_name(data_root: Path, tmp_path: Path, tally: Tally, times) -> None:
+    convert(synthetic.DATASET, data_root, tmp_path / "Beton", ImageFormat(32, 16), workers=1)
+    names = [name for name in NAMES if "{trial}" not in name]  # which stands for a number here
+    with server():
+        for name in names[:: times(9, 2)]:
+            betons, run = tmp_path / name / "Beton", tmp_path / name / name
+            shutil.copytree(tmp_path / "Beton", betons)
+            code, said = training(betons, run, "--optim.epochs=1", "--run.save_minutes=0").end()
+            assert code == 0, said
+            again = training(betons, run, "--optim.epochs=1").end()
+            assert again[0] == 0, again[1]
+            options = [f"--eval.checkpoint={run / 'last.pt'}", f"--eval.export={tmp_path / name / name}.npz"]
+            code, said = Child(partial(eval_script.evaluate, options)).end()
+            assert code == 0, said
+            assert (tmp_path / name / f"{name}.npz").exists()
+            tally.did("hostile_inputs")
+            shutil.rmtree(run)
+    assert not list(tmp_path.rglob("ran"))
 
 
 @pytest.fixture

@@ -134,14 +134,19 @@ def test_signals_in_the_middle_of_saving_do_not_tear_the_checkpoint(
         assert not (run / "last.pt.partial").exists()
 
 
-@pytest.mark.parametrize(("where", "number"), [("train_ffcv.set_learning_rate", 2), ("eval.Tester.embed", 1)])
+@pytest.mark.parametrize(
+    ("where", "number", "stall_s", "stands"),
+    [
+        ("train_ffcv.set_learning_rate", 2, 0.5, (0, 4)),  # the step is finished
+        ("dns.model.DNS.loss", 1, 100, (0, 2)),  # in the first, which a compiler may take minutes for, it is not
+        ("eval.Tester.embed", 1, 100, (1, 0)),  # nor is an evaluation
+    ],
+)
 def test_sigterm_leaves_a_checkpoint_soon_and_a_code_of_its_own(
-    betons: Path, run: Path, whole: Path, tmp_path: Path, tally: Tally, where: str, number: int
-) -> None:
-    """In a step, which is finished first, and in an evaluation that would take minutes, which is not."""
-    in_step = "set_learning_rate" in where
-    act = partial(stall, tmp_path / "never", 0.5 if in_step else 100)
-    child = training(betons, run, hurt=partial(on_call, where, number, act))
+    betons: Path, run: Path, whole: Path, tmp_path: Path, tally: Tally, where: str, number: int, stall_s: float,
+    stands: tuple[int, int],
+) -> None:  # fmt: skip
+    child = training(betons, run, hurt=partial(on_call, where, number, partial(stall, tmp_path / "never", stall_s)))
     child.read_until("stalled")
     begin = time.monotonic()
     child.process.terminate()
@@ -150,8 +155,8 @@ def test_sigterm_leaves_a_checkpoint_soon_and_a_code_of_its_own(
     assert time.monotonic() - begin < 30
     assert code == 128 + signal.SIGTERM, output
     assert "goes on from" in output
-    assert stands_at(run) == ((0, 4) if in_step else (1, 0))
-    if not in_step:  # it is made up for
+    assert stands_at(run) == stands
+    if stall_s == 100:  # what was not finished is made up for
         finish(betons, run, whole, tally)
 
 

@@ -1,5 +1,6 @@
 """Files that version 1 wrote, in tests/data/v1: today's program reads them, and refuses those of versions to come."""
 
+import io
 import json
 import lzma
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import eval as eval_script
 import train_ffcv
@@ -35,11 +37,12 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def v1(tmp_path: Path) -> Iterator[Path]:
-    """A folder with beton/synthetic/ and runs/v1/last.pt as version 1 wrote them."""
-    beton, run = tmp_path / "beton" / "synthetic", tmp_path / "runs" / "v1"
-    beton.mkdir(parents=True)
+    """A folder with beton/synthetic/, beton/regdb/ and runs/v1/last.pt as version 1 wrote them."""
+    run = tmp_path / "runs" / "v1"
     run.mkdir(parents=True)
-    for part in ("train", "test"):
+    for name, part in (("synthetic", "train"), ("synthetic", "test"), ("regdb", "all")):
+        beton = tmp_path / "beton" / name
+        beton.mkdir(parents=True, exist_ok=True)
         (beton / f"{part}.beton").write_bytes(lzma.decompress((STORED / f"{part}.beton.xz").read_bytes()))
         (beton / f"{part}.json").write_bytes((STORED / f"{part}.json").read_bytes())
     (run / "last.pt").write_bytes(lzma.decompress((STORED / "last.pt.xz").read_bytes()))
@@ -60,6 +63,39 @@ def test_pictures_of_version_1_are_read_as_they_were_written(v1: Path, part: str
             for sample, image in zip(batch.index_B[: batch.count].tolist(), batch.images, strict=False):
                 if zlib.crc32(image.numpy().tobytes()) != converted.manifest.column("crc32")[sample]:
                     tally.wrong("silent", f"{part}: sample {sample} has other pixels")
+
+
+def test_trials_of_version_1_are_read(v1: Path) -> None:
+    """In JPEG, with a manifest that has a checksum of itself; those above were written before there was one."""
+    assert ['"checksum"' in (STORED / f"{part}.json").read_text() for part in ("train", "test", "all")] == [0, 0, 1]
+    converted = open_beton(v1 / "beton" / "regdb" / "all.beton")
+    manifest = converted.manifest
+    assert (manifest.dataset, manifest.encoding, manifest.version) == ("regdb (synthetic)", "jpeg", 1)
+    assert list(manifest.trials) == [f"{split}-{trial}" for trial in range(1, 11) for split in ("train", "test")]
+    person_N = np.array(manifest.column("person"))
+    for trial in range(1, 11):
+        train, test = (manifest.trials[f"{split}-{trial}"] for split in ("train", "test"))
+        assert sorted(train + test) == list(range(10))
+        assert (len(set(person_N[train])), len(set(person_N[test]))) == (3, 2)
+    assert person_N[manifest.trials["test-1"]].tolist() == [1, 4, 1, 4]
+    assert person_N[manifest.trials["train-10"]].tolist() == [1, 3, 5, 1, 3, 5]
+
+
+def test_a_jpeg_of_version_1_is_decoded(v1: Path, tally: Tally) -> None:
+    """The loader compares checksums by itself as well; here with pixels that Pillow decodes."""
+    converted = open_beton(v1 / "beton" / "regdb" / "all.beton")
+    samples, seen = np.arange(len(converted)), 0
+    with TestLoader(converted, batch_size=4, device=torch.device("cpu"), workers=1).samples(samples) as batches:
+        for batch in batches:
+            for sample, image in zip(batch.index_B[: batch.count].tolist(), batch.images, strict=False):
+                stored = converted.structure.stored_bytes(sample)
+                expected = np.asarray(Image.open(io.BytesIO(stored)), dtype=int)
+                seen += 1
+                if zlib.crc32(stored) != converted.manifest.column("crc32")[sample]:
+                    tally.wrong("silent", f"sample {sample} has another checksum")
+                if np.abs(image.numpy() - expected).mean() > 4:  # FFCV decodes by a faster transform
+                    tally.wrong("silent", f"sample {sample} has other pixels")
+    assert seen == 10
 
 
 def test_a_checkpoint_of_version_1_tests_as_it_did(v1: Path) -> None:

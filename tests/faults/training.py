@@ -86,6 +86,7 @@ def training(beton_root: Path, run: Path, *options: str, hurt: Callable[[], None
 def _work(work: Callable[[], int], hurt: Callable[[], None] | None, output: Connection) -> None:
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
+    sys.stdout = os.fdopen(1, "w", 1, closefd=False)  # the server's may have been a file
     output.close()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would be deaf to it
     torch.set_num_threads(1)

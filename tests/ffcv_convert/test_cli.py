@@ -1,17 +1,22 @@
 """python -m ffcv_convert: what it says and the code it ends with."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ffcv_convert import __main__ as cli
 from ffcv_convert.datasets import DATASETS
+from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.schema import open_beton
 from tests.conftest import REPOSITORY, SMALL, Run
+from tests.faults.pictures import draw_custom_set
 
 SIZE = ["--height-px", "32", "--width-px", "16", "--workers", "2"]
 
@@ -173,6 +178,85 @@ def test_a_broken_set_does_not_keep_the_others_from_being_converted(data_root: P
     assert "train_vis.txt: no such list" in captured.err
     assert "1 of 2 data sets" in captured.err
     assert (tmp_path / "beton" / "synthetic" / "test.beton").exists()
+
+
+@pytest.mark.parametrize("name", ["a link to itself", "a file in the place of a folder"])
+def test_a_set_that_the_system_refuses_does_not_keep_the_others_from_being_converted(
+    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """SYSU-MM01 comes first. An error of the system's is no DataError."""
+    sysu = tmp_path / "data" / "SYSU-MM01"
+    for folder in ("exp", *(f"cam{camera}" for camera in range(1, 7))):
+        (sysu / folder).mkdir(parents=True)
+    for number, part in enumerate(("train", "val", "test"), start=1):
+        (sysu / "exp" / f"{part}_id.txt").write_text(f"{number}\n")
+    if name == "a link to itself":
+        (sysu / "cam1" / "0001").symlink_to("0001")
+    else:
+        (sysu / "cam1" / "0001").touch()
+    (tmp_path / "data" / "synthetic").symlink_to(data_root / "synthetic")
+    folders = ["--data-root", tmp_path / "data", "--beton-root", tmp_path / "beton"]
+    assert call("convert", *folders, *SIZE) == 2
+    first, *_, last = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert f"{sysu}/cam1/0001" in first
+    assert first.endswith(". Check the path, its permissions and the space left")
+    assert last == f"error: 1 of 2 data sets in {tmp_path / 'data'} could not be converted, see above"
+    assert (tmp_path / "beton" / "synthetic" / "test.beton").exists()
+
+
+def test_a_set_that_the_system_refuses_does_not_keep_the_others_from_being_checked(
+    beton_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refusing(dataset: Dataset, *arguments: Path, **options: Any) -> Iterator[str]:
+        if dataset.name == "llcm":
+            raise PermissionError(13, "Permission denied", "llcm/train.beton")
+        yield f"{dataset.name} is good"
+
+    for name in ("llcm", "synthetic"):
+        shutil.copytree(beton_root / "synthetic", tmp_path / name)
+    monkeypatch.setattr(cli, "verify", refusing)
+    assert call("verify", "--beton-root", tmp_path) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "synthetic is good\n"
+    assert captured.err.splitlines() == [
+        "error: [Errno 13] Permission denied: 'llcm/train.beton'. Check the path, its permissions and the space left",
+        "error: 1 of 2 data sets are damaged, see above",
+    ]
+
+
+def test_a_first_conversion_that_failed_leaves_nothing_that_is_called_damaged(
+    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = draw_custom_set(tmp_path / "data" / "custom", identities=2)
+    (root / "train/visible/1/a.png").write_bytes(b"no picture")
+    (root.parent / "synthetic").symlink_to(data_root / "synthetic")
+    folders = ["--data-root", root.parent, "--beton-root", tmp_path / "beton"]
+    assert call("convert", *folders, *SIZE) == 2
+    assert os.listdir(tmp_path / "beton" / "custom") == []
+    assert call("verify", *folders) == 0
+    (tmp_path / "beton" / "synthetic" / "test.beton").unlink()
+    capsys.readouterr()
+    assert call("verify", *folders) == 2
+    assert "synthetic/test.beton: no such .beton" in capsys.readouterr().err
+
+
+def test_names_that_a_terminal_would_obey_are_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = draw_custom_set(tmp_path / "data" / "custom", identities=2)
+    (root / "train/visible/1/\x1b]0;owned\x07.png").write_bytes(b"no picture")
+    assert call("convert", "--data-root", root.parent, "--beton-root", tmp_path / "beton", *SIZE) == 2
+    (root / "train/visible/1/\x1b]0;owned\x07.png").unlink()
+    assert call("convert", "--data-root", root.parent, "--beton-root", tmp_path / "\x1b[31m", *SIZE) == 0
+    for part in ("train", "test"):
+        path = tmp_path / "\x1b[31m" / "custom" / f"{part}.json"
+        body = {**json.loads(path.read_text()), "dataset": "\x1b]0;owned\x07"}
+        del body["checksum"]
+        path.write_text(json.dumps(body))
+    assert call("verify", "--data-root", root.parent, "--beton-root", tmp_path / "\x1b[31m") == 0
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err.replace("\x1b[A", "")  # tqdm's own
+    assert "custom/train/visible/1/\\x1b]0;owned\\x07.png: cannot be decoded" in captured.err
+    assert "\\x1b[31m/custom/train.beton: written" in captured.out
+    assert "\\x1b]0;owned\\x07: 2 train identities" in captured.out
 
 
 def test_a_converted_set_without_its_raw_folder_is_used_as_it_is(beton_root: Path, tmp_path: Path, capsys) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ffcv_convert import lanczos
 from ffcv_convert.lanczos import resize
 
 
@@ -43,3 +44,14 @@ def test_a_read_only_picture_is_taken_and_left_as_it_is() -> None:
     before = picture.copy()
     resize(picture, 33, 55)
     assert np.array_equal(picture, before)
+
+
+def test_what_is_kept_of_weights_is_little() -> None:
+    """Of a thousand crops' sides; those of a panorama are made for it alone."""
+    lanczos._kept_weights.cache_clear()
+    for size in (*range(30, 60), 16_384, 5000):
+        lanczos._taps(size, 288)
+        lanczos._taps(size, 288)
+    kept = lanczos._kept_weights.cache_info()
+    assert (kept.currsize, kept.hits) == (30, 30)
+    assert kept.maxsize * sum(part.nbytes for part in lanczos._taps(lanczos.KEPT_PX, 288)) < 50e6

@@ -3,13 +3,14 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ffcv_convert.schema import DataError, manifest_path, open_beton, read_structure
+from ffcv_convert.schema import DataError, manifest_path, open_beton, printable, read_manifest, read_structure
 from ffcv_convert.schema import beton as layout
 
 SAMPLES = 96
@@ -36,9 +37,55 @@ def test_the_good_pair_opens(beton: Path) -> None:
 
 
 def test_trials_are_read_back(beton: Path) -> None:
-    path, trials = manifest_path(beton), {"train-1": [3, 0, 3], "test-1": [SAMPLES - 1]}
-    path.write_text(json.dumps({**json.loads(path.read_text()), "trials": trials}))
+    trials = {"train-1": [3, 0, 3], "test-1": [SAMPLES - 1]}
+    manifest = replace(read_manifest(beton), trials=trials)
+    manifest_path(beton).write_text(manifest.to_json())
     assert open_beton(beton).manifest.trials == trials
+
+
+def contents(beton: Path) -> dict[str, Any]:
+    """Of the manifest, as if it had been written when it had no checksum: what is changed in it is looked at."""
+    body = json.loads(manifest_path(beton).read_text())
+    assert len(body.pop("checksum")) == 64
+    return body
+
+
+def test_a_manifest_without_a_checksum_opens(beton: Path) -> None:
+    before = read_manifest(beton)
+    manifest_path(beton).write_text(json.dumps(contents(beton)))
+    assert open_beton(beton).manifest == before
+
+
+def test_a_manifest_with_other_line_ends_opens(beton: Path) -> None:
+    path = manifest_path(beton)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert len(open_beton(beton)) == SAMPLES
+
+
+EDITS: dict[str, tuple[str, str]] = {
+    "trials": ('"trials": {}', '"trials": {"test-1": [0]}'),
+    "a split": ('"train", ', '"test", '),
+    "infrared_grey": ('"infrared_grey": true', '"infrared_grey": false'),
+    "the set's name": ('"synthetic"', '"sysu"'),
+    "a blank": ('"part": ', '"part":  '),
+    "another place": ("{\n", '{\n "filter": "lanczos",\n'),
+    "no text": ('"checksum": "', '"checksum": ["'),
+    "another number": ('"checksum": "', '"checksum": "F'),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_a_manifest_that_was_edited_is_refused(beton: Path, name: str) -> None:
+    path, (old, new) = manifest_path(beton), EDITS[name]
+    text = path.read_text().replace(old, new, 1)
+    if name == "another place":
+        text = text.replace(' "filter": "lanczos",\n "height_px"', ' "height_px"')
+    if name == "no text":
+        text = text.replace('",\n', '"],\n', 1)
+    assert path.read_text() != text
+    json.loads(text)
+    path.write_text(text)
+    refuse(beton, r"fails its checksum: damaged, or edited\. Restore it from a copy, or convert the", path)
 
 
 def refuse(beton: Path, message: str, named: Path | None = None) -> None:
@@ -185,7 +232,7 @@ MANIFESTS: dict[str, tuple[Callable[[dict], Any], str]] = {
 def test_damaged_manifest(beton: Path, name: str) -> None:
     change, message = MANIFESTS[name]
     path = manifest_path(beton)
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    path.write_text(json.dumps(change(contents(beton))))
     refuse(beton, message, path)
 
 
@@ -213,11 +260,21 @@ NOT_OURS: dict[str, tuple[Callable[[dict], dict], str]] = {
 @pytest.mark.parametrize("name", NOT_OURS)
 def test_manifest_that_does_not_fit(beton: Path, name: str) -> None:
     change, message = NOT_OURS[name]
-    path = manifest_path(beton)
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    manifest_path(beton).write_text(json.dumps(change(contents(beton))))
     refuse(beton, message)
 
 
 def test_manifest_of_another_file(beton: Path, beton_root: Path) -> None:
     shutil.copy(beton_root / "synthetic" / "test.json", manifest_path(beton))
     refuse(beton, "does not belong to train.json")
+
+
+def test_what_a_terminal_would_obey_is_not_printed() -> None:
+    hostile = "a\x1b]0;owned\x07b\r\x00\x9b31m\u202e\udce9 caf\u00e9\nnext line"
+    escaped = "a\\x1b]0;owned\\x07b\\r\\x00\\x9b31m\\u202e\\udce9 caf\u00e9\nnext line"
+    assert printable(hostile) == escaped
+    assert printable("x" * 4000) == "x" * 4000
+    long = printable("error: " + "\x1b" * 10**6 + ". Remove it")
+    assert len(long) < 4100
+    assert long.startswith("error: \\x1b")
+    assert long.endswith("x1b. Remove it")

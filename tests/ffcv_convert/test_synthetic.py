@@ -108,7 +108,7 @@ def test_bad_height_and_seed_are_refused() -> None:
 
 
 def test_killed_half_way_leaves_no_set_no_process_and_the_next_call_completes(tiny: Path, tmp_path: Path) -> None:
-    root, partial = tmp_path / "synthetic", tmp_path / "synthetic.partial"
+    root, partial = tmp_path / "synthetic", tmp_path / "synthetic.dns-ffcv.partial"
     command = [sys.executable, "-m", "ffcv_convert", "synthesise", "--root", str(root), "--workers", "1"]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
@@ -125,6 +125,25 @@ def test_killed_half_way_leaves_no_set_no_process_and_the_next_call_completes(ti
     assert os.listdir(tmp_path) == ["synthetic"]
 
 
+def test_a_folder_of_the_user_s_is_not_taken_for_what_a_killed_process_left(tmp_path: Path) -> None:
+    for name in ("synthetic.partial", "synthetic.lock"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.txt").write_text("x")
+    (tmp_path / "synthetic.lock.partial").write_text("x")
+    before = contents(tmp_path)
+    synthesise(tmp_path / "synthetic", TINY, workers=1)
+    assert before.items() <= contents(tmp_path).items()
+    assert len(os.listdir(tmp_path)) == 4
+
+
+def test_nothing_is_drawn_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "synthetic.dns-ffcv.partial").symlink_to("mine")
+    with pytest.raises(DataError, match=r"synthetic\.dns-ffcv\.partial: File exists\. Check the path"):
+        synthesise(tmp_path / "synthetic", TINY, workers=1)
+    assert os.listdir(tmp_path / "mine") == []
+
+
 def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -136,10 +155,10 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_two_at_once_the_second_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "synthetic.partial").mkdir()
-    (tmp_path / "synthetic.partial" / "first.jpg").touch()
-    with open(tmp_path / "synthetic.lock.partial", "wb") as first:
+    (tmp_path / "synthetic.dns-ffcv.partial").mkdir()
+    (tmp_path / "synthetic.dns-ffcv.partial" / "first.jpg").touch()
+    with open(tmp_path / "synthetic.dns-ffcv.lock.partial", "wb") as first:
         fcntl.flock(first, fcntl.LOCK_EX)
         with pytest.raises(DataError, match="another process is writing it"):
             synthesise(tmp_path / "synthetic", TINY, workers=1)
-    assert (tmp_path / "synthetic.partial" / "first.jpg").exists()
+    assert (tmp_path / "synthetic.dns-ffcv.partial" / "first.jpg").exists()

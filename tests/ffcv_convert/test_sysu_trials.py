@@ -1,18 +1,21 @@
 """SYSU-MM01's official draw of galleries, exp/rand_perm_cam.mat: read, and refused where it does not fit."""
 
+import os
+import struct
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import sysu
 from ffcv_convert.records import Record
 from ffcv_convert.schema import DataError, Modality
 from ffcv_convert.writer import ImageFormat
+from tests.conftest import Run
 from tests.ffcv_convert.trees import touch, write
 
 # (identity, camera) -> number of pictures. Test identities are 5, 7, 12: not every camera saw each.
@@ -150,6 +153,9 @@ DAMAGED: dict[str, Callable[[Path], object]] = {
     "three cameras": lambda path: savemat(path, {"rand_perm_cam": np.array([[1], [2], [3]], dtype=object)}),
     "a matrix": lambda path: savemat(path, {"rand_perm_cam": np.eye(6)}),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "a link to itself": lambda path: (path.unlink(), path.symlink_to(path)),
+    "a link to nothing": lambda path: (path.unlink(), path.symlink_to("nothing")),
 }
 
 
@@ -157,9 +163,67 @@ DAMAGED: dict[str, Callable[[Path], object]] = {
 def test_a_damaged_file_is_refused(tree: Path, permutations: Permutations, name: str) -> None:
     path = save(tree, permutations)
     DAMAGED[name](path)
-    with pytest.raises(DataError, match=r"not the official permutation \(\w+\)\. Restore it, or remove it") as caught:
+    with pytest.raises(DataError, match=r"not the official permutation \([\w ]+\)\. Restore it, or") as caught:
         sysu.list_trials(tree, "test", of_test_part(tree))
     assert str(path) in str(caught.value)
+
+
+def unpacks_to_480_mb(path: Path) -> None:
+    cells = np.empty((6, 1), dtype=object)
+    cells[:, 0] = [np.zeros((10, 10**6))] * 6
+    savemat(path, {"rand_perm_cam": cells}, do_compression=True)
+
+
+def declares_cells_without_end(path: Path) -> None:
+    def element(kind: int, content: bytes) -> bytes:
+        return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+    def cells(name: bytes, count: int, content: bytes) -> bytes:
+        head = element(6, struct.pack("<II", 1, 0)) + element(5, struct.pack("<ii", count, 1)) + element(1, name)
+        return element(14, head + content)
+
+    inner = cells(b"", 10**8, b"")
+    path.write_bytes(b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + cells(b"rand_perm_cam", 6, 6 * inner))
+
+
+# Prints the message, and by how many MB the peak memory grew.
+READ = """
+import pathlib, re, resource, sys
+import scipy.io
+from ffcv_convert.datasets import sysu
+from ffcv_convert.schema import DataError
+def peak_mb():
+    return int(re.search(r"VmHWM:\\s*(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
+before, limit = peak_mb(), resource.getrlimit(resource.RLIMIT_DATA)
+try:
+    sysu.list_trials(pathlib.Path(sys.argv[1]), "test", [])
+except DataError as error:
+    print(error)
+assert resource.getrlimit(resource.RLIMIT_DATA) == limit
+print(peak_mb() - before)
+"""
+
+
+@pytest.mark.parametrize("bomb", [unpacks_to_480_mb, declares_cells_without_end])
+def test_what_takes_more_memory_than_it_can_need_is_refused(
+    tree: Path, program: Run, bomb: Callable[[Path], None]
+) -> None:
+    path = tree / "exp" / "rand_perm_cam.mat"
+    bomb(path)
+    assert path.stat().st_size < 500_000
+    done = program("-c", READ, tree)
+    assert done.returncode == 0, done.stderr
+    message, grown_mb = done.stdout.splitlines()
+    assert message == f"{path}: not the official permutation (MemoryError). Restore it, or remove it"
+    assert float(grown_mb) < 1.5 * sysu.MAX_BYTES / 1e6
+
+
+def test_a_compressed_file_with_another_variable_is_read(tree: Path, permutations: Permutations) -> None:
+    path, records = save(tree, permutations), of_test_part(tree)
+    expected = sysu.list_trials(tree, "test", records)
+    variables = {"another": np.eye(99), "rand_perm_cam": loadmat(path)["rand_perm_cam"]}
+    savemat(path, variables, do_compression=True)
+    assert sysu.list_trials(tree, "test", records) == expected
 
 
 def test_another_variable_stops_the_conversion(tree: Path, permutations: Permutations) -> None:

@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,7 +78,10 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (lambda p: p.write_bytes(jpeg()[:-200]), "cannot be decoded"),
     "empty": (lambda p: p.write_bytes(b""), "empty file"),
     "text": (lambda p: p.write_text("<html>404</html>"), "cannot be decoded"),
-    "many pixels": (lambda p: p.write_bytes(png_of(8001, 8000)), "8001 x 8000 pixels is no pedestrian picture"),
+    "many pixels": (lambda p: p.write_bytes(png_of(5001, 5000)), "5001 x 5000 pixels is no pedestrian picture"),
+    "just not too many": (lambda p: p.write_bytes(png_of(5000, 5000)), "cannot be decoded"),
+    "a long side": (lambda p: p.write_bytes(png_of(16_385, 9)), "16385 x 9 pixels is no pedestrian picture"),
+    "just not too long": (lambda p: p.write_bytes(png_of(9, 16_384)), "cannot be decoded"),
     "bomb": (lambda p: p.write_bytes(png_of(60000, 60000)), "cannot be decoded .*exceeds limit"),
     "sixteen bits": (lambda p: p.write_bytes(sixteen_bits()), "more than 8 bits a channel"),
     "vanished": (lambda p: p.unlink(), "listed, but not there"),
@@ -132,16 +136,20 @@ def test_a_stop_between_file_and_manifest_leaves_a_pair_that_is_refused(
     write(root)
     picture(99).save(root / "3.jpg")
 
-    def first_only(file: io.BufferedRandom, path: Path) -> None:
+    replace = os.replace
+
+    def first_only(partial: Path, path: Path) -> None:
         if path.suffix == ".json":
             raise KeyboardInterrupt
-        publish(file, path)
+        replace(partial, path)
 
-    monkeypatch.setattr(writer, "publish", first_only)
+    monkeypatch.setattr(os, "replace", first_only)
     with pytest.raises(KeyboardInterrupt):
         write(root)
     assert set(left(root)) == {"test.beton", "test.json"}
     monkeypatch.undo()
+    with pytest.raises(DataError, match=r"sample 3 \(3\.jpg\) fails its checksum"):
+        open_beton(root / "beton" / "test.beton")
     write(root)
     assert len(open_beton(root / "beton" / "test.beton")) == PICTURES
 
@@ -190,19 +198,73 @@ def test_what_a_killed_writer_left_is_taken_over(root: Path) -> None:
     assert left(root) == expected
 
 
+@pytest.mark.parametrize("precious", [b"mine", None])
+def test_a_link_in_the_place_of_a_partial_file_is_not_followed(root: Path, precious: bytes | None) -> None:
+    (root / "beton").mkdir()
+    if precious:
+        (root / "precious").write_bytes(precious)
+    (root / "beton" / "test.beton.partial").symlink_to(root / "precious")
+    with pytest.raises(DataError, match=r"test\.beton\.partial: is a link, and what it leads to is not overwritten"):
+        write(root)
+    assert (root / "precious").exists() == bool(precious)
+    assert not precious or (root / "precious").read_bytes() == precious
+    assert os.listdir(root / "beton") == ["test.beton.partial"]
+
+
+def test_nothing_gets_its_name_before_all_is_on_the_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up between the two would leave the new .beton with the older manifest."""
+    write(root)
+    older = left(root)
+    picture(99).save(root / "3.jpg")
+    calls, fsync = [], os.fsync
+
+    def failing(descriptor: int) -> None:
+        calls.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if calls[-1].endswith(".json.partial"):
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="No space left"):
+        write(root)
+    assert left(root) == older
+    assert [os.path.basename(path) for path in calls] == ["test.beton.partial"] * 2 + ["test.json.partial"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_as_a_file_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    opening = os.open
+
+    def stopped(*arguments: Any) -> int:
+        descriptor = opening(*arguments)
+        signal.raise_signal(number)
+        return descriptor
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    monkeypatch.setattr(os, "open", stopped)
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a.txt"):
+        pytest.fail("went on")
+    monkeypatch.undo()
+    signal.signal(signal.SIGTERM, before)
+    assert os.listdir(tmp_path) == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_replacing_publishes_or_removes(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     with replacing(path) as file:
         file.write(b"one")
         assert not path.exists()
-        publish(file, path)
+        publish((file, path))
     assert (path.read_bytes(), os.listdir(tmp_path)) == (b"one", ["a.txt"])
     with replacing(path) as file:
         file.write(b"two")
     assert (path.read_bytes(), os.listdir(tmp_path)) == (b"one", ["a.txt"])
 
 
-@pytest.mark.parametrize("size", [(2000, 400), (70_000, 9), (9, 70_000), (10**9, 10**9)])
+@pytest.mark.parametrize("size", [(2000, 400), (16_385, 9), (9, 70_000), (10**9, 10**9)])
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
 def test_sizes_that_do_not_fit_a_page_are_refused_at_once(size: tuple[int, int], encoding: writer.Encoding) -> None:
     with pytest.raises(DataError, match=f"{size[0]} x {size[1]} pixels do not fit a page"):

@@ -3,6 +3,7 @@
     python tests/data/v1/make.py FOLDER
 
 Run once, for version 1 of the manifest and of the checkpoint and FFCV's format 2; another version gets another folder.
+What is there already stays: all.json was made later, when manifests had got a checksum of themselves.
 A `.beton` is padded to 2 MB pages and a ResNet-18 with its momenta takes 110 MB. So both are compressed, and every
 tensor is made of its own first 61 numbers, again and again: it can be trained on and tested, and repeats compress well.
 """
@@ -10,6 +11,7 @@ tensor is made of its own first 61 numbers, again and again: it can be trained o
 import json
 import lzma
 import sys
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,11 +25,12 @@ import eval as eval_script  # noqa: E402
 import train_ffcv  # noqa: E402
 from dns.losses import Losses  # noqa: E402
 from ffcv_convert.convert import convert  # noqa: E402
-from ffcv_convert.datasets import synthetic  # noqa: E402
+from ffcv_convert.datasets import regdb, synthetic  # noqa: E402
 from ffcv_convert.synthesis import Options, synthesise  # noqa: E402
 from ffcv_convert.writer import ImageFormat  # noqa: E402
 
 PEOPLE = Options(train_identities=4, test_identities=3, train_images=2, test_images=1, height_px=64)
+TRIALS = replace(PEOPLE, train_identities=3, test_identities=2, train_images=1, layout="regdb")
 RUN = [
     "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=3", "--data.pictures=2",
     "--optim.epochs=2", "--optim.lr=0.01", "--eval.batch_size=16", "--run.log_every=1", "--data.workers=1",
@@ -72,12 +75,28 @@ def make(folder: Path) -> None:
         (top / "runs" / "v1" / "result.json").unlink()
         expected = seen(roots, top / "runs" / "v1")
         for part in ("train", "test"):
-            beton = top / "beton" / "synthetic" / f"{part}.beton"
-            (folder / beton.with_suffix(".json").name).write_text(beton.with_suffix(".json").read_text())
-            (folder / f"{part}.beton.xz").write_bytes(lzma.compress(beton.read_bytes(), preset=9))
+            keep(top / "beton" / "synthetic" / f"{part}.beton", folder)
         (folder / "last.pt.xz").write_bytes(lzma.compress(stored, preset=9))
         (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
 
 
+def make_trials(folder: Path) -> None:
+    """RegDB's layout: JPEG, and the trials in the manifest."""
+    with TemporaryDirectory() as name:
+        top = Path(name)
+        synthesise(top / "RegDB", TRIALS, workers=1)
+        (beton,) = convert(regdb.DATASET, top, top / "beton", ImageFormat(32, 16, "jpeg"), workers=1)
+        keep(beton, folder)
+
+
+def keep(beton: Path, folder: Path) -> None:
+    (folder / beton.with_suffix(".json").name).write_text(beton.with_suffix(".json").read_text())
+    (folder / f"{beton.name}.xz").write_bytes(lzma.compress(beton.read_bytes(), preset=9))
+
+
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    target = Path(sys.argv[1])
+    if not (target / "expected.json").exists():
+        make(target)
+    if not (target / "all.json").exists():
+        make_trials(target)

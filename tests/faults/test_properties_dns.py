@@ -1,0 +1,208 @@
+"""Whatever recipes, command lines and checkpoints hold: read right, or refused by the error that names them."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hypothesis import assume, given, settings
+from hypothesis import strategies as some
+from torch import nn
+
+from dns import checkpoint, config, published, tested
+from dns.checkpoint import CheckpointError
+from dns.config import ConfigError
+from dns.options import declare
+from dns.state import TrainingState
+from tests.conftest import REPOSITORY
+from tests.faults.conftest import Tally
+from tests.faults.strategies import ANY_JSON, mutated, places, with_value
+from tests.faults.training import same
+
+PROTOCOLS, AUGMENTATIONS = ["sysu-all", "sysu-indoor"], ["sysu"]
+RECIPE = (REPOSITORY / "configs" / "sysu.yaml").read_bytes()
+NAMES = [".".join(path) for path in declare(PROTOCOLS, AUGMENTATIONS).entries]
+TELLING = some.sampled_from(["1", "-1", "0", "1e999", "nan", "2001-99-99", "!!int x", "!!timestamp x", "[]", "on", "~"])
+SECTIONS = sorted({name.split(".")[0] for name in NAMES})
+# What a command line can carry: no NUL, but bytes that are no UTF-8, as surrogates.
+WORD = some.text(some.characters(exclude_characters="\0", exclude_categories=["Cs"]) | some.just("\udcff"), max_size=9)
+
+
+def read(*arguments: str) -> dict[str, dict[str, Any]]:
+    return config.read(declare(PROTOCOLS, AUGMENTATIONS), arguments, description="")
+
+
+def refusal(work: Callable[[], object]) -> str:
+    """Its message, empty where nothing was refused."""
+    try:
+        work()
+    except (CheckpointError, ConfigError) as error:
+        return str(error)
+    return ""
+
+
+def check_recipe(path: Path) -> None:
+    """A recipe that is accepted holds finite numbers, and is the same after it was written and read again."""
+    if said := refusal(lambda: read("--config-file", str(path))):
+        assert str(path) in said or "is missing" in said
+        return
+    values = read("--config-file", str(path))
+    numbers = [value for part in values.values() for value in part.values() if isinstance(value, float)]
+    assert all(map(math.isfinite, numbers))
+    path.write_text(config.to_yaml(values, "again"))
+    assert read("--config-file", str(path)) == values
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Callable[[bytes], Path]:
+    def write(content: bytes) -> Path:
+        (tmp_path / "recipe.yaml").write_bytes(content)
+        return tmp_path / "recipe.yaml"
+
+    return write
+
+
+def test_any_bytes_of_a_recipe_are_read_or_refused(
+    recipe: Callable[[bytes], Path], examples: settings, tally: Tally
+) -> None:
+    @examples
+    @given(some.binary(max_size=99) | mutated(RECIPE))
+    def check(content: bytes) -> None:
+        tally.did("hostile_inputs")
+        check_recipe(recipe(content))
+
+    check()
+
+
+def test_any_value_of_an_option_is_read_or_refused(
+    recipe: Callable[[bytes], Path], examples: settings, tally: Tally
+) -> None:
+    good = yaml.safe_load(RECIPE)
+
+    @examples
+    @given(some.sampled_from([*places(good), *(tuple(name.split(".")) for name in NAMES)]), ANY_JSON | TELLING)
+    def check(place: tuple, value: object) -> None:
+        tally.did("hostile_inputs")
+        if len(place) == 2:
+            good.setdefault(place[0], {})
+        text = yaml.safe_dump(with_value(good, place, "HERE"))
+        as_it_stands = isinstance(value, str) and value.isprintable()
+        check_recipe(recipe(text.replace("HERE", value if as_it_stands else yaml.safe_dump(value)).encode()))
+
+    check()
+
+
+def test_any_command_line_is_read_or_refused(examples: settings, tally: Tally) -> None:
+    key = some.sampled_from(NAMES) | WORD
+    option = some.builds("--{}={}".format, key, WORD | TELLING) | some.builds("--{}".format, key) | WORD
+    good = ["--config-file", str(REPOSITORY / "configs" / "sysu.yaml")]
+
+    @examples
+    @given(some.lists(option | some.sampled_from(["-C", *good]), max_size=4))
+    def check(words: list[str]) -> None:
+        tally.did("hostile_inputs")
+        if not refusal(lambda: config.split_arguments(words)):
+            assume(config.split_arguments(words)[0] is not None)  # help was asked for
+        if not refusal(lambda: read(*good, *words)):
+            values = read(*good, *words)
+            assert {f"{section}.{key}" for section, part in values.items() for key in part} == set(NAMES)
+
+    check()
+
+
+class Small(nn.Module):
+    """As much of a network as a checkpoint is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.neck, self.classifier = nn.BatchNorm1d(4), nn.Linear(4, 3, bias=False)
+
+
+def make_state(recipe: bytes = RECIPE) -> TrainingState:
+    torch.manual_seed(1)
+    model = Small()
+    groups = [{"params": [*model.neck.parameters()], "multiplier": 1.0}, {"params": [*model.classifier.parameters()]}]
+    optimiser = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+    model.classifier(model.neck(torch.randn(5, 4))).sum().backward()
+    optimiser.step()
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    return TrainingState(
+        model,  # type: ignore[arg-type]
+        optimiser,
+        scaler,
+        yaml.safe_load(recipe),
+        (32, 16),
+        "aa",
+    )
+
+
+def use(path: Path) -> None:
+    """What training and testing do with a checkpoint. Raises CheckpointError or ConfigError."""
+    state = make_state()
+    with torch.random.fork_rng():
+        state.restore(path)
+    model, optimiser = state.model, state.optimiser
+    model.classifier(model.neck(torch.randn(5, 4))).sum().backward()
+    optimiser.step()
+    state.save(path)
+    content = published.load(path)
+    checkpoint.identities_of(content["model"], path)
+    tested.settings(declare(PROTOCOLS, AUGMENTATIONS), [], content, 0, "")
+
+
+def same_as(good: dict[str, Any], path: Path) -> None:
+    """Raises CheckpointError; what is read and differs fails the test."""
+    assert same(checkpoint.load(path), good), "it differs, and is not refused"
+    use(path)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("stored") / "last.pt"
+    make_state().save(path)
+    use(path)
+    return path.read_bytes()
+
+
+def test_any_bytes_of_a_checkpoint_are_read_or_refused(
+    stored: bytes, tmp_path: Path, examples: settings, tally: Tally
+) -> None:
+    path = tmp_path / "last.pt"
+    path.write_bytes(stored)
+    good = checkpoint.load(path)
+
+    @examples
+    @given(some.binary(max_size=99) | mutated(stored))
+    def check(content: bytes) -> None:
+        tally.did("hostile_inputs")
+        path.write_bytes(content)
+        said = refusal(lambda: same_as(good, path))
+        assert not said or path.name in said
+
+    check()
+
+
+ODD_TENSORS = some.sampled_from([
+    torch.tensor(float("nan")), torch.zeros(0), torch.zeros(1).expand(10**9), torch.zeros(3, 4, dtype=torch.int8),
+    torch.zeros(2, 2).to_sparse(), torch.zeros(4, dtype=torch.complex64), torch.zeros(3, 5),
+])  # fmt: skip
+
+
+def test_any_value_in_a_checkpoint_is_used_or_refused(
+    stored: bytes, tmp_path: Path, examples: settings, tally: Tally
+) -> None:
+    path = tmp_path / "last.pt"
+    path.write_bytes(stored)
+    good = checkpoint.load(path)
+
+    @examples
+    @given(some.sampled_from([place for place in places(good) if place != ()]), ANY_JSON | ODD_TENSORS)
+    def check(place: tuple, value: object) -> None:
+        tally.did("hostile_inputs")
+        torch.save(with_value(good, place, value), path)
+        refusal(lambda: use(path))
+
+    check()
