@@ -16,6 +16,7 @@ from ffcv_convert.datasets import DATASETS, synthetic
 from ffcv_convert.synthesis import Options, synthesise
 from ffcv_convert.writer import ImageFormat
 
+os.environ.setdefault("PYTHONWARNINGS", "error")  # in the processes that tests start, as in pytest's own
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several processes would wait for each other, ten times as long
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)

@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from pathlib import Path
 
 NAMES = ("lists", "csv", "manifest", "beton", "picture")
 REPOSITORY = Path(__file__).parents[2]
+MEMORY_BYTES = 2 << 30
 
 
 def fuzz(name: str, seconds: int) -> dict[str, object]:
@@ -49,7 +51,9 @@ def run_target(name: str, seconds: int, folder: Path) -> None:
     corpus.mkdir()
     for number, seed in enumerate(target.seeds):
         (corpus / f"seed{number}").write_bytes(seed)
-    limits = [f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=2048", "-max_len=4096"]
+    # The fuzzer's own limit counts the memory of the process that started this one.
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+    limits = [f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=0", "-max_len=4096"]
     options = [f"-artifact_prefix={folder}/broken-", "-print_final_stats=1", "-seed=1"]
     atheris.Setup([sys.argv[0], *limits, *options, str(corpus)], target.read)
     atheris.Fuzz()
