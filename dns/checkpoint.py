@@ -156,7 +156,10 @@ def checked(content: Any, path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: damaged ({', '.join(sorted(map(str, set(content) ^ KEYS)))} missing or unknown). {AGAIN}"
         )
-    kinds = {"model": dict, "results": dict, "epoch": int, "iteration": int, "size_px": list, "data_sha256": str}
+    kinds = {
+        **dict.fromkeys(("model", "optimiser", "scaler", "generators", "results"), dict),
+        **{"epoch": int, "iteration": int, "size_px": list, "data_sha256": str},
+    }
     wrong = [name for name, kind in kinds.items() if type(content[name]) not in (kind, OrderedDict)]
     if not wrong and not _numbers(content["epoch"], content["iteration"], *content["size_px"]):
         wrong = ["epoch, iteration or size_px"]
@@ -206,7 +209,7 @@ def load_model(model: DNS, state: Mapping[str, Tensor], source: Path) -> None:
             f"{source}: made for {stored.shape[0]} training identities, this set has {identities}. "
             "Name the checkpoint of this data set, or convert the set it was trained on"
         )
-    fits = [n for n, t in own.items() if isinstance(state.get(n), Tensor) and state[n].shape == t.shape]
+    fits = [n for n, t in own.items() if isinstance(state.get(n), Tensor) and _alike(state[n], t)]
     wrong = sorted(map(str, {*own, *state} - {*fits}))
     if wrong:
         raise CheckpointError(
@@ -215,6 +218,10 @@ def load_model(model: DNS, state: Mapping[str, Tensor], source: Path) -> None:
         )
     own.update(state)
     model.load_state_dict(own)
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.is_floating_point() == other.is_floating_point()
 
 
 def generator_states() -> dict[str, Any]:

@@ -80,15 +80,21 @@ class TrainingState:
         self.epoch, self.iteration, self.results = content["epoch"], content["iteration"], content["results"]
 
     def _restore_optimiser(self, stored: Mapping[str, Any]) -> None:
-        """What it has gathered; its options are the configuration's, which is the same. Raises errors of any kind."""
-        own = self.optimiser.state_dict()["param_groups"]
-        if [group["params"] for group in stored["param_groups"]] != [group["params"] for group in own]:
+        """What it has gathered; its options are the configuration's, which is the same. Raises errors of any kind.
+
+        A tensor may stand for anything in `stored`, and may be a view of a billion elements: to go through it, or to
+        convert it, would take all memory.
+        """
+        own, groups = self.optimiser.state_dict()["param_groups"], stored["param_groups"]
+        if not isinstance(groups, list) or [group["params"] for group in groups] != [group["params"] for group in own]:
             raise ValueError("other groups of parameters")
-        self.optimiser.load_state_dict({"state": stored["state"], "param_groups": own})
-        for parameter, gathered in self.optimiser.state.items():
+        parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        for number, gathered in stored["state"].items():
             for name, value in gathered.items():
-                if value is not None and value.shape != (torch.Size() if name == "step" else parameter.shape):
-                    raise ValueError(f"{name} of shape {list(value.shape)} for {list(parameter.shape)}")
+                shape = torch.Size() if name == "step" else parameters[number].shape
+                if value is not None and (value.shape != shape or not value.is_floating_point()):
+                    raise ValueError(f"{name} of shape {list(value.shape)} and {value.dtype}, not {list(shape)}")
+        self.optimiser.load_state_dict({"state": stored["state"], "param_groups": own})
 
     def note_rank1(self, rank1: float, best: Path) -> None:
         """Take in the evaluation that was due; keep the checkpoint with the highest rank-1, the first of equals."""
