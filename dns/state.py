@@ -95,6 +95,9 @@ class TrainingState:
                 if value is not None and (value.shape != shape or not value.is_floating_point()):
                     raise ValueError(f"{name} of shape {list(value.shape)} and {value.dtype}, not {list(shape)}")
         self.optimiser.load_state_dict({"state": stored["state"], "param_groups": own})
+        for group, before in zip(self.optimiser.param_groups, groups, strict=True):
+            rate = float(before["lr"])
+            group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], torch.Tensor) else rate
 
     def note_rank1(self, rank1: float, best: Path) -> None:
         """Take in the evaluation that was due; keep the checkpoint with the highest rank-1, the first of equals."""

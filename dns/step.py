@@ -1,5 +1,6 @@
 """One training step: augment, forward, losses, backward, optimiser. The trainer calls what a benchmark times."""
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,8 +38,9 @@ class Engine:
     def __post_init__(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device.index or 0)  # streams, events and captures are the current device's
-            convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-            convolutions.fp32_precision = "ieee" if self.precision == "fp32" else "tf32"
+            with warnings.catch_warnings():  # that there is a newer switch, which Inductor does not read
+                warnings.simplefilter("ignore")
+                torch.backends.cudnn.allow_tf32 = self.precision != "fp32"
 
     def options(self) -> dict[str, str]:
         """As the section `engine` of a configuration, every "auto" resolved."""

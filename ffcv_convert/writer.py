@@ -20,7 +20,7 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 import PIL
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from ffcv_convert.atomic import publish, replacing
@@ -30,6 +30,7 @@ from ffcv_convert.schema import DataError, Manifest, Modality, manifest_path, op
 from ffcv_convert.schema import beton as layout
 
 MAX_PIXELS = 25_000_000  # a camera's; a pedestrian crop has 0.05 million, more is a decompression bomb or a mistake
+MAX_FILE_BYTES = 1 << 27  # as many pixels uncompressed, and then some
 MAX_SIDE_PX = 16_384  # a picture's own and the stored one's, which .beton counts to 65,535
 JPEG_QUALITY = 95
 FORMATS = ("JPEG", "PNG", "BMP")  # the data sets' own; Pillow would run Ghostscript for a PostScript file
@@ -63,9 +64,13 @@ class Encoded:
 def load_image(path: Path, image_format: ImageFormat) -> np.ndarray:
     """Decode and resize one picture to uint8 RGB (H, W, 3). Raises DataError naming the file."""
     try:
-        if path.stat().st_size == 0:
+        size = path.stat().st_size
+        if size == 0:
             raise DataError(f"{path}: empty file. Restore it from the data set's archive")
-        with Image.open(path, formats=FORMATS) as image:
+        if size > MAX_FILE_BYTES:
+            raise DataError(f"{path}: {size} bytes is no pedestrian picture. Replace it")
+        # Read before: Pillow asks for as many bytes as a damaged length says, for which a file makes room at once.
+        with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE_PX:
                 raise DataError(f"{path}: {image.width} x {image.height} pixels is no pedestrian picture. Replace it")
             if image.mode.startswith(("I", "F")):  # converted to RGB they would come out white
@@ -75,7 +80,8 @@ def load_image(path: Path, image_format: ImageFormat) -> np.ndarray:
     except FileNotFoundError:
         raise DataError(f"{path}: listed, but not there. Restore it from the data set's archive") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be decoded ({error}). Restore it from the data set's archive") from None
+        why = f"no {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"{path}: cannot be decoded ({why}). Restore it from the data set's archive") from None
 
 
 def encode(path: Path, image_format: ImageFormat) -> Encoded:

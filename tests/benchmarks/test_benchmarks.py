@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,19 @@ def not_shown(readme: str, results: Path) -> list[str]:
 def test_the_readme_shows_a_stored_result_of_every_question() -> None:
     assert list(harness.RESULTS.glob("step-*.json"))
     assert not not_shown((REPOSITORY / "README.md").read_text(encoding="utf-8"), harness.RESULTS)
+
+
+def test_the_readme_shows_the_counts_of_faults() -> None:
+    target = harness.RESULTS / "faults.json"
+    unchanged = ["git", "diff", "--quiet", "HEAD", "--", str(target)]
+    if subprocess.run(unchanged, cwd=REPOSITORY, capture_output=True).returncode:
+        pytest.skip("made anew here, or no repository")
+    counts = json.loads(target.read_text())
+    assert list(counts) == [
+        "kills", "damages", "hang_classes", "hostile_inputs", "silent", "hung", "lost", "crashed",
+    ]  # fmt: skip
+    row = "| " + " | ".join(f"{count:,}" for count in counts.values()) + " |"
+    assert row in (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_result_of_one_s_own_needs_no_place_in_the_readme(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from PIL import Image
 
 from ffcv_convert import writer
 from ffcv_convert.atomic import publish, replacing
+from ffcv_convert.datasets.sysu import _memory_bounded
 from ffcv_convert.records import Record
 from ffcv_convert.schema import DataError, Modality, open_beton
-from ffcv_convert.writer import Encoded, ImageFormat, encode, write_beton
+from ffcv_convert.writer import Encoded, ImageFormat, encode, load_image, write_beton
 from tests.conftest import REPOSITORY
 
 PICTURES = 24
@@ -83,11 +84,24 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "a long side": (lambda p: p.write_bytes(png_of(16_385, 9)), "16385 x 9 pixels is no pedestrian picture"),
     "just not too long": (lambda p: p.write_bytes(png_of(9, 16_384)), "cannot be decoded"),
     "bomb": (lambda p: p.write_bytes(png_of(60000, 60000)), "cannot be decoded .*exceeds limit"),
+    "a large file": (lambda p: os.truncate(p, (1 << 27) + 1), "134217729 bytes is no pedestrian picture"),
     "sixteen bits": (lambda p: p.write_bytes(sixteen_bits()), "more than 8 bits a channel"),
     "vanished": (lambda p: p.unlink(), "listed, but not there"),
     "folder": (lambda p: (p.unlink(), p.mkdir()), "cannot be decoded"),
     "pipe": (lambda p: (p.unlink(), os.mkfifo(p)), "empty file"),
 }
+
+
+def test_a_length_that_is_wrong_takes_no_memory(tmp_path: Path) -> None:
+    """Two billion bytes of a chunk, after the pixels: Pillow reads over them."""
+    file = io.BytesIO()
+    picture(BAD).save(file, "PNG")
+    png = bytearray(file.getvalue())
+    at = png.index(b"IDAT") - 4
+    png[at : at + 4] = struct.pack(">I", (1 << 31) + struct.unpack(">I", png[at : at + 4])[0])
+    (tmp_path / "a.png").write_bytes(png)
+    with _memory_bounded(1 << 28):
+        assert load_image(tmp_path / "a.png", ImageFormat(24, 12)).shape == (24, 12, 3)
 
 
 @pytest.mark.parametrize("name", SPOILT)
