@@ -57,8 +57,7 @@ def read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not all(case.keys() >= {"median", "least", "most"} for case in content["cases"].values()):
             raise KeyError("median, least, most")
-        question = content.get("question", path.stem.partition("-")[0])  # older results have it in their name alone
-        return {**content, "unit": str(content["unit"]), "question": question}
+        return {**content, "unit": str(content["unit"]), "question": str(content["question"])}
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}. Name two files of benchmarks/results/") from None
     except (ValueError, KeyError, TypeError, AttributeError):

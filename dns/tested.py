@@ -55,6 +55,8 @@ def settings(
     base = {name: dict(part) for name, part in stored.items() if name != "engine"}  # which is this machine's own
     for key in ("re_ranking", "export", "checkpoint"):  # asked for anew, or not at all
         base.get("eval", {}).pop(key, None)
+    if stored and given.get("data.set", stored["data"]["set"]) != stored["data"]["set"]:
+        base["data"].pop("trial", None)  # it is the other set's
     values = config.read(declared, [*arguments, *more], description=description, base=base)
     if not stored:
         return _with_export(values)

@@ -7,7 +7,8 @@ from ffcv_convert.atomic import sweep
 from ffcv_convert.datasets import synthetic
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.records import check_links, check_records
-from ffcv_convert.schema import DataError, manifest_path, read_manifest
+from ffcv_convert.schema import DataError, manifest_path, read_manifest, read_structure
+from ffcv_convert.schema.beton import MODE_RAW
 from ffcv_convert.writer import Encoding, ImageFormat, source_fingerprint, up_to_date, write_beton
 
 
@@ -61,16 +62,26 @@ def shown_name(dataset: Dataset, root: Path) -> str:
     return f"{dataset.name} (synthetic)" if drawn else dataset.name
 
 
+def _stored_format(beton: Path) -> ImageFormat | None:
+    """Of what is there: by its manifest, or by the .beton itself where that is damaged or gone."""
+    try:
+        before = read_manifest(beton)
+        return ImageFormat(before.height_px, before.width_px, "jpeg" if before.encoding == "jpeg" else "raw")
+    except DataError:
+        pass
+    try:
+        first = read_structure(beton).column("image")[0]
+        encoding: Encoding = "raw" if first["mode"] == MODE_RAW else "jpeg"
+        return ImageFormat(int(first["height"]), int(first["width"]), encoding)
+    except (DataError, IndexError):
+        return None
+
+
 def image_format_for(
     dataset: Dataset, beton: Path, height_px: int | None, width_px: int | None, encoding: Encoding | None
 ) -> ImageFormat:
     """What is asked for; else what `beton` already has, so that a size once chosen stays; else the data set's own."""
-    own = ImageFormat(dataset.height_px, dataset.width_px)
-    try:
-        before = read_manifest(beton)
-        own = ImageFormat(before.height_px, before.width_px, "jpeg" if before.encoding == "jpeg" else "raw")
-    except DataError:  # none there, or not to be used
-        pass
+    own = _stored_format(beton) or ImageFormat(dataset.height_px, dataset.width_px)
     return replace(
         own, height_px=height_px or own.height_px, width_px=width_px or own.width_px, encoding=encoding or own.encoding
     )

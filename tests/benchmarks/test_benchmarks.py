@@ -27,12 +27,10 @@ ASKED = {  # keys of the summary
 }  # fmt: skip
 
 
-def result(
-    tmp_path: Path, name: str, unit: str = "images/s", question: str | None = "loader", **cases: list[float]
-) -> str:
+def result(tmp_path: Path, name: str, unit: str = "images/s", question: str = "loader", **cases: list[float]) -> str:
     path = tmp_path / name
     content = {"unit": unit, "cases": harness.summarise(cases), "environment": {"device": "x", "cores": 2}}
-    path.write_text(json.dumps(content if question is None else {"question": question, **content}))
+    path.write_text(json.dumps({"question": question, **content}))
     return str(path)
 
 
@@ -85,16 +83,6 @@ def test_our_own_cases_alone_decide_and_every_case_is_shown(tmp_path: Path, caps
     assert compare.is_ours("startup", "import to first batch")
     assert not compare.is_ours("evaluate", "sysu loops")
     assert not compare.is_ours("epoch", "published, projected")
-
-
-def test_older_results_have_their_question_in_their_name(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    loader, convert = (
-        result(tmp_path, name, question=None, ours=[1]) for name in ("loader-x-2026.json", "convert-x-2026.json")
-    )
-    newer = result(tmp_path, "mine.json", question="loader", ours=[1])
-    assert compare.main([loader, newer]) == 0
-    assert compare.main([loader, convert]) == 2
-    assert "answers loader" in capsys.readouterr().err
 
 
 def test_what_cannot_be_compared_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ffcv_convert.convert import convert
-from ffcv_convert.datasets import DATASETS, regdb
+from ffcv_convert.convert import convert, image_format_for
+from ffcv_convert.datasets import DATASETS, regdb, synthetic
 from ffcv_convert.records import Record, check_records
-from ffcv_convert.schema import DataError, Modality, open_beton
+from ffcv_convert.schema import DataError, Modality, manifest_path, open_beton
 from ffcv_convert.writer import ImageFormat, source_fingerprint
 
 FORMAT = ImageFormat(64, 32)
@@ -109,3 +109,17 @@ def test_a_change_of_one_trial_list_alone_writes_the_set_again(drawn_root: Path,
 def test_the_fingerprint_covers_a_trials_name_and_order(tmp_path: Path) -> None:
     trials: list[dict[str, list[int]]] = [{}, {"a": [0, 1]}, {"a": [1, 0]}, {"b": [0, 1]}, {"a": [0, 1], "b": []}]
     assert len({source_fingerprint([], tmp_path, FORMAT, each) for each in trials}) == len(trials)
+
+
+def test_a_size_once_chosen_outlives_its_manifest(data_root: Path, tmp_path: Path) -> None:
+    """It is in the .beton too; where that is damaged as well, the set's own size is taken."""
+    for image_format in (ImageFormat(24, 12), ImageFormat(40, 20, "jpeg")):
+        convert(synthetic.DATASET, data_root, tmp_path, image_format, workers=1)
+        beton = tmp_path / "synthetic" / "train.beton"
+        for spoil in (lambda path: path.write_text("{}"), Path.unlink):
+            spoil(manifest_path(beton))
+            assert image_format_for(synthetic.DATASET, beton, None, None, None) == image_format
+    beton.write_bytes(b"")
+    assert image_format_for(synthetic.DATASET, beton, None, None, None) == ImageFormat(
+        synthetic.DATASET.height_px, synthetic.DATASET.width_px
+    )
