@@ -1,5 +1,6 @@
 """All that a stopped run needs to go on as if it had not stopped."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -97,6 +98,8 @@ class TrainingState:
         self.optimiser.load_state_dict({"state": stored["state"], "param_groups": own})
         for group, before in zip(self.optimiser.param_groups, groups, strict=True):
             rate = float(before["lr"])
+            if not math.isfinite(rate):
+                raise ValueError("a learning rate that is no number")
             group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], torch.Tensor) else rate
 
     def note_rank1(self, rank1: float, best: Path) -> None:
