@@ -51,6 +51,7 @@ class Tester:
         self.part = open_part(self.folder, "test", trial=data["trial"], styles=options["styles"])
         self.manifest = self.part.converted.manifest
         self.options, self.engine = options, engine
+        engine.check_width(self.manifest.width_px)
         self._row_of = np.full(len(self.part.converted), -1)
         self._row_of[self.part.sample_N] = np.arange(len(self.part.sample_N))
         draws = {name: self._row_of[rows] for name, rows in self.manifest.trials.items() if name.startswith("official")}

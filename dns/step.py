@@ -47,6 +47,16 @@ class Engine:
         switches = {name: str(getattr(self, name)).lower() for name in ("channels_last", "compile", "fused", "graph")}
         return {"device": str(self.device), "precision": self.precision, **switches, "augment": self.augment}
 
+    def check_width(self, width_px: int) -> None:
+        """Raises ConfigError for pictures so narrow that a map is one wide after layer3, in bf16 on a CPU: oneDNN's
+        convolutions with a stride of 2 then read memory that is not theirs (seen up to 3.12), and any number comes out.
+        """
+        if self.device.type == "cpu" and self.precision == "bf16" and width_px <= 16:
+            raise ConfigError(
+                f"pictures of {width_px} px width are too narrow for bf16 on a CPU, whose convolutions go wrong on maps "
+                "one wide. Add --engine.precision=fp32, or convert the set to a larger width"
+            )
+
     def input_dtype(self) -> torch.dtype:
         """Of images that the loader augments: what autocast would make of them, where a host can."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32

@@ -83,8 +83,8 @@ class Stream:
             raise IndexError(f"order names samples {order.min()} to {order.max()} of a set of {len(self.converted)}")
         if self._running:
             raise RuntimeError("an epoch of this loader is running, and its buffers are in use. Leave its block first")
-        self._running = True
         epoch = Epoch(self, order, draw)
+        self._running = True
         try:
             epoch.start()
             yield epoch

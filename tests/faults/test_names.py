@@ -67,7 +67,7 @@ def test_training_and_testing_in_folders_of_any_name(data_root: Path, tmp_path: 
             again = training(betons, run, "--optim.epochs=1").end()
             assert again[0] == 0, again[1]
             options = [f"--eval.checkpoint={run / 'last.pt'}", f"--eval.export={tmp_path / name / name}.npz"]
-            code, said = Child(partial(eval_script.evaluate, options)).end()
+            code, said = Child(partial(eval_script.evaluate, [*options, "--engine.precision=fp32"])).end()
             assert code == 0, said
             assert (tmp_path / name / f"{name}.npz").exists()
             tally.did("hostile_inputs")

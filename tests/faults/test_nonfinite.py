@@ -10,12 +10,16 @@ import torch
 
 import train_ffcv
 from dns import checkpoint
+from dns.config import ConfigError
 from dns.losses import Losses
 from dns.model import DNS
 from dns.optim import GROUPS, make_optimiser
 from dns.run import TrainingError
 from dns.state import TrainingState
 from dns.step import LossQueue, Step, make_engine
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import synthetic
+from ffcv_convert.writer import ImageFormat
 from tests.conftest import Run
 from tests.faults.conftest import Tally
 from tests.faults.training import OPTIONS
@@ -134,6 +138,21 @@ def test_the_command_ends_with_1_and_leaves_the_last_good_checkpoint(
     stored = checkpoint.load(tmp_path / "run" / "last.pt")
     assert (stored["epoch"], stored["iteration"]) == (0, 0)
     assert all(torch.isfinite(tensor).all() for tensor in stored["model"].values())
+
+
+@pytest.mark.parametrize(("width_px", "fits"), [(16, False), (24, True)])
+def test_pictures_too_narrow_for_bf16_on_a_cpu_are_refused(
+    data_root: Path, tmp_path: Path, tally: Tally, width_px: int, fits: bool
+) -> None:
+    """Numbers without meaning would come out, on some processors and not always."""
+    convert(synthetic.DATASET, data_root, tmp_path, ImageFormat(2 * width_px, width_px), workers=1)
+    tally.did("hostile_inputs")
+    if fits:
+        assert train(tmp_path, tmp_path / "run", "--engine.precision=bf16", "--optim.epochs=1") == 0
+        return
+    with pytest.raises(ConfigError, match=rf"pictures of {width_px} px width are too narrow for bf16 on a CPU.*fp32"):
+        train(tmp_path, tmp_path / "run", "--engine.precision=bf16")
+    assert not (tmp_path / "run").exists()
 
 
 def test_weights_that_are_not_finite_do_not_replace_good_ones(tmp_path: Path) -> None:

@@ -172,11 +172,16 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
+@pytest.fixture
+def path(stored: bytes, tmp_path: Path) -> Path:
+    """A good checkpoint, to be overwritten."""
+    (tmp_path / "last.pt").write_bytes(stored)
+    return tmp_path / "last.pt"
+
+
 def test_any_bytes_of_a_checkpoint_are_read_or_refused(
-    stored: bytes, tmp_path: Path, examples: settings, tally: Tally
+    stored: bytes, path: Path, examples: settings, tally: Tally
 ) -> None:
-    path = tmp_path / "last.pt"
-    path.write_bytes(stored)
     good = checkpoint.load(path)
 
     @examples
@@ -196,11 +201,7 @@ ODD_TENSORS = some.sampled_from([
 ])  # fmt: skip
 
 
-def test_any_value_in_a_checkpoint_is_used_or_refused(
-    stored: bytes, tmp_path: Path, examples: settings, tally: Tally
-) -> None:
-    path = tmp_path / "last.pt"
-    path.write_bytes(stored)
+def test_any_value_in_a_checkpoint_is_used_or_refused(path: Path, examples: settings, tally: Tally) -> None:
     good = checkpoint.load(path)
 
     @examples

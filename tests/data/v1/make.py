@@ -51,7 +51,8 @@ def shortened(content: object) -> object:
 
 def seen(roots: list[str], run: Path) -> dict[str, object]:
     """What later versions must see too: the losses of the first step from the checkpoint, and its mAP in testing."""
-    eval_script.evaluate([f"--eval.checkpoint={run / 'last.pt'}", "--eval.protocols=llcm-i2v", *roots])
+    options = ["--eval.protocols=llcm-i2v", "--engine.precision=fp32", *roots]
+    eval_script.evaluate([f"--eval.checkpoint={run / 'last.pt'}", *options])
     rows = {row["feature"]: row["mAP"] for row in json.loads((run / "result.json").read_text())["evaluation"]}
     (run / "result.json").unlink()
     (run / "log.jsonl").unlink(missing_ok=True)
