@@ -53,8 +53,8 @@ class Engine:
         """
         if self.device.type == "cpu" and self.precision == "bf16" and width_px <= 16:
             raise ConfigError(
-                f"pictures of {width_px} px width are too narrow for bf16 on a CPU, whose convolutions go wrong on maps "
-                "one wide. Add --engine.precision=fp32, or convert the set to a larger width"
+                f"pictures of {width_px} px width are too narrow for bf16 on a CPU, whose convolutions go wrong on "
+                "maps one wide. Add --engine.precision=fp32, or convert the set to a larger width"
             )
 
     def input_dtype(self) -> torch.dtype:
