@@ -253,6 +253,7 @@ def test_the_readme_shows_the_counts_of_faults() -> None:
     if subprocess.run(unchanged, cwd=REPOSITORY, capture_output=True).returncode:
         pytest.skip("made anew here, or no repository")
     counts = json.loads(target.read_text())
+    assert {"device", "cores", "torch", "commit"} < counts.pop("environment").keys()
     assert list(counts) == [
         "kills", "damages", "hang_classes", "hostile_inputs", "silent", "hung", "lost", "crashed",
     ]  # fmt: skip

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import torch
 from hypothesis import settings
 
+from dns.run import environment
 from tests.conftest import FAULTS
 
 DONE = ("kills", "damages", "hang_classes", "hostile_inputs")
@@ -58,7 +60,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line("not all faults were tried: no counts are written")
         return
     counts["crashed"] += sum(report.failed and report.when != "teardown" for report in reports)
-    Path(config.getoption(FAULTS)).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+    report = {**counts, "environment": environment(torch.device("cpu"))}
+    Path(config.getoption(FAULTS)).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     terminalreporter.write_line(f"written: {config.getoption(FAULTS)}")
 
 
