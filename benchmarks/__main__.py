@@ -17,6 +17,7 @@ import torch
 
 from benchmarks import compare, convert, epoch, evaluate, loader, pipeline, plot, startup, step
 from benchmarks.harness import RESULTS, digits, hardware, result_path, write_json
+from dns.evaluation.report import write_text
 from dns.run import environment
 
 QUESTIONS = {
@@ -58,7 +59,7 @@ def answer(question: str, place: dict[str, Any]) -> dict[str, Any]:
     content = {"question": question, **QUESTIONS[question].measure(), "environment": place}
     path = write_json(result_path(question, place), content)
     text = table(question, content)
-    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    write_text(path.with_suffix(".md"), text)
     print(text)
     try:
         plot.draw(question, content, path.with_suffix(".svg"))

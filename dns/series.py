@@ -38,8 +38,8 @@ def folder(values: Values) -> Path:
 
 
 def summary(runs: Sequence[Values]) -> list[Mapping[str, Any]]:
-    """A row over the last epochs of finished runs, and one over their best; each run counts once."""
-    stored = [report.read_json(_result(values))["training"] for values in runs]  # last, and best if it is another
+    """A row over the last epochs of finished runs, and one over their best, each run once. Raises ReportError."""
+    stored = [report.read_rows(_result(values), "training") for values in runs]  # last, and best if it is another
     last, best = [rows[0] for rows in stored], [rows[-1] for rows in stored]
     row = _row(last, f"last.pt of {len(runs)} runs")
     if best == last:
@@ -48,7 +48,7 @@ def summary(runs: Sequence[Values]) -> list[Mapping[str, Any]]:
 
 
 def _row(rows: Sequence[Mapping[str, Any]], tested: str) -> Mapping[str, Any]:
-    how = {key: rows[0][key] for key in report.HOW if key not in ("protocol", "checkpoint")}
+    how = {key: rows[0].get(key, "") for key in report.HOW if key not in ("protocol", "checkpoint")}
     each = [_mean([Metrics(**trial) for trial in row["per_trial"]]) for row in rows]
     return report.make_row(rows[0]["protocol"], each, **how, checkpoint=tested)
 

@@ -19,6 +19,7 @@ CMC = Literal["images", "identities"]
 PIECE = {"cpu": 1 << 18, "cuda": 1 << 23}  # distances looked at together
 LAST = torch.iinfo(torch.int64).max  # key of an image that does not count
 NO_MATCH = "no query has a match in the gallery"
+NOT_FINITE = "distances of embeddings are not finite: the weights are spoilt. Take an earlier checkpoint, or train anew"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def rank_metrics(
     has a match.
     """
     if not torch.isfinite(distance_QG).all():
-        raise ValueError("distances hold values that are not finite")
+        raise ValueError(NOT_FINITE)
     if not distance_QG.numel():
         raise ValueError(NO_MATCH)
     queries, gallery = distance_QG.shape

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dns.evaluation.metrics import CMC, Metrics, rank_metrics
+from dns.evaluation.metrics import CMC, NO_MATCH, Metrics, rank_metrics
 from dns.evaluation.rerank import rerank
 
 VISIBLE, INFRARED, SKETCH = 0, 1, 2
@@ -104,12 +104,14 @@ class Protocol:
             return [pool]
         if not self.official:
             return [_draw(test.folders(pool), self.shots, trial) for trial in range(TRIALS)]
-        if not test.draws:
+        names = [f"official-{trial + 1}" for trial in range(TRIALS)]
+        missing = [name for name in names if name not in test.draws]
+        if missing:
             raise ProtocolError(
-                f"{self.name}: the set was converted without the official draw. Put rand_perm_cam.mat into its exp/ "
-                "folder and convert it again, or take the protocol without -official"
+                f"{self.name}: the set was converted without the official draw ({missing[0]} is missing). Put "
+                "rand_perm_cam.mat into its exp/ folder and convert it again, or take the protocol without -official"
             )
-        drawn = [test.draws[f"official-{trial + 1}"] for trial in range(TRIALS)]
+        drawn = [test.draws[name] for name in names]
         return [_preferred(test.folders(rows[np.isin(rows, pool)]), self.shots) for rows in drawn]
 
     def check(self, test: TestSet) -> None:
@@ -197,7 +199,8 @@ def run_protocol(
             metrics = rank_metrics(distance, query.person, found.person, excluded_QG=left_out, cmc=protocol.cmc)
         except ValueError as error:
             hint = ". It leaves images out by their cameras: for a set without cameras take another protocol"
-            raise ProtocolError(f"{protocol.name}, trial {trial}: {error}{hint if protocol.left_out else ''}") from None
+            cameras = protocol.left_out and str(error) == NO_MATCH
+            raise ProtocolError(f"{protocol.name}, trial {trial}: {error}{hint if cameras else ''}") from None
         results.append(metrics)
     return results
 

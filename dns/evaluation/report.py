@@ -1,21 +1,29 @@
 """Rows of results: as a table on the screen, as Markdown, as JSON. Every row says how it came about."""
 
+import errno
 import fcntl
 import json
+import math
 import os
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any, BinaryIO
 
 from terminaltables import AsciiTable
 
-from dns.evaluation.metrics import Metrics
+from dns import atomic
+from dns.evaluation.metrics import RANKS, Metrics
+from dns.terminal import printable
 
 HOW = ("dataset", "protocol", "feature", "flip", "re_ranking", "precision", "checkpoint")  # how a row came about
 SHOWN_RANKS = (1, 5, 10, 20)
+COLUMNS = (*(f"rank{rank}" for rank in SHOWN_RANKS), "mAP", "mINP")
+WAIT_S = 60.0  # for another process that writes its rows: seconds, unless it hangs
 
 
 def make_row(protocol: str, results: Sequence[Metrics], **how: Any) -> dict[str, Any]:
@@ -43,26 +51,25 @@ def merge(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) ->
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Header and cells, in per cent; the deviation over trials behind Rank-1 and mAP."""
-    names = [f"rank{rank}" for rank in SHOWN_RANKS] + ["mAP", "mINP"]
-    cells = [["data set", "protocol", *names, "trials", "feature", "flip", "re-ranking", "precision", "checkpoint"]]
+    cells = [["data set", "protocol", *COLUMNS, "trials", "feature", "flip", "re-ranking", "precision", "checkpoint"]]
     for row in rows:
         numbers = [
             f"{100 * row[name]:.2f}" + (f" ± {100 * row[name + '_std']:.2f}" if name in ("rank1", "mAP") else "")
-            for name in names
+            for name in COLUMNS
         ]
         how = [str(row["trials"]), *(row.get(key, "") for key in HOW[2:])]
-        cells.append([row["dataset"], row["protocol"], *numbers, *how])
+        cells.append([printable(cell) for cell in (row["dataset"], row["protocol"], *numbers, *how)])
     return cells
 
 
 def screen(rows: Sequence[Mapping[str, Any]], title: str) -> str:
-    return AsciiTable(table(rows), title).table
+    return AsciiTable(table(rows), printable(title)).table
 
 
 def markdown(rows: Sequence[Mapping[str, Any]], title: str) -> str:
-    header, *body = table(rows)
+    header, *body = [[cell.replace("|", "\\|") for cell in line] for line in table(rows)]
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *body)]
-    return f"# {title}\n\nPer cent, mean over the trials.\n\n" + "\n".join(lines) + "\n"
+    return f"# {printable(title)}\n\nPer cent, mean over the trials.\n\n" + "\n".join(lines) + "\n"
 
 
 class ReportError(Exception):
@@ -72,27 +79,75 @@ class ReportError(Exception):
 def read_json(path: Path) -> dict[str, Any]:
     """A result.json; empty if there is none. Raises ReportError for a damaged one."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (ValueError, OSError) as error:
+        if path.exists() and not path.is_file():  # a pipe or a device would never end
+            raise OSError("it is no regular file")
+        text = path.read_text(encoding="utf-8") if path.exists() else "{}"
+        content = json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except (ValueError, OSError, RecursionError) as error:
         raise ReportError(f"{path}: not a readable result ({error}). Restore it, or move it away") from None
     if not isinstance(content, dict):
         raise ReportError(f"{path}: not a result of this program. Move it away")
+    for key in ("training", "evaluation"):
+        rows = content.get(key, [])
+        if not isinstance(rows, list) or not all(map(_is_row, rows)):
+            raise ReportError(f"{path}: damaged ({key} holds no rows of results). Restore it, or move it away")
     return content
+
+
+def read_rows(path: Path, key: str) -> list[Mapping[str, Any]]:
+    """The rows of a finished run's result.json: `training`, the last epoch's and that of the best one if it is another,
+    or `evaluation`, which also holds those of eval.py. Raises ReportError where there are none."""
+    rows = read_json(path).get(key)
+    if not rows:
+        raise ReportError(f"{path}: lacks the rows of {key}. Move it away, then give the same command again")
+    return rows
+
+
+def read_markdown(path: Path) -> str:
+    """What stands in the result.md of a result.json: that file may be gone. Raises ReportError."""
+    return markdown(read_rows(path, "evaluation"), path.absolute().parent.name)
+
+
+def _finite(text: str) -> float:
+    """For json: what it reads of NaN, Infinity and 1e999 it could not write again."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text[:20]} is no number")
+    return number
+
+
+def _is_row(row: Any) -> bool:
+    """Whether it is of make_row. Older rows may lack some of HOW."""
+    if not isinstance(row, dict) or not {"dataset", "protocol"} <= set(row):
+        return False
+    trials = row.get("per_trial")
+    return (
+        all(isinstance(row.get(key, ""), str) for key in HOW)
+        and _are_shares(*(row.get(name) for column in COLUMNS for name in (column, f"{column}_std")), row.get("chance"))
+        and isinstance(trials, list)
+        and all(map(_is_trial, trials))
+        and type(row.get("trials")) is int
+        and row["trials"] == len(trials) > 0
+    )
+
+
+def _is_trial(trial: Any) -> bool:
+    """Whether Metrics(**trial) can be used."""
+    if not isinstance(trial, dict) or set(trial) != {field.name for field in fields(Metrics)}:
+        return False
+    cmc, *others = (trial[name] for name in ("cmc", "mAP", "mINP", "chance"))
+    return isinstance(cmc, list) and len(cmc) == RANKS and _are_shares(*cmc, *others)
+
+
+def _are_shares(*values: Any) -> bool:
+    return all(isinstance(value, (int, float)) and 0 <= value < 1.01 for value in values)  # 1, but for rounding
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when it is whole, and is gone otherwise. Raises ReportError."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with writing(path):
-            with open(partial, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """A file that takes the place of `path` when it is whole, and is gone otherwise. Raises ReportError: of the disk,
+    and while another process writes it."""
+    with writing(path), atomic.replacing(path) as file:
+        yield file
 
 
 def write_text(path: Path, text: str) -> None:
@@ -106,9 +161,13 @@ def writing(path: Path) -> Iterator[None]:
     """Turn an error of the disk, which does not name the file, into a ReportError that does."""
     try:
         yield
+    except BlockingIOError:
+        raise ReportError(f"{path}: another process is writing it. Wait for it to end, then try again") from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ReportError(f"{error.filename}: {error.strerror}. Remove it, then try again") from None
         raise ReportError(
-            f"{path}: could not be written ({error.strerror}). Free some space, then give the same command again"
+            f"{path}: could not be written ({error.strerror or error}). Free some space, then give the same command again"
         ) from None
 
 
@@ -119,14 +178,38 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 @contextmanager
 def in_turn(folder: Path) -> Iterator[None]:
     """Write a run's results while no other process does; on file systems without locks, nobody waits. The lock is of
-    the folder that holds `folder`, whose own is held all through a training."""
+    the folder that holds `folder`, whose own is held all through a training. Raises ReportError after WAIT_S."""
     descriptor = os.open(folder.absolute().parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _wait_for_lock(descriptor, folder.absolute().parent)
         yield
     finally:
         os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, folder: Path) -> None:
+    if _locked(descriptor):
+        return
+    print(f"note: {folder}: waiting for another process that writes a result in it", file=sys.stderr)
+    end = time.monotonic() + WAIT_S
+    while not _locked(descriptor):
+        if time.monotonic() > end:
+            raise ReportError(
+                f"{folder}: another process has been writing a result in it for {WAIT_S:g} s. If it hangs, end it "
+                "(lslocks names it), then give the same command again"
+            )
+        time.sleep(0.05)
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether we have the lock, or the file system knows none."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def add_rows(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:

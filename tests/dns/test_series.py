@@ -105,3 +105,14 @@ def test_the_summary_is_mean_and_deviation_over_runs(tmp_path: Path) -> None:
     assert row["checkpoint"] == "last.pt of 2 runs"
     assert [trial["cmc"][0] for trial in row["per_trial"]] == [pytest.approx(0.3), 0.7]
     assert "50.00 ± 20.00" in report.markdown([row], "regdb")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"steps": 1}', '{"steps": 1, "training": []}', '{"training": [{"a": 1}]}'])
+def test_a_members_result_that_holds_no_rows_is_named(tmp_path: Path, text: str) -> None:
+    runs = series.members(values(root=str(tmp_path)), [1, 2])
+    for run in runs:
+        write_result(run, [Metrics([0.2] * RANKS, 0.1, 0.0, 0.01)])
+    damaged = tmp_path / "regdb-seed0" / "trial-2" / "result.json"
+    damaged.write_text(text)
+    with pytest.raises(report.ReportError, match=rf"{damaged}: .*training.*ove it away"):
+        series.summary(runs)

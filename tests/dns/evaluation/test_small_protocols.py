@@ -93,6 +93,17 @@ def test_no_query_with_a_match_is_an_error_that_names_the_protocol(
         run_protocol(PROTOCOLS[name], make_set(rows), torch.eye(len(rows)), re_ranking=re_ranking)
 
 
+@pytest.mark.parametrize("re_ranking", [False, True])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_embeddings_that_are_not_finite_are_not_laid_on_cameras(re_ranking: bool, value: float) -> None:
+    test = make_set([(1, 3, INFRARED, "q"), (1, 1, VISIBLE, "g"), (2, 1, VISIBLE, "h")])
+    embedding = torch.eye(3)
+    embedding[1, 0] = value
+    with pytest.raises(ProtocolError, match=r"sysu-all, trial 0: .*not finite") as caught:
+        run_protocol(PROTOCOLS["sysu-all"], test, embedding, re_ranking=re_ranking)
+    assert "cameras" not in str(caught.value)
+
+
 def test_sysu_leaves_out_camera_2_for_camera_3_of_any_identity() -> None:
     """Both queries see 2 in camera 2, then 1 in camera 1; from camera 3 the first does not count."""
     test = make_set([(1, 3, INFRARED, "q3"), (1, 6, INFRARED, "q6"), (2, 2, VISIBLE, "a"), (1, 1, VISIBLE, "b")])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import goldens
@@ -137,3 +138,10 @@ def test_without_the_official_draw_it_is_asked_for(golden_set: TestSet, search: 
     name = f"sysu-{search}-official{kind}"
     with pytest.raises(ProtocolError, match=rf"{name}: .*Put rand_perm_cam\.mat into its exp/"):
         PROTOCOLS[name].galleries(golden_set)
+
+
+@pytest.mark.parametrize("missing", [2, 10])
+def test_every_one_of_the_official_draws_is_needed(drawn_set: TestSet, missing: int) -> None:
+    draws = {name: rows for name, rows in drawn_set.draws.items() if name != f"official-{missing}"}
+    with pytest.raises(ProtocolError, match=rf"sysu-all-official: .*official-{missing} is missing.*rand_perm_cam\.mat"):
+        PROTOCOLS["sysu-all-official"].check(replace(drawn_set, draws=draws))
