@@ -16,6 +16,7 @@ from fastargs.config import Config
 from terminaltables import AsciiTable
 
 from dns.options import REQUIRED
+from dns.terminal import printable
 
 
 class ConfigError(Exception):
@@ -63,8 +64,9 @@ def read(
         raise SystemExit(0)
     stored = flatten(base or {}, "the checkpoint's configuration")
     known = {".".join(path) for path in options.entries}
-    for key in stored.keys() - known:
-        print(f"note: the checkpoint's configuration has {key}, an option of another version: ignored", file=sys.stderr)
+    for key in sorted(stored.keys() - known):
+        unknown = f"the checkpoint's configuration has {printable(key[:200])}, an option of another version"
+        print(f"note: {unknown}: ignored", file=sys.stderr)
     settings = {key: found for key, found in stored.items() if key in known} | _given(options, arguments)
     values = {key: _checked(options, key, *found) for key, found in settings.items()}
     for path, param in options.entries.items():
@@ -119,7 +121,10 @@ def _given(options: Config, arguments: Sequence[str]) -> dict[str, Given]:
 
 def read_yaml(options: Config, path: Path) -> dict[str, Given]:
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device would never end
+            raise OSError("it is no regular file")
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        found = flatten(content, str(path)) if isinstance(content, dict) else None
     except FileNotFoundError:
         there = sorted(file.stem for file in Path(path.parent).glob("*.yaml"))
         near = difflib.get_close_matches(path.stem, there, 1, 0.6)
@@ -129,9 +134,9 @@ def read_yaml(options: Config, path: Path) -> dict[str, Given]:
         raise ConfigError(f"{path}: no such configuration.{hint}") from None
     except Exception as error:  # PyYAML lets those of int, float and datetime out as they come
         raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict):
+    if found is None:
         raise ConfigError(f"{path}: holds no sections. It should look like configs/llcm.yaml")
-    return {_known(options, key, str(path)): given for key, given in flatten(content, str(path)).items()}
+    return {_known(options, key, str(path)): given for key, given in found.items()}
 
 
 def flatten(content: Mapping[Any, Any], place: str) -> dict[str, Given]:
@@ -161,8 +166,15 @@ def _checked(options: Config, key: str, value: Any, place: str) -> Any:
         raise ConfigError(f"{place}: {key} has no value. It takes {param.checker.help()}")
     try:
         return param.checker.check(value)
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"{place}: {key} = {_SHORT.repr(value)} is not {param.checker.help()}") from None
+    except (ValueError, KeyError, TypeError, OverflowError):
+        raise ConfigError(f"{place}: {key} = {_shown(value)} is not {param.checker.help()}") from None
+
+
+def _shown(value: Any) -> str:
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return "a number too long to show"
 
 
 def stored_section(options: Config, name: str, values: Mapping[str, Any]) -> dict[str, Any]:

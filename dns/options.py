@@ -4,7 +4,6 @@ fastargs' sections and parameters, with checkers that refuse what they cannot ta
 3.7 as 3). config.py reads the values.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,9 +15,10 @@ REQUIRED = "(required)"
 
 
 class Number(Checker):
-    """An int or float in a closed range; 3.7 is no int, true is no number, "1e-4" is the number it says."""
+    """An int or float in a closed range; 3.7 is no int, true is no number, "1e-4" is the number it says. A number that
+    is accepted can be used: no range reaches to where seeds, counts or float32 end."""
 
-    def __init__(self, kind: type, low: float = float("-inf"), high: float = float("inf")):
+    def __init__(self, kind: type, low: float, high: float):
         self.kind, self.low, self.high = kind, low, high
 
     def check(self, value: Any) -> float:
@@ -26,16 +26,14 @@ class Number(Checker):
             raise ValueError
         if self.kind is int and isinstance(value, float):
             raise ValueError
-        number = self.kind(value)
-        if not self.low <= number <= self.high or not math.isfinite(number):
+        if not self.low <= (number := self.kind(value)) <= self.high:  # as no NaN is
             raise ValueError
         return number
 
     def help(self) -> str:
-        name = "an integer" if self.kind is int else "a number"
-        if self.high != float("inf"):
-            return f"{name} from {self.low:g} to {self.high:g}"
-        return f"{name} of at least {self.low:g}" if self.low != float("-inf") else name
+        if self.kind is int:
+            return f"an integer from {self.low} to {self.high}"
+        return f"a number from {self.low:g} to {self.high:g}"
 
 
 class Switch(Checker):
@@ -64,12 +62,12 @@ class Choice(Checker):
 
 class Text(Checker):
     def check(self, value: Any) -> str:
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or "\0" in value:  # no file or folder has a NUL in its name
             raise ValueError
         return value
 
     def help(self) -> str:
-        return "text"
+        return "text without NUL"
 
 
 class Names(Checker):
@@ -104,8 +102,10 @@ class Styles(Checker):
 
 
 AUTO_SWITCH = Choice("auto", "true", "false")
-POSITIVE = Number(int, 1)
-NOT_NEGATIVE = Number(float, 0)
+SOME = Number(int, 1, 1000)
+EPOCHS = 100_000
+# Rate times multiplier times weight decay is a float32 in the optimisers.
+MULTIPLIER = Number(float, 0, 1000)
 
 
 def declare(protocols: Sequence[str], recipes: Sequence[str]) -> Config:
@@ -126,13 +126,13 @@ def _declare_recipe(section: Callable[..., None], recipes: Sequence[str]) -> Non
         "data", "Data set and batches",
         set=Param(Text(), "data set, as named by python -m ffcv_convert", required=True),
         beton_root=Param(Text(), "folder of the .beton files", default="Beton"),
-        persons=Param(POSITIVE, "P: identities a batch", default=6),
-        pictures=Param(POSITIVE, "K: pictures of each modality for each identity", default=4),
-        trial=Param(Number(int, 0), "RegDB's split; 0: all in turn, or the only split of a set", default=0),
+        persons=Param(SOME, "P: identities a batch", default=6),
+        pictures=Param(SOME, "K: pictures of each modality for each identity", default=4),
+        trial=Param(Number(int, 0, 9999), "RegDB's split; 0: all in turn, or the only split of a set", default=0),
         styles=Param(Styles(), "artists whose sketches to train on", default="ABCDEF"),
         replacement=Param(Choice("always", "needed"), "draw an identity's pictures with replacement", default="always"),
         source=Param(Choice("auto", "stream", "resident"), "resident: in device memory, if it fits", default="auto"),
-        workers=Param(Number(int, 0), "decoding threads, 0 = all cores", default=0),
+        workers=Param(Number(int, 0, 1000), "decoding threads, 0 = all cores", default=0),
     )  # fmt: skip
     section(
         "augment", "Augmentation",
@@ -149,23 +149,25 @@ def _declare_recipe(section: Callable[..., None], recipes: Sequence[str]) -> Non
     section(
         "optim", "Optimisation",
         name=Param(Choice("sgd", "adamw"), "SGD with Nesterov momentum, or AdamW", default="sgd"),
-        lr=Param(NOT_NEGATIVE, "peak learning rate of a group with multiplier 1", default=0.2),
+        lr=Param(Number(float, 0, 1e30), "peak learning rate of a group with multiplier 1", default=0.2),
         momentum=Param(Number(float, 0, 1), "of SGD", default=0.9),
-        weight_decay=Param(NOT_NEGATIVE, "on every parameter", default=5e-4),
-        epochs=Param(POSITIVE, "epochs, and where the learning rate reaches 0", default=100),
-        peak_epoch=Param(POSITIVE, "epoch at which the learning rate peaks; half of a run that is shorter", default=16),
+        weight_decay=Param(Number(float, 0, 1000), "on every parameter", default=5e-4),
+        epochs=Param(Number(int, 1, EPOCHS), "epochs, and where the learning rate reaches 0", default=100),
+        peak_epoch=Param(
+            Number(int, 1, EPOCHS), "epoch at which the learning rate peaks; half of a run that is shorter", default=16
+        ),
         published_schedule=Param(
             Switch(), "an epoch's first iteration takes its last learning rate, and it runs one more", default=True
         ),
     )  # fmt: skip
     section(
         "multiplier", "Learning-rate multipliers of the parameter groups",
-        rest=Param(NOT_NEGATIVE, "both stems, HSS, CSS", default=0.1),
-        layer3=Param(NOT_NEGATIVE, "layer3", default=0.2),
-        layer4=Param(NOT_NEGATIVE, "layer4", default=0.25),
-        neck=Param(NOT_NEGATIVE, "BN neck", default=1.0),
-        classifier=Param(NOT_NEGATIVE, "classifier", default=1.0),
-        distillation=Param(NOT_NEGATIVE, "per-modality classifiers of DD", default=1.0),
+        rest=Param(MULTIPLIER, "both stems, HSS, CSS", default=0.1),
+        layer3=Param(MULTIPLIER, "layer3", default=0.2),
+        layer4=Param(MULTIPLIER, "layer4", default=0.25),
+        neck=Param(MULTIPLIER, "BN neck", default=1.0),
+        classifier=Param(MULTIPLIER, "classifier", default=1.0),
+        distillation=Param(MULTIPLIER, "per-modality classifiers of DD", default=1.0),
     )  # fmt: skip
 
 
@@ -183,7 +185,7 @@ def _declare_running(section: Callable[..., None], protocols: Sequence[str]) -> 
     )  # fmt: skip
     section(
         "eval", "Evaluation",
-        every=Param(Number(int, 0), "epochs between evaluations while training, 0 = only at the end", default=1),
+        every=Param(Number(int, 0, EPOCHS), "epochs between evaluations in training, 0 = only at the end", default=1),
         protocol=Param(Choice(*protocols), "of evaluations in training (trial 0 between epochs)", required=True),
         protocols=Param(Names(["auto", *protocols]), "that eval.py reports; auto: eval.protocol", default="auto"),
         styles=Param(Styles(), "artists whose sketches to test", default="ABCDEF"),
@@ -191,16 +193,16 @@ def _declare_running(section: Callable[..., None], protocols: Sequence[str]) -> 
         re_ranking=Param(Switch(), "k-reciprocal re-ranking in eval.py; off in published tables", default=False),
         export=Param(Text(), "file.npz for eval.py to write embeddings to, or none", default="none"),
         flip=Param(Choice("published", "normalised", "off"), "mirrored images, see extract.py", default="published"),
-        batch_size=Param(POSITIVE, "images a forward pass", default=128),
+        batch_size=Param(Number(int, 1, 4096), "images a forward pass", default=128),
         checkpoint=Param(Text(), "for eval.py, {trial} in it for a number; auto: best.pt of the run", default="auto"),
     )  # fmt: skip
     section(
         "run", "Run folder",
         root=Param(Text(), "where run folders are made", default="runs"),
         name=Param(Text(), "auto: <data.set>-seed<run.seed>", default="auto"),
-        repeats=Param(POSITIVE, "runs, with one seed after another, and their mean", default=1),
-        seed=Param(Number(int, 0), "of initial weights, batches, augmentation and dropout", default=0),
+        repeats=Param(SOME, "runs, with one seed after another, and their mean", default=1),
+        seed=Param(Number(int, 0, 2**32 - 1), "of initial weights, batches, augmentation and dropout", default=0),
         resume=Param(Choice("auto", "never"), "auto: go on with the folder's run; never: set it aside", default="auto"),
-        save_minutes=Param(NOT_NEGATIVE, "between checkpoints inside an epoch", default=10),
-        log_every=Param(POSITIVE, "iterations between lines of log.jsonl", default=50),
+        save_minutes=Param(Number(float, 0, 1e9), "between checkpoints inside an epoch", default=10),
+        log_every=Param(Number(int, 1, 10**9), "iterations between lines of log.jsonl", default=50),
     )  # fmt: skip

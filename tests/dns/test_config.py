@@ -1,5 +1,7 @@
 """Configuration: what is taken, what is refused, and with which words."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,10 +76,19 @@ def test_yaml_values_get_their_type(tmp_path: Path) -> None:
         (["--optm.lr=1"], ["the command line", "optm.lr", "optim.lr"]),
         (["--lr=1"], ["unknown option lr", "optim.lr"]),
         (["--zzz=1"], ["unknown option zzz", "--help"]),
-        (["--optim.epochs=3.7"], ["optim.epochs", "'3.7'", "an integer of at least 1"]),
-        (["--optim.epochs=0"], ["optim.epochs", "at least 1"]),
+        (["--optim.epochs=3.7"], ["optim.epochs", "'3.7'", "an integer from 1 to 100000"]),
+        (["--optim.epochs=0"], ["optim.epochs", "from 1 to"]),
         (["--optim.published_schedule=maybe"], ["optim.published_schedule", "true or false"]),
         (["--optim.lr="], ["optim.lr", "a number"]),
+        (["--optim.epochs=1" + "0" * 400], ["optim.epochs", "from 1 to 100000"]),
+        (["--optim.peak_epoch=1" + "0" * 400], ["optim.peak_epoch", "from 1 to 100000"]),
+        (["--optim.epochs=1" + "0" * 5000], ["optim.epochs", "from 1 to 100000"]),
+        (["--optim.lr=1e300"], ["optim.lr = '1e300'", "from 0 to 1e+30"]),
+        (["--optim.weight_decay=1e300"], ["optim.weight_decay", "from 0 to 1000"]),
+        (["--multiplier.neck=1e9"], ["multiplier.neck", "from 0 to 1000"]),
+        (["--run.seed=99999999999999999999999"], ["run.seed", "from 0 to 4294967295"]),
+        (["--run.repeats=100000000"], ["run.repeats", "from 1 to 1000"]),
+        (["--eval.batch_size=1000000000000"], ["eval.batch_size", "from 1 to 4096"]),
         (["--optim.lr"], ["optim.lr has no value"]),
         (["--optim.lr", "--optim.epochs=3"], ["optim.lr has no value"]),
         (["--optim.lr=nan"], ["optim.lr", "nan"]),
@@ -102,6 +113,13 @@ def test_wrong_arguments_are_refused_by_name(arguments: list[str], words: list[s
         ("optim: {epochs: true}", ["optim.epochs", "True"]),
         ("optim: {lr: }", ["optim.lr has no value"]),
         ("optim: {lr: [1, 2]}", ["optim.lr", "a number"]),
+        ("optim: {lr: 1" + "0" * 400 + "}", ["optim.lr = 10000", "a number from 0 to 1e+30"]),
+        ("optim: {epochs: 1" + "0" * 400 + "}", ["optim.epochs = 10000", "an integer from 1 to 100000"]),
+        ("optim: {lr: 0x" + "f" * 5000 + "}", ["optim.lr = a number too long to show is not a number from"]),
+        ("optim: {lr: [0x" + "f" * 5000 + "]}", ["optim.lr = a number too long to show is not a number from"]),
+        ("0x" + "f" * 5000 + ": 1", ["not readable as YAML"]),
+        ('run: {name: "a\\0b"}', ["run.name = 'a\\x00b' is not text without NUL"]),
+        ('data: {beton_root: "a\\0b"}', ["data.beton_root = 'a\\x00b' is not text without NUL"]),
         ("optim: {published_schedule: 1}", ["optim.published_schedule", "true or false"]),
         ("optim: {lr: 1, lr: 2}", ["lr given twice"]),
         ("optim: {lr: 1", ["not readable as YAML"]),
@@ -116,6 +134,19 @@ def test_wrong_files_are_refused_with_their_name(tmp_path: Path, text: str, word
         resolve(*NEEDED, "-C", str(path))
     for word in [str(path), *words]:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
+def test_a_configuration_that_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "recipe.yaml")
+    with pytest.raises(ConfigError, match=r"recipe\.yaml: not readable as YAML \(it is no regular file\)"):
+        resolve(*NEEDED, "-C", str(tmp_path / "recipe.yaml"))
+
+
+def test_options_of_another_version_are_named_without_what_a_terminal_would_obey(capsys: pytest.CaptureFixture) -> None:
+    resolve(*NEEDED, base={"data": {"a\x1b[2J\nb": 1, "persons": 3}})
+    said = "the checkpoint's configuration has data.a\\x1b[2J\\nb, an option of another version"
+    assert capsys.readouterr().err == f"note: {said}: ignored\n"
 
 
 def test_missing_required_option_is_named() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 from torch import nn
 
-from dns import checkpoint, config, published, tested
+from dns import checkpoint, config, published, series, tested
 from dns.checkpoint import CheckpointError
 from dns.config import ConfigError
-from dns.options import declare
-from dns.run import TrainingError
+from dns.optim import GROUPS, learning_rate, make_optimiser, set_learning_rate
+from dns.options import Number, declare
+from dns.run import RunFolder, TrainingError
+from dns.series import Values
 from dns.state import TrainingState
+from dns.step import make_engine
 from tests.conftest import REPOSITORY
 from tests.faults.conftest import Tally
 from tests.faults.strategies import ANY_JSON, mutated, places, with_value
@@ -26,7 +30,10 @@ from tests.faults.training import same
 PROTOCOLS, AUGMENTATIONS = ["sysu-all", "sysu-indoor"], ["sysu"]
 RECIPE = (REPOSITORY / "configs" / "sysu.yaml").read_bytes()
 NAMES = [".".join(path) for path in declare(PROTOCOLS, AUGMENTATIONS).entries]
-TELLING = some.sampled_from(["1", "-1", "0", "1e999", "nan", "2001-99-99", "!!int x", "!!timestamp x", "[]", "on", "~"])
+TELLING = some.sampled_from([
+    "1", "-1", "0", "1e999", "1e300", "1e30", "nan", "1" + "0" * 23, "1" + "0" * 400, "0x" + "f" * 5000, "100000000",
+    "2001-99-99", "!!int x", "!!timestamp x", "[]", "on", "~", r'"a\0b"', "cpu",
+])  # fmt: skip
 SECTIONS = sorted({name.split(".")[0] for name in NAMES})
 # What a command line can carry: no NUL, but bytes that are no UTF-8, as surrogates.
 WORD = some.text(some.characters(exclude_characters="\0", exclude_categories=["Cs"]) | some.just("\udcff"), max_size=9)
@@ -49,14 +56,57 @@ def refusal(work: Callable[[], object]) -> str:
     return ""
 
 
+class Groups(nn.Module):
+    """As much of a network as an optimiser is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in GROUPS:
+            self.add_module(name, nn.Linear(2, 1))
+
+
+def use_values(values: Values) -> None:
+    """What a training does with a configuration, as far as it costs nothing. Refusals are errors with a message."""
+    with torch.random.fork_rng():
+        torch.manual_seed(values["run"]["seed"])
+    with suppress(ConfigError):  # of a device that is not here
+        make_engine(**values["engine"])
+    members = series.members(values, [1, 2])
+    with suppress(OSError):  # of names that are too long
+        RunFolder(members[-1])
+        series.folder(values).exists()
+    optim = values["optim"]
+    for fused in (False, True):
+        model = Groups()
+        optimiser = make_optimiser(
+            model,  # type: ignore[arg-type]
+            **{key: optim[key] for key in ("name", "lr", "momentum", "weight_decay")},
+            multipliers=values["multiplier"],
+            fused=fused,
+        )
+        peaks = {"peak": optim["lr"], "epochs": optim["epochs"], "peak_epoch": optim["peak_epoch"]}
+        for epoch in {0, min(optim["peak_epoch"], optim["epochs"]) - 1, optim["epochs"] - 1}:
+            set_learning_rate(optimiser, learning_rate(epoch, 1, scheduled=2, **peaks, published=False))
+            for parameter in model.parameters():
+                parameter.grad = torch.ones_like(parameter)
+            optimiser.step()
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the runs of the checkout would be found."""
+    monkeypatch.chdir(tmp_path)
+
+
 def check_recipe(path: Path) -> None:
-    """A recipe that is accepted holds finite numbers, and is the same after it was written and read again."""
+    """A recipe that is accepted holds finite numbers, can be used, and is the same when it was written and read."""
     if said := refusal(lambda: read("--config-file", str(path))):
         assert str(path) in said or "is missing" in said
         return
     values = read("--config-file", str(path))
     numbers = [value for part in values.values() for value in part.values() if isinstance(value, float)]
     assert all(map(math.isfinite, numbers))
+    use_values(values)
     path.write_text(config.to_yaml(values, "again"))
     assert read("--config-file", str(path)) == values
 
@@ -114,8 +164,22 @@ def test_any_command_line_is_read_or_refused(examples: settings, tally: Tally) -
         if not refusal(lambda: read(*good, *words)):
             values = read(*good, *words)
             assert {f"{section}.{key}" for section, part in values.items() for key in part} == set(NAMES)
+            use_values(values)
 
     check()
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+@pytest.mark.parametrize("end", ["low", "high"])
+def test_the_ends_of_every_range_can_be_used(tally: Tally, optimiser: str, end: str) -> None:
+    numbers = [
+        f"--{'.'.join(path)}={getattr(param.checker, end)}"
+        for path, param in declare(PROTOCOLS, AUGMENTATIONS).entries.items()
+        if isinstance(param.checker, Number)
+    ]
+    tally.did("hostile_inputs", len(numbers))
+    recipe = str(REPOSITORY / "configs" / "sysu.yaml")
+    use_values(read("--config-file", recipe, *numbers, f"--optim.name={optimiser}"))
 
 
 class Small(nn.Module):
