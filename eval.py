@@ -33,6 +33,7 @@ from dns.run import TrainingError
 from dns.step import Engine, make_engine
 from dns.tested import check_trials, checkpoint_pattern, chosen, describe, numbered, result_folder, settings
 from ffcv_convert.schema import STYLES, DataError, Modality, printable
+from ffcv_convert.schema.errors import says_enough
 from pipelines.augment import RECIPES, normalise
 from pipelines.index import open_part, trials_of
 from pipelines.loaders import TestLoader
@@ -216,6 +217,8 @@ def user_errors() -> Iterator[None]:
         OSError,
         TrainingError,
     ) as error:
+        if isinstance(error, OSError) and not says_enough(error):
+            raise
         next_step = ". Check the path, its permissions and the space left" if isinstance(error, OSError) else ""
         print(printable(f"error: {error}{next_step}"), file=sys.stderr)
         raise SystemExit(1 if isinstance(error, TrainingError) else 2) from None

@@ -10,6 +10,7 @@ import io
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import TextIO
 
@@ -18,6 +19,7 @@ from ffcv_convert.convert import convert, image_format_for
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.schema import DataError, printable
+from ffcv_convert.schema.errors import says_enough
 from ffcv_convert.verify import verify
 
 
@@ -143,7 +145,12 @@ def say(message: str, file: TextIO | None = None) -> None:
 
 
 def complain(error: DataError | OSError) -> None:
-    advice = ". Check the path, its permissions and the space left" if isinstance(error, OSError) else ""
+    advice = ""
+    if isinstance(error, OSError):
+        if says_enough(error):
+            advice = ". Check the path, its permissions and the space left"
+        else:
+            traceback.print_exception(type(error), error, error.__traceback__)
     say(f"error: {error}{advice}", sys.stderr)
 
 

@@ -11,14 +11,15 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from ffcv_convert.schema.numba_cache import njit
 
 KEPT_PX = 1024  # longest side whose weights are kept: 30 kB, of a side of 16,384 px 0.4 MB
 LOBES = 3.0  # of the Lanczos window
 BITS = 22  # of a weight behind the point: 8 for a pixel, 2 for overshoot, and these fill 32
 
-_jit = numba.njit(nogil=True, error_model="numpy", cache=True)
+_jit = njit(nogil=True, error_model="numpy", cache=True)
 
 
 class Taps(NamedTuple):

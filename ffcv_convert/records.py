@@ -23,6 +23,7 @@ class Record:
 
 
 MAX_PATH = 4096  # bytes, Linux's
+OTHER_SPLIT = {"train": "test", "test": "train"}
 
 
 def shown(text: str) -> str:
@@ -65,7 +66,8 @@ def _check_link(root: Path, name: str, real_root: str) -> None:
 
 
 def check_records(records: Sequence[Record], root: Path) -> None:
-    """Raises DataError unless every training identity has pictures in two modalities and no picture is listed twice."""
+    """Raises DataError unless every training identity has pictures in two modalities, and no picture is listed
+    twice or both to train and to test on."""
     seen: set[tuple[str, str]] = set()
     modalities: dict[int, set[Modality]] = defaultdict(set)
     for record in records:
@@ -73,6 +75,11 @@ def check_records(records: Sequence[Record], root: Path) -> None:
         if key in seen:
             raise DataError(f"{root / record.image}: listed twice for {record.split}. Correct the list")
         seen.add(key)
+        if (OTHER_SPLIT.get(record.split), record.image) in seen:
+            raise DataError(
+                f"{root / record.image}: listed for train and for test, and a test on what was trained on shows "
+                "nothing. Correct the list"
+            )
         if record.split != "test":
             modalities[record.person].add(record.modality)
     if not modalities:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import platform
+import re
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,9 @@ MAX_PIXELS = 25_000_000  # a camera's; a pedestrian crop has 0.05 million, more 
 MAX_FILE_BYTES = 1 << 27  # as many pixels uncompressed, and then some
 MAX_SIDE_PX = 16_384  # a picture's own and the stored one's, which .beton counts to 65,535
 JPEG_QUALITY = 95
+# A progressive JPEG has ten or so. The whole picture is gone over for each, which needs no more than ten bytes of file.
+MAX_SCANS = 100
+MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")  # neither a stuffed 0xff of coded data nor a restart within it
 FORMATS = ("JPEG", "PNG", "BMP")  # the data sets' own; Pillow would run Ghostscript for a PostScript file
 
 
@@ -70,18 +74,30 @@ def load_image(path: Path, image_format: ImageFormat) -> np.ndarray:
         if size > MAX_FILE_BYTES:
             raise DataError(f"{path}: {size} bytes is no pedestrian picture. Replace it")
         # Read before: Pillow asks for as many bytes as a damaged length says, for which a file makes room at once.
-        with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
+        content = path.read_bytes()
+        if content.startswith(b"\xff\xd8") and (scans := _scans(content)) > MAX_SCANS:
+            raise DataError(f"{path}: a JPEG of {scans} scans is no pedestrian picture. Replace it")
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE_PX:
                 raise DataError(f"{path}: {image.width} x {image.height} pixels is no pedestrian picture. Replace it")
             if image.mode.startswith(("I", "F")):  # converted to RGB they would come out white
                 raise DataError(f"{path}: has more than 8 bits a channel. Replace it by an 8-bit picture")
             rgb = np.asarray(image.convert("RGB"))
-        return resize(rgb, image_format.height_px, image_format.width_px)
     except FileNotFoundError:
         raise DataError(f"{path}: listed, but not there. Restore it from the data set's archive") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         why = f"no {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
         raise DataError(f"{path}: cannot be decoded ({why}). Restore it from the data set's archive") from None
+    return resize(rgb, image_format.height_px, image_format.width_px)
+
+
+def _scans(jpeg: bytes) -> int:
+    """Starts of scans up to the picture's end, found as a decoder finds them: a segment, as a thumbnail, is skipped."""
+    scans, at = 0, 2
+    while (marker := MARKER.search(jpeg, at)) and marker[1] != b"\xd9":
+        scans += marker[1] == b"\xda"
+        at = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
+    return scans
 
 
 def encode(path: Path, image_format: ImageFormat) -> Encoded:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numba
 
+from ffcv_convert.schema import numba_cache
+
 TOP = Path(__file__).parent.parent
 # What is compiled, and whose constants are compiled in. Numba looks at a function's own file only, and would go on
 # using code that has what another file held before.
@@ -13,9 +15,7 @@ COMPILED = (
     "pipelines/augment_jit.py", "pipelines/ffcv_mended.py", "pipelines/augment.py", "ffcv_convert/schema/beton.py"
 )  # fmt: skip
 SOURCES = hashlib.sha256(b"".join((TOP / name).read_bytes() for name in COMPILED))
-CACHE_HOME = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-CACHE_FOLDER = Path(numba.config.CACHE_DIR or CACHE_HOME / "dns-ffcv" / "numba") / SOURCES.hexdigest()[:16]
-numba.config.CACHE_DIR = str(CACHE_FOLDER)
+numba.config.CACHE_DIR = str(numba_cache.FOLDER / SOURCES.hexdigest()[:16])
 if "NUMBA_THREADING_LAYER" not in os.environ:
     # workqueue aborts with two parallel loaders and omp kills forked children; tbb does neither.
     numba.config.THREADING_LAYER = "tbb"

@@ -8,6 +8,8 @@ or
   test/visible/..., test/infrared/... (or sketch for infrared)
 
 split: train or test. modality: visible, infrared or sketch. person and camera: numbers; camera 0 or none if unknown.
+The persons of a split are numbered for themselves: 1 in train and 1 in test are two people, and who is in both is not
+found out. A picture that is in both is refused.
 """
 
 import csv

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,10 +24,15 @@ from ffcv_convert.atomic import replacing, stops_held, sweep
 from ffcv_convert.datasets.synthetic import OPTIONS_FILE
 from ffcv_convert.people import draw_person
 from ffcv_convert.schema import DataError
+from ffcv_convert.schema.errors import says_enough
 from ffcv_convert.synthesis.layouts import plan
 from ffcv_convert.synthesis.options import Options, Picture
 
 JPEG_QUALITY = 90
+
+
+class InWorker(Exception):
+    """Its text is the traceback of an error in a process that drew: the error itself loses it on its way here."""
 
 
 def synthesise(root: Path, options: Options, *, workers: int) -> int:
@@ -50,6 +56,8 @@ def synthesise(root: Path, options: Options, *, workers: int) -> int:
             count = _write(partial, options, workers)
             os.replace(partial, root)
         except OSError as error:
+            if not says_enough(error):
+                raise
             raise DataError(
                 f"{error.filename or partial}: {error.strerror or error}. Check the path, its permissions and the "
                 "space left"
@@ -105,8 +113,9 @@ def _draw(root: Path, pictures: list[Picture], options: Options, workers: int) -
                 receivers.append(receiver)
         with tqdm(desc="people", total=len(pictures), unit="images") as bar:
             for done in _received(receivers):
-                if isinstance(done, Exception):
-                    raise done
+                if isinstance(done, tuple):
+                    error, frames = done
+                    raise error from InWorker(f"\n{frames}")
                 bar.update(done)
         for process in processes:
             process.join()
@@ -136,7 +145,7 @@ def _signals_held() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _received(receivers: list[Connection]) -> Iterator[int | Exception]:
+def _received(receivers: list[Connection]) -> Iterator[int | tuple[Exception, str]]:
     """What comes through any of the pipes, until all are closed."""
     while receivers:
         for receiver in wait(receivers):
@@ -160,7 +169,7 @@ def _end_with_parent() -> None:
 
 
 def _draw_share(root: Path, pictures: list[Picture], options: Options, sender: Connection) -> None:
-    """A process's work; sends how many pictures are done, or the error that ended it."""
+    """A process's work; sends how many pictures are done, or the error that ended it with its traceback."""
     _end_with_parent()
     cv2.setNumThreads(1)
     try:
@@ -168,7 +177,7 @@ def _draw_share(root: Path, pictures: list[Picture], options: Options, sender: C
             _draw_pictures(root, pictures[start : start + 32], options)
             sender.send(len(pictures[start : start + 32]))
     except Exception as error:
-        sender.send(error)
+        sender.send((error, traceback.format_exc()))
 
 
 def _draw_pictures(root: Path, pictures: list[Picture], options: Options) -> None:

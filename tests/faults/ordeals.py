@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,6 +29,7 @@ from pipelines.ffcv_mended import Decoder
 from pipelines.index import open_part
 from pipelines.loaders import TestLoader, TrainLoader
 from pipelines.schedule import Schedule
+from tests.faults.pictures import draw_a_picture_that_fails
 
 CPU = torch.device("cpu")
 SIZE = writer.ImageFormat(32, 16)
@@ -108,6 +110,7 @@ def _ordeals(beton_root: Path, data_root: Path, folder: Path) -> dict[str, Calla
 
     return {
         "decoding": _with_fault(train, Decoder, "decode", _raising(OddError)),
+        "decoding, an error of the system's": _with_fault(train, Decoder, "decode", _raising(OSError)),
         "decoding, a damaged picture": _with_fault(train, Decoder, "decode", _raising(DataError)),
         "decoding, no memory": _with_fault(train, Decoder, "decode", _raising(MemoryError)),
         "decoding, a library that exits": _with_fault(train, Decoder, "decode", _raising(SystemExit)),
@@ -119,6 +122,7 @@ def _ordeals(beton_root: Path, data_root: Path, folder: Path) -> dict[str, Calla
         "a signal's handler": _with_fault(_handled(train), Decoder, "decode", _signal(signal.SIGUSR1)),
         "a conversion worker": _with_fault(converting, writer, "encode", _raising(OddError)),
         "a conversion worker, a damaged picture": _with_fault(converting, writer, "encode", _raising(DataError)),
+        "a drawing worker": partial(draw_a_picture_that_fails, folder / "drawn"),
     }
 
 

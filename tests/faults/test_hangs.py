@@ -26,6 +26,7 @@ from tests.faults.training import Child, server, training
 SOON_S = 5
 KINDS = {  # of ordeals.py, and what must come out of each
     "decoding": "OddError: the disk is gone",
+    "decoding, an error of the system's": "OSError: the disk is gone",
     "decoding, a damaged picture": "DataError: the disk is gone",
     "decoding, no memory": "MemoryError: the disk is gone",
     "decoding, a library that exits": "SystemExit: the disk is gone",
@@ -37,6 +38,7 @@ KINDS = {  # of ordeals.py, and what must come out of each
     "a signal's handler": "OddError: the disk is gone",
     "a conversion worker": "OddError: the disk is gone",
     "a conversion worker, a damaged picture": "DataError: the disk is gone",
+    "a drawing worker": "ValueError: expected non-negative integer",
 }
 pytestmark = pytest.mark.timeout(300)
 
@@ -85,6 +87,7 @@ DECODE = "pipelines.ffcv_mended.Decoder.decode"
         (DECODE, 2, OddError, 1),  # the evaluation before the first step
         (DECODE, 10, OddError, 1),
         (DECODE, 10, DataError, 2),
+        (DECODE, 10, OSError, 1),  # without a path: nothing that the user gave
         ("dns.run.RunFolder.write_log", 2, OddError, 1),
     ],
 )

@@ -182,6 +182,7 @@ def test_a_set_of_ones_own_is_converted(tmp_path: Path) -> None:
         (HEAD + ROWS.replace("test", "train").replace("5", "17"), "custom: no picture was listed for test. Check"),
         (HEAD + ROWS.replace("train", "test"), "custom: no training picture was listed. Check the list files"),
         (HEAD + ROWS + "a/1.jpg,17,1,visible,train\n", "custom/a/1.jpg: listed twice for train. Correct the list"),
+        (HEAD + ROWS + "./b//1.png,9,1,infrared,test\n", "custom/b/1.png: listed for train and for test, and a"),
         (None, "custom: no training picture was listed. Check the list files and the folder's layout"),
     ],
 )
@@ -192,3 +193,9 @@ def test_lists_that_break_an_invariant_stop_the_conversion(tmp_path: Path, text:
     with pytest.raises(DataError) as caught:
         convert(custom.DATASET, tmp_path, tmp_path / "Beton", ImageFormat(32, 16), workers=1)
     assert f"{tmp_path}/{message}" in str(caught.value)
+
+
+def test_the_persons_of_each_split_are_numbered_for_themselves(tmp_path: Path) -> None:
+    records = listed(tmp_path, HEAD + ROWS.replace("5,", "17,"))
+    check_records(records, tmp_path)
+    assert {record.person for record in records} == {17}

@@ -298,3 +298,23 @@ def test_the_first_error_ends_the_work(root: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(DataError, match=r"0\.jpg: bad"):
         write(root)
     assert len(read) < 9  # as many are waiting when the first result is asked for
+
+
+def with_scans(more: int, comment: bytes = b"", behind: bytes = b"") -> bytes:
+    """A progressive JPEG, its last of ten scans `more` times again."""
+    file = io.BytesIO()
+    picture(BAD).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    last = content[content.rindex(b"\xff\xda") : -2]
+    segment = b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment
+    return content[:2] + segment + content[2:-2] + more * last + content[-2:] + behind
+
+
+def test_the_scans_of_a_jpeg_are_limited(tmp_path: Path) -> None:
+    """Its decoder goes over the whole picture for each. What looks like one in a thumbnail or a film is none."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(with_scans(writer.MAX_SCANS - 10, b"\xff\xda" * 500, b"\xff\xda" * 500))
+    assert load_image(path, FORMAT).shape == (32, 16, 3)
+    path.write_bytes(with_scans(writer.MAX_SCANS - 9))
+    with pytest.raises(DataError, match=r"a\.jpg: a JPEG of 101 scans is no pedestrian picture\. Replace it"):
+        load_image(path, FORMAT)

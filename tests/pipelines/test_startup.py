@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ LIMIT_S = 1.5
 TRIES = 3  # the machine may be busy with something else
 
 SCRIPT = """
-import json, sys, time
+import json, sys, time, zlib
 begin = time.perf_counter()
 import torch
 torch_s = time.perf_counter() - begin
@@ -35,11 +36,12 @@ for workers in map(int, sys.argv[2:]):
     loader = TrainLoader(open_part(Path(sys.argv[1]), "train"), persons=4, pictures=3, recipe=augment.RECIPES["sysu"],
                          seed=0, device=torch.device("cpu"), workers=workers)
     with loader.epoch(0) as batches:
-        next(batches)
+        batch = next(batches)
         seconds = time.perf_counter() - begin
 
 decoders = ffcv_mended._decode_serial, ffcv_mended._decode_parallel
 print(json.dumps({
+    "pixels": zlib.crc32(batch.images.view(torch.uint8).numpy()),
     "torch_s": torch_s, "seconds": seconds, "compiled": compiled, "torch_threads": torch.get_num_threads(),
     "hits": [sum(decoder.stats.cache_hits.values()) for decoder in decoders],
     "misses": [sum(decoder.stats.cache_misses.values()) for decoder in decoders]}))
@@ -94,3 +96,23 @@ def test_a_warm_start_is_quick_and_compiles_nothing(
     record_property("warm_start_s", min(seconds))
     record_property("import_torch_s", warm["torch_s"])
     assert min(seconds) < LIMIT_S
+
+
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+def test_a_cut_cache_is_compiled_anew(beton_root: Path, warm_cache: Path, tmp_path: Path, ending: str) -> None:
+    """As a loss of power leaves it: every index empty, or of every file with code the first half."""
+    whole = start(beton_root, warm_cache, 1)
+    shutil.copytree(warm_cache, tmp_path / "numba")
+    for path in (tmp_path / "numba").rglob(f"*.{ending}"):
+        os.truncate(path, 0 if ending == "nbi" else path.stat().st_size // 2)
+    mended, again = (start(beton_root, tmp_path / "numba", 1) for _ in range(2))
+    assert mended["compiled"]
+    assert again["compiled"] == []
+    assert mended["pixels"] == again["pixels"] == whole["pixels"]
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(beton_root: Path, warm_cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    in_memory = start(beton_root, tmp_path / "file", 1)
+    assert in_memory["compiled"]
+    assert in_memory["pixels"] == start(beton_root, warm_cache, 1)["pixels"]
