@@ -166,9 +166,8 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise ReportError(f"{error.filename}: {error.strerror}. Remove it, then try again") from None
-        raise ReportError(
-            f"{path}: could not be written ({error.strerror or error}). Free some space, then give the same command again"
-        ) from None
+        what = f"could not be written ({error.strerror or error})"
+        raise ReportError(f"{path}: {what}. Free some space, then give the same command again") from None
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
