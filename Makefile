@@ -23,6 +23,9 @@ define NEWLINE
 endef
 $(foreach name,DATASET DATA_ROOT BETON_ROOT RESUME TRIAL CHECKPOINT PROTOCOL VENV PYTHON,$(if $(filter-out file,$(origin $(name))),$(if $(findstring ',$(value $(name)))$(findstring $$,$(value $(name)))$(findstring $(NEWLINE),$(value $(name))),$(error $(name) holds a quote ('), a $$ or a new line, which make cannot pass on. Rename the folder, or link to it by another name))))
 
+# VENV is a part of rules as well, where these mean something.
+$(if $(filter-out 1,$(words $(VENV)))$(strip $(foreach sign,: ; = % | * ? [ ~ \ & < >,$(findstring $(sign),$(VENV)))),$(error VENV holds a blank or one of : ; = % | * ? [ ~ \ & < >, which make cannot pass on. Choose another folder))
+
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.dns-ffcv-ready
 BENCH := $(VENV)/.dns-ffcv-bench

@@ -74,13 +74,28 @@ class Tester:
                 f"ARGS='--height-px {size_px[0]} --width-px {size_px[1]}'"
             )
 
-    def train_identities(self) -> int:
-        """Identities of the training part; 0 if it is not here."""
+    def digests(self) -> dict[str, str]:
+        """By name, what may not change while a run tests on it: pictures, and which of them."""
+        return {"test set": self.part.digest(), "test set's file": self.manifest.sha256}
+
+    def check_training(self, content: Mapping[str, Any], path: Path) -> None:
+        """Raises CheckpointError where a checkpoint was trained on other pictures of this set than are now for
+        training: it may know those to test on. Notes another number of identities. The training part need not be
+        here."""
         try:
             part = open_part(self.folder, "train", trial=self.data["trial"], styles=self.data["styles"])
         except DataError:
-            return 0
-        return len(np.unique(part.person_N))
+            return
+        ours = content["config"].get("data", {}).get("set") == self.data["set"]
+        if ours and content["lists"].get("training set", part.digest()) != part.digest():
+            raise checkpoint.CheckpointError(
+                f"{path}: was trained on other pictures than {part.converted.path} has for training now, and may know "
+                "those that it would be tested on. Convert the set again from the lists that it was trained with"
+            )
+        trained, known = checkpoint.identities_of(content["model"], path), len(np.unique(part.person_N))
+        if known != trained:
+            print(f"note: {path} was trained on {trained} identities, {self.data['set']} trains on {known}: "
+                  "is it another set's?", file=sys.stderr)  # fmt: skip
 
     def embed(self, model: DNS) -> Embeddings:
         """Every test image once, on the engine's device. Leaves the model in evaluation mode."""
@@ -144,12 +159,8 @@ def load_model(path: Path, content: Mapping[str, Any], values: Values, tester: T
     elif (manifest.height_px, manifest.width_px) != PUBLISHED_SIZE_PX:
         print(f"note: {path} is of the published code, which trains on 288 x 144 px; the set has "
               f"{manifest.height_px} x {manifest.width_px}", file=sys.stderr)  # fmt: skip
-    identities = checkpoint.identities_of(content["model"], path)
-    known = tester.train_identities()
-    if known and known != identities:
-        print(f"note: {path} was trained on {identities} identities, {values['data']['set']} trains on {known}: "
-              "is it another set's?", file=sys.stderr)  # fmt: skip
-    model = build_model(values, identities)
+    tester.check_training(content, path)
+    model = build_model(values, checkpoint.identities_of(content["model"], path))
     checkpoint.load_model(model, content["model"], path)
     return tester.engine.place(model)
 

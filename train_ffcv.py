@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -24,21 +23,22 @@ from dns import checkpoint, config, series
 from dns.backbone import load_initial_weights
 from dns.evaluation import report
 from dns.evaluation.protocols import PROTOCOLS
+from dns.interruption import Interruption
 from dns.model import DNS
 from dns.optim import learning_rate, make_optimiser, set_learning_rate
 from dns.options import declare
-from dns.run import Interruption, RunFolder, environment
+from dns.run import RunFolder, environment
 from dns.state import TrainingState
 from dns.step import Engine, LossQueue, Step, make_engine, make_step
 from dns.tested import describe
 from eval import Tester, Values, build_model, load_model, user_errors
+from ffcv_convert.schema import DataError
 from pipelines import augment
 from pipelines.index import open_part, trials_of
 from pipelines.loaders import TrainLoader
 from pipelines.resident import ResidentLoader, is_resident
 
 Loader = TrainLoader | ResidentLoader
-Read = dict[str, float]  # losses by name
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -77,7 +77,8 @@ def train_run(values: dict[str, dict[str, Any]]) -> int:
     scaler = engine.scaler()
     step = make_step(model, optimiser, scaler, loader.augment, engine)
 
-    state = TrainingState(model, optimiser, scaler, values, loader.size_px, loader.sha256)
+    lists = {"training set": loader.digest, **tester.digests()}
+    state = TrainingState(model, optimiser, scaler, values, loader.size_px, loader.sha256, lists=lists)
     with run.training(), Interruption() as interruption:
         go_through(run, loader, tester, step, state, interruption)
     if interruption.code:
@@ -91,7 +92,6 @@ def go_through(
 ) -> None:
     """Train, test, write the run's folder, from where its last checkpoint stands."""
     protocol, epochs = state.values["eval"]["protocol"], state.values["optim"]["epochs"]
-    every = state.values["eval"]["every"] or epochs
     if run.resumed:
         state.restore(run.last)
         run.forget_after(state.epoch * loader.iterations + state.iteration, tested=state.tested)
@@ -111,14 +111,13 @@ def go_through(
             at = {"step": state.epoch * loader.iterations, "epoch": state.epoch}
             run.write_log("eval", **at, protocol=protocol, rank1=rank1, seconds=time.monotonic() - begin)
         elif train_epoch(run, loader, step, state, interruption) and (
-            state.epoch % every == 0 or state.epoch == epochs
+            state.epoch == epochs or state.epoch % (state.values["eval"]["every"] or epochs) == 0
         ):
             state.results["untested"] = True
         state.save(run.last)
     with interruption.at_once():
         if run.resumed and run.finished():
-            result = run.result.with_suffix(".md").read_text(encoding="utf-8")
-            print(f"{run.path}: finished before; its result:\n{result}")
+            print(f"{run.path}: finished before; its result:\n{report.read_markdown(run.result)}")
         else:
             write_result(run, loader, tester, state)
 
@@ -156,16 +155,13 @@ def train_epoch(run: RunFolder, loader: Loader, step: Step, state: TrainingState
     scheduled = loader.iterations - optim["published_schedule"]
     state.model.train()
     begin, first, queue = time.monotonic(), state.iteration, LossQueue()
-    title = f"epoch {state.epoch + 1}/{optim['epochs']}"
     with (
+        state.kept(run.last, DataError),  # a damaged picture, or a disk that does not answer
         loader.epoch(state.epoch, first) as batches,
-        tqdm(desc=title, total=loader.iterations * loader.batch_size, initial=first * loader.batch_size,
-             unit="images", dynamic_ncols=True) as bar,
+        tqdm(desc=f"epoch {state.epoch + 1}/{optim['epochs']}", total=loader.iterations * loader.batch_size,
+             initial=first * loader.batch_size, unit="images", dynamic_ncols=True) as bar,
     ):  # fmt: skip
-        for batch in batches:
-            if interruption.code:
-                read_losses(run, loader, state, queue, wait=True)
-                return False
+        for batch in interruption.before_stop(batches):
             lr = learning_rate(
                 state.epoch, state.iteration, scheduled=scheduled, peak=optim["lr"], epochs=optim["epochs"],
                 peak_epoch=optim["peak_epoch"], published=optim["published_schedule"],
@@ -185,18 +181,23 @@ def train_epoch(run: RunFolder, loader: Loader, step: Step, state: TrainingState
                 bar.set_postfix({name: f"{value:.3f}" for name, value in read.items()}, refresh=False)
             if saves:
                 state.save(run.last)
+    if state.iteration < loader.iterations:
+        read_losses(run, loader, state, queue, wait=True)
+        return False
     seconds, images = time.monotonic() - begin, (loader.iterations - first) * loader.batch_size
     state.epoch, state.iteration = state.epoch + 1, 0
     run.write_log("epoch", step=state.epoch * loader.iterations, epoch=state.epoch, seconds=seconds, images=images)
     return True
 
 
-def read_losses(run: RunFolder, loader: Loader, state: TrainingState, queue: LossQueue, *, wait: bool) -> Read:
+def read_losses(
+    run: RunFolder, loader: Loader, state: TrainingState, queue: LossQueue, *, wait: bool
+) -> dict[str, float]:
     """Look at the losses that have arrived, of all steps so far with `wait` (the only synchronisation inside an epoch).
 
     Returns the newest. Raises TrainingError at the first that is not finite, and writes down what repeats it.
     """
-    read: Read = {}
+    read: dict[str, float] = {}
     for later_steps, read in queue.arrived(wait=wait):
         if all(map(math.isfinite, read.values())):
             continue
@@ -213,21 +214,19 @@ def write_result(run: RunFolder, loader: Loader, tester: Tester, state: Training
     values, protocol = state.values, state.values["eval"]["protocol"]
     rows = [scored(tester, state.model, protocol, f"last.pt, epoch {state.epoch}")]
     if state.results["best_epoch"] != state.epoch:
-        content = checkpoint.load(run.best)
-        model = load_model(run.best, content, values, tester)
-        rows.append(scored(tester, model, protocol, describe(run.best, content, values["data"]["set"])))
-    epochs = run.read_log("epoch")
-    whole = [epoch["seconds"] for epoch in epochs if epoch["images"] == loader.iterations * loader.batch_size]
-    images, seconds = sum(epoch["images"] for epoch in epochs), sum(epoch["seconds"] for epoch in epochs)
+        try:
+            content = checkpoint.load(run.best)
+            model = load_model(run.best, content, values, tester)
+            rows.append(scored(tester, model, protocol, describe(run.best, content, values["data"]["set"])))
+        except checkpoint.CheckpointError as error:
+            print(f"note: {error}. The result is the last epoch's alone", file=sys.stderr)
     last = {key: value for key, value in rows[0].items() if key != "per_trial"}
     content = {
         **last,
         "rank1_untrained": state.results["rank1_untrained"],
         "best_epoch": state.results["best_epoch"],
-        "images_per_s": images / max(seconds, 1e-9),  # a log may be gone
-        "epoch_s": median(whole) if whole else None,
-        "epochs": state.epoch,
-        "steps": state.epoch * loader.iterations,
+        **run.speed(loader.iterations * loader.batch_size),
+        **{"epochs": state.epoch, "steps": state.epoch * loader.iterations},
         "identities": loader.identities,
         "environment": environment(tester.engine.device),
         "training": rows,  # for the mean over several runs; eval.py adds to `evaluation` alone

@@ -13,6 +13,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from dns.tensor_file import AGAIN, CheckpointError, read, stored_whole
+
 ARCHITECTURES = {
     "resnet50": (torchvision.models.resnet50, torchvision.models.ResNet50_Weights.IMAGENET1K_V1),
     "resnet18": (torchvision.models.resnet18, torchvision.models.ResNet18_Weights.IMAGENET1K_V1),
@@ -57,36 +59,39 @@ def load_initial_weights(architecture: str, pretrained: str) -> dict[str, Tensor
     if pretrained == "none":
         return None
     weights = ARCHITECTURES[architecture][1]
+    path = Path(pretrained)
     if pretrained == "imagenet":
+        path = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(weights.url)
         try:
-            return weights.get_state_dict(progress=True, check_hash=True)
+            if not path.exists():
+                weights.get_state_dict(progress=True, check_hash=True)
         except (URLError, OSError, RuntimeError) as error:
-            place = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(weights.url)
             raise WeightsError(
-                f"{weights.url}: cannot be downloaded ({error}). Put the file at {place}, "
+                f"{weights.url}: cannot be downloaded ({error}). Put the file at {path}, "
                 "or start from another one: --model.pretrained=PATH"
             ) from None
+    if not path.exists():
+        raise WeightsError(f"{path}: no such file. --model.pretrained is none, imagenet or a path")
     try:
-        state = torch.load(pretrained, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"{pretrained}: no such file. --model.pretrained is none, imagenet or a path") from None
-    except Exception as error:  # torch.load raises pickle, zip, runtime and attribute errors alike
-        raise WeightsError(f"{pretrained}: not a file of tensors ({type(error).__name__}: {error})") from None
-    return _fitting(state, architecture, pretrained)
+        return _fitting(read(path), architecture, path)
+    except CheckpointError as error:
+        raise WeightsError(str(error)) from None
 
 
-def _fitting(state: object, architecture: str, source: str) -> dict[str, Tensor]:
+def _fitting(state: object, architecture: str, source: Path) -> dict[str, Tensor]:
+    """What the network takes of `state`. Raises WeightsError where a tensor is missing or its numbers are not sound."""
     expected = ARCHITECTURES[architecture][0](weights=None).state_dict()
     if not isinstance(state, Mapping):
         raise WeightsError(f"{source}: holds a {type(state).__name__}, not a state dict of {architecture}")
-    wrong = [
-        name
-        for name, tensor in expected.items()
-        if not _unused(name) and getattr(state.get(name), "shape", None) != tensor.shape
-    ]
+    used = {name: tensor for name, tensor in expected.items() if not _unused(name)}
+    wrong = [name for name, tensor in used.items() if getattr(state.get(name), "shape", None) != tensor.shape]
     if wrong:
         raise WeightsError(f"{source}: does not fit {architecture} ({wrong[0]} and {len(wrong) - 1} others)")
-    return {name: tensor if _unused(name) else state[name] for name, tensor in expected.items()}
+    for name in used:
+        tensor = state[name]
+        if not stored_whole(tensor) or not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise WeightsError(f"{source}: damaged ({name} holds values that are no finite numbers). {AGAIN}")
+    return {**expected, **{name: state[name] for name in used}}
 
 
 def _unused(name: str) -> bool:

@@ -1,18 +1,16 @@
 """Checkpoints: written whole or not at all, read as data and never as code."""
 
-import os
-import re
-import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from dns.atomic import replacing
 from dns.model import DNS
+from dns.tensor_file import AGAIN, CheckpointError, read, stored_whole
 
 FORMAT, VERSION = "dns-ffcv", 1
 KEYS = {
@@ -28,40 +26,9 @@ KEYS = {
     "generators",
     "size_px",
     "data_sha256",
+    "lists",
 }
-
-AGAIN = "Get the file again from where it was made"
-
-
-class CheckpointError(Exception):
-    """A checkpoint that cannot be used; the message names the file, the problem and the next step."""
-
-
-class _Numpy:
-    """Stands for numpy's dtype and ndarray while a file is read: their own constructors can be made to take memory
-    addresses from it. So numpy's numbers are read, and its arrays, which nobody needs, are empty shells."""
-
-    def __init__(self, *arguments: Any):
-        self.arguments = arguments
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-def _number(kind: _Numpy, content: bytes) -> Any:
-    return np.frombuffer(content, str(kind.arguments[0]), count=1)[0].item()
-
-
-# Under the names of numpy 2 and of numpy 1.
-_ALLOWED: list[Any] = [
-    (_Numpy, "numpy.dtype"),
-    (_Numpy, "numpy.ndarray"),
-    *(
-        (function, f"{module}.multiarray.{name}")
-        for function, name in ((_number, "scalar"), (_Numpy, "_reconstruct"))
-        for module in ("numpy._core", "numpy.core")
-    ),
-]
+ADDED: dict[str, Any] = {"lists": {}}  # what checkpoints were once written without
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
@@ -69,13 +36,9 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
 
     Raises CheckpointError where the disk is full or fails.
     """
-    partial = path.with_name(path.name + ".partial")
     try:
-        with open(partial, "wb") as file:
+        with replacing(path) as file:
             torch.save({"format": FORMAT, "version": VERSION, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
     except (OSError, RuntimeError) as error:
         cause = error.__context__ or error  # torch.save covers what stopped it with a RuntimeError of its own
         if not isinstance(cause, OSError):
@@ -85,48 +48,6 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
             f"{path}: could not be written ({cause.strerror}){before}. Free some space, then give the same command "
             "again"
         ) from None
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def read(path: Path) -> Any:
-    """What torch.save wrote: tensors, plain values, numpy's numbers as plain ones; never code.
-
-    Raises CheckpointError.
-    """
-    try:
-        _check_sums(path)
-        with torch.serialization.safe_globals(_ALLOWED):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path}: no such checkpoint. Train first (make train DATASET=...), or name one that exists"
-        ) from None
-    except IsADirectoryError:
-        raise CheckpointError(f"{path}: a folder. Name a file in it, such as {path / 'best.pt'}") from None
-    except Exception as error:  # torch.load raises pickle, zip, runtime, type and attribute errors alike
-        code = re.search(r"\bGLOBAL (\S+)", str(error))
-        if code:
-            raise CheckpointError(
-                f"{path}: holds code or objects ({code[1]}), not numbers alone; none of it was run. {AGAIN}"
-            ) from None
-        raise CheckpointError(
-            f"{path}: not a readable checkpoint ({type(error).__name__}): cut short, damaged, or another kind of file. "
-            f"{AGAIN}"
-        ) from None
-
-
-def _check_sums(path: Path) -> None:
-    """torch.load reads a tensor with a flipped bit and says nothing; the file's checksums know. A second per 2 GB.
-
-    Nor does it mind a member that is packed, of which a small file may hold any size; torch.save packs none."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
-                raise zipfile.BadZipFile("packed")
-            damaged = archive.testzip()
-        if damaged:
-            raise zipfile.BadZipFile(damaged)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -152,12 +73,13 @@ def checked(content: Any, path: Path) -> dict[str, Any]:
             f"{path}: checkpoint version {version}, this program reads {VERSION}. "
             "Use the program that wrote it, or train again"
         )
+    content = {**ADDED, **content}
     if set(content) != KEYS:
         raise CheckpointError(
             f"{path}: damaged ({', '.join(sorted(map(str, set(content) ^ KEYS)))} missing or unknown). {AGAIN}"
         )
     kinds = {
-        **dict.fromkeys(("model", "optimiser", "scaler", "generators", "results"), dict),
+        **dict.fromkeys(("model", "optimiser", "scaler", "generators", "results", "lists"), dict),
         **{"epoch": int, "iteration": int, "size_px": list, "data_sha256": str},
     }
     wrong = [name for name, kind in kinds.items() if type(content[name]) not in (kind, OrderedDict)]
@@ -165,6 +87,8 @@ def checked(content: Any, path: Path) -> dict[str, Any]:
         wrong = ["epoch, iteration or size_px"]
     if not wrong and not _numbers(*content["results"].values()):
         wrong = ["results"]
+    if not wrong and not all(isinstance(digest, str) for digest in content["lists"].values()):
+        wrong = ["lists"]
     if not _is_configuration(content["config"]):
         wrong.append("config")
     if wrong:
@@ -191,7 +115,7 @@ def identities_of(state: Mapping[str, Tensor], path: Path) -> int:
     made for it.
     """
     for name, tensor in state.items():
-        if not isinstance(tensor, Tensor) or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        if not stored_whole(tensor):
             raise CheckpointError(f"{path}: damaged ({name} is no tensor, or not stored whole). {AGAIN}")
     classifier = state.get("classifier.weight")
     if classifier is None or classifier.ndim != 2:

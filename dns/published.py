@@ -61,7 +61,7 @@ def load(path: Path) -> dict[str, Any]:
             f"{path}: damaged, or another kind of file (no epoch beside its tensors). {checkpoint.AGAIN}"
         ) from None
     net = {str(name): tensor for name, tensor in content["net"].items()}
-    return {"model": rename(net, path), "epoch": epoch, "config": {}, "size_px": None}
+    return {"model": rename(net, path), "epoch": epoch, "config": {}, "size_px": None, "lists": {}}
 
 
 def rename(net: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:

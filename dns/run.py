@@ -1,4 +1,4 @@
-"""A run's folder: configuration, log, checkpoints, result; going on after a stop; stopping in good order.
+"""A run's folder: configuration, log, checkpoints, result; going on after a stop.
 
 runs/<name>/config.yaml   the resolved configuration; locked while a training runs in the folder
             log.jsonl     one JSON object a line: train (losses), epoch (seconds), eval (rank-1)
@@ -11,14 +11,13 @@ import fcntl
 import json
 import os
 import platform
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
+from statistics import median
 from typing import Any
 
 import torch
@@ -124,6 +123,17 @@ class RunFolder:
     def read_log(self, kind: str) -> list[dict[str, Any]]:
         return [line for line in self._lines() if line["kind"] == kind]
 
+    def speed(self, images: int) -> dict[str, float | None]:
+        """Images per second over all epochs, and the median seconds of those that went through in one, with `images`
+        each; None if there is none."""
+        epochs = self.read_log("epoch")
+        whole = [epoch["seconds"] for epoch in epochs if epoch["images"] == images]
+        seconds = max(sum(epoch["seconds"] for epoch in epochs), 1e-9)  # a log may be gone
+        return {
+            "images_per_s": sum(epoch["images"] for epoch in epochs) / seconds,
+            "epoch_s": median(whole) if whole else None,
+        }
+
     def _lines(self) -> list[dict[str, Any]]:
         """The log, without the half line that a killed run may have left at its end. Raises ReportError."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
@@ -194,48 +204,6 @@ def set_aside(path: Path) -> Path:
     while (target := path.with_name(f"{path.name}.{number}")).exists():
         number += 1
     return path.rename(target)
-
-
-class _Stop(BaseException):
-    pass
-
-
-class Interruption:
-    """Turns the first SIGINT or SIGTERM into a flag, for the loop to stop in good order; the second one acts at once.
-
-    `code` is 128 + the signal, 0 while there was none. Inside `at_once` the first signal ends the whole `with
-    Interruption()` block: for work that a later run does again.
-    """
-
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-    def __enter__(self) -> "Interruption":
-        self.code, self._at_once = 0, False
-        self._before = {int(number): signal.signal(number, self._note) for number in self.SIGNALS}
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        return kind is _Stop
-
-    @contextmanager
-    def at_once(self) -> Iterator[None]:
-        self._at_once = True
-        try:
-            if self.code:  # it came just before
-                raise _Stop
-            yield
-        finally:
-            self._at_once = False
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.code = 128 + number
-        signal.signal(number, self._before[number])
-        if self._at_once:
-            raise _Stop
-        with suppress(OSError):  # print() would fail where the signal came in the middle of another one
-            os.write(2, b"\nstopping after this step, with a checkpoint; again to stop at once, without\n")
 
 
 def environment(device: torch.device) -> dict[str, Any]:

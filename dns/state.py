@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from dns.run import TrainingError
 @dataclass
 class TrainingState:
     """epoch, iteration: how many epochs are complete, and iterations of the one after them. size_px: height, width of
-    the images; data_sha256: of the training `.beton`. results: rank-1 untrained, best and last; untested, while the
-    last complete epoch's evaluation is due. Batches and augmentation need no state: they are functions of (seed, epoch,
-    iteration). saved_at: when `save` was last called, in seconds of time.monotonic()."""
+    the images; data_sha256: of the training `.beton`; lists: digests of what the run trains and tests on, by name.
+    results: rank-1 untrained, best and last; untested, while the last complete epoch's evaluation is due. Batches and
+    augmentation need no state: they are functions of (seed, epoch, iteration). saved_at: when `save` was last called,
+    in seconds of time.monotonic()."""
 
     model: DNS
     optimiser: torch.optim.Optimizer
@@ -31,6 +33,7 @@ class TrainingState:
     iteration: int = 0
     results: dict[str, Any] = field(default_factory=dict)
     saved_at: float = field(default_factory=time.monotonic)
+    lists: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tested(self) -> bool:
@@ -57,8 +60,18 @@ class TrainingState:
                 "generators": checkpoint.generator_states(),
                 "size_px": list(self.size_px),
                 "data_sha256": self.data_sha256,
+                "lists": dict(self.lists),
             },
         )
+
+    @contextmanager
+    def kept(self, path: Path, error: type[Exception]) -> Iterator[None]:
+        """Save to `path` where the block ends by `error` between two steps: those before it stand."""
+        try:
+            yield
+        except error:
+            self.save(path)
+            raise
 
     def restore(self, path: Path) -> None:
         """Raises CheckpointError where the file does not fit the network or the data."""
@@ -68,6 +81,12 @@ class TrainingState:
             raise checkpoint.CheckpointError(
                 f"{path}: its run began on other pictures than the training set now holds. "
                 "Convert the former ones again, or set the run aside with --run.resume=never"
+            )
+        changed = sorted(name for name, digest in content["lists"].items() if self.lists.get(name, digest) != digest)
+        if changed:
+            raise checkpoint.CheckpointError(
+                f"{path}: its run began with another {' and '.join(changed)}. Convert the former data set again, or "
+                "set the run aside with --run.resume=never"
             )
         try:
             self._restore_optimiser(content["optimiser"])

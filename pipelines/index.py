@@ -1,5 +1,6 @@
 """Which samples of a converted set a run trains and tests on: its parts, trials and sketch styles."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,14 @@ class Part:
     camera_N: np.ndarray
     modality_N: np.ndarray
     path_N: Sequence[str]
+
+    def digest(self) -> str:
+        """SHA-256 of which pictures and persons these are, in order, however they are stored. The file's own does not
+        tell one trial's from another's, nor a trial's from what other lists made of it."""
+        columns = (self.person_N, self.camera_N, self.modality_N)
+        digest = hashlib.sha256(b"".join(column.astype("<i8").tobytes() for column in columns))
+        digest.update("\0".join(self.path_N).encode(errors="surrogateescape"))
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Schedule:
         if manifest.infrared_grey:  # hue does nothing to grey pixels: leave it out
             self.recipe = replace(recipe, other=replace(recipe.other, hue=0.0))
         self.identities = int(self.index.person_N.max()) + 1
-        self.sha256 = manifest.sha256
+        self.sha256, self.digest = manifest.sha256, part.digest()
         self.size_px = (manifest.height_px, manifest.width_px)
         self.iterations = scheduled_iterations(self.index, persons, pictures) + extra_iteration
         self.batch_size = 2 * persons * pictures

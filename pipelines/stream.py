@@ -24,6 +24,7 @@ STORED_AS: dict[torch.dtype, np.dtype] = {
 }  # NumPy has no bfloat16
 NO_TABLE = np.empty(0, dtype=np.float32)
 STALL_S = 300  # without a batch; a first one may wait for compilation
+LEAVE_S = 10  # to finish the batch in work
 SLOTS = 4  # batches that may exist at once: with the consumer, decoded, and in the making
 
 # Of the epoch's batch of a number: its augmentation, float32 (B, COLUMNS). Called in the decoding thread.
@@ -162,12 +163,13 @@ class Epoch:
     def close(self) -> None:
         """Stop the decoding thread and wait for it, and for copies out of the slots: the next epoch has them all.
 
-        The batch in work is finished first. Asking for another batch is an error from here on.
+        The batch in work is finished first, but a disk that does not answer is not waited for: the thread then ends
+        with the process. Asking for another batch is an error from here on.
         """
         self._stopping = True
         self._free.put((0, None))  # wakes the thread if it waits for a slot
         if self._thread.ident is not None:  # an interrupt may come before it runs
-            self._thread.join(1 if self._stalled else None)  # it ends with the process
+            self._thread.join(1 if self._stalled else LEAVE_S)
         while not self._free.empty():
             _take(self._free)
 

@@ -18,8 +18,8 @@ import eval as eval_script
 import train_ffcv
 from dns import checkpoint, config
 from dns.evaluation.protocols import PROTOCOLS
+from dns.interruption import Interruption
 from dns.options import declare
-from dns.run import Interruption
 from dns.step import make_engine
 from dns.tested import checkpoint_pattern
 from ffcv_convert.convert import convert

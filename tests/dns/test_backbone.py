@@ -1,6 +1,7 @@
 """Initial weights: torchvision's, from its cache or from a file; refused with a reason where that cannot be."""
 
 import hashlib
+import os
 from pathlib import Path
 from urllib.error import URLError
 
@@ -73,11 +74,61 @@ def test_wrong_files_are_refused(weights_file: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="does not fit resnet50"):
         load_initial_weights("resnet50", str(weights_file))
     (tmp_path / "text.pth").write_text("not weights")
-    with pytest.raises(WeightsError, match=r"text\.pth: not a file of tensors"):
+    with pytest.raises(WeightsError, match=r"text\.pth: not a readable checkpoint"):
         load_initial_weights("resnet18", str(tmp_path / "text.pth"))
     torch.save([1], tmp_path / "list.pth")
     with pytest.raises(WeightsError, match="holds a list"):
         load_initial_weights("resnet18", str(tmp_path / "list.pth"))
+
+
+def spoilt(content: dict[str, torch.Tensor], value: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {**content, "layer3.0.conv1.weight": value}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.full((256, 128, 3, 3), torch.nan),
+        torch.ones((256, 128, 3, 3), dtype=torch.int8),
+        torch.ones(1).expand(256, 128, 3, 3),
+        [1.0],
+    ],
+    ids=["nan", "int8", "not stored", "a list"],
+)
+def test_weights_that_are_no_sound_numbers_are_refused(weights_file: Path, tmp_path: Path, value: object) -> None:
+    torch.save(spoilt(torch.load(weights_file, weights_only=True), value), tmp_path / "odd.pth")  # type: ignore[arg-type]
+    with pytest.raises(WeightsError, match=r"odd\.pth: .*layer3\.0\.conv1\.weight"):
+        load_initial_weights("resnet18", str(tmp_path / "odd.pth"))
+
+
+def flipped(path: Path, place: int) -> Path:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    return path
+
+
+def test_a_flipped_bit_is_found(weights_file: Path, tmp_path: Path) -> None:
+    """By the archive's checksums, by the one in the name; a file that has neither is refused."""
+    zipped, legacy = tmp_path / "resnet18.pth", tmp_path / "legacy.pth"
+    zipped.write_bytes(weights_file.read_bytes())
+    with pytest.raises(WeightsError, match=r"resnet18\.pth: not a readable checkpoint \(BadZipFile\)"):
+        load_initial_weights("resnet18", str(flipped(zipped, zipped.stat().st_size // 2)))
+    stored = torch.load(weights_file, weights_only=True)
+    torch.save(stored, legacy, _use_new_zipfile_serialization=False)
+    with pytest.raises(WeightsError, match=r"legacy\.pth: written before PyTorch 1\.6, .* write it again"):
+        load_initial_weights("resnet18", str(legacy))
+    named = legacy.rename(tmp_path / f"legacy-{hashlib.sha256(legacy.read_bytes()).hexdigest()[:8]}.pth")
+    weights = load_initial_weights("resnet18", str(named))
+    assert torch.equal(weights["layer4.1.conv2.weight"], stored["layer4.1.conv2.weight"])
+    with pytest.raises(WeightsError, match="fails the checksum in its name"):
+        load_initial_weights("resnet18", str(flipped(named, named.stat().st_size // 2)))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WeightsError, match="no regular file"):
+        load_initial_weights("resnet18", str(tmp_path / "pipe"))
 
 
 def test_counters_are_gone() -> None:

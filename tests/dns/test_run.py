@@ -9,7 +9,8 @@ import pytest
 
 from dns.config import ConfigError
 from dns.evaluation.report import ReportError
-from dns.run import Interruption, RunFolder, set_aside
+from dns.interruption import Interruption
+from dns.run import RunFolder, set_aside
 
 TRAIN = '{"kind": "train", "step": 1, "total": 0.1}'
 

@@ -1,14 +1,11 @@
 """Folders and pictures with names that mean something to a shell or to make: taken as they are, or refused."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-
-import pytest
 
 import eval as eval_script
 from ffcv_convert.convert import convert
@@ -24,13 +21,6 @@ NAMES = [
     "a b", "it's", 'a "b"', "$HOME", "$(touch ran)", "`touch ran`", "a; touch ran", "a & touch ran", "a | touch ran",
     "*", "~", "-x", "#a", "a\\", "a\nb", "{trial}", "%s", "caf\u00e9", os.fsdecode(b"caf\xe9"),
 ]  # fmt: skip
-# What make passes on; and what ends the recipes' quotes or is make's own, after which another command could follow.
-PASSED_ON = [name for name in NAMES if not set(name) & set("'$\n") and name.isprintable()]
-EXECUTED = ["'; touch {ran}; '", "$(shell touch {ran})", "a\n touch {ran}"]
-ECHO = f"""#!{sys.executable}
-import json, sys
-print(json.dumps(sys.argv[1:]))
-"""
 
 
 def call(*arguments: object, cwd: Path) -> "subprocess.CompletedProcess[bytes]":
@@ -73,42 +63,3 @@ def test_training_and_testing_in_folders_of_any_name(data_root: Path, tmp_path: 
             tally.did("hostile_inputs")
             shutil.rmtree(run)
     assert not list(tmp_path.rglob("ran"))
-
-
-@pytest.fixture
-def echo(tmp_path: Path) -> Path:
-    """A VENV whose python says what it was called with."""
-    (tmp_path / "venv" / "bin").mkdir(parents=True)
-    (tmp_path / "venv" / "bin" / "python").write_text(ECHO)
-    (tmp_path / "venv" / "bin" / "python").chmod(0o755)
-    (tmp_path / "venv" / ".dns-ffcv-ready").touch()
-    return tmp_path / "venv"
-
-
-def make(echo: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    options = [f"{name}={value}" for name, value in variables.items()]
-    command = ["make", "--silent", "convert-datasets", f"VENV={echo}", *options]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
-
-
-@pytest.mark.parametrize("name", PASSED_ON)
-def test_make_passes_a_name_on_as_it_is(echo: Path, tally: Tally, name: str) -> None:
-    done = make(echo, DATA_ROOT=name, BETON_ROOT=f"{name}/Beton")
-    tally.did("hostile_inputs")
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert said[said.index("--data-root") + 1] == name
-    assert said[said.index("--beton-root") + 1] == f"{name}/Beton"
-    assert not (REPOSITORY / "ran").exists()
-
-
-@pytest.mark.parametrize("variable", ["DATA_ROOT", "BETON_ROOT"])
-@pytest.mark.parametrize("text", EXECUTED)
-def test_make_refuses_a_name_that_would_run_a_command(
-    echo: Path, tmp_path: Path, tally: Tally, variable: str, text: str
-) -> None:
-    done = make(echo, **{variable: text.format(ran=tmp_path / "ran")})
-    tally.did("hostile_inputs")
-    assert not (tmp_path / "ran").exists()
-    assert done.returncode == 2
-    assert variable in done.stderr

@@ -3,6 +3,7 @@
 A broken run's losses, result and weights are those of an unbroken one, bit by bit.
 """
 
+import json
 import random
 import shutil
 import signal
@@ -18,6 +19,7 @@ from dns.checkpoint import CheckpointError
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import synthetic
 from ffcv_convert.writer import ImageFormat
+from pipelines import stream
 from tests.faults.conftest import Tally
 from tests.faults.hurting import at_moment, fill_disk, on_call, send, send_later, stall, while_saving
 from tests.faults.training import differences, same, server, training
@@ -111,23 +113,25 @@ def test_a_kill_costs_what_came_after_the_last_checkpoint(betons: Path, killed: 
 
 
 @pytest.mark.parametrize(
-    ("signals", "code"),
+    ("signals", "code", "saved"),
     [
-        ([signal.SIGKILL], -signal.SIGKILL),
-        ([signal.SIGTERM, signal.SIGTERM], -signal.SIGTERM),
-        ([signal.SIGINT, signal.SIGINT], 130),
-        ([signal.SIGTERM], 143),
+        ([signal.SIGKILL], -signal.SIGKILL, False),
+        ([signal.SIGTERM], 143, True),
+        ([signal.SIGTERM, signal.SIGTERM], 143, True),  # make passes its own on to a child that has had one
+        ([signal.SIGINT, signal.SIGTERM], 130, True),
+        ([signal.SIGINT, signal.SIGINT], 130, False),
+        ([signal.SIGTERM, signal.SIGINT], 130, False),
     ],
 )
 def test_signals_in_the_middle_of_saving_do_not_tear_the_checkpoint(
-    betons: Path, run: Path, whole: Path, tally: Tally, signals: list[signal.Signals], code: int
+    betons: Path, run: Path, whole: Path, tally: Tally, signals: list[signal.Signals], code: int, saved: bool
 ) -> None:
     hurt = partial(while_saving, 2, partial(send, *signals))
     ended, output = training(betons, run, OFTEN, hurt=hurt).end()
     tally.did("kills")
     assert ended == code, output
     assert "Traceback" not in output
-    assert stands_at(run) == ((0, 4) if code == 143 else (0, 3))
+    assert stands_at(run) == ((0, 4) if saved else (0, 3))
     assert (run / "last.pt.partial").exists() == (code < 0)
     if code == -signal.SIGKILL:
         finish(betons, run, whole, tally)
@@ -158,6 +162,39 @@ def test_sigterm_leaves_a_checkpoint_soon_and_a_code_of_its_own(
     assert stands_at(run) == stands
     if stall_s == 100:  # what was not finished is made up for
         finish(betons, run, whole, tally)
+
+
+def stuck_disk(call: int, until: Path, leave_s: float, stall_s: float) -> None:
+    """From this call on, decoding waits for a disk that does not answer."""
+    stream.LEAVE_S, stream.STALL_S = leave_s, stall_s
+    on_call("pipelines.ffcv_mended.Decoder.decode", call, partial(stall, until, 100))
+
+
+DECODED = 6  # batches of the untrained evaluation, in two modalities, before those of training
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "its own time"])
+def test_a_disk_that_does_not_answer_costs_no_step(
+    betons: Path, whole: Path, tmp_path: Path, tally: Tally, how: str
+) -> None:
+    """Neither where a signal ends the waiting nor where the program gives up: the steps before it are kept."""
+    run, stall_s = tmp_path / "run", 100 if how == "SIGTERM" else 1
+    hurt = partial(stuck_disk, DECODED + 4, tmp_path / "never", 1, stall_s)
+    child = training(betons, run, hurt=hurt)
+    child.read_until("stalled")
+    begin = time.monotonic()
+    if how == "SIGTERM":
+        time.sleep(0.5)  # the steps that were decoded are made
+        child.process.terminate()
+        tally.did("kills")
+    else:
+        tally.did("damages")
+    code, output = child.end()
+    assert time.monotonic() - begin < 30
+    assert code == (143 if how == "SIGTERM" else 2), output
+    assert ("no batch came for 1 s" in output) == (code == 2)
+    assert stands_at(run) == (0, 3)
+    finish(betons, run, whole, tally)
 
 
 def test_a_disk_that_is_full_again_and_again(betons: Path, whole: Path, tmp_path: Path, tally: Tally) -> None:
@@ -233,6 +270,26 @@ def test_a_damaged_last_checkpoint_is_refused_with_the_way_to_go_on(
     assert "--run.resume=never" in output
     shutil.copy(run / "best.pt", run / "last.pt")
     finish(betons, run, whole, tally)
+    shutil.rmtree(run)
+
+
+@pytest.mark.parametrize("how", ["damaged", "gone"])
+def test_the_best_checkpoint_lost_does_not_cost_the_last_one_s_result(
+    betons: Path, whole: Path, tmp_path: Path, tally: Tally, how: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    (run / "result.json").unlink()
+    content = checkpoint.load(run / "last.pt")  # of which the best is another epoch
+    checkpoint.save(run / "last.pt", {**content, "results": {**content["results"], "best_epoch": 1}})
+    (run / "best.pt").unlink() if how == "gone" else flip(run / "best.pt", (run / "best.pt").stat().st_size // 2, 1)
+    tally.did("damages")
+    code, output = training(betons, run).end()
+    assert code == 0, output
+    assert "best.pt: " in output
+    assert "The result is the last epoch's alone" in output
+    rows = json.loads((run / "result.json").read_text())["evaluation"]
+    assert [row["checkpoint"] for row in rows] == ["last.pt, epoch 2"]
     shutil.rmtree(run)
 
 

@@ -1,0 +1,66 @@
+"""Ctrl-C and SIGTERM while training: stopping in good order, with a checkpoint."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class _Stop(BaseException):
+    pass
+
+
+class Interruption:
+    """Turns the first SIGINT or SIGTERM into a flag, for the loop to stop in good order; a second Ctrl-C acts at once.
+
+    `code` is 128 + the first signal, 0 while there was none. A further SIGTERM changes nothing: a scheduler may send it
+    to make and to its child, and make passes its own on. Inside `at_once` the first signal ends the whole `with
+    Interruption()` block: for work that a later run does again.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __enter__(self) -> "Interruption":
+        self.code, self._at_once = 0, False
+        self._before = {int(number): signal.signal(number, self._note) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        return kind is _Stop
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        self._at_once = True
+        try:
+            if self.code:  # it came just before
+                raise _Stop
+            yield
+        finally:
+            self._at_once = False
+
+    def before_stop(self, batches: Iterator[T]) -> Iterator[T]:
+        """`batches` up to the first signal, which ends the waiting for a batch too: it may never come."""
+        while not self.code:
+            try:
+                with self.at_once():
+                    batch = next(batches)
+            except (StopIteration, _Stop):
+                return
+            yield batch
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        first = not self.code
+        self.code = self.code or 128 + number
+        signal.signal(signal.SIGINT, self._before[signal.SIGINT])
+        if not first:
+            return
+        if self._at_once:
+            raise _Stop
+        with suppress(OSError):  # print() would fail where the signal came in the middle of another one
+            os.write(2, b"\nstopping after this step, with a checkpoint; Ctrl-C stops at once, without\n")

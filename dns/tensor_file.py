@@ -1,0 +1,105 @@
+"""Files of tensors, from torch.save: read as data and never as code, whole or not at all."""
+
+import hashlib
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+AGAIN = "Get the file again from where it was made"
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be used; the message names the file, the problem and the next step."""
+
+
+class _Numpy:
+    """Stands for numpy's dtype and ndarray while a file is read: their own constructors can be made to take memory
+    addresses from it. So numpy's numbers are read, and its arrays, which nobody needs, are empty shells."""
+
+    def __init__(self, *arguments: Any):
+        self.arguments = arguments
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _number(kind: _Numpy, content: bytes) -> Any:
+    return np.frombuffer(content, str(kind.arguments[0]), count=1)[0].item()
+
+
+# Under the names of numpy 2 and of numpy 1.
+_ALLOWED: list[Any] = [
+    (_Numpy, "numpy.dtype"),
+    (_Numpy, "numpy.ndarray"),
+    *(
+        (function, f"{module}.multiarray.{name}")
+        for function, name in ((_number, "scalar"), (_Numpy, "_reconstruct"))
+        for module in ("numpy._core", "numpy.core")
+    ),
+]
+
+
+def read(path: Path) -> Any:
+    """What torch.save wrote: tensors, plain values, numpy's numbers as plain ones; never code.
+
+    Raises CheckpointError.
+    """
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device would never end
+            raise CheckpointError(f"{path}: no regular file. Name another")
+        _check_sums(path)
+        with torch.serialization.safe_globals(_ALLOWED):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: no such checkpoint. Train first (make train DATASET=...), or name one that exists"
+        ) from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path}: a folder. Name a file in it, such as {path / 'best.pt'}") from None
+    except Exception as error:  # torch.load raises pickle, zip, runtime, type and attribute errors alike
+        code = re.search(r"\bGLOBAL (\S+)", str(error))
+        if code:
+            raise CheckpointError(
+                f"{path}: holds code or objects ({code[1]}), not numbers alone; none of it was run. {AGAIN}"
+            ) from None
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({type(error).__name__}): cut short, damaged, or another kind of file. "
+            f"{AGAIN}"
+        ) from None
+
+
+def stored_whole(tensor: object) -> bool:
+    """Whether this is a tensor that stores all it claims to hold: a view with strides of 0 may claim any size, and what
+    is made for it would be as large."""
+    return isinstance(tensor, Tensor) and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def _check_sums(path: Path) -> None:
+    """torch.load reads a tensor with a flipped bit and says nothing; the file's checksums know. A second per 2 GB.
+
+    Nor does it mind a member that is packed, of which a small file may hold any size; torch.save packs none. A file of
+    before PyTorch 1.6 is no archive and has no checksums, but torchvision's have one in their names.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+                raise zipfile.BadZipFile("packed")
+            damaged = archive.testzip()
+        if damaged:
+            raise zipfile.BadZipFile(damaged)
+    elif named := re.search(r"-([0-9a-f]{8,64})\.pth$", path.name):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if not digest.startswith(named[1]):
+            raise CheckpointError(f"{path}: fails the checksum in its name: cut short or damaged. {AGAIN}")
+    elif path.read_bytes()[:1] == b"\x80":
+        raise CheckpointError(
+            f"{path}: written before PyTorch 1.6, or in its format, which has no checksums: damage would go unseen. If "
+            "you know it to be whole, write it again: torch.save(torch.load(OLD, weights_only=True), NEW)"
+        )

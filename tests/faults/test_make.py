@@ -1,0 +1,140 @@
+"""Through make: names with characters that mean something to it or to a shell, and runs that are stopped and go on."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dns import checkpoint
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import llcm
+from ffcv_convert.writer import ImageFormat
+from tests.conftest import REPOSITORY
+from tests.faults.conftest import Tally
+from tests.faults.test_names import NAMES
+from tests.faults.training import OPTIONS, differences
+
+# What make passes on; and what ends the recipes' quotes or is make's own, after which another command could follow.
+PASSED_ON = [name for name in NAMES if not set(name) & set("'$\n") and name.isprintable()]
+EXECUTED = ["'; touch {ran}; '", "$(shell touch {ran})", "a\n touch {ran}"]
+OF_RULES = ["a b", "a:b", "a;b", "a=b", "a%b", "a|b", "a&touch {ran}", "a\\b"]
+TARGETS = {
+    **dict.fromkeys(("DATA_ROOT", "BETON_ROOT", "DATASET", "RESUME"), "train"),
+    **dict.fromkeys(("CHECKPOINT", "PROTOCOL", "TRIAL"), "eval"),
+    **dict.fromkeys(("VENV", "PYTHON"), "verify"),
+}
+ECHO = f"""#!{sys.executable}
+import json, sys
+print(json.dumps(sys.argv[1:]))
+"""
+PASS_ON = f"""#!/bin/sh
+exec {shlex.quote(sys.executable)} "$@"
+"""
+
+
+def venv(folder: Path, python: str) -> Path:
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").write_text(python)
+    (folder / "bin" / "python").chmod(0o755)
+    (folder / ".dns-ffcv-ready").touch()
+    return folder
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Path:
+    """A VENV whose python says what it was called with."""
+    return venv(tmp_path / "venv", ECHO)
+
+
+def command(target: str, **variables: object) -> list[str]:
+    return ["make", "--silent", target, *(f"{name}={value}" for name, value in variables.items())]
+
+
+def make(target: str, **variables: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command(target, **variables), cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("name", PASSED_ON)
+def test_make_passes_a_name_on_as_it_is(echo: Path, tally: Tally, name: str) -> None:
+    tally.did("hostile_inputs")
+    converted = make("convert-datasets", VENV=echo, DATA_ROOT=name, BETON_ROOT=f"{name}/Beton")
+    assert converted.returncode == 0, converted.stderr
+    said = json.loads(converted.stdout)
+    assert said[said.index("--data-root") + 1] == name
+    assert said[said.index("--beton-root") + 1] == f"{name}/Beton"
+    tested = make("eval", VENV=echo, CHECKPOINT=name, PROTOCOL=name, TRIAL=name, DATASET=name)
+    assert tested.returncode == 0, tested.stderr
+    options = ("eval.checkpoint", "eval.protocols", "data.trial", "data.set")
+    assert {f"--{option}={name}" for option in options} < set(json.loads(tested.stdout))
+    assert not (REPOSITORY / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [*((variable, text) for variable in TARGETS for text in EXECUTED), *(("VENV", text) for text in OF_RULES)],
+)
+def test_make_refuses_a_name_that_would_run_a_command(
+    echo: Path, tmp_path: Path, tally: Tally, variable: str, text: str
+) -> None:
+    done = make(TARGETS[variable], **{"VENV": echo, variable: text.format(ran=tmp_path / "ran")})
+    tally.did("hostile_inputs")
+    assert not (tmp_path / "ran").exists()
+    assert done.returncode == 2
+    assert f"*** {variable} holds a " in done.stderr
+
+
+@pytest.fixture
+def train(data_root_of: Callable[[str], Path], tmp_path: Path) -> Callable[..., list[str]]:
+    """train(name, **variables): the command that trains a run of this name on drawn people in LLCM's layout."""
+    betons = tmp_path / "Beton"
+    convert(llcm.DATASET, data_root_of("llcm").parent, betons, ImageFormat(32, 16), workers=1)
+    options = [*OPTIONS[2:], "--model.architecture=resnet18", "--model.pretrained=none", "--run.save_minutes=0"]
+    variables = {"VENV": venv(tmp_path / "venv", PASS_ON), "DATA_ROOT": data_root_of("llcm").parent}
+
+    def with_name(name: str, **more: str) -> list[str]:
+        places = [f"--run.root={tmp_path / 'runs'}", f"--run.name={name}"]
+        arguments = shlex.join([*options, *places])
+        return command("train", DATASET="llcm", BETON_ROOT=betons, ARGS=arguments, **variables, **more)
+
+    return with_name
+
+
+def run(arguments: list[str]) -> str:
+    """What it printed; it has to end well."""
+    done = subprocess.run(arguments, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_make_train_goes_on_with_a_stopped_run_or_starts_anew(
+    train: Callable[..., list[str]], tmp_path: Path, tally: Tally
+) -> None:
+    """The signal goes to make and to its children, as from a scheduler; and make passes it on once more."""
+    folder = tmp_path / "runs" / "run"
+    with subprocess.Popen(train("run"), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          start_new_session=True) as process:  # fmt: skip
+        while process.poll() is None and not (
+            (folder / "log.jsonl").exists() and (folder / "log.jsonl").stat().st_size
+        ):
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+    tally.did("kills")
+    assert process.returncode != 0, output
+    assert f"the same command goes on from {folder / 'last.pt'}" in output
+    stopped = checkpoint.load(folder / "last.pt")
+    assert (0, 0) < (stopped["epoch"], stopped["iteration"]) < (2, 0)
+    at = f"at epoch {stopped['epoch']}, iteration {stopped['iteration']}"
+    assert f"going on with {folder} {at}" in run(train("run"))
+    anew = run(train("run", RESUME="never"))
+    aside = folder.with_name("run.1")
+    assert f"{folder}: the run that was there is now in {aside}" in anew
+    assert "going on" not in anew
+    assert not differences(aside, folder)
