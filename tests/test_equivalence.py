@@ -52,9 +52,9 @@ def draw(root: Path) -> None:
                 if modality == "infrared":
                     pixels = pixels.mean(axis=2, keepdims=True).repeat(3, axis=2)
                 name = f"{modality}-{person}-{number}.png"
-                Image.fromarray(pixels.astype(np.uint8)).save(root / name)
-                rows.append(f"{name},{person},{1 + (modality == 'infrared')},{modality},train")
-    rows += [row.replace(",train", ",test") for row in rows[1:]]
+                for split in ("train", "test"):  # nothing is tested here, but a set has both
+                    Image.fromarray(pixels.astype(np.uint8)).save(root / f"{split}-{name}")
+                    rows.append(f"{split}-{name},{person},{1 + (modality == 'infrared')},{modality},{split}")
     (root / "records.csv").write_text("\n".join(rows) + "\n")
 
 
