@@ -14,6 +14,7 @@ STEPS = 4
 
 
 def run(engine: Engine, steps: int = STEPS) -> list[list[float]]:
+    torch.set_num_threads(2)  # in parallel tests too: sums in another order drift apart
     torch.manual_seed(0)
     model = engine.place(DNS(6, architecture="resnet18", dropout=0.0)).train()
     optimiser = make_optimiser(
@@ -60,7 +61,7 @@ def test_channels_last_computes_the_same(plain: list[list[float]]) -> None:
         assert found[step] == pytest.approx(plain[step], rel=2e-2, abs=1e-3)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["bf16", pytest.param("fp16", marks=pytest.mark.slow)])
 def test_low_precision_stays_near_and_learns(plain: list[list[float]], precision: str) -> None:
     """fp16 begins later: its scaler skips steps until the loss scale fits."""
     found = run(Engine(CPU, precision, channels_last=False, compile=False), steps=10)
