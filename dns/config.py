@@ -203,7 +203,6 @@ def help_text(options: Config, description: str) -> str:
 
 
 def to_yaml(values: Mapping[str, Mapping[str, Any]], header: str) -> str:
-    """The resolved configuration; usable again with --config-file."""
-    return f"# {header}\n" + yaml.safe_dump(
-        {k: dict(v) for k, v in values.items()}, sort_keys=False, allow_unicode=True
-    )
+    """The resolved configuration; usable again with --config-file. In ASCII: PyYAML would write some of Unicode's line
+    breaks as they are, and read them as blanks."""
+    return f"# {header}\n" + yaml.safe_dump({k: dict(v) for k, v in values.items()}, sort_keys=False)

@@ -8,7 +8,6 @@ import pytest
 from eval import user_errors
 from ffcv_convert import __main__ as converter
 from ffcv_convert import synthesis
-from tests.faults.conftest import Tally
 
 SPACE = ". Check the path, its permissions and the space left\n"
 CLEAR = [
@@ -29,8 +28,7 @@ def fail_deep_down(error: OSError) -> None:
 
 
 @pytest.mark.parametrize("error", [*CLEAR, *UNCLEAR], ids=repr)
-def test_training_and_testing(error: OSError, capsys: pytest.CaptureFixture[str], tally: Tally) -> None:
-    tally.did("hang_classes")
+def test_training_and_testing(error: OSError, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit if error in CLEAR else OSError) as caught, user_errors():
         fail_deep_down(error)
     if isinstance(caught.value, SystemExit):
@@ -42,10 +40,7 @@ def test_training_and_testing(error: OSError, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("error", [*CLEAR, *UNCLEAR], ids=repr)
-def test_the_converter(
-    error: OSError, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tally: Tally
-) -> None:
-    tally.did("hang_classes")
+def test_the_converter(error: OSError, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthesis, "synthesise", lambda *_, **__: fail_deep_down(error))
     assert converter.main(["synthesise"]) == 2
     said = capsys.readouterr().err
