@@ -82,8 +82,8 @@ benchmark-gpu: $(BENCH) ## the tests that need a GPU, then ready batches, the st
 profile: $(READY) ## profile a training step: kernels, trace, share of waiting for data
 	'$(RUN)' -m benchmarks.profile $(ARGS)
 
-test: $(READY) ## run the tests
-	'$(RUN)' -m pytest -q -m 'not gpu and not slow' $(ARGS)
+test: $(READY) ## run the tests, on every core and in random order; ARGS='-n 0 -p no:randomly': one after another
+	'$(RUN)' -m pytest -q -n auto --maxprocesses=8 -m 'not gpu and not slow' $(ARGS)
 
 $(FUZZ): $(READY)
 	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[fuzz]' || echo 'note: no fuzzer for this Python; its tests are skipped' >&2

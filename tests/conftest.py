@@ -1,9 +1,11 @@
 """Small synthetic sets, drawn and converted once a session, and helpers to call the command-line programs."""
 
+import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,8 +18,9 @@ from ffcv_convert.datasets import DATASETS, synthetic
 from ffcv_convert.synthesis import Options, synthesise
 from ffcv_convert.writer import ImageFormat
 
+IN_PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
 os.environ.setdefault("PYTHONWARNINGS", "error")  # in the processes that tests start, as in pytest's own
-if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several processes would wait for each other, ten times as long
+if IN_PARALLEL:  # threads of several processes would wait for each other, ten times as long
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
 
@@ -31,6 +34,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         FAULTS, metavar="JSON", help="run every kill and damage of tests/faults, not a few; write the counts to JSON"
     )
+
+
+@contextmanager
+def _locked(file: Path, way: int) -> Iterator[None]:
+    with open(file) as opened:
+        fcntl.flock(opened, way)
+        try:
+            yield
+        finally:
+            fcntl.flock(opened, fcntl.LOCK_UN)  # a child may hold the file open for longer
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """While a test marked `alone` runs, no other process of pytest-xdist runs one: it computes with several threads."""
+    with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())  # sums depend on it; fixtures may set it as well
+        if IN_PARALLEL:
+            queue, tests = Path(__file__), REPOSITORY / "pyproject.toml"  # any two files; queueing gives each its turn
+            with _locked(queue, fcntl.LOCK_EX):
+                way = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
+                stack.enter_context(_locked(tests, way))
+        return (yield)
 
 
 MAY_CHANGE = {
@@ -57,14 +83,6 @@ def _nothing_is_written_elsewhere() -> Iterator[None]:
     yield
     changed = sorted(before ^ _files_outside())
     assert not changed, f"written or removed while the tests ran: {', '.join(changed)}"
-
-
-@pytest.fixture(autouse=True)
-def _threads_stay() -> Iterator[None]:
-    """Sums depend on their number, in the last bits."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

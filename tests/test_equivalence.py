@@ -28,6 +28,8 @@ from pipelines.index import open_part
 from pipelines.loaders import TrainLoader
 from pipelines.resident import ResidentLoader
 
+pytestmark = pytest.mark.alone  # two threads
+
 STORED = Path(__file__).parent / "data" / "trajectory.json"
 STEPS, IDENTITIES, PERSONS, PICTURES = 20, 6, 6, 3
 SIZE = ImageFormat(64, 32)

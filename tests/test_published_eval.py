@@ -43,6 +43,7 @@ def beton_root(tmp_path: Path) -> Path:
     return tmp_path / "beton"
 
 
+@pytest.mark.alone
 def test_embeddings_through_eval_are_the_goldens(
     checkpoint: Path, beton_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

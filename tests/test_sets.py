@@ -41,7 +41,6 @@ def options(folder: Path, runs: Path) -> list[str]:
 
 
 def train(folder: Path, runs: Path, *more: str) -> int:
-    torch.set_num_threads(2)
     recipe = REPOSITORY / "configs" / f"{folder.name}.yaml"
     return train_ffcv.train(["--config-file", str(recipe), *options(folder, runs), *more])
 

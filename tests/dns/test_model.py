@@ -17,6 +17,8 @@ from dns.losses import Losses
 from dns.model import DNS
 from dns.published import UNUSED, rename
 
+pytestmark = pytest.mark.alone  # two threads
+
 Golden = dict[str, np.ndarray]
 GOLDENS = Path("goldens")  # named in errors
 

@@ -9,12 +9,14 @@ from dns.model import DNS
 from dns.optim import GROUPS, make_optimiser
 from dns.step import Engine, make_engine, make_step
 
+pytestmark = pytest.mark.alone  # two threads
+
 CPU = torch.device("cpu")
 STEPS = 4
 
 
 def run(engine: Engine, steps: int = STEPS) -> list[list[float]]:
-    torch.set_num_threads(2)  # in parallel tests too: sums in another order drift apart
+    torch.set_num_threads(2)  # in parallel runs too: sums in another order drift apart
     torch.manual_seed(0)
     model = engine.place(DNS(6, architecture="resnet18", dropout=0.0)).train()
     optimiser = make_optimiser(
