@@ -1,4 +1,4 @@
-"""How fast are pictures converted? write_beton in one process, beside a Pillow loop that stores the same pixels.
+"""How fast are pictures converted? write_betons in one process, beside a Pillow loop that stores the same pixels.
 
 Ours uses as many threads as there are cores. Pillow runs twice: as a plain loop, and on as many threads as ours.
 """
@@ -16,7 +16,7 @@ from benchmarks.harness import WORK, drawn_set, interleaved, summarise
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.records import Record
 from ffcv_convert.schema import read_structure
-from ffcv_convert.writer import ImageFormat, write_beton
+from ffcv_convert.writer import ImageFormat, Part, write_betons
 from pipelines.numba_setup import allowed_workers
 
 
@@ -30,10 +30,7 @@ def measure() -> dict[str, Any]:
 
     def ours() -> float:
         begin = time.perf_counter()
-        write_beton(
-            target, records, raw, image_format, dataset="sysu", part="train", trials={}, fingerprint="",
-            workers=workers,
-        )  # fmt: skip
+        write_betons([Part(target, "sysu", "train", records)], raw, image_format, workers=workers)
         return len(records) / (time.perf_counter() - begin)
 
     def picture(record: Record) -> bytes:

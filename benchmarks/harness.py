@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from dns.atomic import replacing
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.synthesis import FOLDERS, Options, synthesise
@@ -94,10 +95,6 @@ def write_result(question: str, content: Mapping[str, Any], environment: Mapping
 def write_json(target: Path, content: Mapping[str, Any]) -> Path:
     """Whole or not at all."""
     target.parent.mkdir(exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    try:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(target) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
     return target

@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, read as data and never as code."""
 
+import errno
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +35,7 @@ ADDED: dict[str, Any] = {"lists": {}}  # what checkpoints were once written with
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write beside `path`, flush to the disk, rename: the old file stands until the new one is whole.
 
-    Raises CheckpointError where the disk is full or fails.
+    Raises CheckpointError where the disk is full or fails, or another process writes it.
     """
     try:
         with replacing(path) as file:
@@ -44,9 +45,9 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
         if not isinstance(cause, OSError):
             raise cause from None
         before = "; the one before it stands" if path.exists() else ""
+        first = "Free some space" if cause.errno in (errno.ENOSPC, errno.EDQUOT) else "Mend that"
         raise CheckpointError(
-            f"{path}: could not be written ({cause.strerror}){before}. Free some space, then give the same command "
-            "again"
+            f"{path}: could not be written ({cause.strerror}){before}. {first}, then give the same command again"
         ) from None
 
 

@@ -51,6 +51,16 @@ def stops_held() -> Iterator[None]:
         signal.raise_signal(came[0])
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn an error of the target's disk, which may not name a file, into a DataError that does."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename2 or path}: {error.strerror or error}"
+        raise DataError(f"{what}. Check the path, its permissions and the space left") from None
+
+
 def sweep(path: Path) -> None:
     """Remove a `<path>.partial` that a killed process left. Raises DataError while another process writes it."""
     if _partial(path).exists():

@@ -3,13 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-from ffcv_convert.atomic import sweep
+from ffcv_convert.atomic import naming, sweep
 from ffcv_convert.datasets import synthetic
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.records import check_links, check_records
 from ffcv_convert.schema import DataError, manifest_path, read_manifest, read_structure
 from ffcv_convert.schema.beton import MODE_RAW
-from ffcv_convert.writer import Encoding, ImageFormat, source_fingerprint, up_to_date, write_beton
+from ffcv_convert.writer import Encoding, ImageFormat, Part, source_fingerprint, up_to_date, write_betons
 
 
 def convert(
@@ -17,7 +17,7 @@ def convert(
 ) -> dict[Path, bool]:
     """Write every part of `dataset`. Returns each .beton and whether it was written (False: it was up to date).
 
-    Raises DataError; the parts written before it are whole, the others are as they were.
+    Raises DataError; then every part is as it was.
     """
     root = dataset.find(data_root)
     if root is None:
@@ -35,24 +35,17 @@ def convert(
     fingerprints = {
         part: source_fingerprint(chosen, root, image_format, trials[part]) for part, chosen in parts.items()
     }
-    written = {}
-    for part, chosen in parts.items():
-        beton = beton_root / dataset.name / f"{part}.beton"
-        written[beton] = not up_to_date(beton, fingerprints[part])
-        try:
-            if written[beton]:
-                write_beton(
-                    beton, chosen, root, image_format,
-                    dataset=shown_name(dataset, root), part=part, trials=trials[part],
-                    fingerprint=fingerprints[part], workers=workers,
-                )  # fmt: skip
-            else:
-                sweep(beton)
-                sweep(manifest_path(beton))
-        except OSError as error:  # of the target: one of a picture is a DataError; where a disk is full it has no name
-            raise DataError(
-                f"{beton}: {error.strerror or error}. Check the path, its permissions and the space left"
-            ) from None
+    folder = beton_root / dataset.name
+    made = [
+        Part(folder / f"{name}.beton", shown_name(dataset, root), name, chosen, trials[name], fingerprints[name])
+        for name, chosen in parts.items()
+    ]
+    written = {part.beton: not up_to_date(part.beton, part.fingerprint) for part in made}
+    write_betons([part for part in made if written[part.beton]], root, image_format, workers=workers)
+    for beton in written:
+        with naming(beton):
+            sweep(beton)
+            sweep(manifest_path(beton))
     return written
 
 

@@ -15,7 +15,8 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -24,7 +25,7 @@ import PIL
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from ffcv_convert.atomic import publish, replacing
+from ffcv_convert.atomic import naming, publish, replacing
 from ffcv_convert.lanczos import resize
 from ffcv_convert.records import Record, training_labels
 from ffcv_convert.schema import DataError, Manifest, Modality, manifest_path, open_beton
@@ -138,59 +139,79 @@ def up_to_date(beton: Path, fingerprint: str) -> bool:
         return False
 
 
-def write_beton(
-    beton: Path,
-    records: Sequence[Record],
-    root: Path,
-    image_format: ImageFormat,
-    *,
-    dataset: str,
-    part: str,
-    trials: Mapping[str, list[int]],
-    fingerprint: str,
-    workers: int,
-) -> Manifest:
-    """Write `records` (N) to `beton` with its manifest. Persons of the part `train` become labels 0..identities-1.
-    trials: named lists of positions in `records`.
+@dataclass(frozen=True)
+class Part:
+    """What one .beton is to hold. Persons of the part `train` become labels 0..identities-1.
 
-    Raises DataError for a picture that cannot be read; then nothing is left behind, and an older file is untouched.
+    trials: named lists of positions in `records`; fingerprint: see source_fingerprint, "" is never up to date.
     """
-    labels = training_labels(records) if part == "train" else {record.person: record.person for record in records}
-    beton.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(beton) as file, replacing(manifest_path(beton)) as manifest_file:
-        metadata, allocation, images = _write_pages(file, records, root, image_format, workers, f"{dataset}/{part}")
-        for column, values in {
-            "f1": [labels[record.person] for record in records],
-            "f2": [record.camera for record in records],
-            "f3": [int(record.modality) for record in records],
-            "f4": range(len(records)),
-        }.items():
-            metadata[column] = list(values)
-        structure_sha256 = _write_tables(file, metadata, allocation)
-        manifest = Manifest(
-            dataset=dataset,
-            part=part,
-            height_px=image_format.height_px,
-            width_px=image_format.width_px,
-            filter=image_format.filter,
-            encoding=image_format.encoding,
-            identities=len(labels),
-            infrared_grey=_infrared_is_grey(records, images),
-            source_fingerprint=fingerprint,
-            size_bytes=file.seek(0, os.SEEK_END),
-            sha256=_sha256(file),
-            structure_sha256=structure_sha256,
-            tools={"python": platform.python_version(), "pillow": PIL.__version__, "numpy": np.__version__},
-            samples=[
-                [r.image, r.person, r.camera, int(r.modality), r.split, e.crc32]
-                for r, e in zip(records, images, strict=True)
-            ],
-            trials=dict(trials),
-        )
-        manifest_file.write(manifest.to_json().encode())
-        # A stop between the two leaves a pair that is refused and made again.
-        publish((file, beton), (manifest_file, manifest_path(beton)))
-    return manifest
+
+    beton: Path
+    dataset: str
+    name: str
+    records: Sequence[Record]
+    trials: Mapping[str, list[int]] = field(default_factory=dict)
+    fingerprint: str = ""
+
+
+def write_betons(parts: Sequence[Part], root: Path, image_format: ImageFormat, *, workers: int) -> list[Manifest]:
+    """Write every part's records, pictures below `root`, to its .beton and manifest: all parts, or none.
+
+    Raises DataError for a picture that cannot be read, and where nothing can be written; then nothing is left behind,
+    and older files are untouched.
+    """
+    manifests, beton_files, manifest_files = [], [], []
+    if not parts:
+        return []
+    with naming(parts[0].beton.parent), ExitStack() as stack:  # closing a file may write as well
+        for part in parts:
+            with naming(part.beton):
+                part.beton.parent.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(replacing(part.beton))
+                manifest_file = stack.enter_context(replacing(manifest_path(part.beton)))
+                manifests.append(_write_part(file, part, root, image_format, workers))
+                manifest_file.write(manifests[-1].to_json().encode())
+                beton_files.append((file, part.beton))
+                manifest_files.append((manifest_file, manifest_path(part.beton)))
+        # A stop among the names leaves a .beton beside another's manifest: refused, and made again. So two parts that
+        # open are of one conversion.
+        publish(*beton_files, *manifest_files)
+    return manifests
+
+
+def _write_part(file: BinaryIO, part: Part, root: Path, image_format: ImageFormat, workers: int) -> Manifest:
+    records = part.records
+    labels = training_labels(records) if part.name == "train" else {record.person: record.person for record in records}
+    title = f"{part.dataset}/{part.name}"
+    metadata, allocation, images = _write_pages(file, records, root, image_format, workers, title)
+    for column, values in {
+        "f1": [labels[record.person] for record in records],
+        "f2": [record.camera for record in records],
+        "f3": [int(record.modality) for record in records],
+        "f4": range(len(records)),
+    }.items():
+        metadata[column] = list(values)
+    structure_sha256 = _write_tables(file, metadata, allocation)
+    return Manifest(
+        dataset=part.dataset,
+        part=part.name,
+        height_px=image_format.height_px,
+        width_px=image_format.width_px,
+        filter=image_format.filter,
+        encoding=image_format.encoding,
+        identities=len(labels),
+        infrared_grey=_infrared_is_grey(records, images),
+        source_fingerprint=part.fingerprint,
+        size_bytes=file.seek(0, os.SEEK_END),
+        sha256=_sha256(file),
+        structure_sha256=structure_sha256,
+        tools={"python": platform.python_version(), "pillow": PIL.__version__, "numpy": np.__version__},
+        samples=[
+            [r.image, r.person, r.camera, int(r.modality), r.split, e.crc32]
+            for r, e in zip(records, images, strict=True)
+        ],
+        trials=dict(part.trials),
+    )
 
 
 def _infrared_is_grey(records: Sequence[Record], images: Sequence[Encoded]) -> bool:

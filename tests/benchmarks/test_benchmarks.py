@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -139,12 +140,10 @@ def test_a_summary_holds_one_commit_s_figures(
 def test_a_result_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = harness.write_json(tmp_path / "a.json", {"a": 1})
 
-    def killed(path: Path, text: str, **_: Any) -> None:
-        with open(path, "w") as file:
-            file.write(text[:3])
+    def killed(_: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_text", killed)
+    monkeypatch.setattr(os, "fsync", killed)
     with pytest.raises(KeyboardInterrupt):
         harness.write_json(target, {"a": 2})
     assert json.loads(target.read_text()) == {"a": 1}

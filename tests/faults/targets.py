@@ -18,7 +18,7 @@ from ffcv_convert.datasets.files import read_identities, read_labelled_paths
 from ffcv_convert.records import Record, check_records
 from ffcv_convert.schema import DataError, Modality, manifest_path, open_beton, read_structure
 from ffcv_convert.schema.beton import ALLOCATION, METADATA, METADATA_START
-from ffcv_convert.writer import ImageFormat, load_image, write_beton
+from ffcv_convert.writer import ImageFormat, Part, load_image, write_betons
 
 FORMAT = ImageFormat(16, 8)
 SAMPLES = 3
@@ -112,10 +112,8 @@ class Opening:
         (folder / "a.png").write_bytes(stored("PNG"))
         self.beton = folder / "test.beton"
         records = [Record("a.png", person, 1, Modality(person % 2), "test") for person in range(SAMPLES)]
-        write_beton(
-            self.beton, records, folder, FORMAT,
-            dataset="made-up", part="test", trials={"test-1": [0, 2]}, fingerprint="0", workers=1,
-        )  # fmt: skip
+        part = Part(self.beton, "made-up", "test", records, {"test-1": [0, 2]}, "0")
+        write_betons([part], folder, FORMAT, workers=1)
         self.manifest = manifest_path(self.beton).read_bytes()
         self.good = self.beton.read_bytes()
         structure = read_structure(self.beton)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ffcv_convert.records import Record
 from ffcv_convert.schema import Modality
-from ffcv_convert.writer import ImageFormat, write_beton
+from ffcv_convert.writer import ImageFormat, Part, write_betons
 from tests.conftest import REPOSITORY
 
 PICTURE_MB = 288 * 144 * 3 / 1e6
@@ -84,8 +84,7 @@ def large(tmp_path_factory: pytest.TempPathFactory, times: Callable[[int, int], 
     records = [
         Record(f"{n % 8}.png", n % IDENTITIES, 0, modalities[n // IDENTITIES % 2], "train") for n in range(count)
     ]
-    options = {"dataset": "custom", "part": "train", "trials": {}, "fingerprint": "", "workers": 2}
-    write_beton(root / "train.beton", records, root, ImageFormat(288, 144), **options)
+    write_betons([Part(root / "train.beton", "custom", "train", records)], root, ImageFormat(288, 144), workers=2)
     yield root / "train.beton"
     (root / "train.beton").unlink()
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from ffcv_convert.datasets import llcm, synthetic
 from ffcv_convert.records import Record, training_labels
 from ffcv_convert.schema import DataError, Manifest, Modality, manifest_path, open_beton
 from ffcv_convert.schema import beton as layout
-from ffcv_convert.writer import ImageFormat, load_image, write_beton
+from ffcv_convert.writer import ImageFormat, Part, load_image, write_betons
 from tests.conftest import SMALL_FORMAT
 
 PARTS = ("train", "test")
@@ -39,8 +38,7 @@ def records_of(names: list[str], modality: Modality = Modality.INFRARED) -> list
 
 
 def write_test_part(root: Path, records: list[Record], image_format: ImageFormat = SMALL_FORMAT) -> Manifest:
-    options: dict[str, Any] = {"dataset": "made-up", "part": "test", "trials": {}, "fingerprint": "", "workers": 2}
-    return write_beton(root / "test.beton", records, root, image_format, **options)
+    return write_betons([Part(root / "test.beton", "made-up", "test", records)], root, image_format, workers=2)[0]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -73,11 +71,10 @@ def test_training_persons_become_contiguous_labels_by_ascending_id(data_root: Pa
     ids = [700, 3, 700, 12]
     records = [Record(r.image, person, 0, r.modality, "train") for r, person in zip(source, ids, strict=True)]
     assert training_labels(records) == {3: 0, 12: 1, 700: 2}
-    options: dict[str, Any] = {"dataset": "made-up", "trials": {}, "fingerprint": "", "workers": 1}
-    for part, expected in (("train", [2, 0, 2, 1]), ("test", ids)):
-        beton = tmp_path / f"{part}.beton"
-        manifest = write_beton(beton, records, data_root / "synthetic", SMALL_FORMAT, part=part, **options)
-        assert open_beton(beton).structure.column("person").tolist() == expected
+    parts = [Part(tmp_path / f"{name}.beton", "made-up", name, records) for name in PARTS]
+    manifests = write_betons(parts, data_root / "synthetic", SMALL_FORMAT, workers=1)
+    for part, manifest, expected in zip(parts, manifests, ([2, 0, 2, 1], ids), strict=True):
+        assert open_beton(part.beton).structure.column("person").tolist() == expected
         assert manifest.column("person") == ids
         assert manifest.identities == 3
 

@@ -22,7 +22,7 @@ from ffcv_convert.atomic import publish, replacing
 from ffcv_convert.datasets.sysu import _memory_bounded
 from ffcv_convert.records import Record
 from ffcv_convert.schema import DataError, Modality, open_beton
-from ffcv_convert.writer import Encoded, ImageFormat, encode, load_image, write_beton
+from ffcv_convert.writer import Encoded, ImageFormat, Part, encode, load_image, write_betons
 from tests.conftest import REPOSITORY
 
 PICTURES = 24
@@ -44,8 +44,7 @@ def root(tmp_path: Path) -> Path:
 
 def write(root: Path) -> None:
     records = [Record(f"{number}.jpg", number, 1, Modality.INFRARED, "test") for number in range(PICTURES)]
-    beton = root / "beton" / "test.beton"
-    write_beton(beton, records, root, FORMAT, dataset="made-up", part="test", trials={}, fingerprint="", workers=2)
+    write_betons([Part(root / "beton" / "test.beton", "made-up", "test", records)], root, FORMAT, workers=2)
 
 
 def left(root: Path) -> dict[str, bytes]:
@@ -239,7 +238,7 @@ def test_nothing_gets_its_name_before_all_is_on_the_disk(root: Path, monkeypatch
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", failing)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match="No space left"):
         write(root)
     assert left(root) == older
     assert [os.path.basename(path) for path in calls] == ["test.beton.partial"] * 2 + ["test.json.partial"]
