@@ -1,4 +1,6 @@
-"""python tests/faults/fuzz.py [--seconds N]: the readers of targets.py under atheris, which follows their branches.
+"""python tests/faults/fuzz.py [--seconds N] [--output JSON]: the readers of targets.py under atheris.
+
+It follows their branches, from small good inputs on.
 
 Prints JSON: of each target the executions, the inputs that reached new branches, and the input that broke it, if any.
 Needs the extra `fuzz`: pip install '.[fuzz]'. Ends with 1 after a crash.
@@ -13,6 +15,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 NAMES = ("lists", "csv", "manifest", "beton", "picture")
@@ -59,16 +62,29 @@ def run_target(name: str, seconds: int, folder: Path) -> None:
     atheris.Fuzz()
 
 
+def measured_with() -> dict[str, object]:
+    sys.path.insert(0, str(REPOSITORY))
+    import torch
+
+    from dns.run import environment
+
+    return {**environment(torch.device("cpu")), "atheris": version("atheris")}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
     parser.add_argument("--target", choices=NAMES, help="one of them")
+    parser.add_argument("--output", type=Path, help="write the counts here too, with hardware, versions and commit")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.folder:
         run_target(options.target, options.seconds, options.folder)
     found = {name: fuzz(name, options.seconds) for name in ([options.target] if options.target else NAMES)}
-    print(json.dumps({"seconds": options.seconds, "targets": found}, indent=1))
+    report = {"seconds": options.seconds, "targets": found}
+    print(json.dumps(report, indent=1))
+    if options.output:
+        options.output.write_text(json.dumps({**report, "environment": measured_with()}, indent=1) + "\n")
     return 1 if any("error" in result for result in found.values()) else 0
 
 
