@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from dns.tensor_file import AGAIN, CheckpointError, read, stored_whole
+from dns.tensor_file import AGAIN, CheckpointError, read
 
 ARCHITECTURES = {
     "resnet50": (torchvision.models.resnet50, torchvision.models.ResNet50_Weights.IMAGENET1K_V1),
@@ -89,7 +89,7 @@ def _fitting(state: object, architecture: str, source: Path) -> dict[str, Tensor
         raise WeightsError(f"{source}: does not fit {architecture} ({wrong[0]} and {len(wrong) - 1} others)")
     for name in used:
         tensor = state[name]
-        if not stored_whole(tensor) or not tensor.is_floating_point() or not tensor.isfinite().all():
+        if not tensor.is_floating_point() or not tensor.isfinite().all():
             raise WeightsError(f"{source}: damaged ({name} holds values that are no finite numbers). {AGAIN}")
     return {**expected, **{name: state[name] for name in used}}
 

@@ -102,11 +102,12 @@ class TrainingState:
     def _restore_optimiser(self, stored: Mapping[str, Any]) -> None:
         """What it has gathered; its options are the configuration's, which is the same. Raises errors of any kind.
 
-        A tensor may stand for anything in `stored`, and may be a view of a billion elements: to go through it, or to
-        convert it, would take all memory.
+        A tensor may stand for anything in `stored`.
         """
         own, groups = self.optimiser.state_dict()["param_groups"], stored["param_groups"]
-        if not isinstance(groups, list) or [group["params"] for group in groups] != [group["params"] for group in own]:
+        if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+            raise TypeError("groups of another kind")
+        if [group["params"] for group in groups] != [group["params"] for group in own]:
             raise ValueError("other groups of parameters")
         parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
         for number, gathered in stored["state"].items():

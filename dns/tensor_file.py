@@ -3,6 +3,7 @@
 import hashlib
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,11 @@ def read(path: Path) -> Any:
             raise CheckpointError(f"{path}: no regular file. Name another")
         _check_sums(path)
         with torch.serialization.safe_globals(_ALLOWED):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        for name, tensor in _tensors(content):
+            if not _stored_whole(tensor):
+                raise CheckpointError(f"{path}: damaged ({name} claims to hold more than is stored). {AGAIN}")
+        return content
     except CheckpointError:
         raise
     except FileNotFoundError:
@@ -75,10 +80,26 @@ def read(path: Path) -> Any:
         ) from None
 
 
-def stored_whole(tensor: object) -> bool:
-    """Whether this is a tensor that stores all it claims to hold: a view with strides of 0 may claim any size, and what
-    is made for it would be as large."""
-    return isinstance(tensor, Tensor) and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+def _tensors(content: Any) -> Iterator[tuple[str, Tensor]]:
+    """All of them and their names, in whatever containers; a hostile file's may hold themselves."""
+    seen: dict[int, Any] = {}
+    waiting = [("its content", content)]
+    while waiting:
+        name, value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if isinstance(value, Tensor):
+            yield name, value
+        elif isinstance(value, dict):
+            waiting += [(key if isinstance(key, str) else name, part) for key, part in value.items()]
+        elif isinstance(value, (list, tuple, set)):
+            waiting += [(name, part) for part in value]
+
+
+def _stored_whole(tensor: Tensor) -> bool:
+    """A view with strides of 0 may claim any size, and what is made for it, or of it, would be as large."""
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _check_sums(path: Path) -> None:

@@ -260,6 +260,15 @@ def test_the_readme_shows_the_counts_of_faults() -> None:
     assert row in (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_readme_shows_the_fuzzers_counts() -> None:
+    stored = json.loads((harness.RESULTS / "fuzz.json").read_text())
+    assert stored["seconds"] * len(stored["targets"]) >= 600
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for name, found in stored["targets"].items():
+        crashes = len(found["crashes"])
+        assert f"| {name} | {found['executions']:,} | {found['new_coverage_inputs']} | {crashes} |" in readme
+
+
 def test_a_result_of_one_s_own_needs_no_place_in_the_readme(tmp_path: Path) -> None:
     result(tmp_path, "step-here-2026.json", "ms", "step", a=[1, 2])
     stored = json.loads((tmp_path / "step-here-2026.json").read_text())

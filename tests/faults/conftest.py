@@ -41,6 +41,7 @@ class Tally:
 
 COUNTS = pytest.StashKey[Tally]()
 HERE = Path(__file__).parent
+MEMORY_MB = 500  # of which hypothesis takes some itself
 
 
 @pytest.fixture(scope="session")
@@ -95,3 +96,19 @@ def examples(times) -> settings:
         max_examples=times(40, 2000), derandomize=True, database=None, deadline=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )  # fmt: skip
+
+
+def _resident_mb(what: str) -> float:
+    """what: VmRSS, of now, or VmHWM, the highest."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{what}:")[2].split()[0]) / 1e3
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """No input makes a reader take MEMORY_MB, whatever it claims to hold."""
+    Path("/proc/self/clear_refs").write_text("5")  # the highest is that of from now on
+    before = _resident_mb("VmRSS")
+    yield
+    taken = _resident_mb("VmHWM") - before
+    assert taken < MEMORY_MB, f"{taken:.0f} MB were taken"

@@ -17,6 +17,8 @@ from tests.faults.fuzz import NAMES
 from tests.faults.strategies import ANY_JSON, mutated, places, with_value
 from tests.faults.targets import PLACES, Opening, Target, targets
 
+pytestmark = pytest.mark.usefixtures("little_memory")
+
 # Plain names that any list can hold: no blank or comma, no dot alone, nothing that ends a line.
 NAME = some.from_regex(re.compile(r"[A-Za-z0-9_-]{1,9}(/[A-Za-z0-9_-]{1,9}){0,2}\.jpg", re.ASCII), fullmatch=True)
 PERSON = some.integers(0, 10**18 - 1)
