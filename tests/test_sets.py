@@ -209,7 +209,7 @@ def test_damaged_checkpoints_and_results_are_refused(
         content[damage] = 5
     torch.save(content, path)
     said = {
-        "view": "classifier.weight is no tensor, or not stored whole",
+        "view": "classifier.weight claims to hold more than is stored",
         "nan": "embeddings that are not finite",
         "result": "result.json: not a readable result",
     }
