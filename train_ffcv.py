@@ -82,7 +82,7 @@ def train_run(values: dict[str, dict[str, Any]]) -> int:
     with run.training(), Interruption() as interruption:
         go_through(run, loader, tester, step, state, interruption)
     if interruption.code:
-        print(f"stopped at epoch {state.epoch}, iteration {state.iteration}; the same command goes on from {run.last}"
+        print(f"stopped {state.where}; the same command goes on from {run.last}"
               + (", without --run.resume=never" if values["run"]["resume"] == "never" else ""))  # fmt: skip
     return interruption.code
 
@@ -95,10 +95,11 @@ def go_through(
     if run.resumed:
         state.restore(run.last)
         run.forget_after(state.epoch * loader.iterations + state.iteration, tested=state.tested)
-        print(f"going on with {run.path} at epoch {state.epoch}, iteration {state.iteration}")
+        print(f"going on with {run.path} {state.where}")
     else:
         state.save(run.last)
     if "rank1_untrained" not in state.results:
+        print("testing the untrained network", flush=True)
         with interruption.at_once():
             state.results["rank1_untrained"] = scored(tester, state.model, protocol, "untrained")["rank1"]
         state.save(run.last)

@@ -18,6 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.harness import drawn_set, synchronise, waiting_share
 from benchmarks.training import Training, assemble, options
+from eval import user_errors
 
 FOLDER = Path(__file__).parent.parent / "build" / "profile"
 WARM_UP, STEPS = 8, 5
@@ -102,4 +103,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with user_errors():
+        sys.exit(main(sys.argv[1:]))

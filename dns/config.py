@@ -95,7 +95,7 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str] | None, dict[st
         name, equals, value = word.lstrip("-").partition("=")
         if not equals:
             if not rest or rest[0].startswith("--"):
-                raise ConfigError(f"the command line: --{name} has no value. Write --{name}=VALUE")
+                raise ConfigError(f"the command line: --{name} has no value. Write --{name}=VALUE; --help lists all")
             value = rest.pop(0)
         if name in ("config-file", "C"):
             files.append(value)

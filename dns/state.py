@@ -39,11 +39,15 @@ class TrainingState:
     def tested(self) -> bool:
         return "untested" not in self.results
 
+    @property
+    def where(self) -> str:
+        return f"after {self.epoch} epochs and {self.iteration} iterations"
+
     def save(self, path: Path) -> None:
         """Raises TrainingError, and leaves `path` alone, where weights are not finite: nothing can go on from them."""
         if not all(torch.isfinite(tensor).all() for tensor in self.model.state_dict().values()):
             raise TrainingError(
-                f"{path}: not saved at epoch {self.epoch}, iteration {self.iteration}, for weights are not finite; the "
+                f"{path}: not saved {self.where}, for weights are not finite; the "
                 "one before it stands. Start anew with a lower --optim.lr and --run.resume=never"
             )
         self.saved_at = time.monotonic()

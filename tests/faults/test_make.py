@@ -131,7 +131,7 @@ def test_make_train_goes_on_with_a_stopped_run_or_starts_anew(
     assert f"the same command goes on from {folder / 'last.pt'}" in output
     stopped = checkpoint.load(folder / "last.pt")
     assert (0, 0) < (stopped["epoch"], stopped["iteration"]) < (2, 0)
-    at = f"at epoch {stopped['epoch']}, iteration {stopped['iteration']}"
+    at = f"after {stopped['epoch']} epochs and {stopped['iteration']} iterations"
     assert f"going on with {folder} {at}" in run(train("run"))
     anew = run(train("run", RESUME="never"))
     aside = folder.with_name("run.1")

@@ -165,6 +165,6 @@ def test_weights_that_are_not_finite_do_not_replace_good_ones(tmp_path: Path) ->
     before = (tmp_path / "last.pt").read_bytes()
     with torch.no_grad():
         model.neck.running_var[3] = torch.inf
-    with pytest.raises(TrainingError, match=r"last\.pt: not saved at epoch 0, iteration 0.*resume=never"):
+    with pytest.raises(TrainingError, match=r"last\.pt: not saved after 0 epochs and 0 iterations.*resume=never"):
         state.save(tmp_path / "last.pt")
     assert (tmp_path / "last.pt").read_bytes() == before
