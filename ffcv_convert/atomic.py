@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +31,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         if file is not None:
             if _is_same(file, partial):
                 partial.unlink()
-            file.close()
+            with suppress(OSError):  # what is still to be written of a failed file: the disk may be full
+                file.close()
 
 
 @contextmanager
@@ -71,18 +72,21 @@ def sweep(path: Path) -> None:
 def publish(*files: tuple[BinaryIO, Path]) -> None:
     """Put the bytes of all of them on the disk, then give each its name, in this order.
 
-    Where the disk is full, no file gets its name: what is there already, and belongs together, stays as it was.
+    Where the disk is full, no file gets its name: what is there already, and belongs together, stays as it was. Raises
+    DataError.
     """
-    for file, _ in files:
-        file.flush()
-        os.fsync(file.fileno())
+    for file, path in files:
+        with naming(path):
+            file.flush()
+            os.fsync(file.fileno())
     for _, path in files:
-        os.replace(_partial(path), path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        with naming(path):
+            os.replace(_partial(path), path)
+            directory = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
 
 
 def _partial(path: Path) -> Path:

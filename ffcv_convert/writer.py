@@ -161,9 +161,7 @@ def write_betons(parts: Sequence[Part], root: Path, image_format: ImageFormat, *
     and older files are untouched.
     """
     manifests, beton_files, manifest_files = [], [], []
-    if not parts:
-        return []
-    with naming(parts[0].beton.parent), ExitStack() as stack:  # closing a file may write as well
+    with ExitStack() as stack:
         for part in parts:
             with naming(part.beton):
                 part.beton.parent.mkdir(parents=True, exist_ok=True)

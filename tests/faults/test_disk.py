@@ -85,7 +85,7 @@ def test_a_full_disk_is_said_and_the_older_file_stays(
     random = np.random.default_rng(5).integers(0, NEWER_BYTES, 40).tolist()
     for free in [0, *random][: times(3, 40)]:
         done = call(*command(data, disk.path), before=disk.leave(free))
-        if done.returncode != 2 or f"error: {folder}" not in done.stderr or SPACE not in done.stderr:
+        if done.returncode != 2 or f"error: {folder}/train.beton: " not in done.stderr or SPACE not in done.stderr:
             tally.wrong("crashed", f"{free} bytes free: {done.returncode}, {done.stderr}")
         if files_in(folder) != older:
             tally.wrong("lost", f"{free} bytes free: left {sorted(files_in(folder))}")
@@ -110,11 +110,11 @@ def test_a_disk_that_lacks_a_page_for_the_last_manifest_keeps_the_older_files(
     folder = disk.path / "custom"
     older = files_in(folder)
     with open(folder / "train.beton", "rb"):
-        for lacking in (1, 2):
+        for lacking, manifest in ((1, "test.json"), (2, "train.json")):  # each of which takes a page at the end
             done = call(*command(data, disk.path), before=disk.leave((pages - lacking) * PAGE))
             tally.did("damages")
             assert done.returncode == 2
-            assert f"error: {folder}: No space left on device. {SPACE}" in done.stderr
+            assert f"error: {folder}/{manifest}: No space left on device. {SPACE}" in done.stderr
             if files_in(folder) != older:
                 tally.wrong("lost", f"{lacking} pages lacking: left {sorted(files_in(folder))}")
         disk.leave(pages * PAGE)
