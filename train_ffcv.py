@@ -107,7 +107,7 @@ def go_through(
         if not state.tested:
             begin = time.monotonic()
             with interruption.at_once():
-                rank1 = scored(tester, state.model, protocol, "trial 0", trials=[0])["rank1"]
+                rank1 = tester.choosing_rank1(state.model, protocol)
             state.note_rank1(rank1, run.best)
             at = {"step": state.epoch * loader.iterations, "epoch": state.epoch}
             run.write_log("eval", **at, protocol=protocol, rank1=rank1, seconds=time.monotonic() - begin)
@@ -123,11 +123,9 @@ def go_through(
             write_result(run, loader, tester, state)
 
 
-def scored(
-    tester: Tester, model: DNS, protocol: str, tested: str, trials: Sequence[int] | None = None
-) -> Mapping[str, Any]:
-    """A report's row of the feature after the BN neck."""
-    return tester.row(tester.metrics(tester.embed(model).bn, protocol, trials), protocol, "bn", tested)
+def scored(tester: Tester, model: DNS, protocol: str, tested: str) -> Mapping[str, Any]:
+    """A report's row of the feature after the BN neck, over every trial."""
+    return tester.row(tester.metrics(tester.embed(model).bn, protocol), protocol, "bn", tested)
 
 
 def make_loader(values: Values, engine: Engine) -> Loader:

@@ -1,4 +1,4 @@
-"""The four terms of DNS, all in float32: identity, circle, domain alignment, domain distillation.
+"""The four terms of DNS, in float32 at least: identity, circle, domain alignment, domain distillation.
 
 total = cross entropy + circle / B + 0.2 alignment + distillation
 """
@@ -23,15 +23,21 @@ class Losses(NamedTuple):
     total: Tensor
 
 
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """`tensor` in float32 if its own precision is lower: float64 stays, so that a comparison can run in it."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def circle_loss(
     embedding_BD: Tensor, person_B: Tensor, *, margin: float = CIRCLE_MARGIN, gamma: float = CIRCLE_GAMMA
 ) -> Tensor:
     """Pairwise circle loss (Sun et al., CVPR 2020), mean over anchors.
 
-    embedding_BD: any float; normalised here, in float32 (logits reach 243, where fp16 steps are 0.125).
+    embedding_BD: any float; normalised here, in float32 at least (logits reach 243, where fp16 steps are
+    0.125).
     Every person needs two images in the batch; an anchor without a positive adds nothing.
     """
-    embedding_BD = functional.normalize(embedding_BD.float(), dim=1)
+    embedding_BD = functional.normalize(at_least_float32(embedding_BD), dim=1)
     similarity = embedding_BD @ embedding_BD.T
     same = person_B[:, None] == person_B[None, :]
     positive = same & ~torch.eye(len(person_B), dtype=torch.bool, device=same.device)
@@ -50,12 +56,12 @@ def mmd(first_ND: Tensor, second_ND: Tensor) -> Tensor:
     Both (N, D), N equal; L2-normalised here. No gradient flows through the bandwidth. Distances by the Gram form:
     N x N, never N x N x D.
     """
-    both = functional.normalize(torch.cat([first_ND, second_ND]).float(), dim=1)
+    both = functional.normalize(at_least_float32(torch.cat([first_ND, second_ND])), dim=1)
     square = both.square().sum(dim=1)
     distance = (square[:, None] + square[None, :] - 2 * both @ both.T).clamp(min=0)
     count = len(both)
     bandwidth = distance.detach().sum() / (count * (count - 1)) / MMD_FACTOR ** (MMD_KERNELS // 2)
-    bandwidth = bandwidth.clamp(min=torch.finfo(torch.float32).tiny)  # rows that are all equal
+    bandwidth = bandwidth.clamp(min=torch.finfo(bandwidth.dtype).tiny)  # rows that are all equal
     kernel = torch.zeros_like(distance)
     for power in range(MMD_KERNELS):
         kernel = kernel + (-distance / (bandwidth * MMD_FACTOR**power)).exp()
@@ -103,7 +109,8 @@ class DomainDistillation(nn.Module):
         """embedding_BD = BN(Z), shifted_BD = Z_hat, person_B labels; visible half first."""
         if self.training:
             self.follow()
-        return self._one_space(embedding_BD.float(), person_B) + self._one_space(shifted_BD.float(), person_B)
+        spaces = at_least_float32(embedding_BD), at_least_float32(shifted_BD)
+        return self._one_space(spaces[0], person_B) + self._one_space(spaces[1], person_B)
 
     def _one_space(self, feature_BD: Tensor, person_B: Tensor) -> Tensor:
         visible, other = feature_BD.chunk(2)

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dns.backbone import Stem, build_resnet
-from dns.losses import ALIGNMENT_WEIGHT, DomainDistillation, Losses, circle_loss, domain_alignment
+from dns.losses import (
+    ALIGNMENT_WEIGHT,
+    DomainDistillation,
+    Losses,
+    at_least_float32,
+    circle_loss,
+    domain_alignment,
+)
 from dns.shifting import CommonSpaceShifting, HeterogeneousSpaceShifting
 
 GEM_POWER, GEM_EPSILON = 3.0, 1e-12
@@ -65,8 +72,8 @@ class DNS(nn.Module):
         return Outputs(pooled, self.css(maps.mean(dim=(2, 3))), embedding, self.classifier(embedding))
 
     def loss(self, outputs: Outputs, person_B: Tensor) -> Losses:
-        """All terms in float32, whatever the precision around them."""
-        identity = functional.cross_entropy(outputs.logits_BC.float(), person_B)
+        """All terms in float32 at least, whatever the precision around them."""
+        identity = functional.cross_entropy(at_least_float32(outputs.logits_BC), person_B)
         circle = circle_loss(outputs.embedding_BD, person_B) / len(person_B)
         alignment = domain_alignment(outputs.pooled_BD, outputs.shifted_BD)
         distillation = self.distillation(outputs.embedding_BD, outputs.shifted_BD, person_B)
@@ -74,17 +81,19 @@ class DNS(nn.Module):
         return Losses(identity, circle, alignment, distillation, total)
 
     def embed(self, images: Tensor, *, visible: bool) -> tuple[Tensor, Tensor]:
-        """Testing, images of one modality: L2-normalised Z and BN(Z), float32 (B, D) each; the second is reported."""
+        """Testing, images of one modality: L2-normalised Z and BN(Z), (B, D) each, float32 at least; BN(Z) is
+        the one that papers report."""
         pooled = gem(self.trunk((self.visible_stem if visible else self.other_stem)(images)))
-        return functional.normalize(pooled.float(), dim=1), functional.normalize(self.neck(pooled).float(), dim=1)
+        return functional.normalize(pooled, dim=1), functional.normalize(at_least_float32(self.neck(pooled)), dim=1)
 
     def trunk(self, maps: Tensor) -> Tensor:
         return self.hss4(self.layer4(self.hss3(self.layer3(maps))))
 
 
 def gem(maps: Tensor) -> Tensor:
-    """Generalised-mean pooling (Radenovic et al., TPAMI 2019), p = 3, of relu(maps): (B, C, H, W) -> float32 (B, C)."""
-    mean = functional.relu(maps).float().pow(GEM_POWER).mean(dim=(2, 3))
+    """Generalised-mean pooling (Radenovic et al., TPAMI 2019), p = 3, of relu(maps): (B, C, H, W) -> (B, C),
+    float32 at least."""
+    mean = at_least_float32(functional.relu(maps)).pow(GEM_POWER).mean(dim=(2, 3))
     return (mean + GEM_EPSILON).pow(1 / GEM_POWER)
 
 

@@ -4,7 +4,6 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,8 +13,8 @@ from dns.config import ConfigError
 from dns.losses import Losses
 from dns.model import DNS
 
-Precision = Literal["fp32", "bf16", "fp16"]
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Precision = Literal["fp64", "fp32", "bf16", "fp16"]
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Step = Callable[[Tensor, Tensor, Tensor], Losses]
 
 
@@ -23,8 +22,9 @@ Step = Callable[[Tensor, Tensor, Tensor], Losses]
 class Engine:
     """How the step runs on `device`. Every part can be switched off, so that its gain can be measured.
 
-    fused: optimiser kernels; graph: the whole step captured as a CUDA graph; augment: "device" inside the step, "host"
-    in the loader.
+    precision: bf16 and fp16 by autocast; fp64 makes network and images float64, so that two ways of computing can be
+    compared without rounding in between. fused: optimiser kernels; graph: the whole step captured as a CUDA graph;
+    augment: "device" inside the step, "host" in the loader.
     """
 
     device: torch.device
@@ -62,13 +62,15 @@ class Engine:
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, DTYPES[self.precision], enabled=self.precision != "fp32")
+        return torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST)
 
     def place(self, model: DNS) -> DNS:
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return model.to(self.device).to(memory_format=layout)
+        dtype = torch.float64 if self.precision == "fp64" else torch.float32
+        return model.to(self.device, dtype).to(memory_format=layout)
 
     def arrange(self, images: Tensor) -> Tensor:
+        images = images.double() if self.precision == "fp64" else images
         return images if self.channels_last else images.contiguous()
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -240,4 +242,5 @@ def _side(augment: str, cuda: bool) -> Literal["device", "host"]:
 
 
 def _cpu_has_bf16() -> bool:
-    return any(flag in Path("/proc/cpuinfo").read_text() for flag in ("avx512_bf16", "amx_bf16"))
+    """In hardware, and not switched off by ONEDNN_MAX_CPU_ISA: oneDNN alone also counts AVX-512 without bf16."""
+    return torch.cpu._is_avx512_bf16_supported() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -43,13 +43,11 @@ def beton_root(tmp_path: Path) -> Path:
     return tmp_path / "beton"
 
 
-@pytest.mark.alone
 def test_embeddings_through_eval_are_the_goldens(
     checkpoint: Path, beton_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """The goldens' inputs are noise that no picture gives, so they take the place of the normalised test pictures."""
-    torch.set_num_threads(2)
-    golden = goldens.arrays("model.npz")
+    golden = goldens.arrays("model_float64.npz")
     inputs = iter([tensor(golden["x_visible"]), tensor(golden["x_infrared"])])
 
     def prepare(images_BHWC: Tensor) -> Tensor:

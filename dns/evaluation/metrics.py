@@ -3,9 +3,10 @@
 A query's excluded gallery images are taken out of its ranking; a query with no match left is left out of every mean.
 AP is the mean precision at the matches, INP the number of matches over the last one's rank (Ye et al., TPAMI 2021).
 
-No ranking is sorted. A match's place is how many images are not behind it: every image is looked up among the query's
-few matches, and the look-ups are counted. Equal distances rank by gallery position, as in a stable sort: distance and
-position make one integer key. O(Q G log(matches)) in pieces that stay in the cache.
+Distances are compared in float64, as the published code does. No ranking is sorted: a match's place is how many images
+are not behind it, so every image is looked up among the query's few matches, and the look-ups are counted. O(Q G
+log(matches)) in pieces that stay in the cache. Equal distances rank by gallery position, as in a stable sort: a query
+whose match shares its distance with another image is sorted after all.
 """
 
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def rank_metrics(
     excluded_QG: Tensor | None = None,
     cmc: CMC = "images",
 ) -> Metrics:
-    """Metrics of ascending distances (float32), on the tensors' device.
+    """Metrics of ascending distances (any float), on the tensors' device.
 
     cmc: "images" counts ranks of images; "identities" ranks of identities in order of first appearance, as the
     published SYSU-MM01 and LLCM protocols do. Raises ValueError for distances that are not finite, and where no query
@@ -86,10 +87,9 @@ def rank_metrics(
 
 
 def _keys(distance: Tensor, excluded: Tensor | None) -> Tensor:
-    """int64 that sort as (distance, gallery position) do; LAST where excluded."""
-    bits = (distance.float().contiguous() + 0.0).view(torch.int32)  # + 0.0 turns -0.0 into 0.0
-    ascending = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
-    keys = (ascending << 32) + torch.arange(distance.shape[1], device=distance.device)
+    """int64 that sort as the distances do in float64; LAST where excluded."""
+    bits = (distance.double().contiguous() + 0.0).view(torch.int64)  # + 0.0 turns -0.0 into 0.0
+    keys = torch.where(bits < 0, bits ^ LAST, bits)
     return keys if excluded is None else keys.masked_fill_(excluded, LAST)
 
 
@@ -102,8 +102,13 @@ def _rank(keys: Tensor, same: Tensor, excluded: Tensor | None, by_identity: tupl
         kept = keys.shape[1] - excluded.sum(dim=1)
     relevant = same.sum(dim=1)
     matches = _matches(keys, same, relevant)
-    most = matches.shape[1]
     behind = torch.searchsorted(matches, keys)  # how many matches lie before each image
+    tied = _tied(keys, matches, behind, relevant)
+    if tied.any():
+        keys[tied] = _places(keys[tied])
+        matches = _matches(keys, same, relevant)
+        behind = torch.searchsorted(matches, keys)
+    most = matches.shape[1]
     counts = torch.zeros(len(keys), most + 1, dtype=torch.int64, device=keys.device)
     counts.scatter_add_(1, behind, torch.ones_like(behind))
     place = counts[:, :most].cumsum(dim=1)  # of each match: images not behind it, itself included
@@ -117,6 +122,20 @@ def _rank(keys: Tensor, same: Tensor, excluded: Tensor | None, by_identity: tupl
     first = torch.full((len(keys), identities), LAST, device=keys.device)
     first.scatter_reduce_(1, label.expand(keys.shape), keys, "amin")
     return PerQuery(relevant, kept, (first < matches[:, :1]).sum(dim=1), precision, last)
+
+
+def _tied(keys: Tensor, matches: Tensor, behind: Tensor, relevant: Tensor) -> Tensor:
+    """Mask of the queries with a match whose key is another image's as well."""
+    found = (matches.gather(1, behind.clamp(max=matches.shape[1] - 1)) == keys) & (keys != LAST)
+    equal_matches = (matches[:, 1:] == matches[:, :-1]) & (matches[:, 1:] != LAST)
+    return (found.sum(dim=1) > relevant) | equal_matches.any(dim=1)
+
+
+def _places(keys: Tensor) -> Tensor:
+    """Each image's place in a stable sort of its row, LAST where its key is: no two are equal but those."""
+    order = keys.argsort(dim=1, stable=True)
+    places = torch.empty_like(keys).scatter_(1, order, torch.arange(keys.shape[1], device=keys.device).expand_as(keys))
+    return places.masked_fill_(keys == LAST, LAST)
 
 
 def _matches(keys: Tensor, same: Tensor, relevant: Tensor) -> Tensor:

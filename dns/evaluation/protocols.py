@@ -114,6 +114,11 @@ class Protocol:
         drawn = [test.draws[name] for name in names]
         return [_preferred(test.folders(rows[np.isin(rows, pool)]), self.shots) for rows in drawn]
 
+    def rows(self, test: TestSet, trials: Sequence[int]) -> np.ndarray:
+        """Rows of the test set that `trials` rank: the queries and these trials' galleries, ascending."""
+        galleries = self.galleries(test)
+        return np.unique(np.concatenate([self.queries(test), *(galleries[trial] for trial in trials)]))
+
     def check(self, test: TestSet) -> None:
         """Raises ProtocolError where the test set lacks pictures or draws that the protocol needs."""
         self.queries(test)
@@ -170,7 +175,9 @@ def run_protocol(
     re_ranking: bool = False,
 ) -> list[Metrics]:
     """Metrics of each trial, or of `trials`. embedding_ND: row n embeds row n of the test set, on any device;
-    similarity is the dot product, or k-reciprocal re-ranking of it. Raises ProtocolError."""
+    similarity is the dot product, or k-reciprocal re-ranking of it. Products are in float64, as in the published code:
+    in float32, near neighbours change places. Raises ProtocolError."""
+    embedding_ND = embedding_ND.double()
     searched, galleries = protocol.queries(test), protocol.galleries(test)
     trials = range(len(galleries)) if trials is None else trials
     device = embedding_ND.device

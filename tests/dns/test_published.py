@@ -57,7 +57,7 @@ def test_a_published_file_gives_the_published_embeddings(files: dict[str, Path],
     assert (content["epoch"], type(content["epoch"]), content["config"]) == (57, int, {})
     model = DNS(12)
     load_model(model, content["model"], files[writer])
-    golden = goldens.arrays("model.npz")
+    golden = goldens.arrays("model_float64.npz")
     for modality in ("visible", "infrared"):
         with torch.inference_mode():
             z, bn = model.eval().embed(tensor(golden[f"x_{modality}"]), visible=modality == "visible")
