@@ -12,6 +12,9 @@ CHECKPOINT ?=#             what `make eval` tests; by default best.pt of the run
 PROTOCOL   ?=#             what `make eval` reports, with commas; by default those of the recipe
 ARGS       ?=#             further options, as in ARGS='--optim.lr=0.1 --optim.epochs=3'
 VENV       ?= .venv#       where Python packages go
+SYSTEM_PACKAGES ?=#        1: use what PYTHON has installed, such as torch, and install what it lacks
+OLDER_CPUS ?= avx2 sse41#  what `make test-older-cpu` pretends that the processor knows, at most
+OLDER_THREADS ?= 1 2 4#    and with how many threads
 # PYTHON: the interpreter that makes .venv; by default the first of these.
 PYTHON     ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 python3; do \
                 $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
@@ -26,12 +29,19 @@ $(foreach name,DATASET DATA_ROOT BETON_ROOT RESUME TRIAL CHECKPOINT PROTOCOL VEN
 # VENV is a part of rules as well, where these mean something.
 $(if $(filter-out 1,$(words $(VENV)))$(strip $(foreach sign,: ; = % | * ? [ ~ \ & < >,$(findstring $(sign),$(VENV)))),$(error VENV holds a blank or one of : ; = % | * ? [ ~ \ & < >, which make cannot pass on. Choose another folder))
 
+# How long OpenMP's threads spin while they wait, in turns of a loop: they sleep after that. By default they spin ten
+# times as long, and a process that computes beside ours makes a training step four to seven times slower than it does
+# now. Alone, a step takes as long as before; with fewer turns it takes longer.
+export GOMP_SPINCOUNT ?= 20000
+
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.dns-ffcv-ready
+PINNED := $(if $(filter 1,$(SYSTEM_PACKAGES)),$(VENV)/)constraints.txt# but for the system's packages, which stay as they are
 BENCH := $(VENV)/.dns-ffcv-bench
 FUZZ := $(VENV)/.dns-ffcv-fuzz
 
-.PHONY: help setup synthesise convert-datasets data verify train eval benchmark benchmark-gpu profile test faults lint format clean
+.PHONY: help setup synthesise convert-datasets data verify train eval benchmark benchmark-gpu profile test test-older-cpu \
+        faults lint format clean
 help: ## list the targets and variables
 	@echo "make TARGET [VARIABLE=value ...]"; echo
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 20; echo
@@ -42,8 +52,10 @@ setup: $(READY) ## install system packages (apt), .venv and Python packages; oth
 $(READY): pyproject.toml constraints.txt
 	@test -n '$(PYTHON)' || { echo 'error: no Python 3.10 to 3.13 found. apt-get install python3, or name one: make PYTHON=...' >&2; exit 2; }
 	.ci/system-packages '$(PYTHON)'
-	test -x '$(RUN)' || '$(PYTHON)' -m venv '$(VENV)'
-	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dev]'
+	test -x '$(RUN)' || '$(PYTHON)' -m venv $(if $(filter 1,$(SYSTEM_PACKAGES)),--system-site-packages) '$(VENV)'
+	$(if $(filter 1,$(SYSTEM_PACKAGES)),'$(PYTHON)' -m pip list --format freeze | sed 's/==.*/==/' >'$(VENV)/system.txt' && \
+	  grep -v -i -F -f '$(VENV)/system.txt' constraints.txt >'$(PINNED)')
+	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c '$(PINNED)' '.[dev]'
 	touch '$(READY)'
 
 synthesise: $(READY) ## draw synthetic people into DATA_ROOT/synthetic
@@ -84,6 +96,17 @@ profile: $(READY) ## profile a training step: kernels, trace, share of waiting f
 
 test: $(READY) ## run the tests, on every core and in random order; ARGS='-n 0 -p no:randomly': one after another
 	'$(RUN)' -m pytest -q -n auto --maxprocesses=8 -m 'not gpu and not slow' $(ARGS)
+
+# The numerical tests again, as on a processor without AVX-512, and without AVX. NumPy and OpenCV keep what they use.
+AS_avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+           NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx,+avx2,+fma,+bmi,+bmi2,+popcnt
+AS_sse41 := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 \
+            NUMBA_CPU_NAME=penryn NUMBA_CPU_FEATURES=+sse4.1
+
+test-older-cpu: $(READY) ## run the numerical tests as on older processors, with several numbers of threads
+	$(foreach cpu,$(OLDER_CPUS),$(foreach threads,$(OLDER_THREADS),\
+	  echo 'as on a processor with $(cpu), $(threads) threads' && env $(AS_$(cpu)) OMP_NUM_THREADS=$(threads) \
+	    '$(RUN)' -m pytest -q -m 'numerical and not gpu and not slow' --durations=0 --durations-min=10 $(ARGS) &&)) true
 
 $(FUZZ): $(READY)
 	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[fuzz]' || echo 'note: no fuzzer for this Python; its tests are skipped' >&2

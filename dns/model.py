@@ -32,7 +32,7 @@ class Outputs(NamedTuple):
 
 
 class DNS(nn.Module):
-    """DNS for `identities` training persons. D = 2048 (resnet50) or 512 (resnet18).
+    """DNS for `identities` training persons. D = 2048 (resnet50), 512 (resnet18) or 256 (resnet10_half).
 
     weights: a torchvision state dict to start all four ResNet parts from, or None. tau: see DomainDistillation.
     """

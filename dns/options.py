@@ -11,6 +11,8 @@ from fastargs import Param, Section
 from fastargs.config import Config
 from fastargs.validation import Checker
 
+from dns.backbone import ARCHITECTURES
+
 REQUIRED = "(required)"
 
 
@@ -141,7 +143,7 @@ def _declare_recipe(section: Callable[..., None], recipes: Sequence[str]) -> Non
     )  # fmt: skip
     section(
         "model", "Network",
-        architecture=Param(Choice("resnet50", "resnet18"), "backbone", default="resnet50"),
+        architecture=Param(Choice(*ARCHITECTURES), "backbone", default="resnet50"),
         pretrained=Param(Text(), "imagenet, none, or a file in torchvision's layout", default="imagenet"),
         tau=Param(Number(float, 0, 1), "how fast the momentum classifiers of DD follow", default=0.2),
         dropout=Param(Number(float, 0, 1), "in CSS", default=0.01),

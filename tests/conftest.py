@@ -1,11 +1,9 @@
 """Small synthetic sets, drawn and converted once a session, and helpers to call the command-line programs."""
 
-import fcntl
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -36,27 +34,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@contextmanager
-def _locked(file: Path, way: int) -> Iterator[None]:
-    with open(file) as opened:
-        fcntl.flock(opened, way)
-        try:
-            yield
-        finally:
-            fcntl.flock(opened, fcntl.LOCK_UN)  # a child may hold the file open for longer
-
-
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """While a test marked `alone` runs, no other process of pytest-xdist runs one: it computes with several threads."""
-    with ExitStack() as stack:
-        stack.callback(torch.set_num_threads, torch.get_num_threads())  # sums depend on it; fixtures may set it as well
-        if IN_PARALLEL:
-            queue, tests = Path(__file__), REPOSITORY / "pyproject.toml"  # any two files; queueing gives each its turn
-            with _locked(queue, fcntl.LOCK_EX):
-                way = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
-                stack.enter_context(_locked(tests, way))
+    """Put torch's number of threads back, whether a test changed it or one of its fixtures."""
+    threads = torch.get_num_threads()
+    try:
         return (yield)
+    finally:
+        torch.set_num_threads(threads)
 
 
 MAY_CHANGE = {

@@ -1,13 +1,12 @@
-"""Every way to run a step computes the same training: twenty steps on a fixed set, against stored losses.
+"""Every way to run a step computes the same training: some steps on a fixed set, against stored losses.
 
-The stored ones (tests/data/trajectory.json) are those of the plain way: fp32, eager, streamed, augmented on the device.
-Made anew by: python -m tests.test_equivalence
+The stored ones (tests/data/trajectory.json) are those of the plain way: float64, eager, streamed, augmented on the
+device. In float64, and from weights that NumPy draws, they are the same on every processor, with any number of threads.
+To store them again: PYTHONPATH=tests python -m tests.test_equivalence
 """
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from golden_weights import golden_array
 from PIL import Image
 
 from dns.model import DNS
-from dns.optim import make_optimiser, set_learning_rate
+from dns.optim import make_optimiser
 from dns.step import Engine, Precision, make_step
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS
@@ -28,28 +28,29 @@ from pipelines.index import open_part
 from pipelines.loaders import TrainLoader
 from pipelines.resident import ResidentLoader
 
-pytestmark = pytest.mark.alone  # two threads
+pytestmark = pytest.mark.numerical
 
 STORED = Path(__file__).parent / "data" / "trajectory.json"
-STEPS, IDENTITIES, PERSONS, PICTURES = 20, 6, 6, 3
+IDENTITIES, PERSONS, PICTURES = 6, 3, 2
+STEPS = 8  # two epochs and a bit more; a captured step's first replay is the fifth
 SIZE = ImageFormat(64, 32)
 MULTIPLIERS = dict.fromkeys(("rest", "layer3", "layer4", "neck", "classifier", "distillation"), 1.0)
-PLAIN = Engine(torch.device("cpu"), "fp32", channels_last=False, compile=False)
+PLAIN = Engine(torch.device("cpu"), "fp64", channels_last=False, compile=False)
 CPU_AND_GPU = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
-# Highest relative error of a step's total loss. A network with batch norm and random weights is ill-conditioned: sums
-# in another order (one thread for two) are off by 4e-4 after twenty steps, bf16 by 4e-3, no training at all by 6e-3.
-SAME, ROUNDED = 2e-3, 1e-2
-LR = 2e-5  # of the tenth step on; ten times as much, and the sums' order alone makes 3 %
+# Highest relative error of a step's total loss.
+SAME = 1e-9  # float64 rounds to 1e-16, and at this learning rate a change hardly grows from step to step
+ROUNDED = 2e-2  # of the first step in bf16 or fp16, see tests/dns/test_step.py
+LR = 2.0**-16  # exact in float32 as well, which a fused optimiser's rates are
 
 
 def draw(root: Path) -> None:
-    """IDENTITIES x two modalities x PICTURES lossless pictures: an identity's own blocks under noise."""
+    """IDENTITIES x two modalities x 3 lossless pictures: an identity's own blocks under noise."""
     rng, rows = np.random.default_rng(0), ["path,person,camera,modality,split"]
     for person in range(1, IDENTITIES + 1):
         blocks = rng.integers(0, 200, (8, 4, 3))
         for modality in ("visible", "infrared"):
-            for number in range(PICTURES):
+            for number in range(3):
                 pixels = blocks.repeat(8, axis=0).repeat(8, axis=1) + rng.integers(0, 56, (64, 32, 3))
                 if modality == "infrared":
                     pixels = pixels.mean(axis=2, keepdims=True).repeat(3, axis=2)
@@ -73,18 +74,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepare(tmp_path_factory.mktemp("trajectory"))
 
 
-@contextmanager
-def two_threads() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def losses(folder: Path, engine: Engine, source: str = "stream") -> list[float]:
-    """The total loss of STEPS steps. source: stream, resident."""
+def losses(folder: Path, engine: Engine, source: str = "stream", steps: int = STEPS) -> list[float]:
+    """The total loss of each step. source: stream, resident."""
     how: dict[str, Any] = {
         "persons": PERSONS, "pictures": PICTURES, "recipe": RECIPES["sysu"], "seed": 3, "device": engine.device,
         "workers": 1,
@@ -95,21 +86,20 @@ def losses(folder: Path, engine: Engine, source: str = "stream") -> list[float]:
         if source == "resident"
         else TrainLoader(part, augment_on=engine.augment, dtype=engine.input_dtype(), **how)
     )
-    torch.manual_seed(1)
-    model = engine.place(DNS(IDENTITIES, architecture="resnet18")).train()
+    model = DNS(IDENTITIES, architecture="resnet10_half", dropout=0.0)
+    for name, tensor in model.state_dict().items():
+        tensor.copy_(torch.from_numpy(golden_array(name, tensor.shape)))
+    model = engine.place(model).train()
     optimiser = make_optimiser(
-        model, name="sgd", lr=0.01, momentum=0.9, weight_decay=5e-4, multipliers=MULTIPLIERS, fused=engine.fused
+        model, name="sgd", lr=LR, momentum=0.9, weight_decay=5e-4, multipliers=MULTIPLIERS, fused=engine.fused
     )
     scaler = torch.amp.GradScaler(engine.device.type, init_scale=256.0, enabled=engine.precision == "fp16")
     step, found, epoch = make_step(model, optimiser, scaler, loader.augment, engine), [], 0
-    with two_threads():
-        while len(found) < STEPS:
-            with loader.epoch(epoch) as batches:
-                for batch in batches:
-                    set_learning_rate(optimiser, LR * min(len(found) + 1, 10) / 10)
-                    found.append(step(batch.images, batch.augmentation, batch.person_B).total.item())
-            epoch += 1
-    return found[:STEPS]
+    while len(found) < steps:
+        with loader.epoch(epoch) as batches:
+            found += [step(batch.images, batch.augmentation, batch.person_B).total.item() for batch in batches]
+        epoch += 1
+    return found[:steps]
 
 
 def stored() -> list[float]:
@@ -118,7 +108,7 @@ def stored() -> list[float]:
 
 def error(found: list[float]) -> float:
     assert all(map(math.isfinite, found)), found
-    return max(abs(a - b) / b for a, b in zip(found, stored(), strict=True))
+    return max(abs(a - b) / b for a, b in zip(found, stored(), strict=False))
 
 
 WAYS: dict[str, tuple[dict[str, Any], str]] = {
@@ -146,9 +136,9 @@ def test_every_way_stays_at_the_stored_losses(folder: Path, way: str, device: st
         pytest.param("fp16", "cuda", marks=pytest.mark.gpu),
     ],
 )
-def test_low_precision_stays_near(folder: Path, precision: Precision, device: str) -> None:
-    found = losses(folder, replace(PLAIN, device=torch.device(device), precision=precision))
-    assert SAME / 100 < error(found) < ROUNDED
+def test_a_step_in_low_precision_is_off_by_its_rounding(folder: Path, precision: Precision, device: str) -> None:
+    engine = replace(PLAIN, device=torch.device(device), precision=precision)
+    assert ROUNDED / 1000 < error(losses(folder, engine, steps=1)) < ROUNDED
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
@@ -162,7 +152,7 @@ def test_compiled_stays_at_the_stored_losses(folder: Path, backend: str, monkeyp
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("source", ["stream", "resident"])
-@pytest.mark.parametrize(("precision", "bound"), [("fp32", SAME), ("bf16", ROUNDED), ("fp16", ROUNDED)])
+@pytest.mark.parametrize(("precision", "bound"), [("fp64", SAME), ("bf16", ROUNDED), ("fp16", ROUNDED)])
 def test_the_whole_engine_on_the_gpu_stays_at_the_stored_losses(
     folder: Path, precision: Precision, bound: float, source: str
 ) -> None:

@@ -54,7 +54,7 @@ def test_nothing_grows(program: Run, converted_layout: Callable[[str], Path], tm
     done = program(
         "-c", SCRIPT, SETTLED, EPOCHS, "--config-file", REPOSITORY / "configs" / "sysu.yaml",
         f"--data.beton_root={converted_layout('sysu').parent}", f"--run.root={tmp_path}", f"--engine.device={device}",
-        "--model.architecture=resnet18", "--model.pretrained=none", "--data.persons=3", "--data.pictures=2",
+        "--model.architecture=resnet10_half", "--model.pretrained=none", "--data.persons=3", "--data.pictures=2",
         "--optim.lr=1e-6", "--eval.every=10", "--eval.batch_size=32",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]

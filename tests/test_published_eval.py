@@ -18,6 +18,8 @@ from ffcv_convert.datasets import DATASETS
 from ffcv_convert.writer import ImageFormat
 from tests.conftest import REPOSITORY, Run
 
+pytestmark = pytest.mark.numerical
+
 NAME = "llcm_p6_n4_lr_0.2_seed_0_best"
 
 

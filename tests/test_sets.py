@@ -31,7 +31,7 @@ OWN = {  # layout -> protocols that fit it, beyond which it has none
     "pku_sketch": {"pku"},
 }
 FAST = [
-    "--model.architecture=resnet18", "--model.pretrained=none", "--optim.epochs=1", "--data.persons=4",
+    "--model.architecture=resnet10_half", "--model.pretrained=none", "--optim.epochs=1", "--data.persons=4",
     "--data.pictures=2", "--eval.batch_size=32", "--data.workers=1", "--engine.device=cpu", "--augment.pad_px=2",
 ]  # fmt: skip
 
@@ -78,7 +78,7 @@ def test_a_drawn_set_is_converted_verified_trained_and_tested(
         assert 0 < row["mINP"] <= 1
         assert len(row["per_trial"]) == row["trials"] == (10 if layout in ("sysu", "llcm") else 1)
     with np.load(features, allow_pickle=False) as stored:
-        assert stored["embeddings"].shape == (len(stored["paths"]), 512)
+        assert stored["embeddings"].shape == (len(stored["paths"]), 256)
         assert set(stored["modality"].tolist()) == ({0, 2} if "sketch" in layout else {0, 1})
 
 
@@ -200,7 +200,7 @@ def test_damaged_checkpoints_and_results_are_refused(
     path = tmp_path / "pku_sketch-seed0" / "last.pt"
     content = torch.load(path, weights_only=True)
     if damage == "view":
-        content["model"]["classifier.weight"] = torch.zeros(1, 1).expand(10**9, 512)
+        content["model"]["classifier.weight"] = torch.zeros(1, 1).expand(10**9, 256)
     elif damage == "nan":
         content["model"]["layer3.0.conv1.weight"].fill_(float("nan"))
     elif damage == "result":

@@ -33,7 +33,7 @@ from tests.conftest import REPOSITORY, Run
 SMALL = [
     "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=3", "--data.pictures=2",
     "--optim.epochs=2", "--optim.peak_epoch=1", "--eval.every=1", "--eval.batch_size=16", "--run.log_every=1",
-    "--optim.lr=0.05", "--data.workers=1", "--engine.device=cpu",
+    "--optim.lr=0.002", "--data.workers=1", "--engine.device=cpu",
 ]  # fmt: skip
 STEPS_PER_EPOCH = 48 // 6 + 1  # the published schedule runs one more
 
@@ -157,7 +157,7 @@ def test_another_configuration_in_the_same_folder_is_refused(
     options = [*SMALL, f"--data.beton_root={beton_root}", f"--run.root={tmp_path}", "--run.name=run"]
     done = program("train_ffcv.py", *options, "--optim.lr=0.01")
     assert done.returncode == 2
-    assert "optim.lr = 0.05, not 0.01" in done.stderr
+    assert "optim.lr = 0.002, not 0.01" in done.stderr
     assert "--run.resume=never" in done.stderr
     assert (tmp_path / "run" / "result.json").read_bytes() == (finished / "result.json").read_bytes()
 

@@ -52,6 +52,11 @@ def test_imagenet_is_torchvisions_file_from_its_cache(
     build_resnet("resnet18", weights)
 
 
+def test_a_network_without_imagenet_weights_says_so() -> None:
+    with pytest.raises(WeightsError, match=r"resnet10_half has no ImageNet weights.*--model\.pretrained=none"):
+        load_initial_weights("resnet10_half", "imagenet")
+
+
 def test_without_a_network_it_says_where_to_put_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: object, **__: object) -> None:
         raise URLError("no network")
@@ -133,4 +138,4 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_counters_are_gone() -> None:
     assert not [name for name in build_resnet("resnet50", None).state_dict() if name.endswith("num_batches_tracked")]
-    assert set(backbone.ARCHITECTURES) == {"resnet50", "resnet18"}
+    assert set(backbone.ARCHITECTURES) == {"resnet50", "resnet18", "resnet10_half"}

@@ -92,7 +92,7 @@ def test_yaml_values_get_their_type(tmp_path: Path) -> None:
         (["--optim.lr"], ["optim.lr has no value"]),
         (["--optim.lr", "--optim.epochs=3"], ["optim.lr has no value"]),
         (["--optim.lr=nan"], ["optim.lr", "nan"]),
-        (["--model.architecture=resnet51"], ["resnet51", "resnet50, resnet18"]),
+        (["--model.architecture=resnet51"], ["resnet51", "resnet50, resnet18, resnet10_half"]),
         (["--eval.protocols=llcm-i2v,sysu"], ["eval.protocols", "llcm-i2v, llcm-v2i"]),
         (["optim.lr=3"], ["'optim.lr=3' is no option"]),
         (["--config-file", "configs/lcm.yaml"], ["configs/lcm.yaml", "no such configuration"]),

@@ -15,6 +15,8 @@ from dns.losses import DomainDistillation, circle_loss, domain_alignment, mmd
 from dns.model import gem
 from dns.shifting import CommonSpaceShifting, HeterogeneousSpaceShifting
 
+pytestmark = pytest.mark.numerical
+
 VALUE, GRADIENT = 1e-5, 1e-4
 
 

@@ -20,6 +20,8 @@ from dns.checkpoint import load_model
 from dns.model import DNS
 from dns.published import UNUSED, rename
 
+pytestmark = pytest.mark.numerical
+
 Golden = dict[str, np.ndarray]
 GOLDENS = Path("goldens")  # named in errors
 FIRST_STEP, AFTER_THREE_STEPS = 1e-10, 1e-9  # a change of 1e-15 grows about a hundredfold with each step
@@ -113,15 +115,16 @@ def test_training_is_the_published_one(golden: Golden, facts: dict) -> None:
     assert relative_error(distillation.other_twin, golden["dd_momentum_infrared_after"]) < AFTER_THREE_STEPS
 
 
-def test_resnet18_trains_and_embeds_with_512_channels() -> None:
+@pytest.mark.parametrize(("architecture", "width"), [("resnet18", 512), ("resnet10_half", 256)])
+def test_smaller_networks_train_and_embed(architecture: str, width: int) -> None:
     torch.manual_seed(0)
-    model = DNS(5, architecture="resnet18")
+    model = DNS(5, architecture=architecture)
     outputs = model.train()(torch.randn(8, 3, 96, 48))
     assert outputs.logits_BC.shape == (8, 5)
     model.loss(outputs, torch.tensor([0, 0, 1, 1] * 2)).total.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     pooled, embedding = model.eval().embed(torch.randn(3, 3, 96, 48), visible=False)
-    assert pooled.shape == embedding.shape == (3, 512)
+    assert pooled.shape == embedding.shape == (3, width)
     assert torch.allclose(embedding.norm(dim=1), torch.ones(3), atol=1e-5)
 
 

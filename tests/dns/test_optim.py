@@ -9,6 +9,8 @@ import torch
 from dns.model import DNS
 from dns.optim import GROUPS, learning_rate, make_optimiser, parameter_groups, set_learning_rate
 
+pytestmark = pytest.mark.numerical
+
 MULTIPLIERS = dict(zip(GROUPS, [0.1, 0.2, 0.25, 1.0, 1.0, 1.0], strict=True))
 
 

@@ -95,7 +95,7 @@ def train(data_root_of: Callable[[str], Path], tmp_path: Path) -> Callable[..., 
     """train(name, **variables): the command that trains a run of this name on drawn people in LLCM's layout."""
     betons = tmp_path / "Beton"
     convert(llcm.DATASET, data_root_of("llcm").parent, betons, ImageFormat(32, 16), workers=1)
-    options = [*OPTIONS[2:], "--model.architecture=resnet18", "--model.pretrained=none", "--run.save_minutes=0"]
+    options = [*OPTIONS[2:], "--model.architecture=resnet10_half", "--model.pretrained=none", "--run.save_minutes=0"]
     variables = {"VENV": venv(tmp_path / "venv", PASS_ON), "DATA_ROOT": data_root_of("llcm").parent}
 
     def with_name(name: str, **more: str) -> list[str]:

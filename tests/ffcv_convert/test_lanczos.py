@@ -7,6 +7,8 @@ from PIL import Image
 from ffcv_convert import lanczos
 from ffcv_convert.lanczos import resize
 
+pytestmark = pytest.mark.numerical
+
 
 def noise(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
     return rng.integers(0, 256, shape, dtype=np.uint8)

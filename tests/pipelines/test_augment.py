@@ -35,6 +35,8 @@ from pipelines.augment import (
     shift_hue,
 )
 
+pytestmark = pytest.mark.numerical
+
 GOLDEN = json.loads((Path(__file__).parent.parent / "data" / "augmentation_statistics.json").read_text("utf-8"))
 GOLDEN_DRAWS, DRAWS, HEIGHT_PX, WIDTH_PX = 40_000, 1_000_000, 288, 144
 BATCH, HIGH, WIDE = 16, 32, 20  # small pictures for the pixel tests

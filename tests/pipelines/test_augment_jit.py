@@ -12,6 +12,8 @@ from pipelines.augment import COLUMNS, RECIPES, Half, Recipe
 from pipelines.augment_jit import Augmenter
 from pipelines.numba_setup import allowed_workers
 
+pytestmark = pytest.mark.numerical
+
 BATCH, HIGH, WIDE = 12, 40, 24
 WORKERS = [1, 2][: allowed_workers(2)]
 

@@ -13,6 +13,8 @@ from dns.evaluation.extract import FEATURES, Embeddings, Flip, embed_images, sav
 from dns.model import DNS
 from dns.step import Engine
 
+pytestmark = pytest.mark.numerical
+
 ENGINE = Engine(torch.device("cpu"), "fp32", channels_last=False, compile=False)
 ROWS = 7  # of the embeddings
 

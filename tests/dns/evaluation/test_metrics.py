@@ -9,6 +9,8 @@ from torch import Tensor
 
 from dns.evaluation.metrics import RANKS, rank_metrics
 
+pytestmark = pytest.mark.numerical
+
 RULES = {"sysu": "identities", "llcm": "identities", "regdb": "images"}
 
 

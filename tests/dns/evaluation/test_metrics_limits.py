@@ -9,6 +9,8 @@ from torch import Tensor
 from dns.evaluation import metrics
 from dns.evaluation.metrics import RANKS, Metrics, rank_metrics
 
+pytestmark = pytest.mark.numerical
+
 HUGE, TINY = torch.finfo(torch.float32).max, 2.0**-149  # the largest float32 and the smallest, which is subnormal
 VALUES = [0.0, -0.0, 1.0, -1.0, 1 + 2.0**-23, -1 - 2.0**-23, HUGE, -HUGE, TINY, -TINY, 2.0**-126, -(2.0**-126)]
 

@@ -17,6 +17,8 @@ from dns.evaluation import metrics
 from dns.evaluation.metrics import RANKS, Metrics
 from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet, run_protocol
 
+pytestmark = pytest.mark.numerical
+
 SEEDS = range(24)
 TESTED = (0, 6)  # trials
 CAMERAS = {  # (number, modality)

@@ -13,6 +13,8 @@ from dns.evaluation.metrics import rank_metrics
 from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet, run_protocol
 from dns.evaluation.rerank import rerank
 
+pytestmark = pytest.mark.numerical
+
 
 def naive(query: np.ndarray, gallery: np.ndarray, k1: int = 20, k2: int = 6, weight: float = 0.3) -> np.ndarray:
     """Distances (Q, G). N(p, k): p's k nearest, beside p itself. R(p, k): those of N(p, k) that have p in theirs."""
