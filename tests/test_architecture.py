@@ -51,9 +51,8 @@ def test_one_module_imports_ffcv_and_two_fastargs() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_scripts_are_short_and_define_no_loss_loader_or_metric(script: str) -> None:
+def test_scripts_define_no_loss_loader_or_metric(script: str) -> None:
     text = (REPOSITORY / script).read_text()
-    assert text.count("\n") < 250
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ClassDef):
             assert not any(word in node.name.lower() for word in ("loss", "loader", "metric", "trainer"))

@@ -243,6 +243,32 @@ def test_embeddings_do_not_depend_on_the_batch_size(finished: Path, beton_root: 
         assert torch.allclose(one, other, atol=1e-5)
 
 
+def test_an_epoch_is_chosen_without_flip_on_what_trial_0_ranks(
+    finished: Path, beton_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the published code chooses; the final table is a matter of eval.flip."""
+    path, calls, real = finished / "last.pt", [], eval_script.embed_images
+    content = checkpoint.load(path)
+    assert content["config"]["eval"]["flip"] == "published"
+    tester = eval_script.Tester(content["config"], make_engine(**content["config"]["engine"]))
+    model = eval_script.load_model(path, content, content["config"], tester)
+
+    def embed_images(*arguments: Any, **options: Any) -> int:
+        calls.append((options["flip"], real(*arguments, **options)))
+        return calls[-1][1]
+
+    monkeypatch.setattr(eval_script, "embed_images", embed_images)
+    chosen_by = tester.choosing_rank1(model, "llcm-i2v")
+    protocol, test = PROTOCOLS["llcm-i2v"], tester.test_set
+    ranked = len(protocol.queries(test)) + len(protocol.galleries(test)[0])
+    assert sum(count for _, count in calls) == ranked
+    assert {flip for flip, _ in calls} == {"off"}
+    logged = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    assert chosen_by == [line for line in logged if line["kind"] == "eval"][-1]["rank1"]
+    everything = tester.embed(model, flip="off")
+    assert chosen_by == tester.metrics(everything.bn, "llcm-i2v", [0])[0].cmc[0]
+
+
 def break_nothing(root: Path) -> None:
     pass
 

@@ -35,6 +35,9 @@ RUN = [
     "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=3", "--data.pictures=2",
     "--optim.epochs=2", "--optim.lr=0.01", "--eval.batch_size=16", "--run.log_every=1", "--data.workers=1",
     "--engine.device=cpu", "--engine.precision=fp32", "--run.name=v1",
+    # What the recipe said then:
+    "--model.architecture=resnet18", "--optim.name=sgd", "--optim.weight_decay=5e-4", "--engine.channels_last=false",
+    "--engine.fused=false",
 ]  # fmt: skip
 PERIOD = 61
 

@@ -112,14 +112,23 @@ def test_the_size_of_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch, pie
         monkeypatch.undo()
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-def test_other_types_rank_as_their_float32(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_other_types_rank_as_their_float64(dtype: torch.dtype) -> None:
     query, gallery, left_out = drawn(3)
     distance = torch.randn(left_out.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(dtype)
     found = rank_metrics(distance, query, gallery, excluded_QG=left_out)
-    assert found == rank_metrics(distance.float(), query, gallery, excluded_QG=left_out)
+    assert found == rank_metrics(distance.double(), query, gallery, excluded_QG=left_out)
     wanted = naive(distance.double().numpy(), query.tolist(), gallery.tolist(), left_out.numpy(), "images")
     assert agree(found, wanted)
+
+
+@pytest.mark.parametrize("cmc", ["images", "identities"])
+def test_distances_that_float32_cannot_tell_apart_rank_by_float64(cmc: str) -> None:
+    query, gallery, left_out = drawn(5)
+    distance = 0.5 + 1e-12 * torch.randint(0, 40, left_out.shape, generator=torch.Generator().manual_seed(5)).double()
+    assert len(distance.float().unique()) == 1
+    expected = naive(distance.numpy(), query.tolist(), gallery.tolist(), left_out.numpy(), cmc)
+    assert agree(rank_metrics(distance, query, gallery, excluded_QG=left_out, cmc=cmc), expected)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

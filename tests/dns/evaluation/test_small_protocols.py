@@ -24,6 +24,15 @@ def test_regdb_searches_all_of_the_other_modality_and_leaves_nothing_out() -> No
     assert result.cmc[:2] == [pytest.approx(2 / 3), 1.0]
 
 
+def test_near_neighbours_rank_by_float64_products() -> None:
+    """The products 1 and 1 - 2^-26 are one number in float32; there the wrong photo, which stands first, would win."""
+    test = make_set([(1, 1, SKETCH, "q"), (2, 0, VISIBLE, "a"), (1, 0, VISIBLE, "b")])
+    embedding = torch.tensor([[1.0, 2.0**-13], [1.0, -(2.0**-13)], [1.0, 0.0]])
+    query, photos = embedding[0], embedding[1:]
+    assert len((photos @ query).unique()) == 1
+    assert run_protocol(PROTOCOLS["pku"], test, embedding)[0].cmc[0] == 1
+
+
 def test_images_count_not_identities() -> None:
     """Two pictures of person 2 before person 1's: rank 3 of images, where SYSU-MM01 and LLCM would say 2."""
     test = make_set([(1, 1, SKETCH, "q"), (2, 0, VISIBLE, "a"), (2, 0, VISIBLE, "b"), (1, 0, VISIBLE, "c")])
