@@ -1,4 +1,5 @@
-"""How fast are the metrics, beside the published loops? Random embeddings of the real sets' sizes, one trial a call.
+"""How fast are the metrics, beside the published loops, and distances in float64, beside float32? Random embeddings of
+the real sets' sizes, one trial a call.
 
 The loops are written anew from the protocols' description, as the field's evaluation code goes about it: one argsort of
 the whole distance matrix in NumPy, then query by query in Python.
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from benchmarks.harness import interleaved, summarise
 from dns.evaluation.metrics import CMC, rank_metrics
+from dns.evaluation.protocols import distances
 
 RANKS = 20
 # Queries, gallery images, identities, cameras. LLCM's gallery has one image of each identity and camera.
@@ -32,6 +35,8 @@ def measure() -> dict[str, Any]:
         arrays = (distance.numpy(), query.numpy(), gallery.numpy(), excluded, cmc)
         agree &= all(abs(a - b) < 1e-6 for a, b in zip(_ours(*inputs), loops(*arrays), strict=True))
         cases |= {f"{name} ours": partial(_timed, _ours, *inputs), f"{name} loops": partial(_timed, loops, *arrays)}
+        cases |= {f"{name} distances, ours": partial(_timed, distances, *_embeddings(*size[:2]))}
+        cases |= {f"{name} distances in float32": partial(_timed, _float32_distances, *_embeddings(*size[:2]))}
     figures = summarise(interleaved(cases))
     ratios = {f"ratio_{name}": figures[f"{name} loops"]["median"] / figures[f"{name} ours"]["median"] for name in SIZES}
     return {"unit": "s", "cases": figures, **ratios, "agree": agree}
@@ -60,6 +65,17 @@ def _inputs(name: str, queries: int, images: int, identities: int, cameras: int)
         gallery_camera == 1
     )  # fmt: skip
     return distance, query, gallery, left_out, "identities"
+
+
+def _embeddings(queries: int, images: int) -> tuple[Tensor, Tensor]:
+    """Of ResNet-50's width, L2-normalised."""
+    generator = torch.Generator().manual_seed(0)
+    query, gallery = (normalize(torch.randn(count, 2048, generator=generator), dim=1) for count in (queries, images))
+    return query, gallery
+
+
+def _float32_distances(query: Tensor, gallery: Tensor) -> Tensor:
+    return -query @ gallery.T
 
 
 def _timed(function: Callable[..., Any], *inputs: Any) -> float:

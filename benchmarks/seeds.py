@@ -26,6 +26,7 @@ def read(path: Path) -> dict[str, Any]:
     """A run's result, with its `seed` and the rest of its `recipe` from the config.yaml beside it."""
     recipe = yaml.safe_load(path.with_name("config.yaml").read_text(encoding="utf-8"))
     seed = recipe.pop("run")["seed"]
+    recipe.get("data", {}).pop("beton_root", None)  # where a set lies changes no result
     return {**json.loads(path.read_text(encoding="utf-8")), "seed": seed, "recipe": recipe}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from eval import user_errors
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS, synthetic
 from ffcv_convert.synthesis import Options, synthesise
@@ -87,6 +88,7 @@ def beton_root(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Refused = Callable[[Callable[[list[str]], int], list[object]], str]
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +103,20 @@ def program() -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture) -> Refused:
+    """Call a program's function with arguments that it refuses; returns its message. In this process: starting another
+    takes seconds."""
+
+    def call(function: Callable[[list[str]], int], arguments: list[object]) -> str:
+        with pytest.raises(SystemExit) as caught, user_errors():
+            function([*map(str, arguments)])
+        assert caught.value.code == 2
+        return capsys.readouterr().err
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A hundred epochs of a small set: no thread, descriptor, tensor or memory more than after the first twenty."""
+"""Sixty epochs of a small set: no thread, descriptor, tensor or memory more than after the first twenty."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import REPOSITORY, Run
 
-EPOCHS, SETTLED = 100, 20
+EPOCHS, SETTLED = 60, 20
 GROWTH_MB = 10  # freed memory given back, it moves by less than 1
 
 # The trainer itself, with the engine that is the default on the device: steps, losses on their way, log, embedding and

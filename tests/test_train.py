@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from ffcv_convert.schema import DataError
 from ffcv_convert.synthesis import Options, synthesise
 from ffcv_convert.writer import ImageFormat
 from pipelines.augment import RECIPES
-from tests.conftest import REPOSITORY, Run
+from tests.conftest import REPOSITORY, Refused, Run
 
 SMALL = [
     "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=3", "--data.pictures=2",
@@ -303,16 +304,14 @@ def age_manifest(root: Path) -> None:
     ],
 )
 def test_bad_input_is_refused_and_leaves_no_run(
-    beton_root: Path, tmp_path: Path, program: Run, damage: object, options: list[str], words: str
+    beton_root: Path, tmp_path: Path, refused: Refused, damage: Callable[[Path], None], options: list[str], words: str
 ) -> None:
     shutil.copytree(beton_root, tmp_path / "beton")
     damage(tmp_path / "beton")
-    done = program(
-        "train_ffcv.py", *SMALL, f"--data.beton_root={tmp_path / 'beton'}", f"--run.root={tmp_path / 'runs'}", *options
-    )
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: ")
-    assert words in done.stderr
+    roots = [f"--data.beton_root={tmp_path / 'beton'}", f"--run.root={tmp_path / 'runs'}"]
+    message = refused(train_ffcv.train, [*SMALL, *roots, *options])
+    assert message.startswith("error: ")
+    assert words in message
     assert not (tmp_path / "runs").exists()
 
 

@@ -175,8 +175,7 @@ def run_protocol(
     re_ranking: bool = False,
 ) -> list[Metrics]:
     """Metrics of each trial, or of `trials`. embedding_ND: row n embeds row n of the test set, on any device;
-    similarity is the dot product, or k-reciprocal re-ranking of it. Products are in float64, as in the published code:
-    in float32, near neighbours change places. Raises ProtocolError."""
+    similarity is the dot product, or k-reciprocal re-ranking of it. Raises ProtocolError."""
     embedding_ND = embedding_ND.double()
     searched, galleries = protocol.queries(test), protocol.galleries(test)
     trials = range(len(galleries)) if trials is None else trials
@@ -186,7 +185,7 @@ def run_protocol(
     if protocol.mean_query:
         searched_person, searched_embedding = _means(searched_person, searched_embedding)
     pool = np.unique(np.concatenate([galleries[trial] for trial in trials]))
-    distance_QN = None if re_ranking else -searched_embedding @ embedding_ND[pool].T  # once for all trials
+    distance_QN = None if re_ranking else distances(searched_embedding, embedding_ND[pool])  # once for all trials
     results = []
     for trial in trials:
         gallery = galleries[trial]
@@ -210,6 +209,12 @@ def run_protocol(
             raise ProtocolError(f"{protocol.name}, trial {trial}: {error}{hint if cameras else ''}") from None
         results.append(metrics)
     return results
+
+
+def distances(query_QD: Tensor, gallery_GD: Tensor) -> Tensor:
+    """Minus the dot products, float64 (Q, G), as the published code takes them: in float32, near neighbours change
+    places. On CUDA too; the largest product, LLCM's queries and all of its possible gallery, is 255 GFLOP."""
+    return -query_QD.double() @ gallery_GD.double().T
 
 
 def _means(person_Q: Tensor, embedding_QD: Tensor) -> tuple[Tensor, Tensor]:
