@@ -12,9 +12,9 @@ CHECKPOINT ?=#             what `make eval` tests; by default best.pt of the run
 PROTOCOL   ?=#             what `make eval` reports, with commas; by default those of the recipe
 ARGS       ?=#             further options, as in ARGS='--optim.lr=0.1 --optim.epochs=3'
 VENV       ?= .venv#       where Python packages go
-SYSTEM_PACKAGES ?=#        1: use what PYTHON has installed, such as torch, and install what it lacks
-OLDER_CPUS ?= avx2 sse41#  what `make test-older-cpu` pretends that the processor knows, at most
-OLDER_THREADS ?= 1 2 4#    and with how many threads
+SYSTEM_PACKAGES ?=#        1: a new VENV uses what PYTHON has installed, such as torch, and gets what it lacks
+OLDER_CPUS ?= avx2 sse41#  newest instruction sets that `make test-older-cpu` allows, one run each
+OLDER_THREADS ?= 1 2 4#    numbers of threads that it runs each with
 # PYTHON: the interpreter that makes .venv; by default the first of these.
 PYTHON     ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 python3; do \
                 $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
@@ -29,14 +29,16 @@ $(foreach name,DATASET DATA_ROOT BETON_ROOT RESUME TRIAL CHECKPOINT PROTOCOL VEN
 # VENV is a part of rules as well, where these mean something.
 $(if $(filter-out 1,$(words $(VENV)))$(strip $(foreach sign,: ; = % | * ? [ ~ \ & < >,$(findstring $(sign),$(VENV)))),$(error VENV holds a blank or one of : ; = % | * ? [ ~ \ & < >, which make cannot pass on. Choose another folder))
 
-# How long OpenMP's threads spin while they wait, in turns of a loop: they sleep after that. By default they spin ten
-# times as long, and a process that computes beside ours makes a training step four to seven times slower than it does
-# now. Alone, a step takes as long as before; with fewer turns it takes longer.
+# How many turns of a loop an OpenMP thread waits before it sleeps. With libgomp's default, 300,000, one other busy
+# process on two cores makes a step of `make train` 11 to 22 times slower; with 30,000, 6 times; with 10,000, 3.5 times.
+# Alone, 20,000 costs nothing that could be measured, 10,000 some 4 per cent. A user's own OMP_WAIT_POLICY counts more.
+ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 20000
+endif
 
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.dns-ffcv-ready
-PINNED := $(if $(filter 1,$(SYSTEM_PACKAGES)),$(VENV)/)constraints.txt# but for the system's packages, which stay as they are
+PINNED := $(VENV)/constraints.txt
 BENCH := $(VENV)/.dns-ffcv-bench
 FUZZ := $(VENV)/.dns-ffcv-fuzz
 
@@ -53,8 +55,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -n '$(PYTHON)' || { echo 'error: no Python 3.10 to 3.13 found. apt-get install python3, or name one: make PYTHON=...' >&2; exit 2; }
 	.ci/system-packages '$(PYTHON)'
 	test -x '$(RUN)' || '$(PYTHON)' -m venv $(if $(filter 1,$(SYSTEM_PACKAGES)),--system-site-packages) '$(VENV)'
-	$(if $(filter 1,$(SYSTEM_PACKAGES)),'$(PYTHON)' -m pip list --format freeze | sed 's/==.*/==/' >'$(VENV)/system.txt' && \
-	  grep -v -i -F -f '$(VENV)/system.txt' constraints.txt >'$(PINNED)')
+	'$(RUN)' .ci/pins.py >'$(PINNED)'
 	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c '$(PINNED)' '.[dev]'
 	touch '$(READY)'
 
@@ -78,7 +79,7 @@ eval: $(READY) ## test a checkpoint (CHECKPOINT=...) of DATASET under PROTOCOL
 	'$(RUN)' eval.py $(if $(CHECKPOINT),--eval.checkpoint='$(CHECKPOINT)') $(if $(CHECKPOINT),$(if $(filter-out file,$(origin DATASET)),--data.set='$(DATASET)'),--data.set='$(DATASET)') --data.beton_root='$(BETON_ROOT)' $(if $(TRIAL),--data.trial='$(TRIAL)') $(if $(PROTOCOL),--eval.protocols='$(PROTOCOL)') $(ARGS)
 
 $(BENCH): $(READY)
-	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[bench]'
+	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c '$(PINNED)' '.[bench]'
 	touch '$(BENCH)'
 
 benchmark: $(BENCH) ## measure on the CPU, beside the published path and other loaders; under 15 minutes
@@ -104,12 +105,13 @@ AS_sse41 := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INST
             NUMBA_CPU_NAME=penryn NUMBA_CPU_FEATURES=+sse4.1
 
 test-older-cpu: $(READY) ## run the numerical tests as on older processors, with several numbers of threads
-	$(foreach cpu,$(OLDER_CPUS),$(foreach threads,$(OLDER_THREADS),\
-	  echo 'as on a processor with $(cpu), $(threads) threads' && env $(AS_$(cpu)) OMP_NUM_THREADS=$(threads) \
+	@$(foreach cpu,$(OLDER_CPUS),$(foreach threads,$(OLDER_THREADS),\
+	  echo 'as on a processor with $(cpu), $(threads) threads' && \
+	  env $(or $(AS_$(cpu)),$(error OLDER_CPUS holds $(cpu). It takes avx2 and sse41)) OMP_NUM_THREADS=$(threads) \
 	    '$(RUN)' -m pytest -q -m 'numerical and not gpu and not slow' --durations=0 --durations-min=10 $(ARGS) &&)) true
 
 $(FUZZ): $(READY)
-	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[fuzz]' || echo 'note: no fuzzer for this Python; its tests are skipped' >&2
+	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c '$(PINNED)' '.[fuzz]' || echo 'note: no fuzzer for this Python; its tests are skipped' >&2
 	touch '$(FUZZ)'
 
 faults: $(FUZZ) ## kill, damage, starve and lie to the program; counts in benchmarks/results/faults.json

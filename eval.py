@@ -120,8 +120,9 @@ class Tester:
         return embeddings
 
     def choosing_rank1(self, model: DNS, protocol: str) -> float:
-        """What the published code chooses an epoch by: Rank-1 of BN(Z) on trial 0, without flip. Embeds the queries and
-        that trial's gallery alone: 4,104 images of SYSU-MM01's 10,578."""
+        """The number by which the published code chooses an epoch: Rank-1 of BN(Z) on trial 0, without flip.
+
+        Embeds the queries and that trial's gallery alone: 4,104 of SYSU-MM01's 10,578 images."""
         embeddings = self.embed(model, PROTOCOLS[protocol].rows(self.test_set, [0]), flip="off")
         return self.metrics(embeddings.bn, protocol, [0])[0].cmc[0]
 

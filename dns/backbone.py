@@ -25,6 +25,7 @@ class _HalfResNet(torchvision.models.ResNet):
         super().__init__(BasicBlock, blocks)
         self.conv1, self.bn1 = nn.Conv2d(3, 32, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(32)
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+        self.fc = nn.Linear(256, 1000)
 
     def _make_layer(self, block: Any, planes: int, *arguments: Any, **options: Any) -> nn.Sequential:
         if planes == 64:  # layer1: torchvision has set the first convolution's 64
@@ -33,7 +34,7 @@ class _HalfResNet(torchvision.models.ResNet):
 
 
 def resnet10_half(weights: None = None) -> torchvision.models.ResNet:
-    """One basic block a stage and half of ResNet-18's channels: trains on a CPU, from scratch, in two minutes."""
+    """One basic block a stage and half of ResNet-18's channels: small enough to train on a CPU, from scratch."""
     return _HalfResNet([1, 1, 1, 1])
 
 

@@ -179,7 +179,9 @@ def _declare_running(section: Callable[..., None], protocols: Sequence[str]) -> 
         "engine", "How it runs",
         device=Param(Text(), "auto, cpu, cuda, cuda:1", default="auto"),
         precision=Param(
-            Choice("auto", "fp64", "fp32", "bf16", "fp16"), "auto: bf16 where hardware has it", default="auto"
+            Choice("auto", "fp64", "fp32", "bf16", "fp16"),
+            "auto: bf16 where hardware has it; fp64: to compare",
+            default="auto",
         ),
         channels_last=Param(AUTO_SWITCH, "memory layout of maps; auto: on CUDA", default="auto"),
         compile=Param(AUTO_SWITCH, "torch.compile; auto: on CUDA", default="auto"),

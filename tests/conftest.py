@@ -21,7 +21,7 @@ IN_PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
 os.environ.setdefault("PYTHONWARNINGS", "error")  # in the processes that tests start, as in pytest's own
 if IN_PARALLEL:  # threads of several processes would wait for each other, ten times as long
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 REPOSITORY = Path(__file__).parent.parent
 FAULTS = "--faults"

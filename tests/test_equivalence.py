@@ -40,7 +40,8 @@ CPU_AND_GPU = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 # Highest relative error of a step's total loss.
 SAME = 1e-9  # float64 rounds to 1e-16, and at this learning rate a change hardly grows from step to step
-ROUNDED = 2e-2  # of the first step in bf16 or fp16, see tests/dns/test_step.py
+ON_ANOTHER_DEVICE = 1e-5  # which may round a float32 pixel otherwise, by 6e-8; not yet seen on a GPU
+ROUNDED = 2e-2  # in bf16 or fp16; in bf16, 6e-3 was seen
 LR = 2.0**-16  # exact in float32 as well, which a fused optimiser's rates are
 
 
@@ -124,7 +125,8 @@ WAYS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_stays_at_the_stored_losses(folder: Path, way: str, device: str) -> None:
     switches, source = WAYS[way]
-    assert error(losses(folder, replace(PLAIN, device=torch.device(device), **switches), source)) < SAME
+    bound = SAME if device == "cpu" else ON_ANOTHER_DEVICE
+    assert error(losses(folder, replace(PLAIN, device=torch.device(device), **switches), source)) < bound
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_every_way_stays_at_the_stored_losses(folder: Path, way: str, device: st
 )
 def test_a_step_in_low_precision_is_off_by_its_rounding(folder: Path, precision: Precision, device: str) -> None:
     engine = replace(PLAIN, device=torch.device(device), precision=precision)
-    assert ROUNDED / 1000 < error(losses(folder, engine, steps=1)) < ROUNDED
+    assert SAME < error(losses(folder, engine, steps=1)) < ROUNDED
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
@@ -152,7 +154,9 @@ def test_compiled_stays_at_the_stored_losses(folder: Path, backend: str, monkeyp
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("source", ["stream", "resident"])
-@pytest.mark.parametrize(("precision", "bound"), [("fp64", SAME), ("bf16", ROUNDED), ("fp16", ROUNDED)])
+@pytest.mark.parametrize(
+    ("precision", "bound"), [("fp64", ON_ANOTHER_DEVICE), ("fp32", ROUNDED), ("bf16", ROUNDED), ("fp16", ROUNDED)]
+)
 def test_the_whole_engine_on_the_gpu_stays_at_the_stored_losses(
     folder: Path, precision: Precision, bound: float, source: str
 ) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -266,6 +267,8 @@ def test_an_epoch_is_chosen_without_flip_on_what_trial_0_ranks(
     assert {flip for flip, _ in calls} == {"off"}
     logged = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     assert chosen_by == [line for line in logged if line["kind"] == "eval"][-1]["rank1"]
+    some = tester.embed(model, np.array([1, 4]), flip="off")
+    assert torch.isfinite(some.bn).all(dim=1).nonzero().flatten().tolist() == [1, 4]
     everything = tester.embed(model, flip="off")
     assert chosen_by == tester.metrics(everything.bn, "llcm-i2v", [0])[0].cmc[0]
 

@@ -1,4 +1,4 @@
-"""Embed every test image once, whatever the number of trials and protocols."""
+"""Embed each test image that is asked for once, whatever the number of trials and protocols."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

@@ -176,14 +176,13 @@ def run_protocol(
 ) -> list[Metrics]:
     """Metrics of each trial, or of `trials`. embedding_ND: row n embeds row n of the test set, on any device;
     similarity is the dot product, or k-reciprocal re-ranking of it. Raises ProtocolError."""
-    embedding_ND = embedding_ND.double()
     searched, galleries = protocol.queries(test), protocol.galleries(test)
     trials = range(len(galleries)) if trials is None else trials
     device = embedding_ND.device
     person_N, camera_N = (torch.from_numpy(column).to(device) for column in (test.person_N, test.camera_N))
     searched_person, searched_embedding = person_N[searched], embedding_ND[searched]
     if protocol.mean_query:
-        searched_person, searched_embedding = _means(searched_person, searched_embedding)
+        searched_person, searched_embedding = _means(searched_person, searched_embedding.double())
     pool = np.unique(np.concatenate([galleries[trial] for trial in trials]))
     distance_QN = None if re_ranking else distances(searched_embedding, embedding_ND[pool])  # once for all trials
     results = []

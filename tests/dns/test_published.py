@@ -18,6 +18,8 @@ from dns import checkpoint, published
 from dns.checkpoint import CheckpointError, load_model
 from dns.model import DNS
 
+pytestmark = pytest.mark.numerical
+
 
 def layout(net: Mapping[Any, Any], **others: object) -> dict[str, Any]:
     """What the published code saves."""

@@ -167,9 +167,15 @@ def test_sigterm_leaves_a_checkpoint_soon_and_a_code_of_its_own(
 
 
 def stuck_disk(call: int, until: Path, leave_s: float, stall_s: float) -> None:
-    """From this call on, decoding waits for a disk that does not answer. Says when the third step is made."""
-    stream.LEAVE_S, stream.STALL_S = leave_s, stall_s
-    on_call("train_ffcv.read_losses", 3, partial(print, "third step", flush=True))
+    """From this call on, decoding waits for a disk that does not answer. Says when the third step is made; from then on
+    a batch may take stall_s."""
+
+    def third_step() -> None:
+        stream.STALL_S = stall_s
+        print("third step", flush=True)
+
+    stream.LEAVE_S, stream.STALL_S = leave_s, 100
+    on_call("train_ffcv.read_losses", 3, third_step)
     on_call("pipelines.ffcv_mended.Decoder.decode", call, partial(stall, until, 100))
 
 
@@ -181,7 +187,7 @@ def test_a_disk_that_does_not_answer_costs_no_step(
     betons: Path, whole: Path, tmp_path: Path, tally: Tally, how: str
 ) -> None:
     """Neither where a signal ends the waiting nor where the program gives up: the steps before it are kept."""
-    run, stall_s = tmp_path / "run", 100 if how == "SIGTERM" else 3
+    run, stall_s = tmp_path / "run", 100 if how == "SIGTERM" else 1
     hurt = partial(stuck_disk, DECODED + 4, tmp_path / "never", 1, stall_s)
     child = training(betons, run, hurt=hurt)
     child.read_until("stalled")
@@ -195,7 +201,7 @@ def test_a_disk_that_does_not_answer_costs_no_step(
     code, output = child.end()
     assert time.monotonic() - begin < 30
     assert code == (143 if how == "SIGTERM" else 2), output
-    assert ("no batch came for 3 s" in output) == (code == 2)
+    assert ("no batch came for 1 s" in output) == (code == 2)
     assert stands_at(run) == (0, 3)
     finish(betons, run, whole, tally)
 

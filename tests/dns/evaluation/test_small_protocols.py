@@ -2,9 +2,11 @@
 
 import pytest
 import torch
-from sets import Sample, make_set
+from sets import Sample, make_set, random_set
 
 from dns.evaluation.protocols import INFRARED, PROTOCOLS, SKETCH, VISIBLE, ProtocolError, run_protocol
+
+pytestmark = pytest.mark.numerical
 
 
 def test_regdb_searches_all_of_the_other_modality_and_leaves_nothing_out() -> None:
@@ -22,6 +24,16 @@ def test_regdb_searches_all_of_the_other_modality_and_leaves_nothing_out() -> No
     # q1 and q2 are alike to each picture: q1 comes first, which is right for a and b and wrong for c.
     (result,) = run_protocol(PROTOCOLS["regdb-v2t"], test, embedding)
     assert result.cmc[:2] == [pytest.approx(2 / 3), 1.0]
+
+
+@pytest.mark.parametrize("name", ["sysu-all", "regdb-t2v", "mask1k"])
+def test_rows_are_the_queries_and_the_named_trials_galleries(name: str) -> None:
+    modality = SKETCH if name == "mask1k" else INFRARED
+    test, protocol = random_set([(1, VISIBLE), (2, VISIBLE), (3, modality), (9, 5)], seed=1), PROTOCOLS[name]
+    for trials in ([0], [2, 7]) if name == "sysu-all" else ([0],):
+        ranked = {*protocol.queries(test)}.union(*(protocol.galleries(test)[trial] for trial in trials))
+        assert protocol.rows(test, trials).tolist() == sorted(ranked)
+        assert len(ranked) < len(test.person_N)
 
 
 def test_near_neighbours_rank_by_float64_products() -> None:
