@@ -20,8 +20,8 @@ SAME = 1e-9  # float64 rounds to 1e-16, and a change grows about a hundredfold w
 LR = 2.0**-6  # exact in float32 as well, which a fused optimiser's rates are
 
 # How far the losses of one step may be from float64's, relative to the largest of them: five to ten times what was seen
-# on an Intel Xeon, as it is and as on AVX2 and SSE4.1, with one thread and two: 1.3e-7 to 3.4e-7, 3e-5 to 2.1e-4, 1e-3 to
-# 1.6e-3. The formats round to 6e-8, 5e-4 and 4e-3, and errors of many channels cancel.
+# on an Intel Xeon, as it is and as on AVX2 and SSE4.1, with one thread and two: 1e-7 to 3e-7 in fp32, 3e-5 to 2e-4 in
+# fp16, 1e-3 to 2e-3 in bf16. The formats round to 6e-8, 5e-4 and 4e-3, and errors of many channels cancel.
 ROUNDED = {"fp32": 3e-6, "fp16": 2e-3, "bf16": 1e-2}
 
 
