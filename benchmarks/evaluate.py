@@ -1,7 +1,7 @@
 """How fast are the metrics, beside the published loops, and distances in float64, beside float32? Random embeddings of
 the real sets' sizes, one trial a call.
 
-The loops are written anew from the protocols' description, as the field's evaluation code goes about it: one argsort of
+The loops are written from the protocols' description, as the field's evaluation code goes about it: one argsort of
 the whole distance matrix in NumPy, then query by query in Python.
 """
 

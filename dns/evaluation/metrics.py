@@ -20,7 +20,7 @@ CMC = Literal["images", "identities"]
 PIECE = {"cpu": 1 << 18, "cuda": 1 << 23}  # distances looked at together
 LAST = torch.iinfo(torch.int64).max  # key of an image that does not count
 NO_MATCH = "no query has a match in the gallery"
-NOT_FINITE = "distances of embeddings are not finite: the weights are spoilt. Take an earlier checkpoint, or train anew"
+NOT_FINITE = "distances are not finite: the weights are damaged. Take an earlier checkpoint, or train again"
 
 
 @dataclass(frozen=True)
