@@ -22,7 +22,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.io import savemat
 
 import eval as eval_script
 import train_ffcv
@@ -72,8 +74,7 @@ def _record_of(recipe: str, folder: Path) -> dict[str, Any]:
         "--config-file", str(REPOSITORY / "configs" / f"{recipe}.yaml"), *SMALL, f"--data.beton_root={beton}",
         f"--run.root={runs}",
     ]  # fmt: skip
-    if recipe != "synthetic":  # which has a small network of its own
-        options.append("--model.architecture=resnet18")
+    options.append(f"--model.architecture={'resnet18' if recipe == 'sysu' else 'resnet10_half'}")
     if recipe == "regdb":
         options.append("--data.trial=1")
     train_ffcv.train(options)
@@ -99,6 +100,8 @@ def _make_set(recipe: str, data: Path) -> None:
                "pku_sketch": "PKU-Sketch", "llcm": "LLCM", "synthetic": "synthetic", "custom": "drawn"}  # fmt: skip
     drawn = data / folders[recipe]
     ffcv_convert(["synthesise", f"--layout={layout}", f"--root={drawn}", "--workers=2", *SIZE])
+    if recipe == "sysu":
+        _write_official_draw(drawn)
     if recipe != "custom":
         return
     for short, modality in (("vis", "visible"), ("nir", "infrared")):
@@ -107,6 +110,19 @@ def _make_set(recipe: str, data: Path) -> None:
         for path in sorted(drawn.glob(f"test_{short}/*/*/*.jpg")):
             camera, person = path.parts[-3:-1]
             _copy(path, data / "custom" / "test" / modality / person / camera / path.name)
+
+
+def _write_official_draw(root: Path) -> None:
+    """exp/rand_perm_cam.mat of SYSU-MM01: cameras of identities of permutations, one row a trial."""
+    rng, identities = np.random.default_rng(0), 1 + max(int(path.name) for path in root.glob("cam?/*"))
+    cameras = np.empty((6, 1), dtype=object)
+    for camera in range(6):
+        cameras[camera, 0] = np.empty((identities, 1), dtype=object)
+        for person in range(identities):
+            images = len(list(root.glob(f"cam{camera + 1}/{person + 1:04d}/*")))
+            orders = [rng.permutation(images) + 1 for _ in range(10)]
+            cameras[camera, 0][person, 0] = np.array(orders, dtype=np.int64).reshape(10, images)
+    savemat(root / "exp" / "rand_perm_cam.mat", {"rand_perm_cam": cameras})
 
 
 def _copy(source: Path, target: Path) -> None:
