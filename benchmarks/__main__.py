@@ -17,8 +17,8 @@ import torch
 
 from benchmarks import compare, convert, epoch, evaluate, loader, pipeline, plot, startup, step
 from benchmarks.harness import RESULTS, digits, hardware, result_path, write_json
-from dns.evaluation.report import write_text
-from dns.run import environment
+from dns.evaluation.results import write_text
+from dns.training.environment import environment
 
 QUESTIONS = {
     module.__name__.split(".")[-1]: module for module in (startup, convert, loader, pipeline, step, epoch, evaluate)

@@ -13,10 +13,11 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.harness import WORK, drawn_set, interleaved, summarise
+from ffcv_convert.beton import read_structure
 from ffcv_convert.datasets import DATASETS
+from ffcv_convert.images import ImageFormat
 from ffcv_convert.records import Record
-from ffcv_convert.schema import read_structure
-from ffcv_convert.writer import ImageFormat, Part, write_betons
+from ffcv_convert.writer import BetonJob, write_betons
 from pipelines.numba_setup import allowed_workers
 
 
@@ -30,7 +31,7 @@ def measure() -> dict[str, Any]:
 
     def ours() -> float:
         begin = time.perf_counter()
-        write_betons([Part(target, "sysu", "train", records)], raw, image_format, workers=workers)
+        write_betons([BetonJob(target, "sysu", "train", records)], raw, image_format, workers=workers)
         return len(records) / (time.perf_counter() - begin)
 
     def picture(record: Record) -> bytes:

@@ -24,10 +24,10 @@ from torch import Tensor
 from benchmarks.harness import WORK, drawn_set, official_set, summarise, synchronise, waiting_share
 from benchmarks.peers import stored_pixels
 from benchmarks.pipeline import CORES
-from benchmarks.training import PUBLISHED, REPOSITORY, Training, assemble, engine_options, options
-from pipelines.augment import RECIPES
-from pipelines.index import open_part
-from pipelines.reference import reference_batches
+from benchmarks.published_path import reference_batches
+from benchmarks.training import PUBLISHED, REPOSITORY, Training, assemble, engine_options, one_batch, options
+from pipelines.augment.recipes import RECIPES
+from pipelines.subset import open_subset
 
 EPOCHS = {"cuda": 6, "cpu": 2}  # the first one compiles and warms up, and does not count
 PUBLISHED_BATCHES = {"cuda": 60, "cpu": 4}
@@ -82,7 +82,7 @@ def _trained(arguments: list[str]) -> list[dict[str, Any]]:
 
 def _alone(training: Training, steps: int) -> float:
     """Seconds a step on one batch that is there."""
-    batch, device = training.batch(), training.engine.device
+    batch, device = one_batch(training), training.engine.device
     for _ in range(8 if device.type == "cuda" else 1):
         training.step(*batch)
     synchronise(device)
@@ -95,16 +95,16 @@ def _alone(training: Training, steps: int) -> float:
 
 def _published(training: Training, folder: Path, batches: int) -> float:
     """Seconds a step with the published data path in front of the published step."""
-    part, loader, device = open_part(folder, "train"), training.loader, training.engine.device
+    part, loader, device = open_subset(folder, "train"), training.loader, training.engine.device
     warm_up = 2 * CORES
     plan = np.concatenate([loader.plan(0), loader.plan(1)])[: batches + warm_up]
     table = torch.empty(0, device=device)
-    label_of = loader.of_sample(loader.index.person_N, len(part.converted))
-    row_of = loader.of_sample(np.arange(len(part.sample_N)), len(part.converted))
     begin = 0.0
-    ready: Iterator[Tensor] = reference_batches(stored_pixels(part), row_of[plan], RECIPES["sysu"], workers=CORES)
+    ready: Iterator[Tensor] = reference_batches(
+        stored_pixels(part), loader.row_of_sample[plan], RECIPES["sysu"], workers=CORES
+    )
     for number, (images, samples) in enumerate(zip(ready, plan, strict=True), start=1):
-        persons = torch.from_numpy(label_of[samples]).to(device)
+        persons = torch.from_numpy(loader.label_of_sample[samples]).to(device)
         training.step(images.to(device), table, persons)
         if number == warm_up:
             synchronise(device)

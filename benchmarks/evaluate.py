@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from benchmarks.harness import interleaved, summarise
 from dns.evaluation.metrics import CMC, rank_metrics
-from dns.evaluation.protocols import distances
+from dns.evaluation.ranking import distances
 
 RANKS = 20
 # Queries, gallery images, identities, cameras. LLCM's gallery has one image of each identity and camera.

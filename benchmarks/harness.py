@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from dns.atomic import replacing
+from ffcv_convert.common.atomic import replacing
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS
-from ffcv_convert.synthesis import FOLDERS, Options, synthesise
-from ffcv_convert.writer import ImageFormat
+from ffcv_convert.images import ImageFormat
+from ffcv_convert.synthetic import FOLDERS, Options, synthesise
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(__file__).parent.parent / "build" / "benchmarks"

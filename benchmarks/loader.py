@@ -1,4 +1,4 @@
-"""How fast do uint8 batches reach the host's memory? TrainLoader's, beside memcpy of the same pictures in memory.
+"""How fast do uint8 batches reach the host's memory? StreamedLoader's, beside memcpy of the same pictures in memory.
 
 And what does a picture cost more when it is read for the first time, and how much of that is its checksum?
 """
@@ -12,10 +12,11 @@ import torch
 
 from benchmarks.harness import ROUNDS, drawn_set, interleaved, summarise
 from benchmarks.peers import stored_pixels
-from pipelines.augment import RECIPES
-from pipelines.index import Part, open_part
-from pipelines.loaders import TestLoader, TrainLoader
-from pipelines.stream import SLOTS, Stream
+from ffcv_convert.common.world import World
+from pipelines.augment.recipes import RECIPES
+from pipelines.prefetch import SLOTS, Prefetcher
+from pipelines.streamed import StreamedLoader, StreamedTestLoader
+from pipelines.subset import Subset, open_subset
 
 EPOCHS = 8
 
@@ -26,9 +27,15 @@ def measure() -> dict[str, Any]:
     first_use_us: what a picture takes more in a new reader's first pass than in a later one: its checksum, the page
     faults of a new mapping of the file, and those of new buffers. checksum_us: the checksum alone. Both once a picture.
     """
-    part = open_part(drawn_set()[1], "train")
-    loader = TrainLoader(
-        part, persons=6, pictures=4, recipe=RECIPES["sysu"], seed=0, device=torch.device("cpu"), extra_iteration=True
+    part = open_subset(drawn_set()[1], "train")
+    loader = StreamedLoader(
+        part,
+        persons=6,
+        pictures=4,
+        recipe=RECIPES["sysu"],
+        seed=0,
+        world=World(torch.device("cpu")),
+        extra_iteration=True,
     )
     images = loader.iterations * loader.batch_size * EPOCHS
     pictures = stored_pixels(part)
@@ -52,8 +59,8 @@ def measure() -> dict[str, Any]:
                     np.copyto(target[place], pictures[sample])
         return images / (time.perf_counter() - begin)
 
-    def new_reader() -> TestLoader:
-        return TestLoader(part.converted, batch_size=loader.batch_size, device=torch.device("cpu"))
+    def new_reader() -> StreamedTestLoader:
+        return StreamedTestLoader(part.converted, batch_size=loader.batch_size, device=torch.device("cpu"))
 
     known = new_reader()
     _every_picture(known, part)
@@ -76,7 +83,7 @@ def measure() -> dict[str, Any]:
     }
 
 
-def _every_picture(reader: TestLoader, part: Part) -> float:
+def _every_picture(reader: StreamedTestLoader, part: Subset) -> float:
     """images/s of one pass over all of them."""
     begin = time.perf_counter()
     with reader.samples(part.sample_N) as batches:
@@ -85,10 +92,10 @@ def _every_picture(reader: TestLoader, part: Part) -> float:
     return len(part.sample_N) / (time.perf_counter() - begin)
 
 
-def _checksum_us(part: Part) -> float:
+def _checksum_us(part: Subset) -> float:
     """Of a picture: a new stream's first verification, its pages touched before, less the second, which only looks up
     that all are verified."""
-    stream = Stream(part.converted, batch_size=1)
+    stream = Prefetcher(part.converted, batch_size=1)
     for sample in part.sample_N:
         stream.decoder.stored(int(sample)).sum()
     seconds = []

@@ -18,13 +18,14 @@ import torch
 
 from benchmarks.harness import WORK, drawn_set, interleaved, summarise, synchronise
 from benchmarks.peers import PEERS, Batches, open_peers, stored_pixels
-from pipelines import augment
-from pipelines.augment_jit import Augmenter
-from pipelines.index import Part, open_part
-from pipelines.loaders import TrainLoader
-from pipelines.reference import reference_batches
+from benchmarks.published_path import reference_batches
+from ffcv_convert.common.world import World
+from pipelines.augment.cpu import Augmenter
+from pipelines.augment.recipes import RECIPES
+from pipelines.streamed import StreamedLoader
+from pipelines.subset import Subset, open_subset
 
-RECIPE = augment.RECIPES["sysu"]
+RECIPE = RECIPES["sysu"]
 CORES = len(os.sched_getaffinity(0))
 EPOCHS = 8  # of ours and the peers in a round; the published path gets a shorter list of batches
 PUBLISHED_BATCHES, PUBLISHED_WARM_UP = 60, 8
@@ -34,15 +35,15 @@ def measure() -> dict[str, Any]:
     """images/s of each, and ours over theirs, of the medians: the published path, the best peer as documented, the best
     by hand."""
     _, beton = drawn_set()
-    part = open_part(beton, "train")
-    loader = TrainLoader(
-        part, persons=6, pictures=4, recipe=RECIPE, seed=0, device=torch.device("cpu"), augment_on="host",
+    part = open_subset(beton, "train")
+    loader = StreamedLoader(
+        part, persons=6, pictures=4, recipe=RECIPE, seed=0, world=World(torch.device("cpu")), augment_on="host",
         extra_iteration=True,
     )  # fmt: skip
     ours = {"ours": loader}
     if torch.cuda.is_available():
-        ours["ours, on the GPU"] = TrainLoader(
-            part, persons=6, pictures=4, recipe=RECIPE, seed=0, device=torch.device("cuda"), extra_iteration=True
+        ours["ours, on the GPU"] = StreamedLoader(
+            part, persons=6, pictures=4, recipe=RECIPE, seed=0, world=World(torch.device("cuda")), extra_iteration=True
         )
     with open_peers(stored_pixels(part), WORK / "peers") as peers:
         cases: dict[str, Callable[[], float]] = {
@@ -74,7 +75,7 @@ def _best(figures: dict[str, dict[str, Any]], names: list[str]) -> tuple[str, fl
     return best, figures["ours"]["median"] / figures[best]["median"]
 
 
-def _ours(loader: TrainLoader) -> float:
+def _ours(loader: StreamedLoader) -> float:
     begin, images, device = time.perf_counter(), 0, torch.device("cpu")
     for epoch in range(EPOCHS):
         with loader.epoch(epoch) as batches:
@@ -85,7 +86,7 @@ def _ours(loader: TrainLoader) -> float:
     return images / (time.perf_counter() - begin)
 
 
-def _published(part: Part, loader: TrainLoader) -> float:
+def _published(part: Subset, loader: StreamedLoader) -> float:
     """Starting the workers is not counted: the clock starts behind the first batches."""
     rows = np.concatenate([loader.plan(epoch) for epoch in range(EPOCHS)])[: PUBLISHED_BATCHES + PUBLISHED_WARM_UP]
     images, begin = 0, 0.0
@@ -97,7 +98,7 @@ def _published(part: Part, loader: TrainLoader) -> float:
     return images / (time.perf_counter() - begin)
 
 
-def _peer(batches: Batches, loader: TrainLoader) -> float:
+def _peer(batches: Batches, loader: StreamedLoader) -> float:
     """The peer's uint8 batches of as many pictures, and our augmentation behind them."""
     augmenter = Augmenter(pad_px=RECIPE.pad_px, workers=CORES)
     out = augmenter.buffer(loader.batch_size, *loader.size_px)

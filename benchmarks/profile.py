@@ -17,8 +17,8 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.harness import drawn_set, synchronise, waiting_share
-from benchmarks.training import Training, assemble, options
-from eval import user_errors
+from benchmarks.training import Training, assemble, one_batch, options
+from ffcv_convert.common.errors import user_errors
 
 FOLDER = Path(__file__).parent.parent / "build" / "profile"
 WARM_UP, STEPS = 8, 5
@@ -39,7 +39,7 @@ def class_of(name: str) -> str:
 
 def measured_share(training: Training, steps: int) -> float:
     """harness.waiting_share of a pass over `steps` batches."""
-    batch, device = training.batch(), training.engine.device
+    batch, device = one_batch(training), training.engine.device
     synchronise(device)
     begin = time.perf_counter()
     for _ in range(steps):

@@ -19,7 +19,7 @@ import yaml
 from benchmarks.harness import write_result
 
 MEASURES = ("rank1", "mAP", "mINP", "rank1_untrained", "chance", "images_per_s", "epoch_s")
-ALIKE = ("dataset", "protocol", "flip", "epochs", "steps", "identities")
+MUST_MATCH = ("dataset", "protocol", "flip", "epochs", "steps", "identities")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -36,12 +36,12 @@ def gather(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         raise ValueError(f"a seed is there twice: {[result['seed'] for result in results]}")
     if any(result["recipe"] != results[0]["recipe"] for result in results):
         raise ValueError("the runs' recipes (config.yaml) differ")
-    for key in ALIKE:
+    for key in MUST_MATCH:
         if len({result[key] for result in results}) != 1:
             raise ValueError(f"the runs differ in {key}: {[result[key] for result in results]}")
     runs = [{key: result[key] for key in ("seed", *MEASURES, "environment")} for result in results]
     means = {key: mean(run[key] for run in runs) for key in MEASURES}
-    return {**{key: results[0][key] for key in ALIKE}, "mean": means, "runs": runs}
+    return {**{key: results[0][key] for key in MUST_MATCH}, "mean": means, "runs": runs}
 
 
 def table(content: Mapping[str, Any]) -> str:

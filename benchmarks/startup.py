@@ -20,11 +20,12 @@ import torch
 torch_s = time.perf_counter() - begin
 begin = time.perf_counter()
 from pathlib import Path
-from pipelines.augment import RECIPES
-from pipelines.index import open_part
-from pipelines.loaders import TrainLoader
-loader = TrainLoader(open_part(Path(sys.argv[1]), "train"), persons=6, pictures=4, recipe=RECIPES["sysu"], seed=0,
-                     device=torch.device("cpu"), augment_on="host")
+from pipelines.augment.recipes import RECIPES
+from pipelines.subset import open_subset
+from ffcv_convert.common.world import World
+from pipelines.streamed import StreamedLoader
+loader = StreamedLoader(open_subset(Path(sys.argv[1]), "train"), persons=6, pictures=4, recipe=RECIPES["sysu"], seed=0,
+                     world=World(torch.device("cpu")), augment_on="host")
 with loader.epoch(0) as batches:
     next(batches)
     seconds = time.perf_counter() - begin

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.harness import drawn_set, interleaved, summarise, synchronise
-from benchmarks.training import PUBLISHED, Training, assemble, engine_options, options
+from benchmarks.training import PUBLISHED, Training, assemble, engine_options, one_batch, options
 
 # Switches added to those of the case before; the last case is what "auto" resolves to.
 ABLATION: dict[str, dict[str, dict[str, str]]] = {
@@ -44,9 +44,11 @@ def measure() -> dict[str, Any]:
         trainings[name] = assemble(
             options(root, [*small, f"--data.source={source}", f"--engine.device={device}", *engine_options(**switches)])
         )
-    cases = {name: partial(_step_ms, training, training.batch(), STEPS[device]) for name, training in trainings.items()}
+    cases = {
+        name: partial(_step_ms, training, one_batch(training), STEPS[device]) for name, training in trainings.items()
+    }
     for training in trainings.values():
-        batch = training.batch()
+        batch = one_batch(training)
         for _ in range(WARM_UP if device == "cuda" else 1):
             training.step(*batch)
     figures = summarise(interleaved(cases))

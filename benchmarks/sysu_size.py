@@ -24,13 +24,14 @@ LOADER = """
 import json, sys, time
 from pathlib import Path
 import torch
-from dns.run import environment
-from pipelines.augment import RECIPES
-from pipelines.index import open_part
-from pipelines.loaders import TrainLoader
+from dns.training.environment import environment
+from pipelines.augment.recipes import RECIPES
+from pipelines.subset import open_subset
+from ffcv_convert.common.world import World
+from pipelines.streamed import StreamedLoader
 begin = time.perf_counter()
-part = open_part(Path(sys.argv[1]), "train")
-loader = TrainLoader(part, persons=6, pictures=4, recipe=RECIPES["sysu"], seed=0, device=torch.device("cpu"),
+part = open_subset(Path(sys.argv[1]), "train")
+loader = StreamedLoader(part, persons=6, pictures=4, recipe=RECIPES["sysu"], seed=0, world=World(torch.device("cpu")),
                      extra_iteration=True)
 ready = time.perf_counter() - begin
 seconds = []
@@ -49,16 +50,17 @@ METRICS = """
 import json, sys, time
 from pathlib import Path
 import torch
-from dns.evaluation.protocols import PROTOCOLS, TestSet, run_protocol
-from pipelines.index import open_part
-part = open_part(Path(sys.argv[1]), "test")
+from dns.evaluation.protocols import PROTOCOLS, TestSet
+from dns.evaluation.ranking import rank_trials
+from pipelines.subset import open_subset
+part = open_subset(Path(sys.argv[1]), "test")
 test = TestSet(part.person_N, part.camera_N, part.modality_N, part.path_N)
 embedding = torch.nn.functional.normalize(torch.randn(len(part.path_N), 2048), dim=1)
 seconds = []
 for _ in range(5):
     begin = time.perf_counter()
     for name in ("sysu-all", "sysu-indoor"):
-        run_protocol(PROTOCOLS[name], test, embedding)
+        rank_trials(PROTOCOLS[name], test, embedding)
     seconds.append(time.perf_counter() - begin)
 print(json.dumps({"seconds": seconds, "samples": len(part.path_N)}))
 """

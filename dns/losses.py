@@ -101,14 +101,14 @@ class DomainDistillation(nn.Module):
         self.other_twin: Tensor
 
     @torch.no_grad()
-    def follow(self) -> None:
+    def update_twins(self) -> None:
         self.visible_twin.lerp_(self.visible.weight, self.tau)
         self.other_twin.lerp_(self.other.weight, self.tau)
 
     def forward(self, embedding_BD: Tensor, shifted_BD: Tensor, person_B: Tensor) -> Tensor:
         """embedding_BD = BN(Z), shifted_BD = Z_hat, person_B labels; visible half first."""
         if self.training:
-            self.follow()
+            self.update_twins()
         spaces = at_least_float32(embedding_BD), at_least_float32(shifted_BD)
         return self._one_space(spaces[0], person_B) + self._one_space(spaces[1], person_B)
 

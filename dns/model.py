@@ -4,22 +4,15 @@ import copy
 from typing import NamedTuple
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dns.backbone import Stem, build_resnet
-from dns.losses import (
-    ALIGNMENT_WEIGHT,
-    DomainDistillation,
-    Losses,
-    at_least_float32,
-    circle_loss,
-    domain_alignment,
-)
+from dns.backbone import build_backbone
+from dns.losses import ALIGNMENT_WEIGHT, DomainDistillation, Losses, at_least_float32, circle_loss, domain_alignment
 from dns.shifting import CommonSpaceShifting, HeterogeneousSpaceShifting
 
 GEM_POWER, GEM_EPSILON = 3.0, 1e-12
+GROUPS = ("rest", "layer3", "layer4", "neck", "classifier", "distillation")
 
 
 class Outputs(NamedTuple):
@@ -34,7 +27,7 @@ class Outputs(NamedTuple):
 class DNS(nn.Module):
     """DNS for `identities` training persons. D = 2048 (resnet50), 512 (resnet18) or 256 (resnet10_half).
 
-    weights: a torchvision state dict to start all four ResNet parts from, or None. tau: see DomainDistillation.
+    weights: a state dict of the whole backbone to start from, see build_backbone. tau: see DomainDistillation.
     """
 
     def __init__(
@@ -47,11 +40,11 @@ class DNS(nn.Module):
         dropout: float = 0.01,
     ):
         super().__init__()
-        resnet = build_resnet(architecture, weights)
-        self.visible_stem = Stem(resnet)
+        backbone = build_backbone(architecture, weights)
+        self.visible_stem = backbone.stem
         self.other_stem = copy.deepcopy(self.visible_stem)  # both start alike, from random weights too
-        self.layer3, self.layer4 = resnet.layer3, resnet.layer4
-        middle, self.width = _channels(resnet)
+        self.layer3, self.layer4 = backbone.stages
+        middle, self.width = backbone.widths
         self.hss3 = HeterogeneousSpaceShifting(middle)
         self.hss4 = HeterogeneousSpaceShifting(self.width)
         self.css = CommonSpaceShifting(self.width, dropout)
@@ -86,6 +79,12 @@ class DNS(nn.Module):
         pooled = gem(self.trunk((self.visible_stem if visible else self.other_stem)(images)))
         return functional.normalize(pooled, dim=1), functional.normalize(at_least_float32(self.neck(pooled)), dim=1)
 
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by the name of their group, for learning rates; `rest`: both stems, HSS and CSS."""
+        named = {name: list(getattr(self, name).parameters()) for name in GROUPS[1:]}
+        taken = {id(parameter) for parameters in named.values() for parameter in parameters}
+        return {"rest": [parameter for parameter in self.parameters() if id(parameter) not in taken], **named}
+
     def trunk(self, maps: Tensor) -> Tensor:
         return self.hss4(self.layer4(self.hss3(self.layer3(maps))))
 
@@ -95,9 +94,3 @@ def gem(maps: Tensor) -> Tensor:
     float32 at least."""
     mean = at_least_float32(functional.relu(maps)).pow(GEM_POWER).mean(dim=(2, 3))
     return (mean + GEM_EPSILON).pow(1 / GEM_POWER)
-
-
-def _channels(resnet: torchvision.models.ResNet) -> tuple[int, int]:
-    """Channels after layer3 and after layer4."""
-    third, fourth = resnet.layer3[0].downsample, resnet.layer4[0].downsample
-    return third[0].out_channels, fourth[0].out_channels

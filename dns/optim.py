@@ -7,15 +7,13 @@ import torch
 
 from dns.model import DNS
 
-GROUPS = ("rest", "layer3", "layer4", "neck", "classifier", "distillation")  # rest: both stems, HSS and CSS
-
 
 def parameter_groups(model: DNS, multipliers: Mapping[str, float]) -> list[dict]:
-    """One group a name of GROUPS, in that order; each carries its `multiplier`."""
-    named = {name: list(getattr(model, name).parameters()) for name in GROUPS[1:]}
-    taken = {id(parameter) for parameters in named.values() for parameter in parameters}
-    named["rest"] = [parameter for parameter in model.parameters() if id(parameter) not in taken]
-    return [{"params": named[name], "name": name, "multiplier": multipliers[name]} for name in GROUPS]
+    """One group a name of model.groups(), in that order; each carries its `multiplier`."""
+    return [
+        {"params": parameters, "name": name, "multiplier": multipliers[name]}
+        for name, parameters in model.groups().items()
+    ]
 
 
 def make_optimiser(

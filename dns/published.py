@@ -1,18 +1,12 @@
-"""Checkpoints of the published code: `{"net": 632 tensors, "cmc", "mAP", "mINP", "epoch"}`, in our names.
+"""The names of the tensors in checkpoints of the published code, and ours."""
 
-They hold numpy's numbers and arrays beside the tensors; checkpoint.read allows just those.
-"""
-
-import operator
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from dns import checkpoint
-from dns.checkpoint import CheckpointError
+from ffcv_convert.common.errors import CheckpointError
 
 # Published key prefix -> ours.
 NAMES = {
@@ -44,24 +38,6 @@ UNUSED = re.compile(
     r"|(visible\.visible|thermal\.thermal)\.(layer3|layer4|fc)\."
     r"|.*\.num_batches_tracked$"
 )
-
-
-def load(path: Path) -> dict[str, Any]:
-    """A checkpoint of ours, or a published one as far as testing it needs: model, epoch, results, an empty config.
-
-    Raises CheckpointError for any other file, and for tensors that are not known.
-    """
-    content = checkpoint.read(path)
-    if not isinstance(content, dict) or not isinstance(content.get("net"), Mapping):
-        return checkpoint.checked(content, path)
-    try:
-        epoch = operator.index(content["epoch"])
-    except (KeyError, TypeError):
-        raise CheckpointError(
-            f"{path}: damaged, or another kind of file (no epoch beside its tensors). {checkpoint.AGAIN}"
-        ) from None
-    net = {str(name): tensor for name, tensor in content["net"].items()}
-    return {"model": rename(net, path), "epoch": epoch, "config": {}, "size_px": None, "lists": {}}
 
 
 def rename(net: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:

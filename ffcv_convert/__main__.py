@@ -6,20 +6,17 @@ synthesise  draw synthetic people in the layout of one of the data sets
 """
 
 import argparse
-import io
 import os
 import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import TextIO
 
-from ffcv_convert import synthesis
+from ffcv_convert import synthetic
+from ffcv_convert.common.errors import DataError, complain, printable, user_errors
 from ffcv_convert.convert import convert, image_format_for
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.datasets.dataset import Dataset
-from ffcv_convert.schema import DataError, printable
-from ffcv_convert.schema.errors import says_enough
 from ffcv_convert.verify import verify
 
 
@@ -44,10 +41,10 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--workers", type=_positive, default=cores, help="threads")
     command.set_defaults(run=run_verify)
     command = commands.add_parser("synthesise", help="draw synthetic people", formatter_class=_HELP)
-    command.add_argument("--layout", choices=list(synthesis.FOLDERS), default="llcm", help="whose folders and lists")
+    command.add_argument("--layout", choices=list(synthetic.FOLDERS), default="llcm", help="whose folders and lists")
     command.add_argument("--official-size", action="store_true", help="the real set's own numbers, of sysu alone")
     command.add_argument("--root", type=Path, help=f"folder to create; without it {_ROOTS}")
-    for name, field in synthesis.Options.__dataclass_fields__.items():
+    for name, field in synthetic.Options.__dataclass_fields__.items():
         if field.type is int:
             kind = int if name == "seed" else _positive
             command.add_argument("--" + name.replace("_", "-"), type=kind, default=field.default, help="")
@@ -57,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 _HELP = argparse.ArgumentDefaultsHelpFormatter
-_ROOTS = ", ".join(f"Dataset/{folder} ({layout})" for layout, folder in synthesis.FOLDERS.items())
+_ROOTS = ", ".join(f"Dataset/{folder} ({layout})" for layout, folder in synthetic.FOLDERS.items())
 
 
 def _positive(text: str) -> int:
@@ -134,9 +131,9 @@ def is_converted(folder: Path) -> bool:
 
 
 def run_synthesise(options: argparse.Namespace) -> None:
-    values = {name: getattr(options, name) for name in synthesis.Options.__dataclass_fields__}
-    root = options.root or Path("Dataset") / synthesis.FOLDERS[options.layout]
-    count = synthesis.synthesise(root, synthesis.Options(**values), workers=options.workers)
+    values = {name: getattr(options, name) for name in synthetic.Options.__dataclass_fields__}
+    root = options.root or Path("Dataset") / synthetic.FOLDERS[options.layout]
+    count = synthetic.synthesise(root, synthetic.Options(**values), workers=options.workers)
     say(f"{root}: {f'{count} pictures drawn' if count else 'up to date'}")
 
 
@@ -144,26 +141,11 @@ def say(message: str, file: TextIO | None = None) -> None:
     print(printable(message), file=file or sys.stdout, flush=True)
 
 
-def complain(error: DataError | OSError) -> None:
-    advice = ""
-    if isinstance(error, OSError):
-        if says_enough(error):
-            advice = ". Check the path, its permissions and the space left"
-        else:
-            traceback.print_exception(type(error), error, error.__traceback__)
-    say(f"error: {error}{advice}", sys.stderr)
-
-
 def main(arguments: list[str] | None = None) -> int:
+    """Returns 0; ends by SystemExit with 2 for bad input, 130 or 143 when stopped."""
     options = parser().parse_args(arguments)
-    try:
+    with user_errors("stopped; nothing half-written was left"):
         options.run(options)
-    except (DataError, OSError) as error:
-        complain(error)
-        return 2
-    except KeyboardInterrupt as stop:
-        print("stopped; nothing half-written was left", file=sys.stderr)
-        return stop.args[0] if stop.args else 130
     return 0
 
 
@@ -174,6 +156,4 @@ def _terminate(number: int, frame: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _terminate)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may be no UTF-8
     sys.exit(main())

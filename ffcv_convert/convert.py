@@ -3,13 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
-from ffcv_convert.atomic import naming, sweep
+from ffcv_convert.beton import manifest_path, read_manifest, read_structure
+from ffcv_convert.beton.layout import MODE_RAW
+from ffcv_convert.common.atomic import sweep
+from ffcv_convert.common.errors import DataError, as_data_errors
 from ffcv_convert.datasets import synthetic
 from ffcv_convert.datasets.dataset import Dataset
+from ffcv_convert.images import Encoding, ImageFormat
 from ffcv_convert.records import check_links, check_records
-from ffcv_convert.schema import DataError, manifest_path, read_manifest, read_structure
-from ffcv_convert.schema.beton import MODE_RAW
-from ffcv_convert.writer import Encoding, ImageFormat, Part, source_fingerprint, up_to_date, write_betons
+from ffcv_convert.writer import BetonJob, source_fingerprint, up_to_date, write_betons
 
 
 def convert(
@@ -37,13 +39,13 @@ def convert(
     }
     folder = beton_root / dataset.name
     made = [
-        Part(folder / f"{name}.beton", shown_name(dataset, root), name, chosen, trials[name], fingerprints[name])
+        BetonJob(folder / f"{name}.beton", shown_name(dataset, root), name, chosen, trials[name], fingerprints[name])
         for name, chosen in parts.items()
     ]
     written = {part.beton: not up_to_date(part.beton, part.fingerprint) for part in made}
     write_betons([part for part in made if written[part.beton]], root, image_format, workers=workers)
-    for beton in written:
-        with naming(beton):
+    with as_data_errors():
+        for beton in written:
             sweep(beton)
             sweep(manifest_path(beton))
     return written

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ffcv_convert.schema.numba_cache import njit
+from ffcv_convert.common.numba_cache import njit
 
 KEPT_PX = 1024  # longest side whose weights are kept: 30 kB, of a side of 16,384 px 0.4 MB
 LOBES = 3.0  # of the Lanczos window

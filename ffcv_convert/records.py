@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ffcv_convert.schema import DataError, Modality
+from ffcv_convert.beton import Modality
+from ffcv_convert.common.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ import PIL
 from PIL import Image
 from tqdm import tqdm
 
+from ffcv_convert.beton import Converted, Manifest, Modality, manifest_path, open_beton
+from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
+from ffcv_convert.images import Encoding, ImageFormat, encode, in_order
 from ffcv_convert.records import Record, check_links, inside
-from ffcv_convert.schema import Converted, DataError, Manifest, Modality, manifest_path, open_beton
-from ffcv_convert.writer import Encoding, ImageFormat, encode, in_order
 
-AGAIN = "Remove the file, then convert the data set again: make convert-datasets"
+CONVERT_AGAIN = "Remove the file, then convert the data set again: make convert-datasets"
 
 
 def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, workers: int) -> Iterator[str]:
@@ -74,7 +75,7 @@ def _check_sha256(converted: Converted) -> None:
             if bad
             else "what lies between the pictures"
         )
-        raise DataError(f"{converted.path}: fails its SHA-256; damaged: {first}. {AGAIN}")
+        raise DataError(f"{converted.path}: fails its SHA-256; damaged: {first}. {CONVERT_AGAIN}")
 
 
 def _stored_is_good(converted: Converted, sample: int) -> bool:
@@ -96,9 +97,8 @@ def _check_stored(converted: Converted) -> None:
             except OSError as error:
                 problem = f"does not decode ({error})"
         if problem:
-            raise DataError(
-                f"{converted.path}: sample {sample} ({converted.manifest.samples[sample][0]}) {problem}. {AGAIN}"
-            )
+            source = converted.manifest.samples[sample][0]
+            raise DataError(f"{converted.path}: sample {sample} ({source}) {problem}. {CONVERT_AGAIN}")
 
 
 def _check_sources(converted: Converted, root: Path, workers: int) -> None:

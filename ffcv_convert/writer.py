@@ -7,110 +7,36 @@ written under another name and renamed when it is whole and on the disk.
 """
 
 import hashlib
-import io
 import os
 import platform
-import re
-import zlib
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 import PIL
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from ffcv_convert.atomic import naming, publish, replacing
-from ffcv_convert.lanczos import resize
+from ffcv_convert.beton import Manifest, Modality, manifest_path, open_beton
+from ffcv_convert.beton.layout import (
+    ALLOCATION,
+    FIELDS,
+    FORMAT_VERSION,
+    HEADER,
+    METADATA,
+    MODE_JPEG,
+    MODE_RAW,
+    PAGE_BYTES,
+    data_start,
+    field_descriptors,
+)
+from ffcv_convert.common.atomic import partial_file, publish
+from ffcv_convert.common.errors import DataError, as_data_errors, named
+from ffcv_convert.images import Encoded, ImageFormat, encode, in_order
 from ffcv_convert.records import Record, training_labels
-from ffcv_convert.schema import DataError, Manifest, Modality, manifest_path, open_beton
-from ffcv_convert.schema import beton as layout
-
-MAX_PIXELS = 25_000_000  # a camera's; a pedestrian crop has 0.05 million, more is a decompression bomb or a mistake
-MAX_FILE_BYTES = 1 << 27  # as many pixels uncompressed, and then some
-MAX_SIDE_PX = 16_384  # a picture's own and the stored one's, which .beton counts to 65,535
-JPEG_QUALITY = 95
-# A progressive JPEG has ten or so. The whole picture is gone over for each, which needs no more than ten bytes of file.
-MAX_SCANS = 100
-MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")  # neither a stuffed 0xff of coded data nor a restart within it
-FORMATS = ("JPEG", "PNG", "BMP")  # the data sets' own; Pillow would run Ghostscript for a PostScript file
-
-
-Encoding = Literal["raw", "jpeg"]
-
-
-@dataclass(frozen=True)
-class ImageFormat:
-    """How pictures are stored: one size in pixels for the whole file, as raw uint8 RGB or as JPEG of quality 95."""
-
-    height_px: int = 288
-    width_px: int = 144
-    encoding: Encoding = "raw"
-    filter: str = "lanczos"
-
-    def __post_init__(self) -> None:
-        high, wide = self.height_px, self.width_px
-        if high * wide * 3 > layout.PAGE_BYTES or max(high, wide) > MAX_SIDE_PX:
-            raise DataError(f"{high} x {wide} pixels do not fit a page of {layout.PAGE_BYTES} bytes. Use less")
-
-
-@dataclass(frozen=True)
-class Encoded:
-    stored: bytes
-    crc32: int
-    grey: bool
-
-
-def load_image(path: Path, image_format: ImageFormat) -> np.ndarray:
-    """Decode and resize one picture to uint8 RGB (H, W, 3). Raises DataError naming the file."""
-    try:
-        size = path.stat().st_size
-        if size == 0:
-            raise DataError(f"{path}: empty file. Restore it from the data set's archive")
-        if size > MAX_FILE_BYTES:
-            raise DataError(f"{path}: {size} bytes is no pedestrian picture. Replace it")
-        # Read before: Pillow asks for as many bytes as a damaged length says, for which a file makes room at once.
-        content = path.read_bytes()
-        if content.startswith(b"\xff\xd8") and (scans := _scans(content)) > MAX_SCANS:
-            raise DataError(f"{path}: a JPEG of {scans} scans is no pedestrian picture. Replace it")
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE_PX:
-                raise DataError(f"{path}: {image.width} x {image.height} pixels is no pedestrian picture. Replace it")
-            if image.mode.startswith(("I", "F")):  # converted to RGB they would come out white
-                raise DataError(f"{path}: has more than 8 bits a channel. Replace it by an 8-bit picture")
-            rgb = np.asarray(image.convert("RGB"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: listed, but not there. Restore it from the data set's archive") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        why = f"no {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"{path}: cannot be decoded ({why}). Restore it from the data set's archive") from None
-    return resize(rgb, image_format.height_px, image_format.width_px)
-
-
-def _scans(jpeg: bytes) -> int:
-    """Starts of scans up to the picture's end, found as a decoder finds them: a segment, as a thumbnail, is skipped."""
-    scans, at = 0, 2
-    while (marker := MARKER.search(jpeg, at)) and marker[1] != b"\xd9":
-        scans += marker[1] == b"\xda"
-        at = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
-    return scans
-
-
-def encode(path: Path, image_format: ImageFormat) -> Encoded:
-    pixels = load_image(path, image_format)
-    grey = bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all())
-    if image_format.encoding == "raw":
-        stored = pixels.tobytes()
-    else:
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-        stored = buffer.getvalue()
-    return Encoded(stored, zlib.crc32(stored), grey)
 
 
 def source_fingerprint(
@@ -118,7 +44,7 @@ def source_fingerprint(
 ) -> str:
     """Changes when a listed picture, a label, a trial, or the way of storing does; reads no picture, only its size and
     time."""
-    digest = hashlib.sha256(repr((image_format, layout.FORMAT_VERSION, trials)).encode())
+    digest = hashlib.sha256(repr((image_format, FORMAT_VERSION, trials)).encode())
     for record in records:
         try:
             status = os.stat(root / record.image)
@@ -140,7 +66,7 @@ def up_to_date(beton: Path, fingerprint: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Part:
+class BetonJob:
     """What one .beton is to hold. Persons of the part `train` become labels 0..identities-1.
 
     trials: named lists of positions in `records`; fingerprint: see source_fingerprint, "" is never up to date.
@@ -154,19 +80,19 @@ class Part:
     fingerprint: str = ""
 
 
-def write_betons(parts: Sequence[Part], root: Path, image_format: ImageFormat, *, workers: int) -> list[Manifest]:
+def write_betons(parts: Sequence[BetonJob], root: Path, image_format: ImageFormat, *, workers: int) -> list[Manifest]:
     """Write every part's records, pictures below `root`, to its .beton and manifest: all parts, or none.
 
     Raises DataError for a picture that cannot be read, and where nothing can be written; then nothing is left behind,
     and older files are untouched.
     """
     manifests, beton_files, manifest_files = [], [], []
-    with ExitStack() as stack:
+    with as_data_errors(), ExitStack() as stack:
         for part in parts:
-            with naming(part.beton):
+            with named(part.beton):
                 part.beton.parent.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(replacing(part.beton))
-                manifest_file = stack.enter_context(replacing(manifest_path(part.beton)))
+                file = stack.enter_context(partial_file(part.beton))
+                manifest_file = stack.enter_context(partial_file(manifest_path(part.beton)))
                 manifests.append(_write_part(file, part, root, image_format, workers))
                 manifest_file.write(manifests[-1].to_json().encode())
                 beton_files.append((file, part.beton))
@@ -177,7 +103,7 @@ def write_betons(parts: Sequence[Part], root: Path, image_format: ImageFormat, *
     return manifests
 
 
-def _write_part(file: BinaryIO, part: Part, root: Path, image_format: ImageFormat, workers: int) -> Manifest:
+def _write_part(file: BinaryIO, part: BetonJob, root: Path, image_format: ImageFormat, workers: int) -> Manifest:
     records = part.records
     labels = training_labels(records) if part.name == "train" else {record.person: record.person for record in records}
     title = f"{part.dataset}/{part.name}"
@@ -222,22 +148,20 @@ def _write_pages(
     file: BinaryIO, records: Sequence[Record], root: Path, image_format: ImageFormat, workers: int, title: str
 ) -> tuple[np.ndarray, np.ndarray, list[Encoded]]:
     """Append every image to the data pages, in order; none crosses a page. Returns both tables and the summaries."""
-    metadata = np.zeros(len(records), dtype=layout.METADATA)
-    allocation = np.zeros(len(records), dtype=layout.ALLOCATION)
-    metadata["f0"]["mode"] = layout.MODE_RAW if image_format.encoding == "raw" else layout.MODE_JPEG
+    metadata = np.zeros(len(records), dtype=METADATA)
+    allocation = np.zeros(len(records), dtype=ALLOCATION)
+    metadata["f0"]["mode"] = MODE_RAW if image_format.encoding == "raw" else MODE_JPEG
     metadata["f0"]["height"], metadata["f0"]["width"] = image_format.height_px, image_format.width_px
     summaries = []
-    offset = layout.data_start(len(records))
+    offset = data_start(len(records))
     file.seek(offset)
     paths = [root / record.image for record in records]
     encoded = in_order(lambda path: encode(path, image_format), paths, workers)
     for sample, image in enumerate(tqdm(encoded, title, total=len(paths), unit="images", dynamic_ncols=True)):
         size = len(image.stored)
-        if size > layout.PAGE_BYTES:
-            raise DataError(
-                f"{paths[sample]}: {size} bytes do not fit a page of {layout.PAGE_BYTES}. Use a smaller size"
-            )
-        left = -offset % layout.PAGE_BYTES
+        if size > PAGE_BYTES:
+            raise DataError(f"{paths[sample]}: {size} bytes do not fit a page of {PAGE_BYTES}. Use a smaller size")
+        left = -offset % PAGE_BYTES
         if left < size and left:
             file.write(bytes(left))
             offset += left
@@ -245,7 +169,7 @@ def _write_pages(
         file.write(image.stored)
         offset += size
         summaries.append(Encoded(b"", image.crc32, image.grey))
-    file.write(bytes(-offset % layout.PAGE_BYTES))
+    file.write(bytes(-offset % PAGE_BYTES))
     metadata["f0"]["data_ptr"] = allocation["ptr"]
     return metadata, allocation, summaries
 
@@ -254,29 +178,14 @@ def _write_tables(file: BinaryIO, metadata: np.ndarray, allocation: np.ndarray) 
     """Append the allocation table, then fill in the head of the file. Returns the structure's SHA-256."""
     table_ptr = file.tell()
     file.write(allocation.tobytes())
-    header = np.zeros((), dtype=layout.HEADER)
-    header["version"], header["num_fields"] = layout.FORMAT_VERSION, len(layout.FIELDS)
-    header["page_size"], header["num_samples"] = layout.PAGE_BYTES, len(metadata)
+    header = np.zeros((), dtype=HEADER)
+    header["version"], header["num_fields"] = FORMAT_VERSION, len(FIELDS)
+    header["page_size"], header["num_samples"] = PAGE_BYTES, len(metadata)
     header["alloc_table_ptr"] = table_ptr
-    head = header.tobytes() + layout.field_descriptors().tobytes() + metadata.tobytes()
+    head = header.tobytes() + field_descriptors().tobytes() + metadata.tobytes()
     file.seek(0)
     file.write(head)
     return hashlib.sha256(head + allocation.tobytes()).hexdigest()
-
-
-def in_order(work: Callable[[Path], Encoded], paths: Sequence[Path], workers: int) -> Iterator[Encoded]:
-    """Results of `work` in the order of `paths`, `workers` at a time, a few kept ready; the first error ends it."""
-    with ThreadPoolExecutor(workers, thread_name_prefix="convert") as pool:
-        waiting: deque[Future[Encoded]] = deque()
-        try:
-            for path in paths:
-                waiting.append(pool.submit(work, path))
-                if len(waiting) > 4 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _sha256(file: BinaryIO) -> str:

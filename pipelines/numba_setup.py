@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numba
 
-from ffcv_convert.schema import numba_cache
+from ffcv_convert.common import numba_cache
 
 TOP = Path(__file__).parent.parent
 # What is compiled, and whose constants are compiled in. Numba looks at a function's own file only, and would go on
 # using code that has what another file held before.
 COMPILED = (
-    "pipelines/augment_jit.py", "pipelines/ffcv_mended.py", "pipelines/augment.py", "ffcv_convert/schema/beton.py"
+    "pipelines/augment/cpu.py", "pipelines/augment/recipes.py", "pipelines/decoder.py", "pipelines/ffcv_patches.py",
+    "ffcv_convert/beton/layout.py",
 )  # fmt: skip
 SOURCES = hashlib.sha256(b"".join((TOP / name).read_bytes() for name in COMPILED))
 numba.config.CACHE_DIR = str(numba_cache.FOLDER / SOURCES.hexdigest()[:16])

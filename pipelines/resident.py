@@ -12,36 +12,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines import augment
-from pipelines.index import Part
-from pipelines.loaders import Batch, TestLoader
-from pipelines.schedule import Schedule
+from ffcv_convert.common.world import World
+from pipelines.augment.apply import apply
+from pipelines.batch import Batch, padded
+from pipelines.epoch_plan import EpochPlan
+from pipelines.streamed import StreamedTestLoader
+from pipelines.subset import Subset
 
 LOADING_BATCH = 256
 SHARE = 0.5  # of the free memory; the rest is for the network
 
 
-def fits(part: Part, device: torch.device) -> bool:
-    """Whether the part's pictures take no more than SHARE of the device's free memory; never on a CPU, where streaming
+def fits(subset: Subset, device: torch.device) -> bool:
+    """Whether the images take no more than SHARE of the device's free memory; never on a CPU, where streaming
     augments in the loader."""
     if device.type != "cuda":
         return False
-    manifest = part.converted.manifest
-    needed = len(part.sample_N) * manifest.height_px * manifest.width_px * 3
+    manifest = subset.converted.manifest
+    needed = len(subset.sample_N) * manifest.height_px * manifest.width_px * 3
     return needed <= SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-def is_resident(source: Literal["auto", "stream", "resident"], part: Part, device: torch.device) -> bool:
-    """What data.source asks for; auto: resident on CUDA, if the part fits."""
-    return source == "resident" or (source == "auto" and fits(part, device))
+def is_resident(source: Literal["auto", "stream", "resident"], subset: Subset, device: torch.device) -> bool:
+    """What data.source asks for; auto: resident on CUDA, if they fit."""
+    return source == "resident" or (source == "auto" and fits(subset, device))
 
 
-def load_images(part: Part, sample_N: np.ndarray, device: torch.device, workers: int) -> Tensor:
-    """The pictures of some of the file's samples, in that order, on the device: uint8 (N, H, W, 3)."""
-    manifest = part.converted.manifest
+def load_images(subset: Subset, sample_N: np.ndarray, device: torch.device, workers: int) -> Tensor:
+    """The images of some of the file's samples, in that order, on the device: uint8 (N, H, W, 3)."""
+    manifest = subset.converted.manifest
     shape = (len(sample_N), manifest.height_px, manifest.width_px, 3)
     images = torch.empty(shape, dtype=torch.uint8, device=device)
-    loader, first = TestLoader(part.converted, batch_size=LOADING_BATCH, device=device, workers=workers), 0
+    loader, first = StreamedTestLoader(subset.converted, batch_size=LOADING_BATCH, device=device, workers=workers), 0
     with loader.samples(sample_N) as batches:
         for batch in batches:
             images[first : first + batch.count] = batch.images[: batch.count]
@@ -50,46 +52,40 @@ def load_images(part: Part, sample_N: np.ndarray, device: torch.device, workers:
 
 
 class ResidentTestLoader:
-    """As TestLoader, of a part whose pictures stay on `device` after they were loaded for the first batch."""
+    """As StreamedTestLoader, of a subset whose images stay on `device` after they were loaded for the first batch."""
 
-    def __init__(self, part: Part, *, batch_size: int, device: torch.device, workers: int = 0):
-        self._part, self._workers, self._device = part, workers, device
+    def __init__(self, subset: Subset, *, batch_size: int, device: torch.device, workers: int = 0):
+        self._subset, self._workers, self._device = subset, workers, device
         self._batch_size = batch_size
-        self._row_of = np.full(len(part.converted), -1)
-        self._row_of[part.sample_N] = np.arange(len(part.sample_N))
         self._images: Tensor | None = None
 
     @contextmanager
     def samples(self, indices: np.ndarray) -> Iterator[Iterator[Batch]]:
         """Batches of `indices` (int64); the last is filled up with its last sample, see Batch.count."""
         if self._images is None:
-            self._images = load_images(self._part, self._part.sample_N, self._device, self._workers)
-        missing = -len(indices) % self._batch_size
-        samples = torch.from_numpy(np.concatenate([indices, np.repeat(indices[-1:], missing)])).to(self._device)
-        rows = torch.from_numpy(self._row_of).to(self._device)[samples]
-        yield self._batches(self._images, samples, rows, len(indices))
+            self._images = load_images(self._subset, self._subset.sample_N, self._device, self._workers)
+        order = torch.from_numpy(padded(indices, self._batch_size)).to(self._device)
+        row_of_sample = torch.from_numpy(self._subset.row_of_sample).to(self._device)
+        yield self._batches(self._images, order, row_of_sample, len(indices))
 
-    def _batches(self, images: Tensor, samples: Tensor, rows: Tensor, wanted: int) -> Iterator[Batch]:
+    def _batches(self, images: Tensor, order: Tensor, row_of_sample: Tensor, wanted: int) -> Iterator[Batch]:
         none = torch.empty(0, device=self._device)
-        for first in range(0, len(rows), self._batch_size):
-            chosen = slice(first, first + self._batch_size)
-            count = min(self._batch_size, wanted - first)
-            yield Batch(images[rows[chosen]], none, samples[chosen], none, count)
+        for number, samples in enumerate(order):
+            count = min(self._batch_size, wanted - number * self._batch_size)
+            yield Batch(images[row_of_sample[samples]], none, samples, none, count)
 
 
-class ResidentLoader(Schedule):
-    """As TrainLoader, of a part that it holds on `device`. `images` of a batch are rows of it, int64 (B,)."""
+class ResidentLoader(EpochPlan):
+    """As StreamedLoader, of a subset that it holds on `device`. `images` of a batch are rows of it, int64 (B,)."""
 
-    def __init__(self, part: Part, *, device: torch.device, workers: int = 0, **schedule: Any):
-        super().__init__(part, **schedule)
-        self._device = device
-        self._row_of = self.of_sample(np.arange(len(self.index)), len(part.converted))
-        self._label_of = self.of_sample(self.index.person_N, len(part.converted))
-        self.images_NHWC = load_images(part, self.index.sample_N, device, workers)
+    def __init__(self, subset: Subset, *, world: World, workers: int = 0, **plan: Any):
+        super().__init__(subset, world=world, **plan)
+        self._device = world.device
+        self.images_NHWC = load_images(subset, self.index.sample_N, world.device, workers)
 
     def augment(self, rows_B: Tensor, table: Tensor) -> Tensor:
         """A batch's rows and table -> (B, 3, H, W) float, for the step to call."""
-        return augment.apply(self.images_NHWC[rows_B], table, self.recipe)
+        return apply(self.images_NHWC[rows_B], table, self.recipe)
 
     @contextmanager
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Iterator[Batch]]:
@@ -100,7 +96,7 @@ class ResidentLoader(Schedule):
         samples = self.plan(epoch)[start:]
         rows, persons, indices = (
             torch.from_numpy(column).to(self._device)
-            for column in (self._row_of[samples], self._label_of[samples], samples)
+            for column in (self.row_of_sample[samples], self.label_of_sample[samples], samples)
         )  # of the whole epoch, at once
         for number in range(len(samples)):
             table = torch.from_numpy(self.table(epoch, start + number))

@@ -10,8 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from ffcv_convert.schema import DataError, Modality
-from pipelines.index import Index
+from ffcv_convert.beton import Modality
+from ffcv_convert.common.errors import DataError
+from pipelines.subset import TrainIndex
 
 Replacement = Literal["always", "needed"]
 RANDOM_STREAM = 1  # numbers of its own beside those of augment.py, for the same seed
@@ -26,7 +27,7 @@ class Pool:
     count: np.ndarray
 
 
-def pools(index: Index) -> tuple[Pool, Pool]:
+def pools(index: TrainIndex) -> tuple[Pool, Pool]:
     """The visible pool and the other modality's (infrared or sketch). Raises DataError for a one-sided identity."""
     visible = index.modality_N == Modality.VISIBLE
     identities = int(index.person_N.max()) + 1
@@ -45,7 +46,7 @@ def pools(index: Index) -> tuple[Pool, Pool]:
     return both[0], both[1]
 
 
-def scheduled_iterations(index: Index, persons: int, pictures: int, world: int = 1) -> int:
+def scheduled_iterations(index: TrainIndex, persons: int, pictures: int, world: int = 1) -> int:
     """floor(max(visible, infrared) / (P K world)): one epoch shows the larger modality about once."""
     visible = int((index.modality_N == Modality.VISIBLE).sum())
     iterations = max(visible, len(index) - visible) // (persons * pictures * world)
@@ -55,7 +56,7 @@ def scheduled_iterations(index: Index, persons: int, pictures: int, world: int =
 
 
 def plan_epoch(
-    index: Index,
+    index: TrainIndex,
     *,
     persons: int,
     pictures: int,

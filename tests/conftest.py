@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from eval import user_errors
+from ffcv_convert.common.errors import user_errors
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS, synthetic
-from ffcv_convert.synthesis import Options, synthesise
-from ffcv_convert.writer import ImageFormat
+from ffcv_convert.images import ImageFormat
+from ffcv_convert.synthetic import Options, synthesise
 
 IN_PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
 os.environ.setdefault("PYTHONWARNINGS", "error")  # in the processes that tests start, as in pytest's own

@@ -33,8 +33,8 @@ from benchmarks.peers import (
     tensordict_mapped,
     webdataset_stream,
 )
-from benchmarks.peers.ahead import Batches
-from pipelines.index import Part
+from benchmarks.peers.prefetch import Batches
+from pipelines.subset import Subset
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def open_peers(images_NHWC: np.ndarray, folder: Path) -> Iterator[dict[str, Batc
         }
 
 
-def stored_pixels(part: Part) -> np.ndarray:
+def stored_pixels(part: Subset) -> np.ndarray:
     """The part's pictures as they are stored: uint8 (N, H, W, 3), in memory."""
     manifest = part.converted.manifest
     stored = [part.converted.structure.stored_bytes(int(sample)) for sample in part.sample_N]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.ahead import CORES, DEPTH, Batches, made_once
+from benchmarks.peers.prefetch import CORES, DEPTH, Batches, made_once
 
 
 @contextmanager

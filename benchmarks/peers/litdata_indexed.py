@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.peers.ahead import Batches, made_ahead, made_once
+from benchmarks.peers.prefetch import Batches, made_ahead, made_once
 
 
 @contextmanager

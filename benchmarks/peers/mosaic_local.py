@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader
 
-from benchmarks.peers.ahead import Batches, made_ahead, made_once
+from benchmarks.peers.prefetch import Batches, made_ahead, made_once
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers.ahead import CORES, Batches, made_ahead, made_once
+from benchmarks.peers.prefetch import CORES, Batches, made_ahead, made_once
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from benchmarks.peers.ahead import CORES, DEPTH, Batches, made_once, take_rows
+from benchmarks.peers.prefetch import CORES, DEPTH, Batches, made_once, take_rows
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.peers.ahead import Batches, made_ahead, made_once, take_rows
+from benchmarks.peers.prefetch import Batches, made_ahead, made_once, take_rows
 
 
 @contextmanager

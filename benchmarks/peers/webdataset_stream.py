@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.ahead import Batches, made_ahead, made_once
+from benchmarks.peers.prefetch import Batches, made_ahead, made_once
 
 SHARDS = 8
 BUFFER = 200  # pictures that the next one is drawn from

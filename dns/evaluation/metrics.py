@@ -34,12 +34,12 @@ class Metrics:
 
 
 class PerQuery(NamedTuple):
-    """Q: matches, images that count, images or identities before the first match, sum of precisions at the matches
-    (float64), place of the last match."""
+    """Of each of Q queries. relevant: matches; kept: images that count; rank0: images or identities before the first
+    match; precision: sum over the matches, float64; last: place of the last match."""
 
     relevant: Tensor
     kept: Tensor
-    before: Tensor
+    rank0: Tensor
     precision: Tensor
     last: Tensor
 
@@ -52,11 +52,23 @@ def rank_metrics(
     excluded_QG: Tensor | None = None,
     cmc: CMC = "images",
 ) -> Metrics:
-    """Metrics of ascending distances (any float), on the tensors' device.
+    """mean_metrics of rank_queries."""
+    return mean_metrics(rank_queries(distance_QG, query_person_Q, gallery_person_G, excluded_QG=excluded_QG, cmc=cmc))
+
+
+def rank_queries(
+    distance_QG: Tensor,
+    query_person_Q: Tensor,
+    gallery_person_G: Tensor,
+    *,
+    excluded_QG: Tensor | None = None,
+    cmc: CMC = "images",
+) -> PerQuery:
+    """Where each query finds its matches, by ascending distances (any float), on the tensors' device.
 
     cmc: "images" counts ranks of images; "identities" ranks of identities in order of first appearance, as the
-    published SYSU-MM01 and LLCM protocols do. Raises ValueError for distances that are not finite, and where no query
-    has a match.
+    published SYSU-MM01 and LLCM protocols do. Raises ValueError for distances that are not finite, and where there are
+    none.
     """
     if not torch.isfinite(distance_QG).all():
         raise ValueError(NOT_FINITE)
@@ -72,17 +84,21 @@ def rank_metrics(
         same = query_person_Q[piece, None] == gallery_person_G
         by_identity = (label_G, len(identities)) if cmc == "identities" else None
         pieces.append(_rank(_keys(distance_QG[piece], excluded), same, excluded, by_identity))
-    relevant, kept, before, precision, last = (torch.cat(columns) for columns in zip(*pieces, strict=True))
-    valid = relevant > 0
+    return PerQuery(*(torch.cat(columns) for columns in zip(*pieces, strict=True)))
+
+
+def mean_metrics(per_query: PerQuery) -> Metrics:
+    """Over the queries with a match. Raises ValueError where none has one."""
+    valid = per_query.relevant > 0
     if not valid.any():
         raise ValueError(NO_MATCH)
-    relevant, kept, before, precision, last = (c[valid] for c in (relevant, kept, before, precision, last))
-    hits = (before[:, None] <= torch.arange(RANKS, device=before.device)).double().mean(dim=0)
+    found = PerQuery(*(column[valid] for column in per_query))
+    hits = (found.rank0[:, None] <= torch.arange(RANKS, device=found.rank0.device)).double().mean(dim=0)
     return Metrics(
         cmc=hits.tolist(),
-        mAP=(precision / relevant).mean().item(),
-        mINP=(relevant.double() / last).mean().item(),
-        chance=(relevant.double() / kept).mean().item(),
+        mAP=(found.precision / found.relevant).mean().item(),
+        mINP=(found.relevant.double() / found.last).mean().item(),
+        chance=(found.relevant.double() / found.kept).mean().item(),
     )
 
 

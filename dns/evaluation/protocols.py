@@ -24,20 +24,14 @@ from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.nn import functional
 
-from dns.evaluation.metrics import CMC, NO_MATCH, Metrics, rank_metrics
-from dns.evaluation.rerank import rerank
+from dns.evaluation.metrics import CMC
+from ffcv_convert.common.errors import ProtocolError
 
 VISIBLE, INFRARED, SKETCH = 0, 1, 2
 TRIALS = 10
 SHOTS = 10
-
-
-class ProtocolError(Exception):
-    """A protocol that does not fit the test set; the message says what it lacks."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +59,9 @@ class Images(NamedTuple):
     camera: Tensor
 
 
+Excluded = Callable[[Images, Images], Tensor]  # (query, gallery) -> mask (Q, G) of what does not count
+
+
 def camera_2_for_camera_3(query: Images, gallery: Images) -> Tensor:
     """SYSU-MM01: both stand in one room."""
     return (query.camera == 3)[:, None] & (gallery.camera == 2)
@@ -75,9 +72,24 @@ def same_person_and_camera(query: Images, gallery: Images) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Who is searched for in what, once. query_rows, gallery_rows: of the test set; excluded: what does not count, if
+    anything. mean_query: a query is the mean of an identity's images, not an image."""
+
+    protocol: str
+    number: int
+    query_rows: np.ndarray
+    gallery_rows: np.ndarray
+    excluded: Excluded | None = None
+    cmc: CMC = "images"
+    mean_query: bool = False
+
+
+@dataclass(frozen=True)
 class Protocol:
     """query and gallery: modality codes. shots: images of each (identity, camera) in a gallery, 0 for all images, of
-    `cameras` if there are any. left_out: mask (Q, G) of what does not count. official: draw as the test set's `draws`.
+    `cameras` if there are any. excluded: what does not count. official: draw as the test set's `draws`. transposed: the
+    gallery searches for the queries.
     """
 
     name: str
@@ -86,7 +98,7 @@ class Protocol:
     cmc: CMC = "images"
     shots: int = 0
     cameras: tuple[int, ...] = ()
-    left_out: Callable[[Images, Images], Tensor] | None = None
+    excluded: Excluded | None = None
     official: bool = False
     transposed: bool = False
     mean_query: bool = False
@@ -114,6 +126,16 @@ class Protocol:
         drawn = [test.draws[name] for name in names]
         return [_preferred(test.folders(rows[np.isin(rows, pool)]), self.shots) for rows in drawn]
 
+    def trials(self, test: TestSet, numbers: Sequence[int] | None = None) -> list[Trial]:
+        """The trials of these numbers, all of them without. Raises ProtocolError, see galleries."""
+        queries, galleries = self.queries(test), self.galleries(test)
+        chosen = range(len(galleries)) if numbers is None else numbers
+        found = []
+        for number in chosen:
+            query, gallery = (galleries[number], queries) if self.transposed else (queries, galleries[number])
+            found.append(Trial(self.name, number, query, gallery, self.excluded, self.cmc, self.mean_query))
+        return found
+
     def rows(self, test: TestSet, trials: Sequence[int]) -> np.ndarray:
         """Rows of the test set that `trials` rank: the queries and these trials' galleries, ascending."""
         galleries = self.galleries(test)
@@ -138,7 +160,7 @@ def _sysu() -> list[Protocol]:
         Protocol(
             f"sysu-{search}{'-official' if official else ''}{'-multi' if shots > 1 else ''}",
             query=INFRARED, gallery=VISIBLE, cmc="identities", shots=shots, cameras=cameras,
-            left_out=camera_2_for_camera_3, official=official,
+            excluded=camera_2_for_camera_3, official=official,
         )
         for search, cameras in (("all", (1, 2, 4, 5)), ("indoor", (1, 2)))
         for official in (False, True)
@@ -147,7 +169,7 @@ def _sysu() -> list[Protocol]:
 
 
 def _llcm(name: str, query: int, gallery: int, *, transposed: bool = False) -> Protocol:
-    return Protocol(name, query, gallery, "identities", 1, left_out=same_person_and_camera, transposed=transposed)
+    return Protocol(name, query, gallery, "identities", 1, excluded=same_person_and_camera, transposed=transposed)
 
 
 PROTOCOLS = {
@@ -164,63 +186,6 @@ PROTOCOLS = {
         Protocol("pku", SKETCH, VISIBLE),
     )
 }
-
-
-def run_protocol(
-    protocol: Protocol,
-    test: TestSet,
-    embedding_ND: Tensor,
-    trials: Sequence[int] | None = None,
-    *,
-    re_ranking: bool = False,
-) -> list[Metrics]:
-    """Metrics of each trial, or of `trials`. embedding_ND: row n embeds row n of the test set, on any device;
-    similarity is the dot product, or k-reciprocal re-ranking of it. Raises ProtocolError."""
-    searched, galleries = protocol.queries(test), protocol.galleries(test)
-    trials = range(len(galleries)) if trials is None else trials
-    device = embedding_ND.device
-    person_N, camera_N = (torch.from_numpy(column).to(device) for column in (test.person_N, test.camera_N))
-    searched_person, searched_embedding = person_N[searched], embedding_ND[searched]
-    if protocol.mean_query:
-        searched_person, searched_embedding = _means(searched_person, searched_embedding.double())
-    pool = np.unique(np.concatenate([galleries[trial] for trial in trials]))
-    distance_QN = None if re_ranking else distances(searched_embedding, embedding_ND[pool])  # once for all trials
-    results = []
-    for trial in trials:
-        gallery = galleries[trial]
-        sides = [(searched_person, searched), (person_N[gallery], gallery)]
-        embeddings = [searched_embedding, embedding_ND[gallery]]
-        if protocol.transposed:
-            sides.reverse()
-            embeddings.reverse()
-        if distance_QN is None:
-            distance = rerank(*embeddings)
-        else:
-            distance = distance_QN[:, np.searchsorted(pool, gallery)]
-            distance = distance.T.contiguous() if protocol.transposed else distance
-        query, found = (Images(person, camera_N[rows]) for person, rows in sides)
-        left_out = protocol.left_out(query, found) if protocol.left_out else None
-        try:
-            metrics = rank_metrics(distance, query.person, found.person, excluded_QG=left_out, cmc=protocol.cmc)
-        except ValueError as error:
-            hint = ". It leaves images out by their cameras: for a set without cameras take another protocol"
-            cameras = protocol.left_out and str(error) == NO_MATCH
-            raise ProtocolError(f"{protocol.name}, trial {trial}: {error}{hint if cameras else ''}") from None
-        results.append(metrics)
-    return results
-
-
-def distances(query_QD: Tensor, gallery_GD: Tensor) -> Tensor:
-    """Minus the dot products, float64 (Q, G), as the published code takes them: in float32, near neighbours change
-    places. On CUDA too; the largest product, LLCM's queries and all of its possible gallery, is 255 GFLOP."""
-    return -query_QD.double() @ gallery_GD.double().T
-
-
-def _means(person_Q: Tensor, embedding_QD: Tensor) -> tuple[Tensor, Tensor]:
-    """Persons, and the L2-normalised mean embedding of each."""
-    persons, group = person_Q.unique(return_inverse=True)
-    total = embedding_QD.new_zeros(len(persons), embedding_QD.shape[1]).index_add_(0, group, embedding_QD)
-    return persons, functional.normalize(total, dim=1)
 
 
 def _draw(folders: Sequence[Sequence[int]], shots: int, trial: int) -> np.ndarray:

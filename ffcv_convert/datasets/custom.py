@@ -18,10 +18,11 @@ import os
 import re
 from pathlib import Path
 
+from ffcv_convert.beton import Modality
+from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.datasets.files import file_in, images_in, is_number, read_text
 from ffcv_convert.records import Record, inside, shown
-from ffcv_convert.schema import DataError, Modality
 
 COLUMNS = ("path", "person", "camera", "modality", "split")
 SPLITS = ("train", "test")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ffcv_convert.beton import Modality
 from ffcv_convert.records import Record
 
 Trials = dict[str, list[int]]
@@ -11,6 +12,16 @@ Trials = dict[str, list[int]]
 
 def no_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
     return {}
+
+
+def published(other: Modality, **parts: tuple[int, int, int]) -> dict[str, int]:
+    """`counts` of a set; part -> its identities, visible images and images of the other modality."""
+    counts = {}
+    for part, (identities, visible, others) in parts.items():
+        counts[f"{part} identities"] = identities
+        counts[f"{part} visible images"] = visible
+        counts[f"{part} {other.name.lower()} images"] = others
+    return counts
 
 
 @dataclass(frozen=True)

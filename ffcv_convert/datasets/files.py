@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ffcv_convert.common.errors import DataError
 from ffcv_convert.records import check_link, inside, shown
-from ffcv_convert.schema import DataError
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp"}
 RESTORE = "Restore it from the data set's archive"

@@ -11,10 +11,11 @@ LLCM/
 import re
 from pathlib import Path
 
+from ffcv_convert.beton import Modality
+from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.datasets.files import file_in, images_in, read_identities, read_labelled_paths
 from ffcv_convert.records import Record
-from ffcv_convert.schema import DataError, Modality
 
 CAMERAS = {Modality.VISIBLE: (1, 2, 3, 4, 5, 6, 7, 8, 9), Modality.INFRARED: (1, 2, 4, 5, 6, 7, 8, 9)}
 SHORT = {Modality.VISIBLE: "vis", Modality.INFRARED: "nir"}

@@ -10,10 +10,11 @@ A sketch's camera is its artist: A is 1, F is 6. Some files are grey.
 import re
 from pathlib import Path
 
-from ffcv_convert.datasets.dataset import Dataset
+from ffcv_convert.beton import STYLES, Modality
+from ffcv_convert.common.errors import DataError
+from ffcv_convert.datasets.dataset import Dataset, published
 from ffcv_convert.datasets.files import RESTORE, file_in, images_in, is_number
 from ffcv_convert.records import Record
-from ffcv_convert.schema import STYLES, DataError, Modality
 
 FOLDERS = {"train": "train", "test": "query"}
 
@@ -49,12 +50,5 @@ DATASET = Dataset(
     folders=("Market-Sketch-1K", "market_sketch_1k", "MaSk1K"),
     list_records=list_records,
     how_to_get="it is open (CC BY-NC-SA 4.0): follow the links of its repository (Lin-Kayla/subjectivity-sketch-reid)",
-    counts={
-        "train identities": 498,
-        "train visible images": 1_000,
-        "train sketch images": 2_331,
-        "test identities": 498,
-        "test visible images": 1_000,
-        "test sketch images": 2_370,
-    },
+    counts=published(Modality.SKETCH, train=(498, 1_000, 2_331), test=(498, 1_000, 2_370)),
 )

@@ -9,10 +9,11 @@ PKU-Sketch/
 
 from pathlib import Path
 
-from ffcv_convert.datasets.dataset import Dataset
+from ffcv_convert.beton import Modality
+from ffcv_convert.common.errors import DataError
+from ffcv_convert.datasets.dataset import Dataset, published
 from ffcv_convert.datasets.files import file_in, is_number, read_lines
 from ffcv_convert.records import Record, inside, shown
-from ffcv_convert.schema import DataError, Modality
 
 MODALITIES = {"1": Modality.SKETCH, "2": Modality.VISIBLE}
 
@@ -39,12 +40,5 @@ DATASET = Dataset(
     folders=("PKU-Sketch", "PKUSketch", "pku_sketch"),
     list_records=list_records,
     how_to_get="ask its authors for it (National Engineering Laboratory for Video Technology, Peking University)",
-    counts={
-        "train identities": 150,
-        "train visible images": 300,
-        "train sketch images": 150,
-        "test identities": 50,
-        "test visible images": 100,
-        "test sketch images": 50,
-    },
+    counts=published(Modality.SKETCH, train=(150, 300, 150), test=(50, 100, 50)),
 )

@@ -11,10 +11,11 @@ Every trial splits the same pictures anew, so they are converted once, and the m
 from collections.abc import Sequence
 from pathlib import Path
 
-from ffcv_convert.datasets.dataset import Dataset, Trials
+from ffcv_convert.beton import Modality
+from ffcv_convert.common.errors import DataError
+from ffcv_convert.datasets.dataset import Dataset, Trials, published
 from ffcv_convert.datasets.files import file_in, is_number, read_labelled_paths
 from ffcv_convert.records import Record
-from ffcv_convert.schema import DataError, Modality
 
 TRIALS = range(1, 11)
 SHORT = {Modality.VISIBLE: "visible", Modality.INFRARED: "thermal"}
@@ -85,10 +86,6 @@ DATASET = Dataset(
     list_trials=list_trials,
     parts=("all",),
     how_to_get="send the form of Dongguk University for the pictures; idx/ comes with the common redistribution",
-    counts={
-        "all identities": 412,
-        "all visible images": 4_120,
-        "all infrared images": 4_120,
-        **{f"{split}-{trial} identities": 206 for trial in TRIALS for split in ("train", "test")},
-    },
+    counts=published(Modality.INFRARED, all=(412, 4_120, 4_120))
+    | {f"{split}-{trial} identities": 206 for trial in TRIALS for split in ("train", "test")},
 )

@@ -1,4 +1,4 @@
-"""Synthetic people (see ffcv_convert/synthesis) in LLCM's exact folder layout (see llcm.py)."""
+"""Synthetic people (see ffcv_convert/synthetic) in LLCM's exact folder layout (see llcm.py)."""
 
 from ffcv_convert.datasets import llcm
 from ffcv_convert.datasets.dataset import Dataset

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ffcv_convert.datasets.dataset import Dataset, Trials
+from ffcv_convert.beton import Modality
+from ffcv_convert.common.errors import DataError
+from ffcv_convert.datasets.dataset import Dataset, Trials, published
 from ffcv_convert.datasets.files import RESTORE, file_in, images_in, read_identities
 from ffcv_convert.records import Record
-from ffcv_convert.schema import DataError, Modality
 
 CAMERAS = {Modality.VISIBLE: (1, 2, 4, 5), Modality.INFRARED: (3, 6)}
 SHOTS = 10  # of multi-shot testing: as many of a permutation's first images are kept
@@ -112,12 +113,5 @@ DATASET = Dataset(
     list_records=list_records,
     list_trials=list_trials,
     how_to_get="sign the agreement in its official repository (wuancong/SYSU-MM01 on GitHub) and unpack the archive",
-    counts={
-        "train identities": 395,
-        "train visible images": 22_258,
-        "train infrared images": 11_909,
-        "test identities": 96,
-        "test visible images": 6_775,
-        "test infrared images": 3_803,
-    },
+    counts=published(Modality.INFRARED, train=(395, 22_258, 11_909), test=(96, 6_775, 3_803)),
 )

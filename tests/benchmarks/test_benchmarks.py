@@ -15,10 +15,10 @@ import torch
 from benchmarks import __main__ as menu
 from benchmarks import compare, convert, evaluate, harness, loader, pipeline, profile, step
 from benchmarks.training import PUBLISHED
+from dns.engine import make_engine
 from dns.evaluation.metrics import rank_metrics
-from dns.step import make_engine
-from pipelines.index import open_part
-from pipelines.stream import Stream
+from pipelines.prefetch import Prefetcher
+from pipelines.subset import open_subset
 from tests.conftest import REPOSITORY, Run
 
 ASKED = {  # keys of the summary
@@ -171,9 +171,9 @@ def test_pillow_is_timed_with_as_many_threads_too(
 def test_the_checksum_is_timed_by_itself(beton_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "drawn_set", lambda: (None, beton_root / "synthetic"))
     asked: list[int] = []
-    verify = Stream.verify
-    monkeypatch.setattr(Stream, "verify", lambda self, samples: asked.append(len(samples)) or verify(self, samples))
-    part = open_part(beton_root / "synthetic", "train")
+    verify = Prefetcher.verify
+    monkeypatch.setattr(Prefetcher, "verify", lambda self, samples: asked.append(len(samples)) or verify(self, samples))
+    part = open_subset(beton_root / "synthetic", "train")
     assert loader._checksum_us(part) > 0
     assert asked == 2 * [len(part.sample_N)]
     monkeypatch.setattr(loader, "EPOCHS", 1)

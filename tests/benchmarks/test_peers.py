@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from benchmarks.peers import PEERS, Peer, installed, open_peers, stored_pixels
-from benchmarks.peers.ahead import made_ahead, made_once
-from pipelines.index import open_part
+from benchmarks.peers.prefetch import made_ahead, made_once
+from pipelines.subset import open_subset
 
 BATCH = 12
 SLACK = 4.0  # grey levels that JPEG may be off by in the mean
@@ -22,7 +22,7 @@ SLACK = 4.0  # grey levels that JPEG may be off by in the mean
 
 @pytest.fixture(scope="module")
 def images_NHWC(beton_root: Path) -> np.ndarray:
-    return stored_pixels(open_part(beton_root / "synthetic", "train"))
+    return stored_pixels(open_subset(beton_root / "synthetic", "train"))
 
 
 def plan_of(images_NHWC: np.ndarray, epoch: int) -> np.ndarray:

@@ -2,17 +2,20 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
 
 import pytest
 import torch
 import torchvision
+from torch import nn
 from torchvision.models import Weights, WeightsEnum
 
-from dns import backbone
-from dns.backbone import WeightsError, build_resnet, load_initial_weights
+from dns.backbone import ARCHITECTURES, Architecture, build_backbone
 from dns.model import DNS
+from dns.training.network import load_initial_weights
+from ffcv_convert.common.errors import WeightsError
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +44,15 @@ def test_imagenet_is_torchvisions_file_from_its_cache(
     class Local(WeightsEnum):
         FILE = Weights(url=f"https://example.invalid/resnet18-{digest}.pth", transforms=torch.nn.Identity, meta={})
 
-    build, published = backbone.ARCHITECTURES["resnet18"]
-    assert published.url.endswith("resnet18-f37072fd.pth")
-    monkeypatch.setitem(backbone.ARCHITECTURES, "resnet18", (build, Local.FILE))
+    published = ARCHITECTURES["resnet18"]
+    assert published.weights.url.endswith("resnet18-f37072fd.pth")
+    monkeypatch.setitem(ARCHITECTURES, "resnet18", replace(published, weights=Local.FILE))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / f"resnet18-{digest}.pth").write_bytes(weights_file.read_bytes())
     weights = load_initial_weights("resnet18", "imagenet")
     assert torch.equal(weights["conv1.weight"], torch.load(weights_file, weights_only=True)["conv1.weight"])
-    build_resnet("resnet18", weights)
+    build_backbone("resnet18", weights)
 
 
 def test_a_network_without_imagenet_weights_says_so() -> None:
@@ -137,5 +140,32 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_counters_are_gone() -> None:
-    assert not [name for name in build_resnet("resnet50", None).state_dict() if name.endswith("num_batches_tracked")]
-    assert set(backbone.ARCHITECTURES) == {"resnet50", "resnet18", "resnet10_half"}
+    assert not [name for name in DNS(2).state_dict() if name.endswith("num_batches_tracked")]
+    assert set(ARCHITECTURES) == {"resnet50", "resnet18", "resnet10_half"}
+
+
+class Plain:
+    """A Backbone of three convolutions."""
+
+    def __init__(self, network: nn.Module) -> None:
+        convolutions = list(network.children())
+        self.stem: nn.Module = nn.Sequential(convolutions[0])
+        self.stages = (convolutions[1], convolutions[2])
+        self.widths = (8, 16)
+
+
+def plain_network() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 8, stride=8), nn.Conv2d(4, 8, 3, stride=2, padding=1), nn.Conv2d(8, 16, 3, padding=1)
+    )
+
+
+def test_another_network_takes_a_class_and_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "plain", Architecture(plain_network, Plain))
+    model = DNS(2, architecture="plain")
+    outputs = model(torch.randn(4, 3, 64, 32))
+    assert outputs.embedding_BD.shape == (4, 16)
+    model.loss(outputs, torch.tensor([0, 1, 0, 1])).total.backward()
+    groups = model.groups()
+    assert sum(map(len, groups.values())) == len(list(model.parameters()))
+    assert [tuple(parameter.shape) for parameter in groups["layer3"]] == [(8, 4, 3, 3), (8,)]

@@ -2,18 +2,18 @@
 
 import math
 
-import goldens
 import numpy as np
 import pytest
 import torch
-from golden_weights import golden_array
-from goldens import relative_error, tensor
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dns.losses import DomainDistillation, circle_loss, domain_alignment, mmd
 from dns.model import gem
 from dns.shifting import CommonSpaceShifting, HeterogeneousSpaceShifting
+from tests.support import goldens
+from tests.support.golden_weights import golden_array
+from tests.support.goldens import relative_error, tensor
 
 pytestmark = pytest.mark.numerical
 

@@ -7,18 +7,18 @@ code move by 1e-4 to 5e-2 between them, so float32 is held to the embeddings of 
 import functools
 from pathlib import Path
 
-import goldens
 import numpy as np
 import pytest
 import torch
-from goldens import relative_error, tensor
 from torch import Tensor
 
 from dns import losses, optim
 from dns import model as model_module
-from dns.checkpoint import load_model
-from dns.model import DNS
+from dns.model import DNS, GROUPS
 from dns.published import UNUSED, rename
+from dns.training.checkpoint import load_model
+from tests.support import goldens
+from tests.support.goldens import relative_error, tensor
 
 pytestmark = pytest.mark.numerical
 
@@ -90,7 +90,7 @@ def test_training_is_the_published_one(golden: Golden, facts: dict) -> None:
     """Outputs and gradient norms of the first step, losses of three, every tensor's norm after them."""
     model, names = golden_model().train(), our_names(facts)
     images, person = batch(golden)
-    multipliers = dict(zip(optim.GROUPS, golden["lr_multipliers"].tolist(), strict=True))
+    multipliers = dict(zip(GROUPS, golden["lr_multipliers"].tolist(), strict=True))
     optimiser = optim.make_optimiser(
         model, name="sgd", lr=0.1, momentum=0.9, weight_decay=5e-4, multipliers=multipliers, fused=False
     )

@@ -2,12 +2,12 @@
 
 from itertools import pairwise
 
-import goldens
 import pytest
 import torch
 
-from dns.model import DNS
-from dns.optim import GROUPS, learning_rate, make_optimiser, parameter_groups, set_learning_rate
+from dns.model import DNS, GROUPS
+from dns.optim import learning_rate, make_optimiser, parameter_groups, set_learning_rate
+from tests.support import goldens
 
 pytestmark = pytest.mark.numerical
 

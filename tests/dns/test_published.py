@@ -7,16 +7,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import goldens
 import numpy as np
 import pytest
 import torch
-from goldens import relative_error, tensor
 from torch import Tensor
 
-from dns import checkpoint, published
-from dns.checkpoint import CheckpointError, load_model
+from dns import published
 from dns.model import DNS
+from dns.training import checkpoint
+from dns.training.checkpoint import load_model, load_to_test
+from ffcv_convert.common.errors import CheckpointError
+from tests.support import goldens
+from tests.support.goldens import relative_error, tensor
 
 pytestmark = pytest.mark.numerical
 
@@ -55,7 +57,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
 
 @pytest.mark.parametrize("writer", ["numpy 2", "numpy 1"])
 def test_a_published_file_gives_the_published_embeddings(files: dict[str, Path], writer: str) -> None:
-    content = published.load(files[writer])
+    content = load_to_test(files[writer])
     assert (content["epoch"], type(content["epoch"]), content["config"]) == (57, int, {})
     model = DNS(12)
     load_model(model, content["model"], files[writer])
@@ -83,14 +85,14 @@ def small() -> dict[str, Tensor]:
 
 
 def load_into_model(path: Path) -> None:
-    load_model(DNS(4, architecture="resnet18"), published.load(path)["model"], path)
+    load_model(DNS(4, architecture="resnet18"), load_to_test(path)["model"], path)
 
 
 @pytest.mark.parametrize("epoch", [3, np.int64(3), np.int32(3), torch.tensor(3)])
 def test_numbers_of_all_kinds_are_read(tmp_path: Path, small: dict[str, Tensor], epoch: object) -> None:
     path = tmp_path / "small.pth"
     torch.save(layout(small, epoch=epoch, mAP=np.float16(1), flags=np.zeros(3, bool), large=np.longdouble(1)), path)
-    assert published.load(path)["epoch"] == published.load(as_numpy_1(path, tmp_path / "1.pth"))["epoch"] == 3
+    assert load_to_test(path)["epoch"] == load_to_test(as_numpy_1(path, tmp_path / "1.pth"))["epoch"] == 3
     load_into_model(path)
 
 
@@ -144,7 +146,7 @@ NET = {"classifier.weight": torch.zeros(2, 3)}
 def test_other_contents_are_refused(tmp_path: Path, content: object, words: str) -> None:
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=r"other\.pth: .*" + words):
-        published.load(tmp_path / "other.pth")
+        load_to_test(tmp_path / "other.pth")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
@@ -153,7 +155,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
     torch.save(layout({"classifier.weight": torch.zeros(300, 30)}), path)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(CheckpointError, match=r"short\.pth: not a readable checkpoint .*Get the file again"):
-        published.load(path)
+        load_to_test(path)
 
 
 @pytest.mark.parametrize("text", ["", "epoch 3, rank-1 77\n", "<!DOCTYPE html>\n", "version https://git-lfs\n"])
@@ -161,7 +163,7 @@ def test_a_text_file_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "text.pth"
     path.write_text(text)
     with pytest.raises(CheckpointError, match=r"text\.pth: not a readable checkpoint .*Get the file again"):
-        published.load(path)
+        load_to_test(path)
 
 
 class Reduced:
@@ -186,7 +188,7 @@ CODE = Reduced(os.system, ("touch executed",))
         {"epoch": np.array(CODE, dtype=object)},
     ],
 )
-@pytest.mark.parametrize("load", [published.load, checkpoint.load])
+@pytest.mark.parametrize("load", [load_to_test, checkpoint.load])
 def test_code_is_named_and_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evil: dict[str, object], load: Any
 ) -> None:
@@ -204,11 +206,11 @@ def test_numpy_is_not_made_to_read_an_address_from_the_file(tmp_path: Path, kind
     pointers = Reduced(np.ndarray, ((1,), kind, b"A" * 8))
     torch.save(layout(NET, cmc=Reduced(OrderedDict, (pointers,))), tmp_path / "evil.pth")
     with pytest.raises(CheckpointError, match=r"evil\.pth: not a readable checkpoint"):
-        published.load(tmp_path / "evil.pth")
+        load_to_test(tmp_path / "evil.pth")
     number = Reduced(np.float64(0).__reduce__()[0], (np.dtype("O"), b"A" * 8))
     torch.save(layout(NET, cmc=number), tmp_path / "evil.pth")
     with pytest.raises(CheckpointError, match=r"evil\.pth: not a readable checkpoint"):
-        published.load(tmp_path / "evil.pth")
+        load_to_test(tmp_path / "evil.pth")
 
 
 def test_training_does_not_go_on_from_it(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dns.config import ConfigError
+from dns.engine import Engine, Precision, make_engine
 from dns.losses import Losses
-from dns.model import DNS
-from dns.optim import GROUPS, make_optimiser
-from dns.step import Engine, Precision, make_engine, make_step
+from dns.model import DNS, GROUPS
+from dns.optim import make_optimiser
+from dns.step import make_step
+from ffcv_convert.common.errors import ConfigError
 
 pytestmark = pytest.mark.numerical
 

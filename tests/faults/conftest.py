@@ -5,6 +5,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from dns.run import environment
+from dns.training.environment import environment
 from tests.conftest import FAULTS
 
 DONE = ("kills", "damages", "hang_classes", "hostile_inputs")
@@ -41,6 +42,7 @@ class Tally:
 
 COUNTS = pytest.StashKey[Tally]()
 HERE = Path(__file__).parent
+signal.signal(signal.SIGINT, signal.default_int_handler)  # started in a shell's background, it would be ignored
 MEMORY_MB = 500  # of which hypothesis takes some itself
 
 

@@ -47,7 +47,7 @@ def run_target(name: str, seconds: int, folder: Path) -> None:
 
     # What numba compiles cannot be followed.
     with atheris.instrument_imports(["ffcv_convert", "csv", "json", "PIL"], ["ffcv_convert.lanczos"]):
-        from tests.faults.targets import targets
+        from tests.faults.fuzz_targets import targets
 
     target = targets(folder / "files")[name]
     corpus = folder / "corpus"
@@ -66,7 +66,7 @@ def measured_with() -> dict[str, object]:
     sys.path.insert(0, str(REPOSITORY))
     import torch
 
-    from dns.run import environment
+    from dns.training.environment import environment
 
     return {**environment(torch.device("cpu")), "atheris": version("atheris")}
 

@@ -8,13 +8,13 @@ import pytest
 
 import eval as eval_script
 import train_ffcv
-from dns.checkpoint import CheckpointError
+from ffcv_convert.beton import open_beton
+from ffcv_convert.common.errors import CheckpointError
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS
-from ffcv_convert.schema import open_beton
-from ffcv_convert.writer import ImageFormat
+from ffcv_convert.images import ImageFormat
 from tests.faults.conftest import Tally
-from tests.faults.training import OPTIONS
+from tests.faults.training_child import OPTIONS
 
 PLAIN = [
     *OPTIONS,

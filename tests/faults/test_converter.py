@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ffcv_convert.beton import open_beton
+from ffcv_convert.common.errors import DataError
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import synthetic
-from ffcv_convert.schema import DataError, open_beton
-from ffcv_convert.writer import ImageFormat
+from ffcv_convert.images import ImageFormat
 from tests.faults.conftest import Tally
-from tests.faults.programs import end, start, stop, wait_for
+from tests.faults.run_cli import end, start, stop, wait_for
 
 Times = Callable[[int, int], int]
 Files = dict[str, bytes]

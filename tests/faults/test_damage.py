@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ffcv_convert.beton import manifest_path, open_beton, read_manifest
+from ffcv_convert.beton.manifest import SAMPLE_COLUMNS
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import synthetic
-from ffcv_convert.schema import manifest_path, open_beton, read_manifest
-from ffcv_convert.schema.manifest import SAMPLE_COLUMNS
-from ffcv_convert.writer import Encoding, ImageFormat
-from pipelines.ffcv_mended import Decoder
-from pipelines.stream import Stream
+from ffcv_convert.images import Encoding, ImageFormat
+from pipelines.decoder import Decoder
+from pipelines.prefetch import Prefetcher
 from tests.faults.conftest import Tally
-from tests.faults.damaging import damages, run_damages
-from tests.faults.training import Child, server
+from tests.faults.corrupt import damages, run_damages
+from tests.faults.training_child import Child, server
 
 GROUP = 60  # damages a child
 LIMIT_S = 5
@@ -98,7 +98,7 @@ def unchecked(owner: Any, name: str, instead: Callable) -> None:
     setattr(owner, name, instead)
 
 
-def nothing(stream: Stream, indices: np.ndarray) -> None:
+def nothing(stream: Prefetcher, indices: np.ndarray) -> None:
     pass
 
 
@@ -113,9 +113,9 @@ def sleep(*arguments: Any) -> None:
 @pytest.mark.parametrize(
     ("owner", "name", "instead", "what", "kind"),
     [
-        (Stream, "verify", nothing, "a picture zeroed", "silent"),
+        (Prefetcher, "verify", nothing, "a picture zeroed", "silent"),
         (Decoder, "cut_off", none_of, "cut to", "crashed"),
-        (Stream, "damaged", sleep, "a picture zeroed", "hung"),
+        (Prefetcher, "damaged", sleep, "a picture zeroed", "hung"),
     ],
 )
 def test_without_the_checks_damage_is_silent_crashes_or_hangs(

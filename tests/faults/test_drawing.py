@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ffcv_convert.schema import DataError
-from ffcv_convert.synthesis import Options, synthesise
+from ffcv_convert.common.errors import DataError
+from ffcv_convert.synthetic import Options, synthesise
 from tests.faults.conftest import Tally
-from tests.faults.pictures import draw_a_picture_that_fails
-from tests.faults.programs import Process, end, start, stop, wait_for
+from tests.faults.failing_images import draw_a_picture_that_fails
+from tests.faults.run_cli import Process, end, start, stop, wait_for
 
 PEOPLE = Options(train_identities=5, test_identities=2, train_images=8, test_images=1, height_px=64)
 NUMBERS = [f"--{name.replace('_', '-')}={value}" for name, value in vars(PEOPLE).items() if type(value) is int]
@@ -119,20 +119,12 @@ def test_a_signal_between_the_starts_of_processes(tmp_path: Path, tally: Tally, 
     assert os.listdir(tmp_path) == []
 
 
-def test_a_set_that_is_there_is_rid_of_what_a_killed_process_left(tmp_path: Path) -> None:
-    root = tmp_path / "synthetic"
-    synthesise(root, PEOPLE, workers=1)
-    (tmp_path / "synthetic.dns-ffcv.lock.partial").touch()
-    assert synthesise(root, PEOPLE, workers=1) == 0
-    assert os.listdir(tmp_path) == ["synthetic"]
-
-
 def test_an_error_in_a_process_that_draws_comes_with_its_traceback(tmp_path: Path, tally: Tally) -> None:
     tally.did("hang_classes")
     with pytest.raises(ValueError, match="expected non-negative integer") as caught:
         draw_a_picture_that_fails(tmp_path / "set")
     shown = "".join(traceback.format_exception(caught.type, caught.value, caught.tb))
-    assert all(f"in {function}\n" in shown for function in ("_draw_share", "draw_person", "draw_identity"))
+    assert all(f"in {function}\n" in shown for function in ("_draw_pictures", "draw_person", "draw_identity"))
     assert os.listdir(tmp_path) == []
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ffcv_convert.common.errors import DataError
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import synthetic
-from ffcv_convert.schema import DataError
-from pipelines.ffcv_mended import Decoder
-from pipelines.index import open_part
-from pipelines.loaders import TestLoader
+from pipelines.decoder import Decoder
+from pipelines.streamed import StreamedTestLoader
+from pipelines.subset import open_subset
 from tests.faults.conftest import Tally
-from tests.faults.hurting import on_call
-from tests.faults.ordeals import CPU, SIZE, OddError, fail, run_ordeals
-from tests.faults.training import Child, server, training
+from tests.faults.hang_cases import CPU, SIZE, OddError, fail, run_ordeals
+from tests.faults.inject import on_call
+from tests.faults.training_child import Child, server, training
 
 SOON_S = 5
 KINDS = {  # of ordeals.py, and what must come out of each
@@ -78,7 +78,7 @@ def test_an_error_comes_out_soon_and_leaves_nothing_behind(ordeals: str, kind: s
     assert not any(thread.startswith(("ffcv", "convert")) for thread in seen["after"]["threads"])
 
 
-DECODE = "pipelines.ffcv_mended.Decoder.decode"
+DECODE = "pipelines.decoder.Decoder.decode"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ DECODE = "pipelines.ffcv_mended.Decoder.decode"
         (DECODE, 10, OddError, 1),
         (DECODE, 10, DataError, 2),
         (DECODE, 10, OSError, 1),  # without a path: nothing that the user gave
-        ("dns.run.RunFolder.write_log", 2, OddError, 1),
+        ("dns.training.log.JsonLines.write", 2, OddError, 1),
     ],
 )
 def test_an_error_in_a_run_ends_the_program_soon(
@@ -115,10 +115,12 @@ def test_a_disk_that_does_not_answer_is_said(
     betons: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tally: Tally
 ) -> None:
     tally.did("hang_classes")
-    monkeypatch.setattr("pipelines.stream.STALL_S", 0.2)
+    monkeypatch.setattr("pipelines.prefetch.STALL_S", 0.2)
     answer = threading.Event()
     monkeypatch.setattr(Decoder, "decode", lambda *_: answer.wait(20))
-    tester = TestLoader(open_part(betons / "synthetic", "test").converted, batch_size=8, device=CPU, workers=1)
+    tester = StreamedTestLoader(
+        open_subset(betons / "synthetic", "test").converted, batch_size=8, device=CPU, workers=1
+    )
     begin = time.monotonic()
     with (
         pytest.raises(DataError, match=r"test\.beton: no batch came for 0\.2 s\. Is the disk"),
@@ -133,7 +135,7 @@ def test_a_disk_that_does_not_answer_is_said(
 
 def test_a_child_that_hangs_is_seen(betons: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests above could not fail otherwise."""
-    monkeypatch.setattr("tests.faults.training.LIMIT_S", 1)
+    monkeypatch.setattr("tests.faults.training_child.LIMIT_S", 1)
     child = Child(partial(time.sleep, 100))
     with pytest.raises(TimeoutError, match="hung"):
         child.end()

@@ -11,18 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from dns.config import ConfigError
-from dns.config import read as read_recipe
-from dns.options import declare
+from dns.training.config import read as read_recipe
+from ffcv_convert.beton import open_beton
+from ffcv_convert.common.errors import ConfigError, DataError
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import custom, llcm, market_sketch_1k, pku_sketch, regdb, sysu
 from ffcv_convert.datasets.dataset import Dataset
-from ffcv_convert.schema import DataError, open_beton
+from ffcv_convert.images import ImageFormat
 from ffcv_convert.verify import verify
-from ffcv_convert.writer import ImageFormat
 from tests.conftest import REPOSITORY, Run
 from tests.faults.conftest import Tally
-from tests.faults.pictures import bombs, draw_custom_set
+from tests.faults.failing_images import bombs, draw_custom_set
 
 SMALL = ImageFormat(24, 12)
 
@@ -166,8 +165,8 @@ LOAD = """
 import json, pathlib, re, sys, time, warnings
 warnings.simplefilter("ignore")
 from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin
-from ffcv_convert.schema import DataError
-from ffcv_convert.writer import ImageFormat, load_image
+from ffcv_convert.common.errors import DataError
+from ffcv_convert.images import ImageFormat, load_image
 def peak_mb():  # of this process alone: ru_maxrss begins with that of the one that started it
     return int(re.search(r"VmHWM:\\s*(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
 load_image(pathlib.Path(sys.argv[1]), ImageFormat())
@@ -212,7 +211,7 @@ def test_a_recipe_runs_no_program(tmp_path: Path, program: Run, tally: Tally) ->
         recipe = tmp_path / f"{number}.yaml"
         recipe.write_text(f"data:\n  set: {text.format(tmp_path / 'ran')}\n")
         with pytest.raises(ConfigError, match=rf"{number}\.yaml: not readable as YAML"):
-            read_recipe(declare([], []), ["--config-file", str(recipe)], description="")
+            read_recipe(["--config-file", str(recipe)], description="")
         tally.did("hostile_inputs")
     done = program("train_ffcv.py", "--config-file", tmp_path / "0.yaml")
     assert (done.returncode, (tmp_path / "ran").exists()) == (2, False)
@@ -228,5 +227,5 @@ def test_a_recipe_cannot_grow(tmp_path: Path, tally: Tally) -> None:
         recipe = tmp_path / f"{number}.yaml"
         recipe.write_text("data:\n  set:\n" + "".join(f"  {line}\n" for line in lines))
         with pytest.raises(ConfigError, match=r"aliases \(\*name\) are not read: write the value out"):
-            read_recipe(declare([], []), ["--config-file", str(recipe)], description="")
+            read_recipe(["--config-file", str(recipe)], description="")
         tally.did("hostile_inputs")

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
+from ffcv_convert.beton import manifest_path, open_beton, read_manifest
+from ffcv_convert.common.errors import DataError
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import custom
 from ffcv_convert.datasets.files import read_identities, read_labelled_paths
-from ffcv_convert.schema import DataError, manifest_path, open_beton, read_manifest
 from ffcv_convert.verify import verify
 from tests.faults.conftest import Tally
-from tests.faults.pictures import draw_custom_set
-from tests.faults.targets import FORMAT, Opening
+from tests.faults.failing_images import draw_custom_set
+from tests.faults.fuzz_targets import FORMAT, Opening
 
 Times = Callable[[int, int], int]
 CSV = b"path,person,camera,modality,split\n"

@@ -13,10 +13,11 @@ from statistics import median
 import numpy as np
 import pytest
 
+from ffcv_convert.beton import Modality
+from ffcv_convert.common.errors import DataError
 from ffcv_convert.records import Record, check_records
-from ffcv_convert.schema import DataError, Modality
-from pipelines.index import Index
 from pipelines.sampler import Replacement, plan_epoch, scheduled_iterations
+from pipelines.subset import TrainIndex
 from tests.conftest import REPOSITORY
 
 LIMIT = 12
@@ -28,8 +29,8 @@ from pathlib import Path
 import numpy as np
 from ffcv_convert.datasets import custom
 from ffcv_convert.records import check_links, check_records, training_labels
-from ffcv_convert.schema import Manifest, Modality, read_manifest
-from pipelines.index import Index
+from ffcv_convert.beton import Manifest, Modality, read_manifest
+from pipelines.subset import TrainIndex
 from pipelines.sampler import plan_epoch, scheduled_iterations
 
 def steps(folder, count, say):
@@ -51,7 +52,7 @@ def steps(folder, count, say):
     manifest = read_manifest(folder / "train.beton")
     say("read again")
     person_N = np.array([labels[person] for person in manifest.column("person")])
-    index = Index(np.arange(count), person_N, np.array(manifest.column("modality")))
+    index = TrainIndex(np.arange(count), person_N, np.array(manifest.column("modality")))
     iterations = scheduled_iterations(index, 6, 4)
     assert plan_epoch(index, persons=6, pictures=4, iterations=iterations, seed=0, epoch=0).max() < count
     say("planned")
@@ -89,12 +90,12 @@ def test_time_and_memory_grow_as_the_records_do(tmp_path: Path, times: Callable[
     assert large["peak_mb"] < LIMIT * median(run["peak_mb"] for run in small)
 
 
-def index_of(visible: list[int], infrared: list[int]) -> Index:
+def index_of(visible: list[int], infrared: list[int]) -> TrainIndex:
     """Identity n with visible[n] and infrared[n] pictures."""
     identities = np.arange(len(visible))
     person_N = np.concatenate([np.repeat(identities, visible), np.repeat(identities, infrared)])
     modality_N = np.repeat([int(Modality.VISIBLE), int(Modality.INFRARED)], [sum(visible), sum(infrared)])
-    return Index(np.arange(len(person_N)), person_N, modality_N)
+    return TrainIndex(np.arange(len(person_N)), person_N, modality_N)
 
 
 @pytest.mark.parametrize("paired", [0, 8])

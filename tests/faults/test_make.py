@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from dns import checkpoint
+from dns.training import checkpoint
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import llcm
-from ffcv_convert.writer import ImageFormat
+from ffcv_convert.images import ImageFormat
 from tests.conftest import REPOSITORY
 from tests.faults.conftest import Tally
 from tests.faults.test_names import NAMES
-from tests.faults.training import OPTIONS, differences
+from tests.faults.training_child import OPTIONS, differences
 
 # What make passes on; and what ends the recipes' quotes or is make's own, after which another command could follow.
 PASSED_ON = [name for name in NAMES if not set(name) & set("'$\n") and name.isprintable()]

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ffcv_convert.beton import Modality
+from ffcv_convert.images import ImageFormat
 from ffcv_convert.records import Record
-from ffcv_convert.schema import Modality
-from ffcv_convert.writer import ImageFormat, Part, write_betons
+from ffcv_convert.writer import BetonJob, write_betons
 from tests.conftest import REPOSITORY
 
 PICTURE_MB = 288 * 144 * 3 / 1e6
@@ -33,10 +34,11 @@ import json, os, re, resource, sys, time
 from pathlib import Path
 import numpy as np
 import torch
-from ffcv_convert.schema import open_beton
-from pipelines import augment
-from pipelines.index import part_of
-from pipelines.loaders import TrainLoader
+from ffcv_convert.beton import open_beton
+from pipelines.augment.recipes import RECIPES
+from pipelines.subset import subset_of
+from ffcv_convert.common.world import World
+from pipelines.streamed import StreamedLoader
 
 def mb_of(name):
     return int(re.search(name + r":\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000
@@ -46,9 +48,9 @@ if __name__ == "__main__":
     group = sys.argv[5] and Path(sys.argv[5])
     torch.set_num_threads(1)
     converted = open_beton(beton)
-    loader = TrainLoader(
-        part_of(converted, np.arange(len(converted))), persons=6, pictures=2, recipe=augment.RECIPES["sysu"], seed=0,
-        device=torch.device("cpu"), workers=1, augment_on=augment_on,
+    loader = StreamedLoader(
+        subset_of(converted, np.arange(len(converted))), persons=6, pictures=2, recipe=RECIPES["sysu"], seed=0,
+        world=World(torch.device("cpu")), workers=1, augment_on=augment_on,
     )
     with loader.epoch(0) as batches:
         for _ in zip(range(3), batches):
@@ -84,7 +86,7 @@ def large(tmp_path_factory: pytest.TempPathFactory, times: Callable[[int, int], 
     records = [
         Record(f"{n % 8}.png", n % IDENTITIES, 0, modalities[n // IDENTITIES % 2], "train") for n in range(count)
     ]
-    write_betons([Part(root / "train.beton", "custom", "train", records)], root, ImageFormat(288, 144), workers=2)
+    write_betons([BetonJob(root / "train.beton", "custom", "train", records)], root, ImageFormat(288, 144), workers=2)
     yield root / "train.beton"
     (root / "train.beton").unlink()
 

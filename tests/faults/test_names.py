@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 
 import eval as eval_script
+from ffcv_convert.beton import open_beton
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import synthetic
-from ffcv_convert.schema import open_beton
-from ffcv_convert.writer import ImageFormat
+from ffcv_convert.images import ImageFormat
 from tests.conftest import REPOSITORY
 from tests.faults.conftest import Tally
-from tests.faults.pictures import draw_custom_set
-from tests.faults.training import Child, server, training
+from tests.faults.failing_images import draw_custom_set
+from tests.faults.training_child import Child, server, training
 
 NAMES = [
     "a b", "it's", 'a "b"', "$HOME", "$(touch ran)", "`touch ran`", "a; touch ran", "a & touch ran", "a | touch ran",

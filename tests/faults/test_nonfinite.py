@@ -9,20 +9,21 @@ import pytest
 import torch
 
 import train_ffcv
-from dns import checkpoint
-from dns.config import ConfigError
 from dns.losses import Losses
-from dns.model import DNS
-from dns.optim import GROUPS, make_optimiser
-from dns.run import TrainingError
-from dns.state import TrainingState
-from dns.step import LossQueue, Step, make_engine
+from dns.model import DNS, GROUPS
+from dns.optim import make_optimiser
+from dns.step import Step
+from dns.training import checkpoint
+from dns.training.loss_watch import LossQueue
+from dns.training.state import TrainingState
+from ffcv_convert.common.errors import ConfigError, TrainingError
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import synthetic
-from ffcv_convert.writer import ImageFormat
+from ffcv_convert.images import ImageFormat
 from tests.conftest import Run
 from tests.faults.conftest import Tally
-from tests.faults.training import OPTIONS
+from tests.faults.training_child import OPTIONS
+from tests.support.configs import make_config, stored_config
 
 BAD_STEP = 3
 
@@ -59,7 +60,7 @@ def check_written(beton_root: Path, run: Path, batches: list[torch.Tensor]) -> d
     assert written["size_px"] == [96, 48]
     assert written["seed"] == written["config"]["run"]["seed"] == 0
     assert (written["epoch"], written["iteration"]) == (0, BAD_STEP - 1)
-    loader = train_ffcv.make_loader(written["config"], make_engine(**written["config"]["engine"]))
+    loader = train_ffcv.open_loader(*train_ffcv.start_engine(stored_config(written["config"])))
     assert loader.plan(written["epoch"])[written["iteration"]].tolist() == written["samples"]
     with loader.epoch(0, BAD_STEP - 1) as again:
         batch = next(again)
@@ -160,7 +161,7 @@ def test_weights_that_are_not_finite_do_not_replace_good_ones(tmp_path: Path) ->
     optimiser = make_optimiser(
         model, name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0, multipliers=dict.fromkeys(GROUPS, 1.0), fused=False
     )
-    state = TrainingState(model, optimiser, torch.amp.GradScaler("cpu", enabled=False), {}, (32, 16), "aa")
+    state = TrainingState(model, optimiser, torch.amp.GradScaler("cpu", enabled=False), make_config(), (32, 16), "aa")
     state.save(tmp_path / "last.pt")
     before = (tmp_path / "last.pt").read_bytes()
     with torch.no_grad():

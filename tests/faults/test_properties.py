@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from ffcv_convert.beton import Manifest, Modality, manifest_path, read_manifest
 from ffcv_convert.datasets.custom import COLUMNS, list_records
 from ffcv_convert.datasets.files import read_identities, read_labelled_paths
 from ffcv_convert.records import Record
-from ffcv_convert.schema import Manifest, Modality, manifest_path, read_manifest
 from tests.faults.conftest import Tally
 from tests.faults.fuzz import NAMES
+from tests.faults.fuzz_targets import PLACES, Opening, Target, targets
 from tests.faults.strategies import ANY_JSON, mutated, places, with_value
-from tests.faults.targets import PLACES, Opening, Target, targets
 
 pytestmark = pytest.mark.usefixtures("little_memory")
 
@@ -133,6 +133,6 @@ def test_a_fault_would_be_seen(fed: dict[str, Target], monkeypatch: pytest.Monke
     monkeypatch.setattr("ffcv_convert.datasets.files.is_number", lambda text: True)
     with pytest.raises(ValueError, match="invalid literal for int"):
         fed["lists"].read(b"a.jpg x\n")
-    monkeypatch.setattr("ffcv_convert.schema.manifest._difference", lambda *_: None)
+    monkeypatch.setattr("ffcv_convert.beton.manifest._difference", lambda *_: None)
     with pytest.raises(AssertionError, match="opened although changed"):
         fed["beton"].read(b"\x58\x00\x01")

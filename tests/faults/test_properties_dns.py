@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,28 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 from torch import nn
 
-from dns import checkpoint, config, published, series, tested
-from dns.checkpoint import CheckpointError
-from dns.config import ConfigError
-from dns.optim import GROUPS, learning_rate, make_optimiser, set_learning_rate
-from dns.options import Number, declare
-from dns.run import RunFolder, TrainingError
-from dns.series import Values
-from dns.state import TrainingState
-from dns.step import make_engine
+from dns.engine import make_engine
+from dns.model import GROUPS
+from dns.optim import learning_rate, make_optimiser, set_learning_rate
+from dns.training import checkpoint, config, repeats, selection
+from dns.training.checkers import Number
+from dns.training.checkpoint import load_to_test
+from dns.training.options import Config
+from dns.training.run_folder import RunFolder
+from dns.training.state import TrainingState
+from ffcv_convert.common.errors import CheckpointError, ConfigError, TrainingError
+from ffcv_convert.common.world import World
 from tests.conftest import REPOSITORY
 from tests.faults.conftest import Tally
 from tests.faults.strategies import ANY_JSON, mutated, places, with_value
-from tests.faults.training import same
+from tests.faults.training_child import same
+from tests.support.configs import make_config
 
 pytestmark = pytest.mark.usefixtures("little_memory")
 
-PROTOCOLS, AUGMENTATIONS = ["sysu-all", "sysu-indoor"], ["sysu"]
 RECIPE = (REPOSITORY / "configs" / "sysu.yaml").read_bytes()
-NAMES = [".".join(path) for path in declare(PROTOCOLS, AUGMENTATIONS).entries]
+SYSU = make_config(recipe="sysu")
+NAMES = [".".join(path) for path in config.declare().entries]
 TELLING = some.sampled_from([
     "1", "-1", "0", "1e999", "1e300", "1e30", "nan", "1" + "0" * 23, "1" + "0" * 400, "0x" + "f" * 5000, "100000000",
     "2001-99-99", "!!int x", "!!timestamp x", "[]", "on", "~", r'"a\0b"', "cpu",
@@ -41,8 +45,8 @@ SECTIONS = sorted({name.split(".")[0] for name in NAMES})
 WORD = some.text(some.characters(exclude_characters="\0", exclude_categories=["Cs"]) | some.just("\udcff"), max_size=9)
 
 
-def read(*arguments: str) -> dict[str, dict[str, Any]]:
-    return config.read(declare(PROTOCOLS, AUGMENTATIONS), arguments, description="")
+def read(*arguments: str) -> Config:
+    return config.read(arguments, description="")
 
 
 def refusal(work: Callable[[], object]) -> str:
@@ -66,28 +70,31 @@ class Groups(nn.Module):
         for name in GROUPS:
             self.add_module(name, nn.Linear(2, 1))
 
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        return {name: list(getattr(self, name).parameters()) for name in GROUPS}
 
-def use_values(values: Values) -> None:
+
+def use_values(values: Config) -> None:
     """What a training does with a configuration, as far as it costs nothing. Refusals are errors with a message."""
     with torch.random.fork_rng():
-        torch.manual_seed(values["run"]["seed"])
+        torch.manual_seed(values.run.seed)
     with suppress(ConfigError):  # of a device that is not here
-        make_engine(**values["engine"])
-    members = series.members(values, [1, 2])
+        make_engine(**asdict(values.engine))
+    members = repeats.members(values, [1, 2])
     with suppress(OSError):  # of names that are too long
-        RunFolder(members[-1])
-        series.folder(values).exists()
-    optim = values["optim"]
+        RunFolder(members[-1], World(torch.device("cpu")))
+        repeats.folder(values).exists()
+    optim = values.optim
     for fused in (False, True):
         model = Groups()
         optimiser = make_optimiser(
             model,  # type: ignore[arg-type]
-            **{key: optim[key] for key in ("name", "lr", "momentum", "weight_decay")},
-            multipliers=values["multiplier"],
+            **{key: getattr(optim, key) for key in ("name", "lr", "momentum", "weight_decay")},
+            multipliers=asdict(values.multiplier),
             fused=fused,
         )
-        peaks = {"peak": optim["lr"], "epochs": optim["epochs"], "peak_epoch": optim["peak_epoch"]}
-        for epoch in {0, min(optim["peak_epoch"], optim["epochs"]) - 1, optim["epochs"] - 1}:
+        peaks = {"peak": optim.lr, "epochs": optim.epochs, "peak_epoch": optim.peak_epoch}
+        for epoch in {0, min(optim.peak_epoch, optim.epochs) - 1, optim.epochs - 1}:
             set_learning_rate(optimiser, learning_rate(epoch, 1, scheduled=2, **peaks, published=False))
             for parameter in model.parameters():
                 parameter.grad = torch.ones_like(parameter)
@@ -106,7 +113,7 @@ def check_recipe(path: Path) -> None:
         assert str(path) in said or "is missing" in said
         return
     values = read("--config-file", str(path))
-    numbers = [value for part in values.values() for value in part.values() if isinstance(value, float)]
+    numbers = [value for part in values.stored().values() for value in part.values() if isinstance(value, float)]
     assert all(map(math.isfinite, numbers))
     use_values(values)
     path.write_text(config.to_yaml(values, "again"))
@@ -165,7 +172,7 @@ def test_any_command_line_is_read_or_refused(examples: settings, tally: Tally) -
             assume(config.split_arguments(words)[0] is not None)  # help was asked for
         if not refusal(lambda: read(*good, *words)):
             values = read(*good, *words)
-            assert {f"{section}.{key}" for section, part in values.items() for key in part} == set(NAMES)
+            assert {f"{section}.{key}" for section, part in values.stored().items() for key in part} == set(NAMES)
             use_values(values)
 
     check()
@@ -176,7 +183,7 @@ def test_any_command_line_is_read_or_refused(examples: settings, tally: Tally) -
 def test_the_ends_of_every_range_can_be_used(tally: Tally, optimiser: str, end: str) -> None:
     numbers = [
         f"--{'.'.join(path)}={getattr(param.checker, end)}"
-        for path, param in declare(PROTOCOLS, AUGMENTATIONS).entries.items()
+        for path, param in config.declare().entries.items()
         if isinstance(param.checker, Number)
     ]
     tally.did("hostile_inputs", len(numbers))
@@ -192,7 +199,7 @@ class Small(nn.Module):
         self.neck, self.classifier = nn.BatchNorm1d(4), nn.Linear(4, 3, bias=False)
 
 
-def make_state(recipe: bytes = RECIPE) -> TrainingState:
+def make_state(recipe: Config = SYSU) -> TrainingState:
     torch.manual_seed(1)
     model = Small()
     groups = [{"params": [*model.neck.parameters()], "multiplier": 1.0}, {"params": [*model.classifier.parameters()]}]
@@ -204,7 +211,7 @@ def make_state(recipe: bytes = RECIPE) -> TrainingState:
         model,  # type: ignore[arg-type]
         optimiser,
         scaler,
-        yaml.safe_load(recipe),
+        recipe,
         (32, 16),
         "aa",
     )
@@ -219,9 +226,9 @@ def use(path: Path) -> None:
     model.classifier(model.neck(torch.randn(5, 4))).sum().backward()
     optimiser.step()
     state.save(path)
-    content = published.load(path)
+    content = load_to_test(path)
     checkpoint.identities_of(content["model"], path)
-    tested.settings(declare(PROTOCOLS, AUGMENTATIONS), [], content, 0, "")
+    selection.settings([], content, 0, "")
 
 
 def same_as(good: dict[str, Any], path: Path) -> None:

@@ -2,12 +2,15 @@
 
 import errno
 import os
+from collections.abc import Callable
 
 import pytest
 
-from eval import user_errors
 from ffcv_convert import __main__ as converter
-from ffcv_convert import synthesis
+from ffcv_convert import synthetic
+from ffcv_convert.common.errors import user_errors
+
+Program = Callable[[OSError], None]
 
 SPACE = ". Check the path, its permissions and the space left\n"
 CLEAR = [
@@ -27,25 +30,29 @@ def fail_deep_down(error: OSError) -> None:
     raise error
 
 
-@pytest.mark.parametrize("error", [*CLEAR, *UNCLEAR], ids=repr)
-def test_training_and_testing(error: OSError, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit if error in CLEAR else OSError) as caught, user_errors():
+def train_or_test(error: OSError) -> None:
+    with user_errors():
         fail_deep_down(error)
+
+
+def convert(error: OSError) -> None:
+    converter.main(["synthesise"])
+
+
+@pytest.mark.parametrize("program", [train_or_test, convert])
+@pytest.mark.parametrize("error", [*CLEAR, *UNCLEAR], ids=repr)
+def test_every_program(
+    error: OSError,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    program: Program,
+) -> None:
+    monkeypatch.setattr(synthetic, "synthesise", lambda *_, **__: fail_deep_down(error))
+    with pytest.raises(SystemExit if error in CLEAR else OSError) as caught:
+        program(error)
     if isinstance(caught.value, SystemExit):
         assert caught.value.code == 2
         assert capsys.readouterr().err == f"error: {error}{SPACE}"
     else:
         assert caught.value is error
         assert caught.traceback[-1].name == "fail_deep_down"
-
-
-@pytest.mark.parametrize("error", [*CLEAR, *UNCLEAR], ids=repr)
-def test_the_converter(error: OSError, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthesis, "synthesise", lambda *_, **__: fail_deep_down(error))
-    assert converter.main(["synthesise"]) == 2
-    said = capsys.readouterr().err
-    if error in CLEAR:
-        assert said == f"error: {error}{SPACE}"
-    else:
-        assert "in fail_deep_down\n" in said
-        assert said.endswith(f"\nerror: {error}\n")

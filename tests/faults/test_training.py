@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from dns import checkpoint
-from dns.checkpoint import CheckpointError
+from dns.training import checkpoint
+from ffcv_convert.common.errors import CheckpointError
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import synthetic
-from ffcv_convert.writer import ImageFormat
-from pipelines import stream
+from ffcv_convert.images import ImageFormat
+from pipelines import prefetch
 from tests.faults.conftest import Tally
-from tests.faults.hurting import at_moment, fill_disk, on_call, send, send_later, stall, while_saving
-from tests.faults.training import differences, same, server, training
+from tests.faults.inject import at_moment, fill_disk, on_call, send, send_later, stall, while_saving
+from tests.faults.training_child import differences, same, server, training
 
 OFTEN = "--run.save_minutes=0"  # a checkpoint after every step
 MOMENTS = 90  # of a whole run, see hurting.EVENTS
@@ -143,7 +143,7 @@ def test_signals_in_the_middle_of_saving_do_not_tear_the_checkpoint(
     [
         ("train_ffcv.set_learning_rate", 2, True, (0, 4)),  # the step is finished
         ("dns.model.DNS.loss", 1, False, (0, 2)),  # in the first, which a compiler may take minutes for, it is not
-        ("eval.Tester.embed", 1, False, (1, 0)),  # nor is an evaluation
+        ("dns.evaluation.evaluator.Evaluator.embed", 1, False, (1, 0)),  # nor is an evaluation
     ],
 )
 def test_sigterm_leaves_a_checkpoint_soon_and_a_code_of_its_own(
@@ -171,12 +171,12 @@ def stuck_disk(call: int, until: Path, leave_s: float, stall_s: float) -> None:
     a batch may take stall_s."""
 
     def third_step() -> None:
-        stream.STALL_S = stall_s
+        prefetch.STALL_S = stall_s
         print("third step", flush=True)
 
-    stream.LEAVE_S, stream.STALL_S = leave_s, 100
+    prefetch.LEAVE_S, prefetch.STALL_S = leave_s, 100
     on_call("train_ffcv.read_losses", 3, third_step)
-    on_call("pipelines.ffcv_mended.Decoder.decode", call, partial(stall, until, 100))
+    on_call("pipelines.decoder.Decoder.decode", call, partial(stall, until, 100))
 
 
 DECODED = 6  # batches of the untrained evaluation, in two modalities, before those of training
@@ -213,7 +213,7 @@ def test_a_disk_that_is_full_again_and_again(betons: Path, whole: Path, tmp_path
         (partial(while_saving, 1, partial(fill_disk, 5_000_000)), "last.pt: could not be written (File too large). "),
         (partial(while_saving, 4, partial(fill_disk, 5_000_000)), "last.pt: could not be written (File too large); "),
         (
-            partial(on_call, "dns.run.RunFolder.write_log", 2, partial(fill_disk, 30, run / "log.jsonl")),
+            partial(on_call, "dns.training.log.JsonLines.write", 2, partial(fill_disk, 30, run / "log.jsonl")),
             "log.jsonl: could not be written (File too large)",
         ),
         (

@@ -15,11 +15,11 @@ from PIL import Image
 
 import eval as eval_script
 import train_ffcv
-from dns import checkpoint
-from dns.checkpoint import CheckpointError
-from ffcv_convert.schema import DataError, open_beton
-from ffcv_convert.schema import beton as layout
-from pipelines.loaders import TestLoader
+from dns.training import checkpoint
+from ffcv_convert.beton import open_beton
+from ffcv_convert.beton.layout import HEADER
+from ffcv_convert.common.errors import CheckpointError, DataError
+from pipelines.streamed import StreamedTestLoader
 from tests.data.v1.make import RUN
 from tests.faults.conftest import Tally
 
@@ -58,7 +58,7 @@ def roots(v1: Path) -> list[str]:
 def test_pictures_of_version_1_are_read_as_they_were_written(v1: Path, part: str, tally: Tally) -> None:
     converted = open_beton(v1 / "beton" / "synthetic" / f"{part}.beton")
     samples = np.arange(len(converted))
-    with TestLoader(converted, batch_size=8, device=torch.device("cpu"), workers=1).samples(samples) as batches:
+    with StreamedTestLoader(converted, batch_size=8, device=torch.device("cpu"), workers=1).samples(samples) as batches:
         for batch in batches:
             for sample, image in zip(batch.index_B[: batch.count].tolist(), batch.images, strict=False):
                 if zlib.crc32(image.numpy().tobytes()) != converted.manifest.column("crc32")[sample]:
@@ -85,7 +85,7 @@ def test_a_jpeg_of_version_1_is_decoded(v1: Path, tally: Tally) -> None:
     """The loader compares checksums by itself as well; here with pixels that Pillow decodes."""
     converted = open_beton(v1 / "beton" / "regdb" / "all.beton")
     samples, seen = np.arange(len(converted)), 0
-    with TestLoader(converted, batch_size=4, device=torch.device("cpu"), workers=1).samples(samples) as batches:
+    with StreamedTestLoader(converted, batch_size=4, device=torch.device("cpu"), workers=1).samples(samples) as batches:
         for batch in batches:
             for sample, image in zip(batch.index_B[: batch.count].tolist(), batch.images, strict=False):
                 stored = converted.structure.stored_bytes(sample)
@@ -120,7 +120,7 @@ def age_manifest(v1: Path) -> None:
 
 
 def age_beton(v1: Path) -> None:
-    header = np.memmap(v1 / "beton" / "synthetic" / "train.beton", layout.HEADER, "r+", shape=())
+    header = np.memmap(v1 / "beton" / "synthetic" / "train.beton", HEADER, "r+", shape=())
     header["version"] = 3
     header.flush()
 

@@ -6,9 +6,9 @@ import pytest
 
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS
-from ffcv_convert.synthesis import FOLDERS, Options, synthesise
-from ffcv_convert.writer import ImageFormat
-from tests.ffcv_convert.trees import DRAWN
+from ffcv_convert.images import ImageFormat
+from ffcv_convert.synthetic import FOLDERS, Options, synthesise
+from tests.support.trees import DRAWN
 
 
 @pytest.fixture(scope="session")

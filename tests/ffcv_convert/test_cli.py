@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from ffcv_convert import __main__ as cli
+from ffcv_convert.beton import open_beton
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.datasets.dataset import Dataset
-from ffcv_convert.schema import open_beton
 from tests.conftest import REPOSITORY, SMALL, Run
-from tests.faults.pictures import draw_custom_set
+from tests.faults.failing_images import draw_custom_set
 
 SIZE = ["--height-px", "32", "--width-px", "16", "--workers", "2"]
 
@@ -64,7 +64,7 @@ def test_a_set_of_no_given_size_has_its_own(data_root: Path, tmp_path: Path) -> 
         ),
         (["convert", "--data-root", "empty", "--dataset", "synthetic"], "python -m ffcv_convert synthesise"),
         (["convert", "--data-root", "hollow"], "train_vis.txt: no such list"),
-        (["convert", "--data-root", "data", "--beton-root", "file"], "synthetic/train.beton: Not a directory. Check"),
+        (["convert", "--data-root", "data", "--beton-root", "file"], "error: file/synthetic: Not a directory. Check"),
         (["convert", "--data-root", "data", "--height-px", "30000"], "30000 x 48 pixels do not fit"),
         (["convert", "--dataset", "market"], "argument --dataset: invalid choice: 'market'"),
         (["convert", "--height-px", "0"], "argument --height-px: 0 is less than 1"),
@@ -131,7 +131,7 @@ def test_ctrl_c_ends_with_130(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "convert", stop)
-    monkeypatch.setattr(cli.synthesis, "synthesise", stop)
+    monkeypatch.setattr(cli.synthetic, "synthesise", stop)
     folder = {"convert": ["--data-root", data_root], "synthesise": ["--root", tmp_path / "synthetic"]}[command]
     assert call(command, *folder) == 130
     assert "stopped; nothing half-written was left" in capsys.readouterr().err
@@ -173,16 +173,22 @@ def test_a_broken_set_does_not_keep_the_others_from_being_converted(data_root: P
     (tmp_path / "data" / "LLCM").mkdir(parents=True)
     (tmp_path / "data" / "synthetic").symlink_to(data_root / "synthetic")
     folders = ["--data-root", str(tmp_path / "data"), "--beton-root", str(tmp_path / "beton")]
-    assert cli.main(["convert", *folders]) == 2
+    assert call("convert", *folders) == 2
     captured = capsys.readouterr()
     assert "train_vis.txt: no such list" in captured.err
     assert "1 of 2 data sets" in captured.err
     assert (tmp_path / "beton" / "synthetic" / "test.beton").exists()
 
 
-@pytest.mark.parametrize("name", ["a link to itself", "a file in the place of a folder"])
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("a link to itself", "Remove it"),
+        ("a file in the place of a folder", "Check the path, its permissions and the space left"),
+    ],
+)
 def test_a_set_that_the_system_refuses_does_not_keep_the_others_from_being_converted(
-    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, advice: str
 ) -> None:
     """SYSU-MM01 comes first. An error of the system's is no DataError."""
     sysu = tmp_path / "data" / "SYSU-MM01"
@@ -199,7 +205,7 @@ def test_a_set_that_the_system_refuses_does_not_keep_the_others_from_being_conve
     assert call("convert", *folders, *SIZE) == 2
     first, *_, last = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert f"{sysu}/cam1/0001" in first
-    assert first.endswith(". Check the path, its permissions and the space left")
+    assert first.endswith(f". {advice}")
     assert last == f"error: 1 of 2 data sets in {tmp_path / 'data'} could not be converted, see above"
     assert (tmp_path / "beton" / "synthetic" / "test.beton").exists()
 
@@ -261,5 +267,5 @@ def test_names_that_a_terminal_would_obey_are_escaped(tmp_path: Path, capsys: py
 
 def test_a_converted_set_without_its_raw_folder_is_used_as_it_is(beton_root: Path, tmp_path: Path, capsys) -> None:
     folders = ["--data-root", str(tmp_path / "gone"), "--beton-root", str(beton_root)]
-    assert cli.main(["convert", "--dataset", "synthetic", *folders]) == 0
+    assert call("convert", "--dataset", "synthetic", *folders) == 0
     assert "is used as it is" in capsys.readouterr().out

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 from ffcv_convert import writer
+from ffcv_convert.beton import Converted, open_beton
+from ffcv_convert.common.errors import DataError
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS
-from ffcv_convert.schema import Converted, DataError, open_beton
+from ffcv_convert.images import Encoded, Encoding, ImageFormat
 from ffcv_convert.verify import verify
-from ffcv_convert.writer import Encoded, ImageFormat
 
 
 def check(name: str, data: Path, betons: Path, *, deep: bool = False) -> list[str]:
@@ -81,7 +82,7 @@ def both(drawn_root: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
-def test_deep_finds_a_source_that_was_changed_or_lost(both: tuple[Path, Path], encoding: writer.Encoding) -> None:
+def test_deep_finds_a_source_that_was_changed_or_lost(both: tuple[Path, Path], encoding: Encoding) -> None:
     data, betons = both
     convert(DATASETS["pku_sketch"], data, betons, ImageFormat(64, 32, encoding), workers=1)
     lines = check("pku_sketch", data, betons, deep=True)

@@ -12,12 +12,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ffcv_convert.beton import Manifest, Modality, manifest_path, open_beton
+from ffcv_convert.beton.layout import (
+    ALLOCATION,
+    FIELD,
+    FIELDS,
+    FORMAT_VERSION,
+    HEADER,
+    METADATA,
+    MODE_JPEG,
+    PAGE_BYTES,
+    data_start,
+)
+from ffcv_convert.common.errors import DataError
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import llcm, synthetic
+from ffcv_convert.images import ImageFormat
 from ffcv_convert.records import Record, training_labels
-from ffcv_convert.schema import DataError, Manifest, Modality, manifest_path, open_beton
-from ffcv_convert.schema import beton as layout
-from ffcv_convert.writer import ImageFormat, Part, load_image, write_betons
+from ffcv_convert.writer import BetonJob, write_betons
 from tests.conftest import SMALL_FORMAT
 
 PARTS = ("train", "test")
@@ -38,7 +50,7 @@ def records_of(names: list[str], modality: Modality = Modality.INFRARED) -> list
 
 
 def write_test_part(root: Path, records: list[Record], image_format: ImageFormat = SMALL_FORMAT) -> Manifest:
-    return write_betons([Part(root / "test.beton", "made-up", "test", records)], root, image_format, workers=2)[0]
+    return write_betons([BetonJob(root / "test.beton", "made-up", "test", records)], root, image_format, workers=2)[0]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -71,7 +83,7 @@ def test_training_persons_become_contiguous_labels_by_ascending_id(data_root: Pa
     ids = [700, 3, 700, 12]
     records = [Record(r.image, person, 0, r.modality, "train") for r, person in zip(source, ids, strict=True)]
     assert training_labels(records) == {3: 0, 12: 1, 700: 2}
-    parts = [Part(tmp_path / f"{name}.beton", "made-up", name, records) for name in PARTS]
+    parts = [BetonJob(tmp_path / f"{name}.beton", "made-up", name, records) for name in PARTS]
     manifests = write_betons(parts, data_root / "synthetic", SMALL_FORMAT, workers=1)
     for part, manifest, expected in zip(parts, manifests, ([2, 0, 2, 1], ids), strict=True):
         assert open_beton(part.beton).structure.column("person").tolist() == expected
@@ -91,7 +103,7 @@ def test_images_cross_no_page(data_root: Path, tmp_path: Path) -> None:
     """Six images of 500 x 200 fill a page; 96 training pictures take sixteen pages."""
     convert(synthetic.DATASET, data_root, tmp_path, ImageFormat(500, 200), workers=2)
     table = open_beton(tmp_path / "synthetic" / "train.beton").structure.allocation_N
-    first, last = table["ptr"] // layout.PAGE_BYTES, (table["ptr"] + table["size"] - 1) // layout.PAGE_BYTES
+    first, last = table["ptr"] // PAGE_BYTES, (table["ptr"] + table["size"] - 1) // PAGE_BYTES
     assert np.array_equal(first, last)
     assert len(np.unique(first)) == 16
 
@@ -114,7 +126,7 @@ def test_jpeg_decodes_near_the_original(data_root: Path, beton_root: Path, tmp_p
     raw = open_beton(beton_root / "synthetic" / "train.beton")
     jpeg = open_beton(tmp_path / "synthetic" / "train.beton")
     assert jpeg.manifest.encoding == "jpeg"
-    assert (jpeg.structure.column("image")["mode"] == layout.MODE_JPEG).all()
+    assert (jpeg.structure.column("image")["mode"] == MODE_JPEG).all()
     assert jpeg.structure.allocation_N["size"].sum() < raw.structure.allocation_N["size"].sum() / 2
     for sample in range(len(jpeg)):
         pixels = np.asarray(Image.open(io.BytesIO(jpeg.structure.stored_bytes(sample))), dtype=int)
@@ -122,28 +134,20 @@ def test_jpeg_decodes_near_the_original(data_root: Path, beton_root: Path, tmp_p
         assert np.abs(pixels - original).mean() < 3
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1"])
-def test_other_kinds_of_pictures_become_rgb(tmp_path: Path, mode: str) -> None:
-    grey = np.zeros((4, 4), np.uint8)
-    grey[:, 2:] = 255
-    Image.fromarray(grey).convert(mode).save(tmp_path / "a.png")
-    assert np.array_equal(load_image(tmp_path / "a.png", ImageFormat(4, 4)), np.stack([grey] * 3, axis=2))
-
-
 def test_dtypes_are_ffcvs_and_its_reader_agrees(beton_root: Path) -> None:
-    importlib.import_module("pipelines.ffcv_mended")  # first: it makes importing ffcv quick and quiet
+    importlib.import_module("pipelines.ffcv_patches")  # first: it makes importing ffcv quick and quiet
     from ffcv import types
     from ffcv.reader import Reader
 
-    assert types.CURRENT_VERSION == layout.FORMAT_VERSION
-    assert (types.HeaderType, types.FieldDescType) == (layout.HEADER, layout.FIELD)
-    assert layout.ALLOCATION == types.ALLOC_TABLE_TYPE
+    assert types.CURRENT_VERSION == FORMAT_VERSION
+    assert (types.HeaderType, types.FieldDescType) == (HEADER, FIELD)
+    assert ALLOCATION == types.ALLOC_TABLE_TYPE
     for part in PARTS:
         structure = open_beton(beton_root / "synthetic" / f"{part}.beton").structure
         reader = Reader(str(structure.path))
-        assert types.get_metadata_type(list(reader.handlers.values())) == layout.METADATA
-        assert reader.field_names == list(layout.FIELDS)
-        assert (reader.num_samples, reader.page_size) == (len(structure.metadata_N), layout.PAGE_BYTES)
+        assert types.get_metadata_type(list(reader.handlers.values())) == METADATA
+        assert reader.field_names == list(FIELDS)
+        assert (reader.num_samples, reader.page_size) == (len(structure.metadata_N), PAGE_BYTES)
         assert np.array_equal(reader.metadata, structure.metadata_N)
         assert np.array_equal(reader.alloc_table, structure.allocation_N)
 
@@ -187,7 +191,7 @@ def test_what_cannot_be_opened_is_written_anew(copied: tuple[Path, Path], damage
     data, root = copied
     beton = root / "synthetic" / "train.beton"
     good, manifest = beton.read_bytes(), json.loads(manifest_path(beton).read_text())
-    start = layout.data_start(96)
+    start = data_start(96)
     if damage == "pixels":
         beton.write_bytes(good[:start] + bytes(100) + good[start + 100 :])
     elif damage == "table":

@@ -11,18 +11,17 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ffcv_convert import writer
-from ffcv_convert.atomic import publish, replacing
-from ffcv_convert.datasets.sysu import _memory_bounded
+from ffcv_convert.beton import Modality, open_beton
+from ffcv_convert.common.errors import DataError
+from ffcv_convert.images import Encoded, ImageFormat, encode
 from ffcv_convert.records import Record
-from ffcv_convert.schema import DataError, Modality, open_beton
-from ffcv_convert.writer import Encoded, ImageFormat, Part, encode, load_image, write_betons
+from ffcv_convert.writer import BetonJob, write_betons
 from tests.conftest import REPOSITORY
 
 PICTURES = 24
@@ -44,7 +43,7 @@ def root(tmp_path: Path) -> Path:
 
 def write(root: Path) -> None:
     records = [Record(f"{number}.jpg", number, 1, Modality.INFRARED, "test") for number in range(PICTURES)]
-    write_betons([Part(root / "beton" / "test.beton", "made-up", "test", records)], root, FORMAT, workers=2)
+    write_betons([BetonJob(root / "beton" / "test.beton", "made-up", "test", records)], root, FORMAT, workers=2)
 
 
 def left(root: Path) -> dict[str, bytes]:
@@ -89,18 +88,6 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "folder": (lambda p: (p.unlink(), p.mkdir()), "cannot be decoded"),
     "pipe": (lambda p: (p.unlink(), os.mkfifo(p)), "empty file"),
 }
-
-
-def test_a_length_that_is_wrong_takes_no_memory(tmp_path: Path) -> None:
-    """Two billion bytes of a chunk, after the pixels: Pillow reads over them."""
-    file = io.BytesIO()
-    picture(BAD).save(file, "PNG")
-    png = bytearray(file.getvalue())
-    at = png.index(b"IDAT") - 4
-    png[at : at + 4] = struct.pack(">I", (1 << 31) + struct.unpack(">I", png[at : at + 4])[0])
-    (tmp_path / "a.png").write_bytes(png)
-    with _memory_bounded(1 << 28):
-        assert load_image(tmp_path / "a.png", ImageFormat(24, 12)).shape == (24, 12, 3)
 
 
 @pytest.mark.parametrize("name", SPOILT)
@@ -184,7 +171,7 @@ def test_the_second_of_two_writers_is_refused(root: Path, name: str) -> None:
 
 HALF_A_WRITER = """
 import sys, time, pathlib
-from ffcv_convert.atomic import replacing
+from ffcv_convert.common.atomic import replacing
 with replacing(pathlib.Path(sys.argv[1])) as file:
     file.write(bytes(1 << 23))
     file.flush()
@@ -244,46 +231,6 @@ def test_nothing_gets_its_name_before_all_is_on_the_disk(root: Path, monkeypatch
     assert [os.path.basename(path) for path in calls] == ["test.beton.partial"] * 2 + ["test.json.partial"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_that_comes_as_a_file_is_made_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
-) -> None:
-    opening = os.open
-
-    def stopped(*arguments: Any) -> int:
-        descriptor = opening(*arguments)
-        signal.raise_signal(number)
-        return descriptor
-
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    monkeypatch.setattr(os, "open", stopped)
-    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a.txt"):
-        pytest.fail("went on")
-    monkeypatch.undo()
-    signal.signal(signal.SIGTERM, before)
-    assert os.listdir(tmp_path) == []
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_replacing_publishes_or_removes(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    with replacing(path) as file:
-        file.write(b"one")
-        assert not path.exists()
-        publish((file, path))
-    assert (path.read_bytes(), os.listdir(tmp_path)) == (b"one", ["a.txt"])
-    with replacing(path) as file:
-        file.write(b"two")
-    assert (path.read_bytes(), os.listdir(tmp_path)) == (b"one", ["a.txt"])
-
-
-@pytest.mark.parametrize("size", [(2000, 400), (16_385, 9), (9, 70_000), (10**9, 10**9)])
-@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
-def test_sizes_that_do_not_fit_a_page_are_refused_at_once(size: tuple[int, int], encoding: writer.Encoding) -> None:
-    with pytest.raises(DataError, match=f"{size[0]} x {size[1]} pixels do not fit a page"):
-        ImageFormat(*size, encoding)
-
-
 def test_the_first_error_ends_the_work(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread goes on reading a set of which a picture has failed."""
     read = []
@@ -297,23 +244,3 @@ def test_the_first_error_ends_the_work(root: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(DataError, match=r"0\.jpg: bad"):
         write(root)
     assert len(read) < 9  # as many are waiting when the first result is asked for
-
-
-def with_scans(more: int, comment: bytes = b"", behind: bytes = b"") -> bytes:
-    """A progressive JPEG, its last of ten scans `more` times again."""
-    file = io.BytesIO()
-    picture(BAD).save(file, "JPEG", progressive=True)
-    content = file.getvalue()
-    last = content[content.rindex(b"\xff\xda") : -2]
-    segment = b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment
-    return content[:2] + segment + content[2:-2] + more * last + content[-2:] + behind
-
-
-def test_the_scans_of_a_jpeg_are_limited(tmp_path: Path) -> None:
-    """Its decoder goes over the whole picture for each. What looks like one in a thumbnail or a film is none."""
-    path = tmp_path / "a.jpg"
-    path.write_bytes(with_scans(writer.MAX_SCANS - 10, b"\xff\xda" * 500, b"\xff\xda" * 500))
-    assert load_image(path, FORMAT).shape == (32, 16, 3)
-    path.write_bytes(with_scans(writer.MAX_SCANS - 9))
-    with pytest.raises(DataError, match=r"a\.jpg: a JPEG of 101 scans is no pedestrian picture\. Replace it"):
-        load_image(path, FORMAT)

@@ -7,21 +7,22 @@ from typing import Any
 import pytest
 import torch
 
+from ffcv_convert.common.world import World
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS
-from ffcv_convert.writer import ImageFormat
-from pipelines.augment import RECIPES
-from pipelines.index import open_part
-from pipelines.loaders import TestLoader, TrainLoader
+from ffcv_convert.images import ImageFormat
+from pipelines.augment.recipes import RECIPES
 from pipelines.resident import ResidentLoader, ResidentTestLoader, fits, is_resident
+from pipelines.streamed import StreamedLoader, StreamedTestLoader
+from pipelines.subset import open_subset
 
 CPU = torch.device("cpu")
 OPTIONS: dict[str, Any] = {
-    "persons": 3, "pictures": 2, "recipe": RECIPES["sysu"], "seed": 5, "device": CPU, "extra_iteration": True,
+    "persons": 3, "pictures": 2, "recipe": RECIPES["sysu"], "seed": 5, "world": World(CPU), "extra_iteration": True,
 }  # fmt: skip
 
 
-def batches(loader: TrainLoader | ResidentLoader, epoch: int, start: int = 0) -> list[tuple]:
+def batches(loader: StreamedLoader | ResidentLoader, epoch: int, start: int = 0) -> list[tuple]:
     with loader.epoch(epoch, start) as stream:
         return [
             (loader.augment(b.images, b.augmentation).float().clone(), b.person_B.clone(), b.index_B.clone(), b.count)
@@ -38,12 +39,12 @@ def assert_same(first: list[tuple], second: list[tuple]) -> None:
 
 @pytest.mark.parametrize(("layout", "trial"), [("sysu", 0), ("regdb", 4)])
 def test_all_ways_bring_the_same_batches(converted_layout: Callable[[str], Path], layout: str, trial: int) -> None:
-    part = open_part(converted_layout(layout), "train", trial=trial)
-    streamed = TrainLoader(part, workers=1, **OPTIONS)
+    part = open_subset(converted_layout(layout), "train", trial=trial)
+    streamed = StreamedLoader(part, workers=1, **OPTIONS)
     for other in (
         ResidentLoader(part, workers=1, **OPTIONS),
-        TrainLoader(part, workers=1, augment_on="host", **OPTIONS),
-        TrainLoader(part, workers=2, augment_on="host", **OPTIONS),
+        StreamedLoader(part, workers=1, augment_on="host", **OPTIONS),
+        StreamedLoader(part, workers=2, augment_on="host", **OPTIONS),
     ):
         assert (other.iterations, other.identities, other.sha256) == (
             streamed.iterations, streamed.identities, streamed.sha256,
@@ -59,15 +60,15 @@ def test_jpeg_pictures_are_augmented_on_the_host_as_on_the_device(
 ) -> None:
     jpeg = ImageFormat(64, 32, "jpeg")
     convert(DATASETS["sysu"], data_root_of("sysu").parent, tmp_path, jpeg, workers=1)
-    part = open_part(tmp_path / "sysu", "train")
-    device, host = (TrainLoader(part, workers=workers, augment_on=side, **OPTIONS) for side in ("device", "host"))
+    part = open_subset(tmp_path / "sysu", "train")
+    device, host = (StreamedLoader(part, workers=workers, augment_on=side, **OPTIONS) for side in ("device", "host"))
     assert_same(batches(device, 0), batches(host, 0))
 
 
 def test_half_precision_input_is_the_rounded_one(converted_layout: Callable[[str], Path]) -> None:
-    part = open_part(converted_layout("sysu"), "train")
-    whole = TrainLoader(part, workers=1, **OPTIONS)
-    half = TrainLoader(part, workers=1, augment_on="host", dtype=torch.bfloat16, **OPTIONS)
+    part = open_subset(converted_layout("sysu"), "train")
+    whole = StreamedLoader(part, workers=1, **OPTIONS)
+    half = StreamedLoader(part, workers=1, augment_on="host", dtype=torch.bfloat16, **OPTIONS)
     with whole.epoch(0) as first, half.epoch(0) as second:
         for one, other in zip(first, second, strict=True):
             assert other.images.dtype == torch.bfloat16
@@ -75,7 +76,7 @@ def test_half_precision_input_is_the_rounded_one(converted_layout: Callable[[str
 
 
 def test_a_host_augmented_batch_lies_in_a_few_buffers(converted_layout: Callable[[str], Path]) -> None:
-    loader = TrainLoader(open_part(converted_layout("sysu"), "train"), workers=1, augment_on="host", **OPTIONS)
+    loader = StreamedLoader(open_subset(converted_layout("sysu"), "train"), workers=1, augment_on="host", **OPTIONS)
     places = set()
     for epoch in range(3):
         with loader.epoch(epoch) as stream:
@@ -84,12 +85,12 @@ def test_a_host_augmented_batch_lies_in_a_few_buffers(converted_layout: Callable
 
 
 def test_nothing_is_resident_on_a_cpu_by_itself(converted_layout: Callable[[str], Path]) -> None:
-    assert not fits(open_part(converted_layout("sysu"), "train"), CPU)
+    assert not fits(open_subset(converted_layout("sysu"), "train"), CPU)
 
 
 def test_resident_test_batches_are_the_streamed_ones(converted_layout: Callable[[str], Path]) -> None:
-    part = open_part(converted_layout("regdb"), "test", trial=3)
-    streamed = TestLoader(part.converted, batch_size=6, device=CPU, workers=1)
+    part = open_subset(converted_layout("regdb"), "test", trial=3)
+    streamed = StreamedTestLoader(part.converted, batch_size=6, device=CPU, workers=1)
     resident = ResidentTestLoader(part, batch_size=6, device=CPU, workers=1)
     for modality in (0, 1, 0):
         samples = part.sample_N[part.modality_N == modality]
@@ -102,5 +103,5 @@ def test_resident_test_batches_are_the_streamed_ones(converted_layout: Callable[
 
 
 def test_what_is_asked_for_decides_before_what_fits(converted_layout: Callable[[str], Path]) -> None:
-    part = open_part(converted_layout("sysu"), "train")
+    part = open_subset(converted_layout("sysu"), "train")
     assert [is_resident(source, part, CPU) for source in ("auto", "stream", "resident")] == [False, False, True]

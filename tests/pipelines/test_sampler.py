@@ -5,25 +5,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ffcv_convert.schema import DataError, Modality
-from pipelines.index import Index
+from ffcv_convert.beton import Modality
+from ffcv_convert.common.errors import DataError
 from pipelines.sampler import plan_epoch, pools, scheduled_iterations
+from pipelines.subset import TrainIndex
 
 P, K, ITERATIONS = 3, 4, 40
 
 
-def make_index(visible: list[int], other: list[int], kind: Modality = Modality.INFRARED, seed: int = 5) -> Index:
+def make_index(visible: list[int], other: list[int], kind: Modality = Modality.INFRARED, seed: int = 5) -> TrainIndex:
     """visible[p] and other[p] pictures of person p, in a shuffled order, so that nothing hangs on the file's order."""
     person_N = np.concatenate([np.repeat(np.arange(len(visible)), visible), np.repeat(np.arange(len(other)), other)])
     modality_N = np.repeat([int(Modality.VISIBLE), int(kind)], [sum(visible), sum(other)])
     order = np.random.default_rng(seed).permutation(len(person_N))
-    return Index(np.arange(len(order)), person_N[order], modality_N[order])
+    return TrainIndex(np.arange(len(order)), person_N[order], modality_N[order])
 
 
 INDEX = make_index([2, 5, 4, 9, 1, 7, 6], [4, 3, 8, 1, 6, 5, 12])
 
 
-def plan(index: Index = INDEX, **changes: Any) -> np.ndarray:
+def plan(index: TrainIndex = INDEX, **changes: Any) -> np.ndarray:
     return plan_epoch(
         index, **{"persons": P, "pictures": K, "iterations": ITERATIONS, "seed": 0, "epoch": 0, **changes}
     )
@@ -58,7 +59,7 @@ def test_no_identity_comes_twice_in_a_batch() -> None:
         assert all(len(set(row)) == persons for row in leaders.tolist())
 
 
-def count_repeats(indices: np.ndarray, index: Index = INDEX) -> dict[bool, int]:
+def count_repeats(indices: np.ndarray, index: TrainIndex = INDEX) -> dict[bool, int]:
     """How many groups of K repeat a picture, for identities with at least K pictures (True) and with fewer."""
     available = {(p, m): ((index.person_N == p) & (index.modality_N == m)).sum() for p in range(7) for m in range(2)}
     repeats = {True: 0, False: 0}

@@ -25,26 +25,28 @@ torch.set_num_threads(3)
 
 begin = time.perf_counter()
 from pathlib import Path
-from pipelines.index import open_part
-from pipelines import augment, ffcv_mended
-from pipelines.loaders import TrainLoader
+from pipelines.subset import open_subset
+from pipelines import decoder
+from pipelines.augment.recipes import RECIPES
+from ffcv_convert.common.world import World
+from pipelines.streamed import StreamedLoader
 from numba.core import event
 compiled = []
 event.register("numba:compile", type("Note", (event.Listener,), {
     "on_start": lambda self, happened: compiled.append(str(happened.data["dispatcher"])), "on_end": lambda *_: None})())
 for workers in map(int, sys.argv[2:]):
-    loader = TrainLoader(open_part(Path(sys.argv[1]), "train"), persons=4, pictures=3, recipe=augment.RECIPES["sysu"],
-                         seed=0, device=torch.device("cpu"), workers=workers)
+    loader = StreamedLoader(open_subset(Path(sys.argv[1]), "train"), persons=4, pictures=3, recipe=RECIPES["sysu"],
+                         seed=0, world=World(torch.device("cpu")), workers=workers)
     with loader.epoch(0) as batches:
         batch = next(batches)
         seconds = time.perf_counter() - begin
 
-decoders = ffcv_mended._decode_serial, ffcv_mended._decode_parallel
+decoders = decoder._decode_serial, decoder._decode_parallel
 print(json.dumps({
     "pixels": zlib.crc32(batch.images.view(torch.uint8).numpy()),
     "torch_s": torch_s, "seconds": seconds, "compiled": compiled, "torch_threads": torch.get_num_threads(),
-    "hits": [sum(decoder.stats.cache_hits.values()) for decoder in decoders],
-    "misses": [sum(decoder.stats.cache_misses.values()) for decoder in decoders]}))
+    "hits": [sum(one.stats.cache_hits.values()) for one in decoders],
+    "misses": [sum(one.stats.cache_misses.values()) for one in decoders]}))
 """
 
 

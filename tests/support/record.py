@@ -28,12 +28,9 @@ from scipy.io import savemat
 
 import eval as eval_script
 import train_ffcv
-from dns import config
 from dns.evaluation.protocols import PROTOCOLS
-from dns.options import declare
-from dns.step import make_engine
+from dns.training import config
 from ffcv_convert.__main__ import main as ffcv_convert
-from pipelines.augment import RECIPES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = "tests.support.record"
@@ -132,8 +129,8 @@ def _copy(source: Path, target: Path) -> None:
 
 def _batches(arguments: Sequence[str]) -> list[str]:
     """SHA-256 of each batch of the first epoch: as it comes, and as the network sees it."""
-    values = config.read(declare(list(PROTOCOLS), list(RECIPES)), arguments, description="")
-    loader: Any = train_ffcv.make_loader(values, make_engine(**values["engine"]))
+    asked = train_ffcv.start_engine(config.read(arguments, description=""))
+    loader = train_ffcv.open_loader(*asked)
     digests = []
     with loader.epoch(0) as batches:
         for batch in batches:

@@ -26,8 +26,8 @@ import train_ffcv  # noqa: E402
 from dns.losses import Losses  # noqa: E402
 from ffcv_convert.convert import convert  # noqa: E402
 from ffcv_convert.datasets import regdb, synthetic  # noqa: E402
-from ffcv_convert.synthesis import Options, synthesise  # noqa: E402
-from ffcv_convert.writer import ImageFormat  # noqa: E402
+from ffcv_convert.images import ImageFormat  # noqa: E402
+from ffcv_convert.synthetic import Options, synthesise  # noqa: E402
 
 PEOPLE = Options(train_identities=4, test_identities=3, train_images=2, test_images=1, height_px=64)
 TRIALS = replace(PEOPLE, train_identities=3, test_identities=2, train_images=1, layout="regdb")

@@ -1,13 +1,13 @@
 """Metrics against the published code's values, naive loops, and rankings worked out by hand."""
 
-import goldens
 import numpy as np
 import pytest
 import torch
-from goldens import tensor
 from torch import Tensor
 
 from dns.evaluation.metrics import RANKS, rank_metrics
+from tests.support import goldens
+from tests.support.goldens import tensor
 
 pytestmark = pytest.mark.numerical
 

@@ -1,13 +1,14 @@
 """Protocols: queries and galleries are those that the published code draws."""
 
-import goldens
 import numpy as np
 import pytest
 import torch
 
-from dns.evaluation.protocols import PROTOCOLS, TRIALS, TestSet, run_protocol
+from dns.evaluation.protocols import PROTOCOLS, TRIALS, TestSet
+from ffcv_convert.beton import Modality
 from ffcv_convert.datasets import llcm
-from ffcv_convert.schema import Modality
+from tests.support import goldens
+from tests.support.metrics_of import run_protocol
 
 
 @pytest.fixture(scope="module")

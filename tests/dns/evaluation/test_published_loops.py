@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from sets import random_set
 from torch import Tensor
 
 from dns.evaluation import metrics
 from dns.evaluation.metrics import RANKS, Metrics
-from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet, run_protocol
+from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet
+from tests.support.made_sets import random_set
+from tests.support.metrics_of import run_protocol
 
 pytestmark = pytest.mark.numerical
 

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from sets import Sample, make_set
 from torch import Tensor
 
-from dns.evaluation import protocols
+from dns.evaluation import ranking
 from dns.evaluation.metrics import rank_metrics
-from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet, run_protocol
+from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet
 from dns.evaluation.rerank import rerank
+from tests.support.made_sets import Sample, make_set
+from tests.support.metrics_of import run_protocol
 
 pytestmark = pytest.mark.numerical
 
@@ -122,7 +123,7 @@ def test_protocols_rank_by_it_when_asked_and_only_then(monkeypatch: pytest.Monke
         seen.append((query_QD, gallery_GD))
         return rerank(query_QD, gallery_GD)
 
-    monkeypatch.setattr(protocols, "rerank", watched)
+    monkeypatch.setattr(ranking, "rerank", watched)
     for name in ("regdb-t2v", "regdb-v2t", "llcm-v2i", "llcm-v2i-transposed"):
         protocol = PROTOCOLS[name]
         moved = TestSet(test.person_N, test.modality_N, test.modality_N, test.path_N)  # a camera for each modality

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
-from sets import Sample, make_set, random_set
 
-from dns.evaluation.protocols import INFRARED, PROTOCOLS, SKETCH, VISIBLE, ProtocolError, run_protocol
+from dns.evaluation.protocols import INFRARED, PROTOCOLS, SKETCH, VISIBLE
+from ffcv_convert.common.errors import ProtocolError
+from tests.support.made_sets import Sample, make_set, random_set
+from tests.support.metrics_of import run_protocol
 
 pytestmark = pytest.mark.numerical
 

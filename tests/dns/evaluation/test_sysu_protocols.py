@@ -6,17 +6,18 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import goldens
 import numpy as np
 import pytest
-from sets import Sample, make_set, random_set, shuffled
 
-from dns.evaluation.protocols import INFRARED, PROTOCOLS, SHOTS, TRIALS, VISIBLE, ProtocolError, TestSet
+from dns.evaluation.protocols import INFRARED, PROTOCOLS, SHOTS, TRIALS, VISIBLE, TestSet
+from ffcv_convert.common.errors import ProtocolError
 from tests.conftest import REPOSITORY
+from tests.support import goldens
+from tests.support.made_sets import Sample, make_set, random_set, shuffled
 
 MODALITY = {1: VISIBLE, 2: VISIBLE, 3: INFRARED, 4: VISIBLE, 5: VISIBLE, 6: INFRARED}
 CAMERAS = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
-COUNTS = REPOSITORY / "ffcv_convert" / "synthesis" / "sysu_mm01_counts.json"
+COUNTS = REPOSITORY / "ffcv_convert" / "synthetic" / "sysu_mm01_counts.json"
 
 
 def sample(path: str) -> Sample:

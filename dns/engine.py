@@ -1,0 +1,136 @@
+"""Where and how the network computes: device, precision, memory layout, compilation."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dns.model import DNS
+from ffcv_convert.common.errors import ConfigError
+
+Precision = Literal["fp64", "fp32", "bf16", "fp16"]
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How the step runs on `device`. Every part can be switched off, so that its gain can be measured.
+
+    precision: bf16 and fp16 by autocast; fp64 makes network and images float64, so that two ways of computing can be
+    compared without rounding in between. fused: optimiser kernels; graph: the whole step captured as a CUDA graph;
+    augment: "device" inside the step, "host" in the loader.
+    """
+
+    device: torch.device
+    precision: Precision
+    channels_last: bool
+    compile: bool
+    fused: bool = False
+    graph: bool = False
+    augment: Literal["device", "host"] = "device"
+
+    def activate(self) -> None:
+        """Make this process compute so: the current CUDA device, and whether convolutions may take TF32."""
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device.index or 0)  # streams, events and captures are the current device's
+            with warnings.catch_warnings():  # that there is a newer switch, which Inductor does not read
+                warnings.simplefilter("ignore")
+                torch.backends.cudnn.allow_tf32 = self.precision != "fp32"
+
+    def options(self) -> dict[str, Any]:
+        """As the section `engine` of a configuration, every "auto" resolved."""
+        switches = {name: str(getattr(self, name)).lower() for name in ("channels_last", "compile", "fused", "graph")}
+        return {"device": str(self.device), "precision": self.precision, **switches, "augment": self.augment}
+
+    def check_width(self, width_px: int) -> None:
+        """Raises ConfigError for pictures so narrow that a map is one wide after layer3, in bf16 on a CPU: oneDNN's
+        convolutions with a stride of 2 then read memory that is not theirs (seen up to 3.12), and any number comes out.
+        """
+        if self.device.type == "cpu" and self.precision == "bf16" and width_px <= 16:
+            raise ConfigError(
+                f"pictures of {width_px} px width are too narrow for bf16 on a CPU, whose convolutions go wrong on "
+                "maps one wide. Add --engine.precision=fp32, or convert the set to a larger width"
+            )
+
+    def input_dtype(self) -> torch.dtype:
+        """Of images that the loader augments: what autocast would make of them, where a host can."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST)
+
+    def place(self, model: DNS) -> DNS:
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        dtype = torch.float64 if self.precision == "fp64" else torch.float32
+        return model.to(self.device, dtype).to(memory_format=layout)
+
+    def arrange(self, images: Tensor) -> Tensor:
+        images = images.double() if self.precision == "fp64" else images
+        return images if self.channels_last else images.contiguous()
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` compiled, if that is asked for: every call must bring the same shapes."""
+        return torch.compile(function, dynamic=False) if self.compile else function
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Passes everything through unless the precision is fp16."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+
+def make_engine(
+    device: str,
+    precision: Literal["auto"] | Precision,
+    channels_last: str,
+    compile: str,
+    fused: str = "auto",
+    graph: str = "auto",
+    augment: str = "auto",
+) -> Engine:
+    """Resolve every "auto" for the device at hand, to what is fastest there.
+
+    CUDA: bf16 (fp16 on cards without it), compiled, captured, channels-last, fused optimiser, augmentation in the step.
+    CPU: bf16 where the processor has it in hardware (1.5 times fp32 then), else fp32; eager, for compiling takes longer
+    than a small run; contiguous, which was no slower for ResNet-50 and ResNet-18; augmentation by the loader.
+
+    Raises ConfigError for a device that is not there, and for a graph that cannot be.
+    """
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        chosen = torch.device(name)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"engine.device = {name!r}: {str(error).splitlines()[0]}") from None
+    if chosen.type not in ("cpu", "cuda"):
+        raise ConfigError(f"engine.device = {name!r}: this program runs on cpu and cuda")
+    cuda = chosen.type == "cuda"
+    if precision == "auto" and cuda:
+        precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    elif precision == "auto":
+        precision = "bf16" if _cpu_has_bf16() else "fp32"
+
+    def on(switch: str) -> bool:
+        return cuda if switch == "auto" else switch == "true"
+
+    if graph == "true" and not (cuda and on(fused)):
+        raise ConfigError("engine.graph = 'true' needs CUDA and engine.fused. Leave it at auto, or switch it off")
+    return Engine(
+        chosen,
+        precision,
+        channels_last=on(channels_last),
+        compile=on(compile),
+        fused=on(fused),
+        graph=on(graph) and on(fused),
+        augment=_side(augment, cuda),
+    )
+
+
+def _side(augment: str, cuda: bool) -> Literal["device", "host"]:
+    return "device" if augment == "device" or (augment == "auto" and cuda) else "host"
+
+
+def _cpu_has_bf16() -> bool:
+    """In hardware, and not switched off by ONEDNN_MAX_CPU_ISA: oneDNN's own answer is yes on any AVX-512."""
+    return torch.cpu._is_avx512_bf16_supported() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

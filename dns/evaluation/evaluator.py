@@ -1,0 +1,90 @@
+"""The evaluator: embeds a set's test images, ranks them under the named protocols, and makes the rows of reports."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dns.engine import Engine
+from dns.evaluation.embedding import FEATURES, Embedder, Embeddings, Flip
+from dns.evaluation.protocols import PROTOCOLS, TestSet
+from dns.evaluation.ranking import Ranking, rank_trials
+from dns.evaluation.tables import Row, make_row
+from dns.model import DNS
+from ffcv_convert.beton.labels import Modality
+from ffcv_convert.common.world import World
+
+
+class Images(Protocol):
+    """The N test images that are evaluated: pipelines.data.TestImages is one."""
+
+    person_N: np.ndarray
+    camera_N: np.ndarray
+    modality_N: np.ndarray
+    path_N: Sequence[str]
+    draws: Mapping[str, np.ndarray]
+
+    def batches(self, row_N: np.ndarray) -> AbstractContextManager[Iterator[tuple[Tensor, Tensor]]]:
+        """Images uint8 (B, H, W, 3) and the rows of the first of them, on the device; the others are padding."""
+
+    def normalise(self, images_BHWC: Tensor) -> Tensor:
+        """float32 (B, 3, H, W)"""
+
+
+class Evaluator:
+    """images: what is tested; dataset: its name in reports; flip: of the tables, see Embedder."""
+
+    def __init__(self, images: Images, world: World, engine: Engine, *, dataset: str, flip: Flip):
+        self.test_set = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)
+        self._images, self._world, self._engine = images, world, engine
+        self._dataset, self._flip = dataset, flip
+
+    @torch.inference_mode()
+    def embed(self, model: DNS, row_N: np.ndarray | None = None, flip: Flip | None = None) -> Embeddings:
+        """Features of every test image, or of those of `row_N` alone (the result's other rows are NaN), on the device.
+        flip: that of the tables unless another is given. Leaves the model in evaluation mode."""
+        embedder = Embedder(model, self._images.normalise, self._engine, flip=flip or self._flip).eval()
+        rows = np.arange(len(self.test_set.person_N)) if row_N is None else row_N
+        shape = (len(self.test_set.person_N), embedder.width)
+        embeddings = Embeddings(*(torch.full(shape, torch.nan, device=self._world.device) for _ in Embeddings._fields))
+        for modality in np.unique(self.test_set.modality_N[rows]):
+            visible = bool(modality == Modality.VISIBLE)
+            with self._images.batches(rows[self.test_set.modality_N[rows] == modality]) as batches:
+                for images_BHWC, batch_rows in batches:
+                    for target, feature in zip(embeddings, embedder(images_BHWC, visible=visible), strict=True):
+                        target[batch_rows] = feature[: len(batch_rows)]
+        return embeddings
+
+    def rankings(
+        self,
+        embedding_ND: Tensor,
+        protocol: str,
+        trials: Sequence[int] | None = None,
+        *,
+        re_ranking: bool = False,
+        top: int = 0,
+    ) -> list[Ranking]:
+        """See rank_trials."""
+        return rank_trials(PROTOCOLS[protocol], self.test_set, embedding_ND, trials, re_ranking=re_ranking, top=top)
+
+    def choosing_rank1(self, model: DNS, protocol: str) -> float:
+        """The number by which the published code chooses an epoch: Rank-1 of BN(Z) on trial 0, without flip.
+
+        Embeds the queries and that trial's gallery alone: 4,104 of SYSU-MM01's 10,578 images."""
+        embeddings = self.embed(model, PROTOCOLS[protocol].rows(self.test_set, [0]), flip="off")
+        return self.rankings(embeddings.bn, protocol, [0])[0].metrics.cmc[0]
+
+    def bn_row(self, model: DNS, protocol: str, checkpoint: str) -> Row:
+        """A report's row of the feature after the BN neck, over every trial."""
+        return self.row(self.rankings(self.embed(model).bn, protocol), protocol, "bn", checkpoint)
+
+    def row(
+        self, rankings: Sequence[Ranking], protocol: str, feature: str, checkpoint: str, *, re_ranking: bool = False
+    ) -> Row:
+        """A report's row, see make_row. feature: a field of Embeddings."""
+        how: dict[str, Any] = {"dataset": self._dataset, "feature": FEATURES[feature], "flip": self._flip}
+        how |= {"re_ranking": "k-reciprocal" if re_ranking else "off", "precision": self._engine.precision}
+        return make_row(protocol, [ranking.metrics for ranking in rankings], **how, checkpoint=checkpoint)

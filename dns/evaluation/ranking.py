@@ -1,0 +1,110 @@
+"""Rank a trial's gallery for each of its queries, by the features of the test images."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dns.evaluation.metrics import NO_MATCH, Metrics, PerQuery, mean_metrics, rank_queries
+from dns.evaluation.protocols import Images, Protocol, TestSet, Trial
+from dns.evaluation.rerank import rerank
+from ffcv_convert.common.errors import ProtocolError
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What came of a trial. query_person_Q: identity of each query. top_rows_QK, top_distance_QK: the first K gallery
+    images of each query, as rows of the test set, and their distances (inf: excluded); K is 0 unless it was asked for.
+    per_query: of all Q queries, those without a match among them."""
+
+    trial: Trial
+    query_person_Q: Tensor
+    top_rows_QK: Tensor
+    top_distance_QK: Tensor
+    per_query: PerQuery
+    metrics: Metrics
+
+
+def rank_trials(
+    protocol: Protocol,
+    test: TestSet,
+    embedding_ND: Tensor,
+    trials: Sequence[int] | None = None,
+    *,
+    re_ranking: bool = False,
+    top: int = 0,
+) -> list[Ranking]:
+    """Rank every trial, or those of these numbers. embedding_ND: row n embeds row n of the test set, on any device;
+    similarity is the dot product, or k-reciprocal re-ranking of it. top: K of a Ranking. Raises ProtocolError."""
+    chosen = protocol.trials(test, trials)
+    person_N, camera_N = (torch.from_numpy(column).to(embedding_ND.device) for column in (test.person_N, test.camera_N))
+    distance_of = None if re_ranking else _shared_product(protocol, chosen, person_N, embedding_ND)
+    rankings = []
+    for trial in chosen:
+        person, embedding = _queries(trial, person_N, embedding_ND)
+        distance = distance_of(trial) if distance_of else rerank(embedding, embedding_ND[trial.gallery_rows])
+        query = Images(person, camera_N[trial.query_rows])
+        gallery = Images(person_N[trial.gallery_rows], camera_N[trial.gallery_rows])
+        excluded = trial.excluded(query, gallery) if trial.excluded else None
+        try:
+            per_query = rank_queries(distance, query.person, gallery.person, excluded_QG=excluded, cmc=trial.cmc)
+            metrics = mean_metrics(per_query)
+        except ValueError as error:
+            hint = ". It leaves images out by their cameras: for a set without cameras take another protocol"
+            cameras = trial.excluded and str(error) == NO_MATCH
+            raise ProtocolError(f"{trial.protocol}, trial {trial.number}: {error}{hint if cameras else ''}") from None
+        top_distance, column = _first(distance, excluded, top)
+        top_rows = torch.from_numpy(trial.gallery_rows).to(column.device)[column]
+        rankings.append(Ranking(trial, person, top_rows, top_distance, per_query, metrics))
+    return rankings
+
+
+def _shared_product(
+    protocol: Protocol, trials: Sequence[Trial], person_N: Tensor, embedding_ND: Tensor
+) -> Callable[[Trial], Tensor]:
+    """Distances (Q, G) of any of the trials, out of one product: the images of one side are the same in all of them,
+    and those of the other side are multiplied once, however many trials they are drawn in."""
+
+    def drawn(trial: Trial) -> np.ndarray:
+        return trial.query_rows if protocol.transposed else trial.gallery_rows
+
+    first, pool = trials[0], np.unique(np.concatenate([drawn(trial) for trial in trials]))
+    same = embedding_ND[first.gallery_rows] if protocol.transposed else _queries(first, person_N, embedding_ND)[1]
+    product = distances(same, embedding_ND[pool])
+
+    def distance(trial: Trial) -> Tensor:
+        chosen = product[:, np.searchsorted(pool, drawn(trial))]
+        return chosen.T.contiguous() if protocol.transposed else chosen
+
+    return distance
+
+
+def distances(query_QD: Tensor, gallery_GD: Tensor) -> Tensor:
+    """Minus the dot products, float64 (Q, G), as the published code takes them: in float32, near neighbours change
+    places. On CUDA too; the largest product, LLCM's queries and all of its possible gallery, is 255 GFLOP."""
+    return -query_QD.double() @ gallery_GD.double().T
+
+
+def _first(distance: Tensor, excluded: Tensor | None, top: int) -> tuple[Tensor, Tensor]:
+    """Distances and columns of each row's `top` nearest, (Q, K) each: excluded ones last, equal ones by position."""
+    if not top:
+        return distance[:, :0], torch.empty(len(distance), 0, dtype=torch.int64, device=distance.device)
+    masked = distance if excluded is None else distance.masked_fill(excluded, torch.inf)
+    values, columns = masked.sort(dim=1, stable=True)
+    return values[:, :top], columns[:, :top]
+
+
+def _queries(trial: Trial, person_N: Tensor, embedding_ND: Tensor) -> tuple[Tensor, Tensor]:
+    """Identities and features of the trial's queries."""
+    person, embedding = person_N[trial.query_rows], embedding_ND[trial.query_rows]
+    return _means(person, embedding.double()) if trial.mean_query else (person, embedding)
+
+
+def _means(person_Q: Tensor, embedding_QD: Tensor) -> tuple[Tensor, Tensor]:
+    """Persons, and the L2-normalised mean embedding of each."""
+    persons, group = person_Q.unique(return_inverse=True)
+    total = embedding_QD.new_zeros(len(persons), embedding_QD.shape[1]).index_add_(0, group, embedding_QD)
+    return persons, functional.normalize(total, dim=1)

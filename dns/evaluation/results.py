@@ -1,0 +1,167 @@
+"""A run's result.json and result.md: read, checked, added to and written, by one process at a time."""
+
+import errno
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from dns.evaluation.metrics import RANKS, Metrics
+from dns.evaluation.tables import COLUMNS, HOW, Row, markdown, screen
+from ffcv_convert.common import atomic
+from ffcv_convert.common.errors import ReportError
+from ffcv_convert.common.locks import lock
+
+WAIT_S = 60.0  # for another process that writes its rows: seconds, unless it hangs
+
+
+def merge(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+    """`old` rows, then `new` ones; a new row stands where an old one stood that came about in the same way."""
+
+    def how(row: Row) -> tuple:
+        return tuple(row.get(key) for key in HOW)
+
+    fresh = {how(row): row for row in new}
+    return [fresh.pop(how(row), row) for row in old] + list(fresh.values())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A result.json; empty if there is none. Raises ReportError for a damaged one."""
+    try:
+        if path.exists() and not path.is_file():  # a pipe or a device would never end
+            raise OSError("it is no regular file")
+        text = path.read_text(encoding="utf-8") if path.exists() else "{}"
+        content = json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except (ValueError, OSError, RecursionError) as error:
+        raise ReportError(f"{path}: not a readable result ({error}). Restore it, or move it away") from None
+    if not isinstance(content, dict):
+        raise ReportError(f"{path}: not a result of this program. Move it away")
+    for key in ("training", "evaluation"):
+        rows = content.get(key, [])
+        if not isinstance(rows, list) or not all(map(_is_row, rows)):
+            raise ReportError(f"{path}: damaged ({key} holds no rows of results). Restore it, or move it away")
+    return content
+
+
+def read_rows(path: Path, key: str) -> list[Row]:
+    """The rows of a finished run's result.json: `training`, the last epoch's and that of the best one if it is another,
+    or `evaluation`, which also holds those of eval.py. Raises ReportError where there are none."""
+    rows = read_json(path).get(key)
+    if not rows:
+        raise ReportError(f"{path}: lacks the rows of {key}. Move it away, then give the same command again")
+    return rows
+
+
+def read_markdown(path: Path) -> str:
+    """What stands in the result.md of a result.json: that file may be gone. Raises ReportError."""
+    return markdown(read_rows(path, "evaluation"), path.absolute().parent.name)
+
+
+def _finite(text: str) -> float:
+    """For json: what it reads of NaN, Infinity and 1e999 it could not write again."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text[:20]} is no number")
+    return number
+
+
+def _is_row(row: Any) -> bool:
+    """Whether it is of make_row. Older rows may lack some of HOW."""
+    if not isinstance(row, dict) or not {"dataset", "protocol"} <= set(row):
+        return False
+    trials = row.get("per_trial")
+    return (
+        all(isinstance(row.get(key, ""), str) for key in HOW)
+        and _are_shares(*(row.get(name) for column in COLUMNS for name in (column, f"{column}_std")), row.get("chance"))
+        and isinstance(trials, list)
+        and all(map(_is_trial, trials))
+        and type(row.get("trials")) is int
+        and row["trials"] == len(trials) > 0
+    )
+
+
+def _is_trial(trial: Any) -> bool:
+    """Whether Metrics(**trial) can be used."""
+    if not isinstance(trial, dict) or set(trial) != {field.name for field in fields(Metrics)}:
+        return False
+    cmc, *others = (trial[name] for name in ("cmc", "mAP", "mINP", "chance"))
+    return isinstance(cmc, list) and len(cmc) == RANKS and _are_shares(*cmc, *others)
+
+
+def _are_shares(*values: Any) -> bool:
+    return all(isinstance(value, (int, float)) and 0 <= value < 1.01 for value in values)  # 1, but for rounding
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when it is whole, and is gone otherwise. Raises ReportError: of the disk,
+    and while another process writes it."""
+    with writing(path), atomic.replacing(path) as file:
+        yield file
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all. Raises ReportError."""
+    with replacing(path) as file:
+        file.write(text.encode(errors="backslashreplace"))  # a folder's name may be no UTF-8
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an error of the disk, which does not name the file, into a ReportError that does."""
+    try:
+        yield
+    except BlockingIOError:
+        raise ReportError(f"{path}: another process is writing it. Wait for it to end, then try again") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ReportError(f"{error.filename}: {error.strerror}. Remove it, then try again") from None
+        what = f"could not be written ({error.strerror or error})"
+        raise ReportError(f"{path}: {what}. Free some space, then give the same command again") from None
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+@contextmanager
+def results_lock(folder: Path) -> Iterator[None]:
+    """Write a run's results while no other process does; on file systems without locks, nobody waits. The lock is of
+    the folder that holds `folder`, whose own is held all through a training. Raises ReportError after WAIT_S."""
+    descriptor = os.open(folder.absolute().parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _wait_for_lock(descriptor, folder.absolute().parent)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, folder: Path) -> None:
+    try:
+        return lock(descriptor, folder)
+    except BlockingIOError:
+        print(f"note: {folder}: waiting for another process that writes a result in it", file=sys.stderr)
+    try:
+        lock(descriptor, folder, wait_s=WAIT_S)
+    except BlockingIOError:
+        raise ReportError(
+            f"{folder}: another process has been writing a result in it for {WAIT_S:g} s. If it hangs, end it "
+            "(lslocks names it), then give the same command again"
+        ) from None
+
+
+def add_rows(rows: Sequence[Row], folder: Path) -> None:
+    """Show the rows, and put them among those of the folder's result.json and result.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    title, result = folder.absolute().name, folder / "result.json"
+    print(screen(rows, title))
+    with results_lock(folder):
+        before = read_json(result)
+        merged = merge(before.get("evaluation", []), rows)
+        write_json(result, {**before, "evaluation": merged})
+        write_text(folder / "result.md", markdown(merged, title))
+    print(f"written: {result}, {result.with_suffix('.md')}")

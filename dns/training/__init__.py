@@ -1,0 +1,1 @@
+"""The harness around the paper: options, run folder, checkpoints, log, repeats, stopping."""

@@ -1,0 +1,187 @@
+"""Checkpoints: written whole or not at all, read as data and never as code."""
+
+import errno
+import operator
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict, cast, get_type_hints
+
+import torch
+from torch import Tensor
+
+from dns.model import DNS
+from dns.published import rename
+from dns.training.checkpoint_reader import FETCH_AGAIN, read
+from ffcv_convert.common.atomic import replacing
+from ffcv_convert.common.errors import CheckpointError
+
+FORMAT, VERSION = "dns-ffcv", 1
+
+
+class Tested(TypedDict):
+    """What testing needs of a checkpoint. model: a state dict; epoch: how many are complete; config: see Config.stored,
+    empty where the published code wrote it; size_px: height and width of the images; lists: digests of the data."""
+
+    model: dict[str, Tensor]
+    epoch: int
+    config: dict[str, dict[str, Any]]
+    size_px: list[int] | None
+    lists: dict[str, str]
+
+
+class Checkpoint(Tested):
+    """What a run goes on from, see TrainingState.save."""
+
+    format: str
+    version: int
+    optimiser: dict[str, Any]
+    scaler: dict[str, Any]
+    iteration: int
+    results: dict[str, int | float]
+    generators: dict[str, Any]
+    data_sha256: str
+
+
+KEYS = set(get_type_hints(Checkpoint))
+ADDED: dict[str, Any] = {"lists": {}}  # what checkpoints were once written without
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Write beside `path`, flush to the disk, rename: the old file stands until the new one is whole.
+
+    Raises CheckpointError where the disk is full or fails, or another process writes it.
+    """
+    try:
+        with replacing(path) as file:
+            torch.save({"format": FORMAT, "version": VERSION, **content}, file)
+    except (OSError, RuntimeError) as error:
+        cause = error.__context__ or error  # torch.save covers what stopped it with a RuntimeError of its own
+        if not isinstance(cause, OSError):
+            raise cause from None
+        before = "; the one before it stands" if path.exists() else ""
+        first = "Free some space" if cause.errno in (errno.ENOSPC, errno.EDQUOT) else "Mend that"
+        raise CheckpointError(
+            f"{path}: could not be written ({cause.strerror}){before}. {first}, then give the same command again"
+        ) from None
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint of ours. Raises CheckpointError."""
+    content = read(path)
+    if isinstance(content, dict) and "net" in content:
+        raise CheckpointError(
+            f"{path}: a checkpoint of the published code: eval.py can test it, but training cannot go on from it (it "
+            "holds no optimiser). Set it aside: --run.resume=never, make RESUME=never"
+        )
+    return checked(content, path)
+
+
+def load_to_test(path: Path) -> Tested:
+    """A checkpoint of ours, or one of the published code as far as testing it needs: model, epoch, an empty config.
+
+    The published ones are `{"net": 632 tensors, "cmc", "mAP", "mINP", "epoch"}`, with numpy's numbers and arrays beside
+    the tensors. Raises CheckpointError for any other file, and for tensors that are not known.
+    """
+    content = read(path)
+    if not isinstance(content, dict) or not isinstance(content.get("net"), Mapping):
+        return checked(content, path)
+    try:
+        epoch = operator.index(content["epoch"])
+    except (KeyError, TypeError):
+        raise CheckpointError(
+            f"{path}: damaged, or another kind of file (no epoch beside its tensors). {FETCH_AGAIN}"
+        ) from None
+    net = {str(name): tensor for name, tensor in content["net"].items()}
+    return {"model": rename(net, path), "epoch": epoch, "config": {}, "size_px": None, "lists": {}}
+
+
+def checked(content: Any, path: Path) -> Checkpoint:
+    """`content` if it is a checkpoint of ours. Raises CheckpointError."""
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not a checkpoint of this program. Name one that train_ffcv.py wrote")
+    version = content.get("version")
+    if type(version) is not int:
+        raise CheckpointError(f"{path}: damaged (its version is no number). {FETCH_AGAIN}")
+    if version != VERSION:
+        raise CheckpointError(
+            f"{path}: checkpoint version {version}, this program reads {VERSION}. "
+            "Use the program that wrote it, or train again"
+        )
+    content = {**ADDED, **content}
+    if set(content) != KEYS:
+        raise CheckpointError(
+            f"{path}: damaged ({', '.join(sorted(map(str, set(content) ^ KEYS)))} missing or unknown). {FETCH_AGAIN}"
+        )
+    kinds = {
+        **dict.fromkeys(("model", "optimiser", "scaler", "generators", "results", "lists"), dict),
+        **{"epoch": int, "iteration": int, "size_px": list, "data_sha256": str},
+    }
+    wrong = [name for name, kind in kinds.items() if type(content[name]) not in (kind, OrderedDict)]
+    if not wrong and not _numbers(content["epoch"], content["iteration"], *content["size_px"]):
+        wrong = ["epoch, iteration or size_px"]
+    if not wrong and not _numbers(*content["results"].values()):
+        wrong = ["results"]
+    if not wrong and not all(isinstance(digest, str) for digest in content["lists"].values()):
+        wrong = ["lists"]
+    if not _is_configuration(content["config"]):
+        wrong.append("config")
+    if wrong:
+        raise CheckpointError(f"{path}: damaged ({', '.join(wrong)} of another type). {FETCH_AGAIN}")
+    return cast(Checkpoint, content)
+
+
+def _numbers(*values: Any) -> bool:
+    return all(isinstance(value, (int, float)) and value >= 0 for value in values)
+
+
+def _is_configuration(content: Any) -> bool:
+    """Sections of plain values; the data set's name among them."""
+    if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
+        return False
+    plain = (isinstance(value, (str, int, float)) for section in content.values() for value in section.values())
+    return "set" in content.get("data", ()) and all(plain)
+
+
+def identities_of(state: Mapping[str, Tensor], path: Path) -> int:
+    """Training identities that a network's tensors were made for. Raises CheckpointError."""
+    classifier = state.get("classifier.weight")
+    if not isinstance(classifier, Tensor) or classifier.ndim != 2:
+        raise CheckpointError(f"{path}: does not hold a network of DNS (no classifier.weight). {FETCH_AGAIN}")
+    return len(classifier)
+
+
+def load_model(model: DNS, state: Mapping[str, Tensor], source: Path) -> None:
+    """Put `state` into `model`. Raises CheckpointError, and changes nothing, where identities or tensors do not fit."""
+    own = model.state_dict()
+    identities = own["classifier.weight"].shape[0]
+    stored = state.get("classifier.weight")
+    if isinstance(stored, Tensor) and stored.ndim == 2 and stored.shape[0] != identities:
+        raise CheckpointError(
+            f"{source}: made for {stored.shape[0]} training identities, this set has {identities}. "
+            "Name the checkpoint of this data set, or convert the set it was trained on"
+        )
+    fits = [n for n, t in own.items() if isinstance(state.get(n), Tensor) and _alike(state[n], t)]
+    wrong = sorted(map(str, {*own, *state} - {*fits}))
+    if wrong:
+        raise CheckpointError(
+            f"{source}: does not fit this network ({wrong[0]} and {len(wrong) - 1} other tensors). "
+            "Name another checkpoint, or the network it was made for: --model.architecture"
+        )
+    own.update(state)
+    model.load_state_dict(own)
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.is_floating_point() == other.is_floating_point()
+
+
+def generator_states() -> dict[str, Any]:
+    """States of torch's generators (dropout draws from them): of the CPU, and of the device that trains."""
+    return {"cpu": torch.get_rng_state(), "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []}
+
+
+def restore_generators(states: Mapping[str, Any]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"][0])

@@ -1,0 +1,124 @@
+"""Files of tensors, from torch.save: read as data and never as code, whole or not at all."""
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ffcv_convert.common.errors import CheckpointError
+
+FETCH_AGAIN = "Get the file again from where it was made"
+
+
+class _Numpy:
+    """Stands for numpy's dtype and ndarray while a file is read: their own constructors can be made to take memory
+    addresses from it. So numpy's numbers are read, and its arrays, which nobody needs, are empty shells."""
+
+    def __init__(self, *arguments: Any):
+        self.arguments = arguments
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _number(kind: _Numpy, content: bytes) -> Any:
+    return np.frombuffer(content, str(kind.arguments[0]), count=1)[0].item()
+
+
+# Under the names of numpy 2 and of numpy 1.
+_ALLOWED: list[Any] = [
+    (_Numpy, "numpy.dtype"),
+    (_Numpy, "numpy.ndarray"),
+    *(
+        (function, f"{module}.multiarray.{name}")
+        for function, name in ((_number, "scalar"), (_Numpy, "_reconstruct"))
+        for module in ("numpy._core", "numpy.core")
+    ),
+]
+
+
+def read(path: Path) -> Any:
+    """What torch.save wrote: tensors, plain values, numpy's numbers as plain ones; never code.
+
+    Raises CheckpointError.
+    """
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device would never end
+            raise CheckpointError(f"{path}: no regular file. Name another")
+        _check_sums(path)
+        with torch.serialization.safe_globals(_ALLOWED):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        for name, tensor in _tensors(content):
+            if not _stored_whole(tensor):
+                raise CheckpointError(f"{path}: damaged ({name} claims to hold more than is stored). {FETCH_AGAIN}")
+        return content
+    except CheckpointError:
+        raise
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: no such checkpoint. Train first (make train DATASET=...), or name one that exists"
+        ) from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path}: a folder. Name a file in it, such as {path / 'best.pt'}") from None
+    except Exception as error:  # torch.load raises pickle, zip, runtime, type and attribute errors alike
+        code = re.search(r"\bGLOBAL (\S+)", str(error))
+        if code:
+            raise CheckpointError(
+                f"{path}: holds code or objects ({code[1]}), not numbers alone; none of it was run. {FETCH_AGAIN}"
+            ) from None
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({type(error).__name__}): cut short, damaged, or another kind of file. "
+            f"{FETCH_AGAIN}"
+        ) from None
+
+
+def _tensors(content: Any) -> Iterator[tuple[str, Tensor]]:
+    """All of them and their names, in whatever containers; a hostile file's may hold themselves."""
+    seen: dict[int, Any] = {}
+    waiting = [("its content", content)]
+    while waiting:
+        name, value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if isinstance(value, Tensor):
+            yield name, value
+        elif isinstance(value, dict):
+            waiting += [(key if isinstance(key, str) else name, part) for key, part in value.items()]
+        elif isinstance(value, (list, tuple, set)):
+            waiting += [(name, part) for part in value]
+
+
+def _stored_whole(tensor: Tensor) -> bool:
+    """A view with strides of 0 may claim any size, and what is made for it, or of it, would be as large."""
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def _check_sums(path: Path) -> None:
+    """torch.load reads a tensor with a flipped bit and says nothing; the file's checksums know. A second per 2 GB.
+
+    Nor does it mind a member that is packed, of which a small file may hold any size; torch.save packs none. A file of
+    before PyTorch 1.6 is no archive and has no checksums, but torchvision's have one in their names.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+                raise zipfile.BadZipFile("packed")
+            damaged = archive.testzip()
+        if damaged:
+            raise zipfile.BadZipFile(damaged)
+    elif named := re.search(r"-([0-9a-f]{8,64})\.pth$", path.name):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if not digest.startswith(named[1]):
+            raise CheckpointError(f"{path}: fails the checksum in its name: cut short or damaged. {FETCH_AGAIN}")
+    elif path.read_bytes()[:1] == b"\x80":
+        raise CheckpointError(
+            f"{path}: written before PyTorch 1.6, or in its format, which has no checksums: damage would go unseen. If "
+            "you know it to be whole, write it again: torch.save(torch.load(OLD, weights_only=True), NEW)"
+        )

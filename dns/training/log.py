@@ -1,0 +1,81 @@
+"""What a run tells while it goes on: lines of numbers, written to every sink. log.jsonl is the first of them.
+
+To add one (TensorBoard, Weights & Biases): a class with `write`, and its place in the list of `RunFolder.log`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Protocol
+
+from dns.evaluation.results import write_text, writing
+from ffcv_convert.common.errors import ReportError
+from ffcv_convert.common.world import World
+
+Line = Mapping[str, Any]
+
+
+class Sink(Protocol):
+    def write(self, line: Line) -> None:
+        """line: kind (train, epoch or eval), step, and the numbers of that kind by name."""
+
+
+class MetricsLog:
+    """Writes each line to every sink, on the main process alone."""
+
+    def __init__(self, sinks: Sequence[Sink], world: World):
+        self._sinks = sinks if world.is_main else ()
+
+    def write(self, kind: str, **values: Any) -> None:
+        for sink in self._sinks:
+            sink.write({"kind": kind, **values})
+
+
+class JsonLines:
+    """One JSON object a line. It is also read back: a resumed run cuts it to its checkpoint."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def write(self, line: Line) -> None:
+        with writing(self.path), open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def read(self, kind: str) -> list[Line]:
+        return [line for line in self._lines() if line["kind"] == kind]
+
+    def truncate(self, step: int, *, evaluated: bool) -> None:
+        """Drop the lines beyond `step`, and its evaluation unless `evaluated`: a killed run may have logged more than
+        its checkpoint holds."""
+
+        def known(line: Line) -> bool:
+            return (line["step"], line["kind"] == "eval") <= (step, evaluated)
+
+        if self.path.exists():
+            write_text(self.path, "".join(json.dumps(line) + "\n" for line in self._lines() if known(line)))
+
+    def _lines(self) -> list[Line]:
+        """Without the half line that a killed run may have left at the end. Raises ReportError."""
+        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
+        lines, read = text.splitlines(), []
+        for number, line in enumerate(lines, start=1):
+            try:
+                read.append(json.loads(line))
+            except ValueError:
+                if number < len(lines):
+                    raise ReportError(
+                        f"{self.path}: line {number} is damaged. Remove it, then give the same command again"
+                    ) from None
+        return read
+
+
+def speed(epochs: Sequence[Line], images: int) -> dict[str, float | None]:
+    """Of the log's `epoch` lines: images per second over all of them, and the median seconds of the epochs that were
+    not interrupted, with `images` each; None if there is none."""
+    whole = [epoch["seconds"] for epoch in epochs if epoch["images"] == images]
+    seconds = max(sum(epoch["seconds"] for epoch in epochs), 1e-9)  # a log may be gone
+    return {
+        "images_per_s": sum(epoch["images"] for epoch in epochs) / seconds,
+        "epoch_s": median(whole) if whole else None,
+    }

@@ -1,0 +1,37 @@
+"""Losses on their way from the device to the host."""
+
+from collections import deque
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from dns.losses import Losses
+
+
+class LossQueue:
+    """Losses on their way from the device. Every step's are looked at, in order, and none but the newest waited for."""
+
+    def __init__(self) -> None:
+        self._underway: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
+
+    def put(self, losses: Losses) -> None:
+        values = torch.stack(losses)
+        if values.is_cuda:
+            fixed = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            values, arrival = fixed.copy_(values, non_blocking=True), torch.cuda.Event()
+            arrival.record()
+            self._underway.append((values, arrival))
+        else:
+            self._underway.append((values, None))
+
+    def arrived(self, *, wait: bool = False) -> Iterator[tuple[int, dict[str, float]]]:
+        """(how many steps came after it, values by name) of what has arrived since the last call; `wait`: of all."""
+        while self._underway:
+            values, arrival = self._underway[0]
+            if arrival is not None and wait:
+                arrival.synchronize()
+            elif arrival is not None and not arrival.query():
+                return
+            self._underway.popleft()
+            yield len(self._underway), dict(zip(Losses._fields, values.tolist(), strict=True))

@@ -1,0 +1,59 @@
+"""Several runs as one: the trials of a set that is split anew by each, or one recipe over several seeds."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from statistics import mean
+
+from dns.evaluation.metrics import Metrics
+from dns.evaluation.results import read_rows
+from dns.evaluation.tables import HOW, Row, make_row
+from dns.training.options import Config
+from dns.training.run_folder import folder_of, run_path
+
+
+def members(config: Config, trials: Sequence[int]) -> list[Config]:
+    """The configuration of each single run that is asked for: every trial, or its one, and every seed."""
+    run, data = config.run, config.data
+    several = run.name != "auto" and run.repeats > 1
+    return [
+        replace(
+            config,
+            run=replace(run, seed=seed, repeats=1, name=f"{run.name}-seed{seed}" if several else run.name),
+            data=replace(data, trial=trial),
+        )
+        for seed in range(run.seed, run.seed + run.repeats)
+        for trial in ([data.trial] if data.trial or not trials else trials)
+    ]
+
+
+def folder(config: Config) -> Path:
+    """Where the summary of the runs goes."""
+    run, dataset = config.run, config.data.set
+    if run.repeats == 1:
+        return run_path(run.root, run.name, dataset, run.seed, 0)
+    last = run.seed + run.repeats - 1
+    return Path(run.root) / f"{dataset if run.name == 'auto' else run.name}-seeds{run.seed}-{last}"
+
+
+def summary(runs: Sequence[Config]) -> list[Row]:
+    """A row over the last epochs of finished runs, and one over their best, each run once. Raises ReportError."""
+    # Of each run the last epoch's row, and the best one's if it is another.
+    stored = [read_rows(folder_of(config) / "result.json", "training") for config in runs]
+    last, best = [rows[0] for rows in stored], [rows[-1] for rows in stored]
+    row = _row(last, f"last.pt of {len(runs)} runs")
+    if best == last:
+        return [row]
+    return [row, _row(best, f"best.pt of {len(runs)} runs, chosen by rank-1 on the test set")]
+
+
+def _row(rows: Sequence[Row], tested: str) -> Row:
+    how = {key: rows[0].get(key, "") for key in HOW if key not in ("protocol", "checkpoint")}
+    each = [_mean([Metrics(**trial) for trial in row["per_trial"]]) for row in rows]
+    return make_row(rows[0]["protocol"], each, **how, checkpoint=tested)
+
+
+def _mean(trials: Sequence[Metrics]) -> Metrics:
+    columns = {field.name: [getattr(trial, field.name) for trial in trials] for field in fields(Metrics)}
+    curve = [mean(values) for values in zip(*columns.pop("cmc"), strict=True)]
+    return Metrics(cmc=curve, **{name: mean(values) for name, values in columns.items()})

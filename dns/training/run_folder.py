@@ -1,0 +1,149 @@
+"""A run's folder: configuration, log, checkpoints, result; going on after a stop.
+
+runs/<name>/config.yaml   the resolved configuration; locked while a training runs in the folder
+            log.jsonl     one JSON object a line: train (losses), epoch (seconds), eval (rank-1)
+            last.pt       after every epoch, every run.save_minutes inside one, and where a run was stopped
+            best.pt       highest rank-1 of the evaluations while training
+            result.json   the final evaluation;  result.md  the same as a table
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from dns.evaluation.results import read_json, results_lock, write_json, writing
+from dns.training import checkpoint
+from dns.training.config import to_yaml
+from dns.training.log import JsonLines, MetricsLog
+from dns.training.options import Config, declared
+from ffcv_convert.common.errors import CheckpointError, ConfigError, TrainingError
+from ffcv_convert.common.locks import lock
+from ffcv_convert.common.world import World
+
+CONFIG = "config.yaml"
+
+
+class RunFolder:
+    """The folder of the run that the resolved configuration means; nothing is written before `training`.
+
+    Raises ConfigError if it holds a run with another configuration, CheckpointError if that run cannot be read.
+    """
+
+    def __init__(self, config: Config, world: World):
+        self.path, self.config, self.world = folder_of(config), config, world
+        self.lines = JsonLines(self.path / "log.jsonl")
+        self.log = MetricsLog([self.lines], world)
+        self.resumed = False
+        self._look()
+
+    def _look(self) -> None:
+        """Whether there is a run to go on with. Once more when no other process can write here."""
+        if not self.resumed and self.last.exists() and self.config.run.resume == "auto":
+            self._check_same()
+            self.resumed = True
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Lock the folder, creating it for a new run. With resume=never, or without last.pt, rename the old one first.
+
+        Raises ConfigError while another process trains in it.
+        """
+        if not self.world.is_main:
+            yield
+            return
+        with ExitStack() as locks:
+            old = self.path.exists()
+            self.path.mkdir(parents=True, exist_ok=True)
+            locks.enter_context(exclusive_lock(self.path))
+            self._look()
+            kept = self.best.exists() or self.result.exists() or self.config.run.resume == "never"
+            if not self.resumed and old and kept:
+                print(f"{self.path}: the run that was there is now in {set_aside(self.path)}")
+                self.path.mkdir()
+                locks.enter_context(exclusive_lock(self.path))
+            with results_lock(self.path):
+                for partial in self.path.glob("*.partial"):  # of a killed run
+                    partial.unlink()
+            if not self.resumed:
+                self.lines.path.unlink(missing_ok=True)
+                text = to_yaml(self.config, f"Resolved configuration of {self.path.name}")
+                with writing(self.path / CONFIG):  # in place: it is locked
+                    (self.path / CONFIG).write_text(text, encoding="utf-8", errors="backslashreplace")
+            yield
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.pt"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    def finished(self) -> bool:
+        """Whether training wrote its result; eval.py may have written one of its own before the end."""
+        content = read_json(self.result)
+        return "complete" in content or "steps" in content  # steps: what a run once ended with
+
+    def nonfinite(self, step: int, losses: Mapping[str, float], **batch: Any) -> TrainingError:
+        """Write down what repeats a step whose loss is not finite. Returns the error to raise."""
+        path, text = self.path / "nonfinite.json", {name: str(value) for name, value in losses.items()}
+        write_json(path, {**batch, "losses": text, "seed": self.config.run.seed, "config": self.config.stored()})
+        return TrainingError(
+            f"{self.path}: the loss is not finite at step {step} ({text}). Its batch is in {path}; {self.last} stands. "
+            "Start anew with a lower --optim.lr and --run.resume=never"
+        )
+
+    def _check_same(self) -> None:
+        try:
+            stored = checkpoint.load(self.last)["config"]
+        except CheckpointError as error:
+            best = f"To go on from the best epoch: cp {self.best} {self.last}. " if self.best.exists() else ""
+            raise CheckpointError(
+                f"{error}. {best}To set the run aside and start anew: --run.resume=never, make RESUME=never"
+            ) from None
+        now = self.config.stored()
+        for section, options in now.items():
+            for key, value in options.items():
+                before = stored.get(section, {}).get(key, value)  # an option may be newer than the run
+                kept = declared(section)[key][0].resumed
+                if kept(before) != kept(value):
+                    raise ConfigError(
+                        f"{self.path}: holds a run with {section}.{key} = {before!r}, not {value!r}. "
+                        "Choose another --run.name, or set it aside: --run.resume=never, make RESUME=never"
+                    )
+
+
+def folder_of(config: Config) -> Path:
+    return run_path(config.run.root, config.run.name, config.data.set, config.run.seed, config.data.trial)
+
+
+def run_path(root: str, name: str, dataset: str, seed: int | str, trial: int | str) -> Path:
+    """Folder of a run. trial: 0 for a set with one split."""
+    path = Path(root) / (f"{dataset}-seed{seed}" if name == "auto" else name)
+    return path / f"trial-{trial}" if trial else path
+
+
+@contextmanager
+def exclusive_lock(path: Path) -> Iterator[None]:
+    """Hold a lock in a run's folder; it dies with the process. Raises ConfigError while another process has it."""
+    with open(path / CONFIG, "a") as file:
+        try:
+            lock(file.fileno(), path / CONFIG)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{path}: another training is running in this folder. Wait for it to end, or choose another --run.name"
+            ) from None
+        yield
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a folder to its name with the first free number behind it; nothing is deleted."""
+    number = 1
+    while (target := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    return path.rename(target)

@@ -1,0 +1,166 @@
+"""What eval.py tests: which checkpoints, with which configuration, and what a report calls them."""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dns.training import config
+from dns.training.checkpoint import Tested, identities_of
+from dns.training.options import Config
+from dns.training.run_folder import run_path
+from ffcv_convert.beton.labels import STYLES
+from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError
+
+PLACEHOLDER = re.compile(r"\{trial\}|\{seed\}")
+PUBLISHED_SIZE_PX = (288, 144)
+MOST_RUNS = 1000  # numbers that are tried for a placeholder
+CONFIG_FOLDER = Path(__file__).parents[2] / "configs"
+
+
+def checkpoint_pattern(given: Mapping[str, Any]) -> tuple[Path, int]:
+    """What to test: eval.checkpoint, or best.pt of the run that run.name (or data.set and run.seed) means; and the
+    trial that was asked for, or 0. Of a run with trials it is the name with {trial} for the number."""
+    trial = given.get("data.trial", 0)
+    if given.get("eval.checkpoint", "auto") != "auto":
+        return Path(given["eval.checkpoint"]), trial
+    root, name = given.get("run.root", "runs"), given.get("run.name", "auto")
+    run = run_path(root, name, given.get("data.set", "synthetic"), given.get("run.seed", 0), 0)
+    whole = (run / "best.pt").exists() or not any(run.glob("trial-*"))
+    return (run if whole else run / "trial-{trial}") / "best.pt", trial
+
+
+def numbered(pattern: Path, trial: int) -> list[tuple[Path, int]]:
+    """The checkpoints that `pattern` names, each with its trial, 0 without {trial} in the pattern: the one asked for,
+    or those there are. {seed} stands for the seeds of repeated runs."""
+    found = PLACEHOLDER.search(str(pattern))
+    if not found:
+        return [(pattern, 0)]
+    of_trials = found[0] == "{trial}"
+    paths = [(Path(PLACEHOLDER.sub(str(n), str(pattern))), n if of_trials else 0) for n in range(MOST_RUNS)]
+    if trial and of_trials:
+        return [(Path(PLACEHOLDER.sub(str(trial), str(pattern))), trial)]
+    return [pair for pair in paths if pair[0].exists()] or paths[1:2]
+
+
+def settings(arguments: Sequence[str], content: Tested, trial: int, description: str) -> Config:
+    """The configuration to test `content` with. A checkpoint of ours brings its own, and its network cannot be another;
+    a published one takes the recipe of data.set, if no file is named."""
+    more = [f"--data.trial={trial}"] if trial else []
+    given = config.given(arguments)
+    stored = content["config"]
+    if not stored and "data.set" in given and not config.split_arguments(arguments)[0]:
+        more += ["--config-file", str(CONFIG_FOLDER / f"{given['data.set']}.yaml")]
+    base = {name: dict(part) for name, part in stored.items() if name != "engine"}  # which is this machine's own
+    for key in ("re_ranking", "export", "checkpoint"):  # asked for each time, or not at all
+        base.get("eval", {}).pop(key, None)
+    trained_on = stored["data"]["set"] if stored else ""
+    if stored and given.get("data.set", trained_on) != trained_on:
+        base["data"].pop("trial", None)  # it is the other set's
+    asked = config.read([*arguments, *more], description=description, base=base)
+    if not asked.eval.export.endswith((".npz", "none")):
+        raise ConfigError(f"eval.export = {asked.eval.export!r} does not end with .npz")
+    if not stored:
+        return asked
+    trial_trained = stored["data"].get("trial", 0)
+    if trained_on == asked.data.set and trial_trained != asked.data.trial:
+        raise ConfigError(
+            f"the checkpoint was trained on trial {trial_trained}; trial {asked.data.trial} would test it on "
+            "identities that it has seen. Leave data.trial (make TRIAL=) out"
+        )
+    if trained_on != asked.data.set and "eval.protocols" not in given:
+        raise ConfigError(
+            f"the checkpoint was trained on {trained_on}. To test it on {asked.data.set}, name the protocols: "
+            "--eval.protocols=..., make PROTOCOL=..."
+        )
+    return replace(asked, model=config.stored_model(stored, asked.model))
+
+
+def check_trials(asked: Config, pattern: Path, numbers: Sequence[int], trial: int, known: Sequence[int]) -> None:
+    """Raises CheckpointError where a set with trials (`known`) gets a checkpoint for none of them, or, unasked,
+    for some only."""
+    if known and not asked.data.trial:
+        raise CheckpointError(
+            f"{pattern}: {asked.data.set} has {len(known)} trials. Name this checkpoint's (--data.trial=3, make "
+            "TRIAL=3), or put {trial} where the names of all of them differ"
+        )
+    missing = sorted(set(known) - set(numbers)) if not trial and numbers[0] else []
+    if missing:
+        raise CheckpointError(
+            f"{PLACEHOLDER.sub(str(missing[0]), str(pattern))}: no such checkpoint ({len(missing)} of {len(known)} "
+            "trials lack theirs). Train them first, or test one: --data.trial, make TRIAL=..."
+        )
+    export = asked.eval.export
+    if len(numbers) > 1 and "{trial}" not in export and export != "none":
+        raise ConfigError(f"eval.export = {export!r}: several runs need {{trial}} in the name")
+
+
+def describe(path: Path, content: Tested, tested: str) -> str:
+    """A checkpoint's name in a report: file, epoch, the set it was trained on if that is not the tested one, and
+    that it was chosen on the test set, where it was."""
+    file = "/".join(path.parts[-2:]) if path.parent.name.startswith("trial-") else path.name
+    name = f"{file}, epoch {content['epoch']}"
+    name += (
+        f", trained on {trained}" if (trained := content["config"].get("data", {}).get("set", tested)) != tested else ""
+    )
+    return name + chosen(path)
+
+
+def shown_dataset(name: str, asked: Config) -> str:
+    """A data set's name in a report, with the artists where not all of them are trained on and tested."""
+    styles = f", styles {asked.data.styles} tested on {asked.eval.styles}"
+    return name + (styles if asked.data.styles + asked.eval.styles != 2 * STYLES else "")
+
+
+def chosen(path: Path) -> str:
+    """What a report adds for the checkpoints that this program and the published code choose as they train."""
+    best = path.name == "best.pt" or path.stem.endswith("_best")
+    return ", chosen by rank-1 on the test set" if best else ""
+
+
+def result_folder(pattern: Path, root: Path, *, ours: bool) -> Path:
+    """The run's own folder; for a checkpoint from elsewhere one of its name in `root`."""
+    if not ours:
+        return root / PLACEHOLDER.sub("all", pattern.stem)
+    return next(folder for folder in pattern.parents if not PLACEHOLDER.search(str(folder)))
+
+
+def check_training(path: Path, content: Tested, dataset: str, training: tuple[str, int] | None) -> None:
+    """Raises CheckpointError where a checkpoint was trained on other images of `dataset` than are now for training: it
+    may know those to test on. Notes another number of identities. training: digest of the training part as it is now,
+    and its identities; None if it is not here, which testing does not need."""
+    if training is None:
+        return
+    digest, known = training
+    ours = content["config"].get("data", {}).get("set") == dataset
+    if ours and content["lists"].get("training set", digest) != digest:
+        raise CheckpointError(
+            f"{path}: was trained on other pictures than {dataset} has for training now, and may know "
+            "those that it would be tested on. Convert the set again from the lists that it was trained with"
+        )
+    trained = identities_of(content["model"], path)
+    if known != trained:
+        print(f"note: {path} was trained on {trained} identities, {dataset} trains on {known}: "
+              "is it another set's?", file=sys.stderr)  # fmt: skip
+
+
+def check_size(path: Path, content: Tested, beton: Path, size_px: tuple[int, int]) -> None:
+    """Raises DataError unless the checkpoint was trained on images of the test images' height and width. A published
+    checkpoint does not say: its network takes any, and a note names the size that it was trained on."""
+    if content["size_px"] is not None:
+        check_same_size(str(path), content["size_px"], beton, size_px)
+    elif size_px != PUBLISHED_SIZE_PX:
+        print(f"note: {path} is of the published code, which trains on 288 x 144 px; the set has "
+              f"{size_px[0]} x {size_px[1]}", file=sys.stderr)  # fmt: skip
+
+
+def check_same_size(trained: str, trained_px: Sequence[int], beton: Path, size_px: tuple[int, int]) -> None:
+    """Raises DataError unless `trained` (a name) has images of the height and width of the test images in `beton`."""
+    if tuple(trained_px) != size_px:
+        raise DataError(
+            f"{beton}: {size_px[0]} x {size_px[1]} px images, but {trained} has {trained_px[0]} x {trained_px[1]}. "
+            f"Convert the set again: make convert-datasets ARGS='--height-px {trained_px[0]} --width-px "
+            f"{trained_px[1]}'"
+        )

@@ -1,0 +1,156 @@
+"""All that a stopped run needs to go on as if it had not stopped."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dns.model import DNS
+from dns.training import checkpoint
+from dns.training.options import Config
+from ffcv_convert.common.errors import CheckpointError, TrainingError
+
+
+@dataclass
+class Progress:
+    """How far a run has come. epoch, iteration: how many epochs are complete, and iterations of the one after them.
+    evaluation_due: the evaluation of the last complete epoch is still to be done. The others: what evaluations gave."""
+
+    epoch: int = 0
+    iteration: int = 0
+    evaluation_due: bool = False
+    rank1_untrained: float | None = None
+    last_rank1: float | None = None
+    best_rank1: float | None = None
+    best_epoch: int | None = None
+
+    def stored(self) -> dict[str, int | float]:
+        """The results among it, as a checkpoint holds them."""
+        results = {key: value for key, value in vars(self).items() if key not in ("epoch", "iteration")}
+        return {key: value for key, value in results.items() if value is not None}
+
+    @classmethod
+    def restored(cls, epoch: int, iteration: int, results: Mapping[str, Any]) -> "Progress":
+        """Of a checkpoint. Older ones say `untested` where an evaluation is due."""
+        known = {field.name for field in fields(cls)}
+        due = bool(results.get("evaluation_due", "untested" in results))
+        kept = {key: value for key, value in results.items() if key in known}
+        return cls(**{**kept, "epoch": epoch, "iteration": iteration, "evaluation_due": due})
+
+
+@dataclass
+class TrainingState:
+    """All that a stopped run needs. size_px: height, width of the images; data_sha256: of the training `.beton`;
+    data_digests: of what the run trains and tests on, by name. Batches and augmentation need no state: they are
+    functions of (seed, epoch, iteration). saved_at: when `save` was last called, in seconds of time.monotonic()."""
+
+    model: DNS
+    optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    config: Config
+    size_px: tuple[int, int]
+    data_sha256: str
+    data_digests: Mapping[str, str] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
+    saved_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def where(self) -> str:
+        return f"after {self.progress.epoch} epochs and {self.progress.iteration} iterations"
+
+    def save(self, path: Path) -> None:
+        """Raises TrainingError, and leaves `path` alone, where weights are not finite: nothing can go on from them."""
+        if not all(torch.isfinite(tensor).all() for tensor in self.model.state_dict().values()):
+            raise TrainingError(
+                f"{path}: not saved {self.where}, for weights are not finite; the "
+                "one before it stands. Start anew with a lower --optim.lr and --run.resume=never"
+            )
+        self.saved_at = time.monotonic()
+        checkpoint.save(
+            path,
+            {
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "epoch": self.progress.epoch,
+                "iteration": self.progress.iteration,
+                "results": self.progress.stored(),
+                "config": self.config.stored(),
+                "generators": checkpoint.generator_states(),
+                "size_px": list(self.size_px),
+                "data_sha256": self.data_sha256,
+                "lists": dict(self.data_digests),
+            },
+        )
+
+    @contextmanager
+    def saving_on(self, error: type[Exception], path: Path) -> Iterator[None]:
+        """Save to `path` where the block ends by `error` between two steps: those before it stand."""
+        try:
+            yield
+        except error:
+            self.save(path)
+            raise
+
+    def restore(self, path: Path) -> None:
+        """Raises CheckpointError where the file does not fit the network or the data."""
+        content = checkpoint.load(path)
+        checkpoint.load_model(self.model, content["model"], path)
+        if content["data_sha256"] != self.data_sha256:
+            raise CheckpointError(
+                f"{path}: its run began on other pictures than the training set now holds. "
+                "Convert the former ones again, or set the run aside with --run.resume=never"
+            )
+        now = self.data_digests
+        changed = sorted(name for name, digest in content["lists"].items() if now.get(name, digest) != digest)
+        if changed:
+            raise CheckpointError(
+                f"{path}: its run began with another {' and '.join(changed)}. Convert the former data set again, or "
+                "set the run aside with --run.resume=never"
+            )
+        try:
+            self._restore_optimiser(content["optimiser"])
+            self.scaler.load_state_dict(content["scaler"])
+            checkpoint.restore_generators(content["generators"])
+        except Exception as error:  # torch looks at little, and raises what comes
+            raise CheckpointError(
+                f"{path}: damaged, or of another optimiser ({type(error).__name__}: {error}). "
+                f"{checkpoint.FETCH_AGAIN}, or set the run aside with --run.resume=never"
+            ) from None
+        self.progress = Progress.restored(content["epoch"], content["iteration"], content["results"])
+
+    def _restore_optimiser(self, stored: Mapping[str, Any]) -> None:
+        """What it has gathered; its options are the configuration's, which is the same. Raises errors of any kind.
+
+        A tensor may stand for anything in `stored`.
+        """
+        own, groups = self.optimiser.state_dict()["param_groups"], stored["param_groups"]
+        if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+            raise TypeError("groups of another kind")
+        if [group["params"] for group in groups] != [group["params"] for group in own]:
+            raise ValueError("other groups of parameters")
+        parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        for number, gathered in stored["state"].items():
+            for name, value in gathered.items():
+                shape = torch.Size() if name == "step" else parameters[number].shape
+                if value is not None and (value.shape != shape or not value.is_floating_point()):
+                    raise ValueError(f"{name} of shape {list(value.shape)} and {value.dtype}, not {list(shape)}")
+        self.optimiser.load_state_dict({"state": stored["state"], "param_groups": own})
+        for group, before in zip(self.optimiser.param_groups, groups, strict=True):
+            rate = float(before["lr"])
+            if not math.isfinite(rate):
+                raise ValueError("a learning rate that is no number")
+            group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], torch.Tensor) else rate
+
+    def note_rank1(self, rank1: float, best: Path) -> None:
+        """Take in the evaluation that was due; keep the checkpoint with the highest rank-1, the first of equals."""
+        progress = self.progress
+        progress.evaluation_due, progress.last_rank1 = False, rank1
+        if progress.best_rank1 is None or rank1 > progress.best_rank1:
+            progress.best_rank1, progress.best_epoch = rank1, progress.epoch
+            self.save(best)

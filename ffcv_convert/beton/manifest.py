@@ -1,0 +1,202 @@
+"""The manifest: a JSON file beside the `.beton` that says what was converted, from what, and how.
+
+A `.beton` is opened together with its manifest or not at all. Opening checks the structure, its digest, and the
+checksums of a few images spread over the file; `Manifest.sha256` covers every byte, for a full check. The manifest
+begins with a checksum of its own text: much of it, such as trials and splits, is written nowhere else.
+"""
+
+import hashlib
+import json
+import re
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_origin, get_type_hints
+
+import numpy as np
+
+from ffcv_convert.beton.labels import Modality
+from ffcv_convert.beton.layout import MODE_RAW, Structure, read_structure
+from ffcv_convert.common.errors import DataError
+
+MANIFEST_VERSION = 1
+SPOT_CHECKS = 16
+SAMPLE_COLUMNS = ("path", "person", "camera", "modality", "split", "crc32")
+NUMBERS_BELOW = {"person": 2**63, "camera": 2**63, "modality": len(Modality), "crc32": 2**32}  # the others are texts
+EDITED = "damaged, or edited. Restore it from a copy, or convert the data set again: make convert-datasets"
+CONVERT_AGAIN = "Convert the data set again: make convert-datasets"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`samples` has one row of SAMPLE_COLUMNS a sample: source path relative to the data set's root, original id,
+    camera, modality code, split, CRC-32 of the stored bytes. `trials` maps a trial's name to sample numbers."""
+
+    dataset: str
+    part: str
+    height_px: int
+    width_px: int
+    filter: str
+    encoding: str
+    identities: int
+    infrared_grey: bool
+    source_fingerprint: str
+    size_bytes: int
+    sha256: str
+    structure_sha256: str
+    tools: dict[str, str]
+    samples: list[list]
+    trials: dict[str, list[int]] = field(default_factory=dict)
+    version: int = MANIFEST_VERSION
+
+    def column(self, name: str) -> list:
+        position = SAMPLE_COLUMNS.index(name)
+        return [row[position] for row in self.samples]
+
+    def to_json(self) -> str:
+        """One line a key and one line a sample, so that two manifests can be compared by eye; the first is the checksum
+        of all others. In ASCII: a path that is no UTF-8 keeps its bytes, as Python's surrogates."""
+        body = {**vars(self), "sample_columns": list(SAMPLE_COLUMNS)}  # asdict would copy every sample
+        samples = ",\n".join("  " + json.dumps(row) for row in body.pop("samples"))
+        keys = [f' "{key}": {json.dumps(value)}' for key, value in sorted(body.items())]
+        text = ",\n".join(keys) + ',\n "samples": [\n' + samples + "\n ]\n}\n"
+        return _seal(text) + text
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A `.beton` that was checked against its manifest."""
+
+    structure: Structure
+    manifest: Manifest
+
+    @property
+    def path(self) -> Path:
+        return self.structure.path
+
+    def __len__(self) -> int:
+        return len(self.manifest.samples)
+
+
+def _seal(text: str) -> str:
+    """How a manifest begins that goes on with `text`."""
+    return f'{{\n "checksum": "{hashlib.sha256(text.encode()).hexdigest()}",\n'
+
+
+SEAL_CHARACTERS = len(_seal(""))
+
+
+def manifest_path(beton: Path) -> Path:
+    return beton.with_suffix(".json")
+
+
+def read_manifest(beton: Path) -> Manifest:
+    """Raises DataError for a manifest that is missing, damaged, or of another version."""
+    path = manifest_path(beton)
+    try:
+        if path.exists() and not path.is_file():  # a pipe or a device would never end
+            raise OSError("it is no regular file")
+        text = path.read_text(encoding="utf-8")
+        body = json.loads(text, object_pairs_hook=_mapping, parse_constant=_no_number)
+    except FileNotFoundError:
+        raise DataError(f"{path}: the manifest of {beton.name} is missing. {CONVERT_AGAIN}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a readable manifest ({error}). {CONVERT_AGAIN}") from None
+    version = body.get("version") if isinstance(body, dict) else None
+    if version != MANIFEST_VERSION:
+        raise DataError(f"{path}: manifest version {version!r}, this program reads {MANIFEST_VERSION}. {CONVERT_AGAIN}")
+    # Manifests were once written without a checksum. A key that is damaged is an unknown one.
+    if "checksum" in body and not text.startswith(_seal(text[SEAL_CHARACTERS:])):
+        raise DataError(f"{path}: fails its checksum: {EDITED}")
+    body.pop("checksum", None)
+    columns = body.pop("sample_columns", None)
+    problem = _wrong_keys(body, columns) or _wrong_samples(body["samples"]) or _wrong_trials(body)
+    if problem:
+        raise DataError(f"{path}: damaged manifest ({problem}). {CONVERT_AGAIN}")
+    return Manifest(**body)
+
+
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For json: it would let the last of two equal keys win."""
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        raise ValueError("a key is given twice")
+    return mapping
+
+
+def _no_number(text: str) -> None:
+    """For json: it would read NaN and Infinity, which are not of its grammar."""
+    raise ValueError(f"{text} is no number")
+
+
+def _wrong_keys(body: dict[str, Any], columns: Any) -> str | None:
+    """Why this is no manifest of ours, or None."""
+    known = get_type_hints(Manifest)
+    if set(body) != set(known) or columns != list(SAMPLE_COLUMNS):
+        return f"keys that differ: {', '.join(sorted(set(body) ^ set(known)))[:200] or 'sample_columns'}"
+    for name, kind in known.items():
+        # Of annotations such as list[list] only the origin counts here. True is no int.
+        if type(body[name]) is not (get_origin(kind) or kind):
+            return f"{name} is no {kind}"
+    # It stands in tables, and no set's name holds what a terminal would obey.
+    return None if body["dataset"].isprintable() else "dataset holds control characters"
+
+
+def _wrong_samples(samples: list[Any]) -> str | None:
+    if any(type(row) is not list or len(row) != len(SAMPLE_COLUMNS) for row in samples):
+        return f"a sample without {', '.join(SAMPLE_COLUMNS)}"
+    for number, name in enumerate(SAMPLE_COLUMNS):
+        column = [row[number] for row in samples]
+        below = NUMBERS_BELOW.get(name)
+        if set(map(type, column)) - {str if below is None else int}:
+            return f"the {name} of a sample is no {'text' if below is None else 'number'}"
+        if below is not None and column and not 0 <= min(column) <= max(column) < below:
+            return f"the {name} of a sample is not in 0 ... {below - 1}"
+    return None
+
+
+def _wrong_trials(body: dict[str, Any]) -> str | None:
+    everyone = range(len(body["samples"]))
+    for name, samples in body["trials"].items():
+        if not re.fullmatch(r"[a-z]+-[1-9][0-9]{0,3}", name):
+            return f"{name[:200]!r} is no trial's name"
+        if type(samples) is not list or not samples or any(type(n) is not int or n not in everyone for n in samples):
+            return f"trial {name} names samples that are not there"
+    return None
+
+
+def open_beton(beton: Path) -> Converted:
+    """Check that file and manifest are whole and belong together. Raises DataError."""
+    beton = Path(beton)
+    structure = read_structure(beton)
+    manifest = read_manifest(beton)
+    difference = _difference(structure, manifest)
+    if difference:
+        raise DataError(f"{beton}: does not belong to {manifest_path(beton).name} ({difference}). {CONVERT_AGAIN}")
+    checksums = manifest.column("crc32")
+    for sample in np.unique(np.linspace(0, len(checksums) - 1, SPOT_CHECKS).astype(int)):
+        if zlib.crc32(structure.stored_bytes(sample)) != checksums[sample]:
+            source = manifest.samples[sample][0]
+            raise DataError(f"{beton}: sample {sample} ({source}) fails its checksum. {CONVERT_AGAIN}")
+    return Converted(structure, manifest)
+
+
+def _difference(structure: Structure, manifest: Manifest) -> str | None:
+    """In what the manifest is that of another file, or None."""
+    if structure.size_bytes != manifest.size_bytes or structure.sha256 != manifest.structure_sha256:
+        return "size or checksum differs"
+    if len(structure.metadata_N) != len(manifest.samples):
+        return f"{len(structure.metadata_N)} samples, {len(manifest.samples)} rows"
+    if not np.array_equal(structure.column("camera"), manifest.column("camera")) or not np.array_equal(
+        structure.column("modality"), manifest.column("modality")
+    ):
+        return "cameras or modalities differ"
+    identities, label_N = np.unique(np.array(manifest.column("person"), dtype=np.int64), return_inverse=True)
+    person_N = label_N if manifest.part == "train" else identities[label_N]
+    if not np.array_equal(structure.column("person"), person_N) or len(identities) != manifest.identities:
+        return "persons differ"
+    image = structure.column("image")[0]
+    encoding = "raw" if image["mode"] == MODE_RAW else "jpeg"
+    if (image["height"], image["width"], encoding) != (manifest.height_px, manifest.width_px, manifest.encoding):
+        return "sizes or encodings of pictures differ"
+    return None

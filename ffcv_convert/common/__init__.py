@@ -1,0 +1,1 @@
+"""What every package may import: errors, files that appear whole or not at all, locks, compiled code kept on disk."""

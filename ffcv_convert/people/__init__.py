@@ -1,5 +1,0 @@
-"""Drawn pedestrians: one picture is a function of (seed, identity, camera, frame, modality)."""
-
-from ffcv_convert.people.person import draw_person
-
-__all__ = ["draw_person"]

@@ -1,6 +1,0 @@
-"""Synthetic people in the exact folder layouts of the real data sets: test, demonstration and benchmark data."""
-
-from ffcv_convert.synthesis.draw import synthesise
-from ffcv_convert.synthesis.options import FOLDERS, Options
-
-__all__ = ["FOLDERS", "Options", "synthesise"]

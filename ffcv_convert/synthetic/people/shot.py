@@ -1,0 +1,51 @@
+"""How one picture of a person is taken: size, crop, turn and step, drawn anew for each picture."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ffcv_convert.synthetic.people.cloth import View
+from ffcv_convert.synthetic.people.figure import Pose
+
+MIN_HEIGHT_PX = 32
+
+
+@dataclass(frozen=True)
+class Shot:
+    """All that is drawn anew for one picture. From `window` on: uniform numbers for the look of it."""
+
+    height_px: int
+    width_px: int
+    view: View
+    pose: Pose
+    window: np.ndarray
+    folds: np.ndarray
+    light: np.ndarray
+    occluder: np.ndarray
+    fading: float
+    noise: np.ndarray
+
+
+def draw_shot(rng: np.random.Generator, height_px: int) -> Shot:
+    """Draw size, crop, turn and step of one picture."""
+    chance = rng.random(33)
+    tall, wide, fill, cut, foot, aside, turned, turn, back, lean, step, stride, swing, bend, head = chance[:15].tolist()
+    height = round(height_px * (0.85 + 0.3 * tall))
+    width = round(height * 0.5 * (0.85 + 0.3 * wide))
+    unit_px = height * (0.77 + 0.18 * fill)
+    # One picture in eight is cut at the feet, as by a detector that missed them.
+    foot_y_px = height - (height - unit_px) * (0.25 + 0.45 * foot) + (0.06 * height if cut < 0.125 else 0.0)
+    # Half of the people walk about towards or away from the camera, the others anywhere.
+    along = 0.7 * (turn - 0.5) + (math.pi if back < 0.5 else 0.0)
+    yaw_rad = along if turned < 0.5 else 2 * math.pi * turn
+    view = View(width * (0.44 + 0.12 * aside), foot_y_px, unit_px, yaw_rad, 0.1 * (lean - 0.5))
+    pose = Pose(
+        step_rad=2 * math.pi * step,
+        stride_rad=0.12 + 0.32 * stride,
+        swing_rad=0.1 + 0.4 * swing,
+        bend_rad=0.1 + 0.6 * bend**2,
+        head_turn_rad=0.7 * (head - 0.5),
+    )
+    window, folds, light, occluder = chance[15:19], chance[19:21], chance[21:26], chance[26:30]
+    return Shot(height, width, view, pose, window, folds, light, occluder, float(chance[30]), chance[31:])

@@ -1,0 +1,88 @@
+"""Which pictures and lists a set consists of: a pure function a layout. `ffcv_convert.datasets` draws the layouts.
+
+Persons 1..train_identities train, the next ones test: no identity does both, but for RegDB, where each trial has its
+own split. Every file name, camera and split follows from the options alone.
+"""
+
+import numpy as np
+
+from ffcv_convert.beton import Modality
+from ffcv_convert.datasets import llcm, regdb
+from ffcv_convert.synthetic.options import Options, Picture, Plan
+from ffcv_convert.synthetic.plan_sketch_sets import plan_market_sketch_1k, plan_pku_sketch
+from ffcv_convert.synthetic.plan_sysu import plan_sysu
+
+
+def plan(options: Options) -> Plan:
+    """The pictures and lists of the layout that the options name."""
+    plan_layout = {
+        "llcm": plan_llcm,
+        "sysu": plan_sysu,
+        "regdb": plan_regdb,
+        "market_sketch_1k": plan_market_sketch_1k,
+        "pku_sketch": plan_pku_sketch,
+    }[options.layout]
+    return plan_layout(options)
+
+
+def plan_llcm(options: Options) -> Plan:
+    """Nine visible cameras, no third infrared one; every test identity is seen by each."""
+    train, test = [], []
+    for person in range(1, options.train_identities + options.test_identities + 1):
+        for modality, cameras in llcm.CAMERAS.items():
+            if person <= options.train_identities:
+                turns = (np.arange(options.train_images) + person) % len(cameras)
+                for frame, turn in enumerate(turns):
+                    name = _llcm_name(options.seed, person, cameras[turn], frame, modality)
+                    path = f"{llcm.SHORT[modality]}/{person:04d}/{name}"
+                    train.append(Picture(path, person, cameras[turn], frame, modality))
+                continue
+            for camera in cameras:
+                for frame in range(options.test_images):
+                    name = _llcm_name(options.seed, person, camera, frame, modality)
+                    path = f"test_{llcm.SHORT[modality]}/cam{camera}/{person:04d}/{name}"
+                    test.append(Picture(path, person, camera, frame, modality))
+    lists = {
+        f"idx/train_{short}.txt": "".join(f"{p.path} {p.person - 1}\n" for p in train if p.modality == modality)
+        for modality, short in llcm.SHORT.items()
+    }
+    persons = sorted({picture.person for picture in test})
+    lists["idx/test_id.txt"] = ",".join(map(str, persons)) + "\n"
+    return train + test, lists
+
+
+def _llcm_name(seed: int, person: int, camera: int, frame: int, modality: Modality) -> str:
+    scene = np.random.default_rng([seed, person, camera]).integers(100_000, 1_000_000)
+    return f"{person:04d}_c{camera:02d}_s{scene}_f{frame:04d}_{llcm.SHORT[modality]}.jpg"
+
+
+def plan_regdb(options: Options) -> Plan:
+    """`train_images` pictures an identity and modality, all from one camera; ten splits, `train_identities` train."""
+    persons = range(1, options.train_identities + options.test_identities + 1)
+    pictures = [
+        Picture(path, person, 1, frame, modality)
+        for modality in regdb.SHORT
+        for person in persons
+        for frame, path in enumerate(_regdb_paths(options, person, modality))
+    ]
+    lists = {}
+    for trial in regdb.TRIALS:
+        order = np.random.default_rng([options.seed, 62, trial]).permutation(persons).tolist()
+        split = {"train": order[: options.train_identities], "test": order[options.train_identities :]}
+        for part, members in split.items():
+            label = {person: number for number, person in enumerate(sorted(members))}
+            for modality, short in regdb.SHORT.items():
+                rows = [p for p in pictures if p.modality == modality and p.person in label]
+                text = "".join(f"{p.path} {label[p.person]}\n" for p in rows)
+                lists[f"idx/{part}_{short}_{trial}.txt"] = text
+    return pictures, lists
+
+
+def _regdb_paths(options: Options, person: int, modality: Modality) -> list[str]:
+    """The two pictures of one moment have one number in both modalities; every second frame was kept."""
+    rng = np.random.default_rng([options.seed, 61, person])
+    kind = ("male_front", "male_back", "female_front", "female_back")[rng.integers(4)]
+    first = int(rng.integers(2, 14_000))
+    folder, letter = ("Visible", "v") if modality == Modality.VISIBLE else ("Thermal", "t")
+    numbers = range(first, first + 2 * options.train_images, 2)
+    return [f"{folder}/{person}/{kind}_{letter}_{number:05d}_{person}.bmp" for number in numbers]

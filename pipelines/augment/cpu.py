@@ -1,0 +1,302 @@
+"""The augmentation on a CPU: one pass from uint8 pixels to a reused float buffer, equal to apply.
+
+A row at a time goes through three planes that stay in the first-level cache, and is written once. Every step is a loop
+without branches over contiguous float32, and compilers make vector instructions of it, as long as indices are unsigned
+(Numba lets a negative one count from the end) and no array is sliced (each view costs two atomic reference counts).
+"""
+
+import numba
+import numpy as np
+import torch
+from llvmlite import ir
+from torch import Tensor
+
+from pipelines import numba_setup
+from pipelines.augment.recipes import (
+    CHANNEL_ERASE,
+    CROP_LEFT,
+    CROP_TOP,
+    ERASE,
+    EXCHANGE,
+    FILL,
+    FLIP,
+    GREY,
+    HUE,
+    NORMALISED_FILL,
+    SCALE,
+    SHIFT,
+)
+
+# In float32 and in augment's own order of operations, so that the results are the same bits.
+_SCALE, _SHIFT, _FILL, _NORMALISED_FILL, _GREY = (
+    tuple(np.float32(value) for value in values) for values in (SCALE, SHIFT, FILL, NORMALISED_FILL, GREY)
+)
+_ZERO, _ONE, _TWO, _THREE, _FOUR, _FIVE, _SIX = (np.float32(value) for value in range(7))
+
+_jit = numba.njit(nogil=True, error_model="numpy", cache=True)
+
+
+class Augmenter:
+    """Augments batches of one loader. dtype: of the result, float32 or bfloat16; workers: threads."""
+
+    def __init__(self, *, pad_px: int, workers: int, dtype: torch.dtype = torch.float32):
+        self.pad_px, self.dtype = pad_px, dtype
+        self._run = _augment_parallel if numba_setup.allowed_workers(workers) > 1 else _augment_serial
+
+    def buffer(self, batch: int, height: int, width: int, *, pin: bool = False) -> Tensor:
+        """For `apply` to fill: (batch, 3, height, width), pinned if asked for."""
+        return torch.empty(batch, 3, height, width, dtype=self.dtype, pin_memory=pin)
+
+    def apply(self, images_BHWC: np.ndarray, table: np.ndarray, out: Tensor) -> Tensor:
+        """Fill `out`, in any memory format, with the augmented images; returns it. table: of draw.
+
+        The calling thread's numba.set_num_threads decides how many threads work.
+        """
+        bfloat16 = self.dtype == torch.bfloat16
+        self._run(images_BHWC, table, self.pad_px, out.view(torch.uint16).numpy() if bfloat16 else out.numpy())
+        return out
+
+
+@_jit
+def _load(pixels, begin, first, last, red, green, blue):
+    """Columns first..last of the planes from uint8 RGB, which starts at pixels[begin]."""
+    at = np.uintp(begin)
+    for x in range(np.uintp(first), np.uintp(last)):
+        red[x] = np.float32(pixels[at])
+        green[x] = np.float32(pixels[at + np.uintp(1)])
+        blue[x] = np.float32(pixels[at + np.uintp(2)])
+        at += np.uintp(3)
+
+
+@_jit
+def _fill(plane, value, first, last):
+    for x in range(np.uintp(first), np.uintp(last)):
+        plane[x] = value
+
+
+@_jit
+def _blacken(plane, first, last):
+    """All but columns first..last."""
+    _fill(plane, _ZERO, 0, first)
+    _fill(plane, _ZERO, last, len(plane))
+
+
+@_jit
+def _copy(source, target):
+    for x in range(len(source)):
+        target[x] = source[x]
+
+
+@numba.extending.register_jitable
+def _of_hue(value, chroma, circle, sector):
+    sector = sector - circle if sector >= circle else sector
+    mirrored = _FOUR * chroma - sector
+    inner = sector if sector < mirrored else mirrored
+    inner = inner if inner < chroma else chroma
+    return value - (inner if inner > _ZERO else _ZERO)
+
+
+@_jit
+def _shift_hue(red, green, blue, turns):
+    """shift_hue, in place."""
+    sixths = _SIX * turns
+    for x in range(len(red)):
+        r, g, b = red[x], green[x], blue[x]
+        value, least = (r if r > g else g), (r if r < g else g)
+        value, least = (value if value > b else b), (least if least < b else b)
+        chroma = value - least
+        arc = (b - r) + _TWO * chroma if value == g else (r - g) + _FOUR * chroma
+        arc = (g - b if value == r else arc) + sixths * chroma
+        circle = _SIX * chroma
+        arc = arc + circle if arc < _ZERO else arc
+        arc = arc - circle if arc >= circle else arc
+        red[x] = _of_hue(value, chroma, circle, arc + _FIVE * chroma)
+        green[x] = _of_hue(value, chroma, circle, arc + _THREE * chroma)
+        blue[x] = _of_hue(value, chroma, circle, arc + chroma)
+
+
+@_jit
+def _normalise(plane, scale, shift, flip, line):
+    if flip:
+        last = len(plane) - 1
+        for x in range(len(plane)):
+            line[x] = plane[np.uintp(last - x)] * scale - shift
+    else:
+        for x in range(len(plane)):
+            line[x] = plane[x] * scale - shift
+
+
+@_jit
+def _exchange(choice, red, green, blue):
+    """All channels become R, G or B, or their grey."""
+    if choice == 4:
+        for x in range(len(red)):
+            red[x] = red[x] * _GREY[0] + green[x] * _GREY[1] + blue[x] * _GREY[2]
+    elif choice == 2:
+        _copy(green, red)
+    elif choice == 3:
+        _copy(blue, red)
+    _copy(red, green)
+    _copy(red, blue)
+
+
+def _store(red, green, blue, out, y):
+    """Write row y of out (3, H, W): float32, or the upper halves of its bits, rounded to even."""
+
+
+@numba.extending.overload(_store)
+def _overload_store(red, green, blue, out, y):
+    if out.dtype == numba.types.float32:
+        return lambda red, green, blue, out, y: _store_float(red, green, blue, out, np.uintp(y))
+    return lambda red, green, blue, out, y: _store_bfloat16(red, green, blue, out, np.uintp(y))
+
+
+@_jit
+def _store_float(red, green, blue, out, y):
+    for x in range(len(red)):
+        out[0, y, x] = red[x]
+    for x in range(len(red)):
+        out[1, y, x] = green[x]
+    for x in range(len(red)):
+        out[2, y, x] = blue[x]
+
+
+@numba.extending.intrinsic
+def _copy_past_the_caches(typing_context, source, target):
+    """64 bytes from one address to another, which is a multiple of 64."""
+
+    def generate(context, builder, signature, arguments):
+        vector = ir.VectorType(ir.FloatType(), 16)
+        begin, end = (builder.inttoptr(address, vector.as_pointer()) for address in arguments)
+        store = builder.store(builder.load(begin, align=4), end, align=64)
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return numba.types.void(numba.types.uintp, numba.types.uintp), generate
+
+
+@numba.extending.intrinsic
+def _fence(typing_context):
+    """Such copies are seen by other threads from here on."""
+
+    def generate(context, builder, signature, arguments):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return numba.types.void(), generate
+
+
+@_jit
+def _stream_row(source, target, size):
+    """`size` bytes, 64 at a time: a batch is larger than the caches, and writing through them would read it first."""
+    for at in range(np.uintp(0), np.uintp(size), np.uintp(64)):
+        _copy_past_the_caches(np.uintp(source) + at, np.uintp(target) + at)
+
+
+@_jit
+def _can_stream(out):
+    row = out.itemsize * out.shape[2]
+    return out.itemsize == 4 and out.flags.c_contiguous and row % 64 == 0 and out.ctypes.data % 64 == 0
+
+
+@_jit
+def _store_bfloat16(red, green, blue, out, y):
+    r, g, b = red.view(np.uint32), green.view(np.uint32), blue.view(np.uint32)
+    for x in range(len(r)):
+        out[0, y, x] = _to_bfloat16(r[x])
+    for x in range(len(g)):
+        out[1, y, x] = _to_bfloat16(g[x])
+    for x in range(len(b)):
+        out[2, y, x] = _to_bfloat16(b[x])
+
+
+@numba.extending.register_jitable
+def _to_bfloat16(bits):
+    to_even = np.uint32(0x7FFF) + np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
+    return np.uint32(bits + to_even) >> np.uint32(16)
+
+
+@_jit
+def _erase(row, first, fill, pixel, out):
+    """Fill the rectangle in the table's columns from `first` on with what the exchange makes of `fill`.
+
+    pixel: three arrays of one number, for this function's use.
+    """
+    top, left, high, wide = int(row[first]), int(row[first + 1]), int(row[first + 2]), int(row[first + 3])
+    if high == 0:
+        return
+    red, green, blue = pixel
+    red[0], green[0], blue[0] = fill[0], fill[1], fill[2]
+    if row[EXCHANGE] > 0:
+        _exchange(int(row[EXCHANGE]), red, green, blue)
+    filled = out[:, top : top + high, left : left + wide]
+    _store(red, green, blue, out[:, top:, left:], 0)
+    for channel in range(3):
+        value = filled[channel, 0, 0]
+        for y in range(high):
+            for x in range(np.uintp(wide)):
+                filled[channel, y, x] = value
+
+
+@_jit
+def _augment_one(pixels, row, pad_px, planes, lines, out):
+    """One picture: uint8 (H * W * 3,) -> out (3, H, W), by its row of the table. planes, lines: float32 (3, W).
+
+    The rectangles are filled at the end, with the value that the channel exchange gives them.
+    """
+    height, width = out.shape[1:]
+    red, green, blue = planes[0], planes[1], planes[2]
+    line_r, line_g, line_b = lines[0], lines[1], lines[2]
+    shift_y, shift_x = int(row[CROP_TOP]) - pad_px, int(row[CROP_LEFT]) - pad_px
+    flip, turns, choice = row[FLIP] > 0, row[HUE], int(row[EXCHANGE])
+    scale_r, scale_g, scale_b = _SCALE
+    shift_r, shift_g, shift_b = _SHIFT
+    streamed, start, row_bytes = _can_stream(out), out.ctypes.data, out.itemsize * width
+    plane_bytes = row_bytes * height
+    address_r, address_g, address_b = line_r.ctypes.data, line_g.ctypes.data, line_b.ctypes.data
+    for y in range(height):
+        source_y = y + shift_y
+        first, last = max(0, -shift_x), min(width, width - shift_x)
+        if source_y < 0 or source_y >= height or first >= last:
+            first, last = width, width
+        else:
+            _load(pixels, 3 * (source_y * width + first + shift_x), first, last, red, green, blue)
+        _blacken(red, first, last)
+        _blacken(green, first, last)
+        _blacken(blue, first, last)
+        if turns != 0:
+            _shift_hue(red, green, blue, turns)
+        _normalise(red, scale_r, shift_r, flip, line_r)
+        _normalise(green, scale_g, shift_g, flip, line_g)
+        _normalise(blue, scale_b, shift_b, flip, line_b)
+        if choice > 0:
+            _exchange(choice, line_r, line_g, line_b)
+        if streamed:
+            _stream_row(address_r, start + y * row_bytes, row_bytes)
+            _stream_row(address_g, start + y * row_bytes + plane_bytes, row_bytes)
+            _stream_row(address_b, start + y * row_bytes + 2 * plane_bytes, row_bytes)
+        else:
+            _store(line_r, line_g, line_b, out, y)
+    _fence()
+    pixel = line_r[:1], line_g[:1], line_b[:1]
+    _erase(row, ERASE, _NORMALISED_FILL, pixel, out)
+    _erase(row, CHANNEL_ERASE, _FILL, pixel, out)
+
+
+@_jit
+def augment_one(pixels, row, pad_px, out):
+    """One picture: uint8 (H * W * 3,) -> out (3, H, W), by its row of the table."""
+    shape = (3, out.shape[2])
+    _augment_one(pixels, row, pad_px, np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32), out)
+
+
+@_jit
+def _augment_serial(images, table, pad_px, out):
+    for b in range(len(images)):
+        augment_one(images[b].reshape(-1), table[b], pad_px, out[b])
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True, parallel=True)
+def _augment_parallel(images, table, pad_px, out):
+    for b in numba.prange(len(images)):
+        augment_one(images[b].reshape(-1), table[b], pad_px, out[b])

@@ -1,0 +1,107 @@
+"""The door to a converted data set: its training or its test part, opened as a loader."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ffcv_convert.common.errors import ConfigError, DataError
+from ffcv_convert.common.world import World
+from pipelines.augment.apply import normalise
+from pipelines.augment.recipes import RECIPES
+from pipelines.resident import ResidentLoader, ResidentTestLoader, is_resident
+from pipelines.streamed import StreamedLoader, StreamedTestLoader
+from pipelines.subset import Subset, open_subset
+
+Source = Literal["auto", "stream", "resident"]
+TrainingLoader = StreamedLoader | ResidentLoader
+
+
+def open_training(
+    folder: Path,
+    world: World,
+    *,
+    trial: int,
+    styles: str,
+    source: Source,
+    recipe: str,
+    pad_px: int,
+    augment_on: Literal["device", "host"],
+    dtype: torch.dtype,
+    **plan: Any,
+) -> TrainingLoader:
+    """The training part of the set in `folder`: resident where `source` says so (auto: on CUDA, if it fits), else
+    streamed. recipe: a name of RECIPES; augment_on, dtype: see StreamedLoader; plan: of EpochPlan.
+
+    Raises DataError where the set lacks what is asked for, ConfigError for a combination that cannot be.
+    """
+    subset = open_subset(folder, "train", trial=trial, styles=styles)
+    plan["recipe"] = replace(RECIPES[recipe], pad_px=pad_px)
+    if source == "resident" and augment_on == "host":
+        raise ConfigError(
+            "data.source = 'resident' augments in the step. Add --engine.augment=device, or leave data.source at auto"
+        )
+    if augment_on == "device" and is_resident(source, subset, world.device):
+        return ResidentLoader(subset, world=world, **plan)
+    return StreamedLoader(subset, world=world, augment_on=augment_on, dtype=dtype, **plan)
+
+
+def training_digest(folder: Path, *, trial: int, styles: str) -> tuple[str, int] | None:
+    """Digest and number of identities of the training part; None if there is none here, as testing needs none."""
+    try:
+        subset = open_subset(folder, "train", trial=trial, styles=styles)
+    except DataError:
+        return None
+    return subset.digest(), len(np.unique(subset.person_N))
+
+
+class TestImages:
+    """The N test images of a set: identity, camera and modality of each, int64, its source path, and, on request, its
+    pixels. draws: rows drawn elsewhere, by name, see TestSet."""
+
+    __test__ = False  # pytest: not a test class
+
+    def __init__(self, subset: Subset, loader: "StreamedTestLoader | ResidentTestLoader", device: torch.device):
+        self._subset, self._loader = subset, loader
+        self.manifest, self.path = subset.converted.manifest, subset.converted.path
+        self.person_N, self.camera_N, self.modality_N = subset.person_N, subset.camera_N, subset.modality_N
+        self.path_N = subset.path_N
+        self.size_px = (self.manifest.height_px, self.manifest.width_px)
+        official = {name: rows for name, rows in self.manifest.trials.items() if name.startswith("official")}
+        self.draws: Mapping[str, np.ndarray] = {
+            name: subset.row_of_sample[samples] for name, samples in official.items()
+        }
+        self._row_of_sample = torch.from_numpy(subset.row_of_sample).to(device)
+
+    def digests(self) -> dict[str, str]:
+        """By name, what may not change while a run tests on it: images, and which of them."""
+        return {"test set": self._subset.digest(), "test set's file": self.manifest.sha256}
+
+    @contextmanager
+    def batches(self, row_N: np.ndarray) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
+        """(images uint8 (B, H, W, 3), their rows) of the rows that are asked for, on the device. An odd last batch is
+        filled up: it has fewer rows than images."""
+        with self._loader.samples(self._subset.sample_N[row_N]) as batches:
+            yield ((batch.images, self._row_of_sample[batch.index_B[: batch.count]]) for batch in batches)
+
+    def normalise(self, images_BHWC: Tensor) -> Tensor:
+        """What a network takes of a batch's images: float32 (B, 3, H, W)."""
+        return normalise(images_BHWC)
+
+
+def open_test(
+    folder: Path, world: World, *, trial: int, styles: str, source: Source, batch_size: int, workers: int
+) -> TestImages:
+    """The test part of the set in `folder`. Raises DataError where the set lacks what is asked for."""
+    subset, device = open_subset(folder, "test", trial=trial, styles=styles), world.device
+    loader: StreamedTestLoader | ResidentTestLoader
+    if is_resident(source, subset, device):
+        loader = ResidentTestLoader(subset, batch_size=batch_size, device=device, workers=workers)
+    else:
+        loader = StreamedTestLoader(subset.converted, batch_size=batch_size, device=device, workers=workers)
+    return TestImages(subset, loader, device)

@@ -1,0 +1,204 @@
+"""Decodes batches of a `.beton`: FFCV's loader with decoders that check, and that augment in the same pass.
+
+| FFCV alone | here |
+| --- | --- |
+| a JPEG that does not decode comes out as another sample's picture | the decoder's return code is kept and checked |
+| buffers are made again every epoch | made once |
+| num_workers over the affinity mask fails | capped |
+"""
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numba
+import numba.typed
+import numpy as np
+from numba import njit, prange, types
+
+from ffcv_convert.beton.layout import MODE_RAW, Structure
+from ffcv_convert.common.errors import DataError
+from pipelines.augment.cpu import augment_one
+from pipelines.augment.recipes import COLUMNS, CROP_LEFT, CROP_TOP
+from pipelines.ffcv_patches import AllocationQuery, Compiler, IntDecoder, SimpleRGBImageDecoder, ffcv_loader
+from pipelines.numba_setup import allowed_workers
+
+_imdecode = types.ExternalFunction(
+    "imdecode",
+    types.int32(
+        types.uintp, types.uint64, types.uint32, types.uint32, types.uintp, types.uint32, types.uint32,
+        types.uint32, types.uint32, types.uint32, types.uint32, types.boolean, types.boolean,
+    ),
+)  # fmt: skip
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _decode_one(row, indices, images, status, metadata, storage):
+    file, pointers, sizes = storage
+    entry = metadata[indices[row]]
+    start = entry["data_ptr"]
+    size = sizes[np.searchsorted(pointers, start)]
+    target = images[row].reshape(-1)
+    status[row, 0] = 0
+    if entry["mode"] == MODE_RAW:
+        source = file[start : start + size]
+        for byte in range(len(source)):  # five times as fast as target[:] = source, which Numba copies with care
+            target[byte] = source[byte]
+    else:
+        height, width = np.uint32(entry["height"]), np.uint32(entry["width"])
+        status[row, 0] = _imdecode(
+            file[start:].ctypes.data, size, height, width, target.ctypes.data, height, width, 0, 0, 1, 1, False, False
+        )
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _decode_serial(indices, memory, metadata, storage):
+    images, status = memory
+    for row in range(len(indices)):
+        _decode_one(row, indices, images, status, metadata, storage)
+    return images, status
+
+
+@njit(nogil=True, error_model="numpy", cache=True, parallel=True)
+def _decode_parallel(indices, memory, metadata, storage):
+    images, status = memory
+    for row in prange(len(indices)):
+        _decode_one(row, indices, images, status, metadata, storage)
+    return images, status
+
+
+class CheckedDecoder(SimpleRGBImageDecoder):
+    """Decodes to (images uint8 (B, H, W, 3), status int32 (B, 1)); a status other than 0 is a picture that failed."""
+
+    def declare_state_and_memory(self, previous_state):
+        state, images = super().declare_state_and_memory(previous_state)
+        return replace(state, jit_mode=True), (images, AllocationQuery((1,), np.dtype("<i4")))
+
+    def generate_code(self):
+        return _decode_parallel if Compiler.num_threads > 1 else _decode_serial
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _decode_and_augment_one(row, indices, memory, metadata, storage):
+    images, status, table, pixels = memory
+    entry = metadata[indices[row]]
+    if entry["mode"] == MODE_RAW:
+        start, size = entry["data_ptr"], np.uint64(images[row].size)
+        status[row, 0] = 0
+        augment_one(storage[0][start : start + size], table[row], 0, images[row])
+    else:
+        _decode_one(row, indices, pixels, status, metadata, storage)
+        augment_one(pixels[row], table[row], 0, images[row])
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _decode_and_augment_serial(indices, memory, metadata, storage):
+    for row in range(len(indices)):
+        _decode_and_augment_one(row, indices, memory, metadata, storage)
+    return memory[0], memory[1]
+
+
+@njit(nogil=True, error_model="numpy", cache=True, parallel=True)
+def _decode_and_augment_parallel(indices, memory, metadata, storage):
+    for row in prange(len(indices)):
+        _decode_and_augment_one(row, indices, memory, metadata, storage)
+    return memory[0], memory[1]
+
+
+class AugmentingDecoder(CheckedDecoder):
+    """Decodes and augments to (images of dtype (B, 3, H, W), status). Raw pictures are read where the file is mapped:
+    no copy of their bytes is made. The batch's table is written into memory 2 beforehand, its crops from the picture's
+    edge on (0: no border)."""
+
+    def __init__(self, dtype: np.dtype):
+        super().__init__()
+        self._dtype = dtype
+
+    def declare_state_and_memory(self, previous_state):
+        state, status = super().declare_state_and_memory(previous_state)[0], AllocationQuery((1,), np.dtype("<i4"))
+        height, width, _ = state.shape
+        scratch = 0 if (self.metadata["mode"] == MODE_RAW).all() else height * width * 3
+        images, table, pixels = (
+            AllocationQuery(shape, dtype)
+            for shape, dtype in (
+                ((3, height, width), self._dtype),
+                ((COLUMNS,), np.dtype("<f4")),
+                ((scratch,), np.dtype("<u1")),
+            )
+        )
+        return replace(state, shape=images.shape, dtype=images.dtype), (images, status, table, pixels)
+
+    def generate_code(self):
+        return _decode_and_augment_parallel if Compiler.num_threads > 1 else _decode_and_augment_serial
+
+
+class Decoder:
+    """FFCV's loader over one `.beton`, with its compiled code and `slots` sets of batch buffers, made once.
+
+    The buffers are pinned where there is CUDA. workers: see numba_setup.allowed_workers. dtype: of augmented images,
+    float32 or uint16 (the bits of bfloat16); None: images as they are stored. Raises DataError where the file is gone.
+    """
+
+    def __init__(
+        self, structure: Structure, *, batch_size: int, workers: int, slots: int, dtype: np.dtype | None, pad_px: int
+    ):
+        self.workers, self._pad_px = allowed_workers(workers), pad_px
+        image = CheckedDecoder() if dtype is None else AugmentingDecoder(dtype)
+        fields = {"image": [image], "person": [IntDecoder()], "index": [IntDecoder()]}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._loader = ffcv_loader.Loader(
+                structure, batch_size, self.workers, os_cache=True, order="planned", seed=0, drop_last=False,
+                pipelines={**fields, "camera": None, "modality": None},
+            )  # fmt: skip
+        self._memory = self._loader.graph.allocate_memory(batch_size, slots)["operation"]
+        self._tables = next((m[2] for m in self._memory.values() if isinstance(m, tuple) and len(m) > 2), None)
+        self._start_N, size_N = structure.allocation_N["ptr"], structure.allocation_N["size"]
+        self._end_N = self._start_N + size_N
+        try:
+            with self._loader.memory_manager.schedule_epoch(None) as context:
+                self._file = context.state[0]
+        except (OSError, ValueError) as error:  # ValueError: empty files cannot be mapped
+            raise DataError(
+                f"{structure.path}: lost since its opening ({error}). Convert the data set again: make convert-datasets"
+            ) from None
+
+    def stored(self, sample: int) -> np.ndarray:
+        """The bytes of a sample's image, where the file is mapped."""
+        return self._file[self._start_N[sample] : self._end_N[sample]]
+
+    def cut_off(self, indices: np.ndarray) -> np.ndarray:
+        """Those samples among `indices` that lie beyond the file's end. To read them where it is mapped would kill the
+        process (SIGBUS) if the file was cut short since then."""
+        return indices[self._end_N[indices] > min(self._file.base.size(), len(self._file))]
+
+    def use_threads(self) -> None:
+        """Numba's thread count belongs to a thread: to be called in the one that decodes."""
+        numba.set_num_threads(self.workers)
+
+    def decode(self, indices: np.ndarray, slot: int, table: np.ndarray | None = None) -> list:
+        """Decode one batch into the buffers of `slot`: (images, status), persons (B, 1), sample numbers (B, 1).
+
+        table: of augment.draw, for augmented images.
+        """
+        loader = self._loader
+        if self._tables is not None:
+            self._tables[slot][:] = table
+            self._tables[slot][:, [CROP_TOP, CROP_LEFT]] -= self._pad_px
+        with loader.memory_manager.schedule_epoch(None) as context:
+            arguments = {"batch_indices": indices.astype(np.uint64), "storage_state": context.state}
+        arguments["metadata"] = loader.reader.metadata
+        for node, buffer in self._memory.items():
+            arguments[f"memory_{node}"] = _select(buffer, slot, len(indices))
+            arguments[f"shared_memory_{node}"] = None
+        stages, outputs = loader.code
+        for stage, nodes in stages:
+            for node, result in zip(nodes, stage(**arguments), strict=True):
+                arguments[f"result_{node}"] = result
+        return [arguments[f"result_{node}"] for node in outputs]
+
+
+def _select(buffer: Any, slot: int, count: int) -> Any:
+    if isinstance(buffer, tuple):
+        return tuple(_select(part, slot, count) for part in buffer)
+    return buffer[slot][:count]

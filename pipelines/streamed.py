@@ -1,0 +1,78 @@
+"""The streamed loaders: batches of an epoch's plan, or of test images, decoded ahead and copied to the device."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ffcv_convert.beton import Converted
+from ffcv_convert.common.world import World
+from pipelines.augment.apply import apply
+from pipelines.batch import Batch, padded
+from pipelines.epoch_plan import EpochPlan
+from pipelines.prefetch import Prefetcher, copy_stream
+from pipelines.subset import Subset
+
+
+class StreamedLoader(EpochPlan):
+    """Batches of the schedule, streamed from the `.beton`.
+
+    augment_on: "device" hands out uint8 images, for `augment` to work on in the step; "host" augments them in the
+    decoding threads (augment/cpu.py) into float images of dtype, which `augment` returns as they are.
+    """
+
+    def __init__(
+        self,
+        subset: Subset,
+        *,
+        world: World,
+        workers: int = 0,
+        augment_on: Literal["device", "host"] = "device",
+        dtype: torch.dtype = torch.float32,
+        **plan: Any,
+    ):
+        super().__init__(subset, world=world, **plan)
+        self._augmented = dtype if augment_on == "host" else None
+        self._stream = Prefetcher(
+            subset.converted, batch_size=self.batch_size, label_N=self.label_of_sample, workers=workers,
+            augmented=self._augmented, pad_px=self.recipe.pad_px,
+        )  # fmt: skip
+        self._device, self._copies = world.device, copy_stream(world.device)
+
+    def augment(self, images: Tensor, table: Tensor) -> Tensor:
+        """A batch's images and table -> (B, 3, H, W) float, for the step to call."""
+        return images if self._augmented else apply(images, table, self.recipe)
+
+    @contextmanager
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Iterator[Batch]]:
+        """The batches of `epoch` from iteration `start` on. Leaving the block stops the decoding."""
+
+        with self._stream.epoch(self.plan(epoch)[start:], lambda batch: self.table(epoch, start + batch)) as slots:
+            yield slots.on_device(self._device, self._copies)
+
+
+class StreamedTestLoader:
+    """Every chosen sample once, in order, in batches of one size."""
+
+    __test__ = False  # pytest: not a test class
+
+    def __init__(self, converted: Converted, *, batch_size: int, device: torch.device, workers: int = 0):
+        self._stream = Prefetcher(converted, batch_size=batch_size, workers=workers)
+        self._copies = copy_stream(device)
+        self._batch_size, self._device = batch_size, device
+
+    @contextmanager
+    def samples(self, indices: np.ndarray) -> Iterator[Iterator[Batch]]:
+        """Batches of `indices` (int64); the last is filled up with its last sample, see Batch.count."""
+        order = padded(indices, self._batch_size)
+        with self._stream.epoch(order) as slots:
+            batches = slots.on_device(self._device, self._copies)
+            last = len(order) - 1
+            yield (
+                replace(batch, count=len(indices) - last * self._batch_size) if number == last else batch
+                for number, batch in enumerate(batches)
+            )

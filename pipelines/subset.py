@@ -1,0 +1,105 @@
+"""Which samples of a converted set a run trains and tests on: its parts, trials and sketch styles."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ffcv_convert.beton import STYLES, Converted, Modality, open_beton
+from ffcv_convert.common.errors import DataError
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Chosen samples of a `.beton`, N: their numbers in it, persons (the file's own numbers), cameras, modalities, all
+    int64, and source paths."""
+
+    converted: Converted
+    sample_N: np.ndarray
+    person_N: np.ndarray
+    camera_N: np.ndarray
+    modality_N: np.ndarray
+    path_N: Sequence[str]
+
+    @cached_property
+    def row_of_sample(self) -> np.ndarray:
+        """Of each of the file's samples its row here, int64; -1 for those that were not chosen."""
+        rows = np.full(len(self.converted), -1)
+        rows[self.sample_N] = np.arange(len(self.sample_N))
+        return rows
+
+    def digest(self) -> str:
+        """SHA-256 of which pictures and persons these are, in order, however they are stored. The file's own does not
+        tell one trial's from another's, nor a trial's from what other lists made of it."""
+        columns = (self.person_N, self.camera_N, self.modality_N)
+        digest = hashlib.sha256(b"".join(column.astype("<i8").tobytes() for column in columns))
+        digest.update("\0".join(self.path_N).encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class TrainIndex:
+    """What the sampler draws from, int64, N: sample numbers, training labels (0-based, contiguous), modalities."""
+
+    sample_N: np.ndarray
+    person_N: np.ndarray
+    modality_N: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.sample_N)
+
+
+def trials_of(folder: Path) -> list[int]:
+    """The trials that a set splits its pictures into, ascending; empty for a set with one split."""
+    if not (folder / "all.beton").exists():
+        return []
+    names = open_beton(folder / "all.beton").manifest.trials
+    return sorted(int(name.removeprefix("train-")) for name in names if name.startswith("train-"))
+
+
+def open_subset(folder: Path, split: Literal["train", "test"], *, trial: int = 0, styles: str = STYLES) -> Subset:
+    """The training or test samples in `folder`, with sketches of `styles` only (and, in training, without the persons
+    whom nobody of these artists drew). trial: 0 for a set with one split.
+
+    Raises DataError where file, trial or styles are not there.
+    """
+    if trial and not (folder / "all.beton").exists() and (folder / f"{split}.beton").exists():
+        raise DataError(
+            f"{folder}: this set is split once and has no trial {trial}. Leave data.trial (make TRIAL=) out"
+        )
+    converted = open_beton(folder / ("all.beton" if trial else f"{split}.beton"))
+    chosen = np.arange(len(converted))
+    if trial:
+        trials = converted.manifest.trials
+        if f"{split}-{trial}" not in trials:
+            known = ", ".join(str(number) for number in trials_of(folder)) or "none"
+            raise DataError(f"{converted.path}: has no trial {trial}. Its trials: {known}")
+        chosen = np.array(trials[f"{split}-{trial}"], dtype=np.int64)
+    person, camera, modality = (converted.structure.column(name) for name in ("person", "camera", "modality"))
+    if set(styles) != set(STYLES):
+        sketch = modality[chosen] == Modality.SKETCH
+        wanted = sketch & np.isin(camera[chosen], [1 + STYLES.index(style) for style in styles])
+        if not wanted.any():
+            raise DataError(f"{converted.path}: holds no sketch of the styles {styles}. Choose from {STYLES}, or all")
+        drawn = np.isin(person[chosen], person[chosen[wanted]]) if split == "train" else True
+        chosen = chosen[wanted | (~sketch & drawn)]
+    return subset_of(converted, chosen)
+
+
+def subset_of(converted: Converted, sample_N: np.ndarray) -> Subset:
+    """The samples of these numbers, int64."""
+    column, paths = converted.structure.column, converted.manifest.column("path")
+    person_N, camera_N, modality_N = (
+        np.ascontiguousarray(column(name)[sample_N]) for name in ("person", "camera", "modality")
+    )
+    return Subset(converted, sample_N, person_N, camera_N, modality_N, [paths[sample] for sample in sample_N])
+
+
+def train_index(part: Subset) -> TrainIndex:
+    """Number the part's persons 0, 1, 2, ... in ascending order."""
+    label_N = np.unique(part.person_N, return_inverse=True)[1]
+    return TrainIndex(part.sample_N, label_N.astype(np.int64), part.modality_N)

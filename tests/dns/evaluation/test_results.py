@@ -1,0 +1,205 @@
+"""Rows and tables: numbers by hand, how each came about, and old rows beside new ones."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dns.evaluation import results
+from dns.evaluation.metrics import RANKS, Metrics
+from dns.evaluation.results import add_rows, merge, read_json, read_markdown, read_rows, replacing, write_json
+from dns.evaluation.tables import make_row, markdown, screen, table
+from ffcv_convert.common.errors import ReportError
+from tests.conftest import REPOSITORY
+
+HOW = {
+    "dataset": "llcm",
+    "feature": "BN(Z)",
+    "flip": "published",
+    "re_ranking": "off",
+    "checkpoint": "last.pt, epoch 9",
+}
+
+
+def metrics(rank1: float, mAP: float = 0.5) -> Metrics:
+    return Metrics([rank1] + [1.0] * (RANKS - 1), mAP, 0.25, 0.1)
+
+
+def row(rank1: float = 0.5, protocol: str = "llcm-i2v", **how: str) -> Mapping[str, Any]:
+    return make_row(protocol, [metrics(rank1)], **{**HOW, **how})
+
+
+def test_a_row_is_mean_and_deviation_over_trials() -> None:
+    made = make_row("llcm-i2v", [metrics(0.2, 0.3), metrics(0.6, 0.3)], **HOW)
+    assert (made["rank1"], made["rank1_std"], made["rank5"]) == (pytest.approx(0.4), pytest.approx(0.2), 1.0)
+    assert (made["mAP"], made["mAP_std"], made["mINP"], made["chance"]) == (0.3, 0.0, 0.25, 0.1)
+    assert (made["trials"], made["feature"], [trial["cmc"][0] for trial in made["per_trial"]]) == (
+        2,
+        "BN(Z)",
+        [0.2, 0.6],
+    )
+
+
+def test_the_table_names_each_rows_feature() -> None:
+    header, *cells = table([row(0.5), row(0.25, feature="Z", re_ranking="k-reciprocal")])
+    named = [dict(zip(header, line, strict=True)) for line in cells]
+    assert [line["feature"] for line in named] == ["BN(Z)", "Z"]
+    assert [line["re-ranking"] for line in named] == ["off", "k-reciprocal"]
+    assert [line["rank1"] for line in named] == ["50.00 ± 0.00", "25.00 ± 0.00"]
+    for text in (screen([row(feature="Z")], "title"), markdown([row(feature="Z")], "title")):
+        assert "feature" in text
+        assert "| Z " in text
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"feature": "Z"},
+        {"re_ranking": "k-reciprocal"},
+        {"flip": "off"},
+        {"checkpoint": "best.pt, epoch 3"},
+        {"protocol": "llcm-v2i"},
+        {"dataset": "market_sketch_1k, styles A"},
+    ],
+)
+def test_a_row_that_came_about_otherwise_is_kept(other: dict[str, str]) -> None:
+    old, new = row(0.5, **other), row(0.7)
+    assert merge([old], [new]) == [old, new]
+
+
+def test_a_new_row_stands_where_the_old_one_stood() -> None:
+    """The last epoch's row comes first, however often it is tested again: dns/series.py reads that one."""
+    last, best, again, added = row(0.5), row(0.6, checkpoint="best.pt"), row(0.55), row(0.4, feature="Z")
+    assert merge([last, best], [added, again]) == [again, best, added]
+    assert merge([], [last, best]) == [last, best]
+    assert merge([last, best], []) == [last, best]
+
+
+def test_json_is_written_whole_and_without_nan(tmp_path: Any) -> None:
+    path = tmp_path / "result.json"
+    write_json(path, {"a": 1.5})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"a": float("nan")})
+    assert path.read_text() == '{\n "a": 1.5\n}\n'
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+
+
+def text_of(**changes: Any) -> str:
+    """A result.json with a row that was changed."""
+    return json.dumps({"steps": 3, "evaluation": [{**row(), **changes}]})
+
+
+def test_a_finished_runs_result_is_read_and_shown_without_its_table(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    assert read_json(path) == {}
+    add_rows([row(), row(0.7, feature="Z")], tmp_path)
+    shown = (tmp_path / "result.md").read_text()
+    (tmp_path / "result.md").unlink()
+    assert read_markdown(path) == shown
+    assert read_rows(path, "evaluation") == [row(), row(0.7, feature="Z")]
+    for old in ({key: value for key, value in row().items() if key != "flip"}, {**row(), "later": {"a": None}}):
+        path.write_text(json.dumps({"evaluation": [old]}))
+        assert read_rows(path, "evaluation") == [old]
+        assert "50.00" in read_markdown(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[1]", "5", "\ufeff{}", '{"a": NaN}', '{"a": -Infinity}', '{"a": 1e999}', "[" * 100_000, "9" * 5000,
+        '{"evaluation": 5}', '{"evaluation": null}', '{"evaluation": {"a": 1}}', '{"evaluation": [1]}',
+        '{"evaluation": [{"a": 1}]}', '{"training": ["x"]}', '{"training": [[]]}',
+        text_of(protocol=5), text_of(dataset=None), text_of(checkpoint=["x"]), text_of(rank1="0.5"), text_of(mAP=None),
+        text_of(rank1=10**400), text_of(rank1_std=-1), text_of(chance=[]), text_of(trials="1"), text_of(trials=2),
+        text_of(trials=0, per_trial=[]), text_of(per_trial=None), text_of(per_trial=[1]), text_of(per_trial=[{}]),
+        text_of(per_trial=[{**row()["per_trial"][0], "cmc": [1.0]}]),
+        text_of(per_trial=[{**row()["per_trial"][0], "cmc": [None] * RANKS}]),
+        text_of(per_trial=[{**row()["per_trial"][0], "mAP": "x"}]),
+        text_of(per_trial=[{**row()["per_trial"][0], "more": 1}]),
+    ],
+)  # fmt: skip
+def test_a_damaged_result_is_refused_and_left_alone(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(text)
+    for read in (lambda: read_json(path), lambda: add_rows([row()], tmp_path)):
+        with pytest.raises(ReportError, match=r"result\.json: .* ([Rr]estore it, or m|M)ove it away$"):
+            read()
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
+def test_a_result_that_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "result.json")
+    with pytest.raises(ReportError, match=r"not a readable result \(it is no regular file"):
+        read_json(tmp_path / "result.json")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"steps": 1}', '{"steps": 1, "training": [], "evaluation": []}'])
+def test_a_result_without_the_rows_that_are_asked_for_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "result.json").write_text(text)
+    for read in (
+        lambda: read_rows(tmp_path / "result.json", "training"),
+        lambda: read_markdown(tmp_path / "result.json"),
+    ):
+        with pytest.raises(ReportError, match=r"result\.json: lacks the rows of .*Move it away, then give the same"):
+            read()
+
+
+def test_names_neither_command_a_terminal_nor_break_a_table() -> None:
+    hostile = row(dataset="a\x1b]0;owned\x07|b\nc", checkpoint="\x9b31m|, epoch 9", protocol="\u202ex")
+    for make in (screen, markdown):
+        text = make([hostile], "t\x1b[2J\n# u")
+        assert all(char.isprintable() for char in text.replace("\n", ""))
+        assert len(text.splitlines()) == len(make([row()], "t").splitlines())
+    header, *_, line = markdown([hostile], "t").splitlines()[-3:]
+    assert len(re.findall(r"(?<!\\)\|", line)) == header.count("|")
+    assert r"a\x1b]0;owned\x07\|b\nc" in line
+
+
+def test_a_file_that_another_process_writes_or_that_is_a_link_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    refused = f"^{path}: another process is writing it\\. Wait for it to end, then try again$"
+    with replacing(path), pytest.raises(ReportError, match=refused):
+        write_json(path, {})
+    (tmp_path / "result.json.partial").symlink_to("dear")
+    with pytest.raises(ReportError, match=r"result\.json\.partial: is a link, and what .* Remove it"):
+        write_json(path, {})
+
+
+def hold(folder: Path, seconds: float) -> "subprocess.Popen[str]":
+    """Another process that writes results in `folder`."""
+    code = "import sys, time, pathlib; from dns.evaluation.results import results_lock\n"
+    code += "with results_lock(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(float(sys.argv[2]))"
+    command = [sys.executable, "-c", code, str(folder), str(seconds)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_another_writer_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with hold(tmp_path / "run", 0.3):
+        add_rows([row()], tmp_path / "run")
+    said = capsys.readouterr()
+    assert said.err == f"note: {tmp_path}: waiting for another process that writes a result in it\n"
+    assert "written" in said.out
+
+
+def test_a_writer_that_hangs_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "WAIT_S", 0.2)
+    with hold(tmp_path / "run", 100) as other:
+        try:
+            begin = time.monotonic()
+            with pytest.raises(ReportError, match=rf"{tmp_path}: another process has .* for 0\.2 s\. If it hangs, end"):
+                add_rows([row()], tmp_path / "run")
+            assert time.monotonic() - begin < 5
+        finally:
+            other.kill()
+    add_rows([row()], tmp_path / "run")

@@ -1,0 +1,128 @@
+"""Checkpoints: whole or not at all, data and never code, refused with a reason."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from dns.model import DNS, GROUPS
+from dns.optim import make_optimiser
+from dns.training import checkpoint
+from dns.training.state import Progress, TrainingState
+from ffcv_convert.common.errors import CheckpointError
+from tests.support.configs import make_config
+
+
+def make_state(identities: int = 4) -> TrainingState:
+    torch.manual_seed(identities)
+    model = DNS(identities, architecture="resnet18")
+    optimiser = make_optimiser(
+        model, name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0, multipliers=dict.fromkeys(GROUPS, 1.0), fused=False
+    )
+    model.loss(model(torch.randn(4, 3, 64, 32)), torch.tensor([0, 1, 0, 1])).total.backward()
+    optimiser.step()
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    progress = Progress(epoch=3, iteration=2, best_rank1=0.5, best_epoch=1)
+    return TrainingState(model, optimiser, scaler, make_config(), (64, 32), "aa", progress=progress)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingState, Path]:
+    state, path = make_state(), tmp_path_factory.mktemp("checkpoint") / "last.pt"
+    state.save(path)
+    return state, path
+
+
+def test_what_is_saved_comes_back(saved: tuple[TrainingState, Path]) -> None:
+    state, path = saved
+    other = make_state()
+    other.progress = Progress()
+    with torch.no_grad():
+        for parameter in other.model.parameters():
+            parameter.zero_()
+    other.optimiser.state.clear()
+    state.save(path)
+    expected = torch.rand(3)
+    other.restore(path)
+    assert torch.equal(torch.rand(3), expected)
+    assert other.progress == state.progress
+    for name, tensor in state.model.state_dict().items():
+        assert torch.equal(other.model.state_dict()[name], tensor), name
+    momenta = [entry["momentum_buffer"] for entry in state.optimiser.state_dict()["state"].values()]
+    restored = [entry["momentum_buffer"] for entry in other.optimiser.state_dict()["state"].values()]
+    assert momenta
+    assert all(torch.equal(a, b) for a, b in zip(momenta, restored, strict=True))
+
+
+def test_other_number_of_identities_is_refused_and_nothing_changed(saved: tuple[TrainingState, Path]) -> None:
+    model = DNS(5, architecture="resnet18")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"last\.pt: made for 4 training identities, this set has 5"):
+        checkpoint.load_model(model, checkpoint.load(saved[1])["model"], saved[1])
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_other_pictures_are_refused(saved: tuple[TrainingState, Path]) -> None:
+    other = make_state()
+    other.data_sha256 = "bb"
+    with pytest.raises(CheckpointError, match="began on other pictures"):
+        other.restore(saved[1])
+
+
+def test_other_network_is_refused(saved: tuple[TrainingState, Path]) -> None:
+    with pytest.raises(CheckpointError, match="does not fit this network"):
+        checkpoint.load_model(DNS(4), checkpoint.load(saved[1])["model"], saved[1])
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"gone\.pt: no such checkpoint"):
+        checkpoint.load(tmp_path / "gone.pt")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_truncated_file_is_refused(saved: tuple[TrainingState, Path], tmp_path: Path, share: float) -> None:
+    content = saved[1].read_bytes()
+    path = tmp_path / "short.pt"
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(CheckpointError, match=r"short\.pt: not a readable checkpoint"):
+        checkpoint.load(path)
+
+
+class Malicious:
+    def __reduce__(self) -> tuple:
+        return os.system, ("touch executed",)
+
+
+def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"format": "dns-ffcv", "version": 1, "model": Malicious()}, "evil.pt")
+    with pytest.raises(
+        CheckpointError, match=rf"evil\.pt: holds code or objects \({os.name}\.system\), .* none of it was"
+    ):
+        checkpoint.load(Path("evil.pt"))
+    assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([1, 2], "not a checkpoint of this program"),
+        ({"net": {}, "epoch": 3}, r"of the published code: .* training cannot go on from it.*--run\.resume=never"),
+        ({"format": "dns-ffcv", "version": 99}, "checkpoint version 99, this program reads 1"),
+        ({"format": "dns-ffcv", "version": 1}, r"damaged \(config, .*Get the file again"),
+        ({"format": "dns-ffcv", "version": 1, 5: 6}, r"damaged \(5, config, "),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, content: object, words: str) -> None:
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=words):
+        checkpoint.load(tmp_path / "other.pt")
+
+
+def test_a_save_that_fails_leaves_the_old_file(saved: tuple[TrainingState, Path], tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    path.write_bytes(saved[1].read_bytes())
+    with pytest.raises(Exception, match="pickle"):
+        checkpoint.save(path, {"model": lambda: None})
+    assert checkpoint.load(path)["epoch"] == 3

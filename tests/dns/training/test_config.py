@@ -1,0 +1,181 @@
+"""Configuration: what is taken, what is refused, and with which words."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dns.training.config import read, to_yaml
+from dns.training.options import SECTIONS, Config, DataOptions
+from ffcv_convert.common.errors import ConfigError
+
+NEEDED = ["--data.set=llcm", "--eval.protocol=llcm-i2v"]
+
+
+def resolve(*arguments: str, base: dict | None = None) -> Config:
+    return read(arguments, description="text", base=base)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_command_line_beats_yaml_beats_base_beats_default(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {set: llcm, persons: 5}\noptim.lr: 0.3\neval: {protocol: llcm-v2i}\n")
+    values = resolve("--optim.lr=0.4", "--config-file", str(path), base={"data": {"persons": 3, "pictures": 2}})
+    assert values.optim.lr == 0.4
+    assert values.data == DataOptions(set="llcm", persons=5, pictures=2)
+    assert values.optim.epochs == 100
+
+
+def test_later_file_beats_earlier_one(tmp_path: Path) -> None:
+    first = write(tmp_path, "data: {set: llcm}\noptim: {lr: 1, epochs: 2}\neval: {protocol: llcm-i2v}\n")
+    second = tmp_path / "second.yaml"
+    second.write_text("optim: {lr: 2}\n")
+    values = resolve("-C", str(first), f"--config-file={second}")
+    assert (values.optim.lr, values.optim.epochs) == (2.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("flag", "key", "value"),
+    [
+        ("--optim.published_schedule=False", "optim.published_schedule", False),
+        ("--optim.published_schedule=true", "optim.published_schedule", True),
+        ("--optim.lr=1e-4", "optim.lr", 1e-4),
+        ("--optim.weight_decay=0", "optim.weight_decay", 0.0),
+        ("--run.seed=0", "run.seed", 0),
+        ("--engine.channels_last=false", "engine.channels_last", "false"),
+        ("--eval.protocols=llcm-v2i,llcm-i2v", "eval.protocols", ("llcm-v2i", "llcm-i2v")),
+    ],
+)
+def test_command_line_values_get_their_type(flag: str, key: str, value: object) -> None:
+    section, name = key.split(".")
+    found = getattr(getattr(resolve(*NEEDED, flag), section), name)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_yaml_values_get_their_type(tmp_path: Path) -> None:
+    path = write(tmp_path, "optim: {lr: 1e-4, published_schedule: off}\nengine: {compile: on}\neval: {flip: off}\n")
+    values = resolve(*NEEDED, "-C", str(path))
+    assert values.optim.lr == 1e-4  # YAML 1.1 reads 1e-4 as text
+    assert values.optim.published_schedule is False
+    assert values.engine.compile == "true"
+    assert values.eval.flip == "off"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--optm.lr=1"], ["the command line", "optm.lr", "optim.lr"]),
+        (["--lr=1"], ["unknown option lr", "optim.lr"]),
+        (["--zzz=1"], ["unknown option zzz", "--help"]),
+        (["--optim.epochs=3.7"], ["optim.epochs", "'3.7'", "an integer from 1 to 100000"]),
+        (["--optim.epochs=0"], ["optim.epochs", "from 1 to"]),
+        (["--optim.published_schedule=maybe"], ["optim.published_schedule", "true or false"]),
+        (["--optim.lr="], ["optim.lr", "a number"]),
+        (["--optim.epochs=1" + "0" * 400], ["optim.epochs", "from 1 to 100000"]),
+        (["--optim.peak_epoch=1" + "0" * 400], ["optim.peak_epoch", "from 1 to 100000"]),
+        (["--optim.epochs=1" + "0" * 5000], ["optim.epochs", "from 1 to 100000"]),
+        (["--optim.lr=1e300"], ["optim.lr = '1e300'", "from 0 to 1e+30"]),
+        (["--optim.weight_decay=1e300"], ["optim.weight_decay", "from 0 to 1000"]),
+        (["--multiplier.neck=1e9"], ["multiplier.neck", "from 0 to 1000"]),
+        (["--run.seed=99999999999999999999999"], ["run.seed", "from 0 to 4294967295"]),
+        (["--run.repeats=100000000"], ["run.repeats", "from 1 to 1000"]),
+        (["--eval.batch_size=1000000000000"], ["eval.batch_size", "from 1 to 4096"]),
+        (["--optim.lr"], ["optim.lr has no value"]),
+        (["--optim.lr", "--optim.epochs=3"], ["optim.lr has no value"]),
+        (["--optim.lr=nan"], ["optim.lr", "nan"]),
+        (["--model.architecture=resnet51"], ["resnet51", "resnet50, resnet18, resnet10_half"]),
+        (["--eval.protocols=llcm-i2v,sysu"], ["eval.protocols", "llcm-i2v, llcm-v2i"]),
+        (["optim.lr=3"], ["'optim.lr=3' is no option"]),
+        (["--config-file", "configs/lcm.yaml"], ["configs/lcm.yaml", "no such configuration"]),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name(arguments: list[str], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(*NEEDED, *arguments)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("optim: {lrr: 1}", ["optim.lrr", "optim.lr"]),
+        ("optim: {epochs: 3.7}", ["optim.epochs", "3.7", "an integer"]),
+        ("optim: {epochs: true}", ["optim.epochs", "True"]),
+        ("optim: {lr: }", ["optim.lr has no value"]),
+        ("optim: {lr: [1, 2]}", ["optim.lr", "a number"]),
+        ("optim: {lr: 1" + "0" * 400 + "}", ["optim.lr = 10000", "a number from 0 to 1e+30"]),
+        ("optim: {epochs: 1" + "0" * 400 + "}", ["optim.epochs = 10000", "an integer from 1 to 100000"]),
+        ("optim: {lr: 0x" + "f" * 5000 + "}", ["optim.lr = a number too long to show is not a number from"]),
+        ("optim: {lr: [0x" + "f" * 5000 + "]}", ["optim.lr = a number too long to show is not a number from"]),
+        ("0x" + "f" * 5000 + ": 1", ["not readable as YAML"]),
+        ('run: {name: "a\\0b"}', ["run.name = 'a\\x00b' is not text without NUL"]),
+        ('data: {beton_root: "a\\0b"}', ["data.beton_root = 'a\\x00b' is not text without NUL"]),
+        ("optim: {published_schedule: 1}", ["optim.published_schedule", "true or false"]),
+        ("optim: {lr: 1, lr: 2}", ["lr given twice"]),
+        ("optim: {lr: 1", ["not readable as YAML"]),
+        ("- 3", ["holds no sections"]),
+        ("", ["holds no sections"]),
+        ("run: !!python/object/apply:os.system [echo]", ["not readable as YAML"]),
+    ],
+)
+def test_wrong_files_are_refused_with_their_name(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        resolve(*NEEDED, "-C", str(path))
+    for word in [str(path), *words]:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
+def test_a_configuration_that_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "recipe.yaml")
+    with pytest.raises(ConfigError, match=r"recipe\.yaml: not readable as YAML \(it is no regular file\)"):
+        resolve(*NEEDED, "-C", str(tmp_path / "recipe.yaml"))
+
+
+def test_options_of_another_version_are_named_without_what_a_terminal_would_obey(capsys: pytest.CaptureFixture) -> None:
+    resolve(*NEEDED, base={"data": {"a\x1b[2J\nb": 1, "persons": 3}})
+    said = "the checkpoint's configuration has data.a\\x1b[2J\\nb, an option of another version"
+    assert capsys.readouterr().err == f"note: {said}: ignored\n"
+
+
+def test_missing_required_option_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"data\.set is missing"):
+        resolve("--eval.protocol=llcm-i2v")
+
+
+def test_environment_variables_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("optim.lr", "9")
+    assert resolve(*NEEDED).optim.lr == 0.2
+
+
+def test_help_prints_sections_options_and_defaults(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        resolve("--help")
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("Optimisation", "--optim.lr", "0.2", "--data.set", "(required)", "resnet50, resnet18"):
+        assert word in text
+
+
+def test_stored_configuration_gives_the_same_values(tmp_path: Path) -> None:
+    values = resolve(*NEEDED, "--optim.lr=0.123", "--eval.flip=off", "--engine.compile=false")
+    path = write(tmp_path, to_yaml(values, "a run"))
+    assert resolve("-C", str(path)) == values
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_read_and_names_its_command(path: Path) -> None:
+    values = read(["-C", str(path)], description="")
+    assert values.data.set == path.stem
+    command = "make train" if path.stem == "synthetic" else f"make train DATASET={path.stem}"
+    assert command in path.read_text().split("\n\n")[0]
+    assert set(yaml.safe_load(path.read_text())) <= set(SECTIONS)

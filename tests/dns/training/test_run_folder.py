@@ -1,0 +1,99 @@
+"""A run's folder and its interruption, without training."""
+
+import fcntl
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from dns.training.run_folder import RunFolder, set_aside
+from dns.training.stopping import Interruption
+from ffcv_convert.common.errors import ConfigError, ReportError
+from ffcv_convert.common.world import World
+from tests.support.configs import make_config
+
+WORLD = World(torch.device("cpu"))
+TRAIN = '{"kind": "train", "step": 1, "total": 0.1}'
+
+
+def folder(root: Path, resume: str = "auto") -> RunFolder:
+    return RunFolder(make_config(f"--run.root={root}", "--run.name=run", f"--run.resume={resume}"), WORLD)
+
+
+@pytest.mark.parametrize("name", ["best.pt", "result.json"])
+def test_what_a_run_without_its_last_checkpoint_left_is_set_aside(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_text("dear")
+    with folder(tmp_path).training():
+        assert (tmp_path / "run.1" / name).read_text() == "dear"
+        assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.yaml"}
+
+
+def test_a_run_that_never_saved_is_begun_again_in_its_folder(tmp_path: Path) -> None:
+    for _ in range(2):
+        run = folder(tmp_path)
+        with run.training():
+            assert run.lines.read("train") == []
+            run.log.write("train", step=1)
+            (run.path / "last.pt.partial").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    with run.training():
+        assert not (run.path / "last.pt.partial").exists()
+
+
+def test_one_training_a_folder(tmp_path: Path) -> None:
+    with folder(tmp_path).training():
+        for resume in ("auto", "never"):
+            with pytest.raises(ConfigError, match="another training is running"), folder(tmp_path, resume).training():
+                pass
+        set_aside(tmp_path / "run")
+        with folder(tmp_path).training():
+            pass
+
+
+def test_a_file_system_without_locks_is_mentioned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with folder(tmp_path).training():
+        assert "no locks here (No locks available)" in capsys.readouterr().err
+
+
+def test_a_log_is_cut_back_to_its_checkpoint(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    lines = [TRAIN, '{"kind": "epoch", "step": 1}', '{"kind": "eval", "step": 1}', '{"kind": "train", "step": 2}']
+    for step, tested, left in ((0, True, 0), (1, False, 2), (1, True, 3), (2, False, 4)):
+        run.path.mkdir(exist_ok=True)
+        run.lines.path.write_text("\n".join([*lines, '{"kind": "tr']))
+        run.lines.truncate(step, evaluated=tested)
+        assert run.lines.path.read_text() == "".join(line + "\n" for line in lines[:left])
+
+
+def test_a_damaged_line_of_a_log_is_named(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    run.path.mkdir()
+    run.lines.path.write_text(f"{TRAIN}\n{TRAIN[:-5]}\n{TRAIN}\n")
+    for read in (lambda: run.lines.read("train"), lambda: run.lines.truncate(1, evaluated=True)):
+        with pytest.raises(ReportError, match=r"log\.jsonl: line 2 is damaged\. Remove it"):
+            read()
+    assert run.lines.path.read_text() == f"{TRAIN}\n{TRAIN[:-5]}\n{TRAIN}\n"
+
+
+def test_a_signal_ends_at_once_what_can_be_done_again() -> None:
+    done = []
+    with Interruption() as interruption:
+        with interruption.at_once():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("the rest of the work")
+        done.append("the rest of the block")
+    assert (interruption.code, done) == (143, [])
+    with Interruption() as interruption:  # the signal comes just before
+        os.kill(os.getpid(), signal.SIGTERM)
+        with interruption.at_once():
+            done.append("the work")
+    assert (interruption.code, done) == (143, [])

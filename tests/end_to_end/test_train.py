@@ -1,0 +1,389 @@
+"""Training and testing end to end, on a small set: repeatable, resumable, and clear about bad input."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import eval as eval_script
+import train_ffcv
+from dns.engine import make_engine
+from dns.evaluation.embedding import Embedder
+from dns.evaluation.evaluator import Evaluator
+from dns.evaluation.protocols import PROTOCOLS
+from dns.training import checkpoint, config
+from dns.training.network import trained_network
+from dns.training.options import Config
+from dns.training.selection import checkpoint_pattern
+from dns.training.stopping import Interruption
+from ffcv_convert.common.errors import DataError
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import synthetic
+from ffcv_convert.images import ImageFormat
+from ffcv_convert.synthetic import Options, synthesise
+from pipelines.data import TestImages
+from tests.conftest import REPOSITORY, Refused, Run
+from tests.support.configs import stored_config
+
+SMALL = [
+    "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=3", "--data.pictures=2",
+    "--optim.epochs=2", "--optim.peak_epoch=1", "--eval.every=1", "--eval.batch_size=16", "--run.log_every=1",
+    "--optim.lr=0.002", "--data.workers=1", "--engine.device=cpu",
+]  # fmt: skip
+STEPS_PER_EPOCH = 48 // 6 + 1  # the published schedule runs one more
+
+
+def train(beton_root: Path, runs: Path, name: str, *options: str) -> int:
+    arguments = [*SMALL, f"--data.beton_root={beton_root}", f"--run.root={runs}", f"--run.name={name}", *options]
+    return train_ffcv.train(arguments)
+
+
+def losses(run: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == "train"]
+
+
+@pytest.fixture(scope="module")
+def finished(beton_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an unbroken run."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert train(beton_root, runs, "whole") == 0
+    return runs / "whole"
+
+
+def test_a_run_leaves_what_it_promises(finished: Path) -> None:
+    assert {path.name for path in finished.iterdir()} == {
+        "config.yaml", "log.jsonl", "last.pt", "best.pt", "result.json", "result.md",
+    }  # fmt: skip
+    result = json.loads((finished / "result.json").read_text())
+    assert (result["dataset"], result["protocol"], result["identities"]) == ("synthetic", "llcm-i2v", 8)
+    assert result["epochs"] == 2
+    assert result["steps"] == 2 * STEPS_PER_EPOCH == len(losses(finished))
+    for key in ("rank1", "mAP", "mINP", "rank1_untrained", "chance"):
+        assert 0 <= result[key] <= 1
+    assert result["images_per_s"] > 0
+    assert result["epoch_s"] > 0
+    assert result["environment"]["torch"] == torch.__version__.partition("+")[0]
+    for row in result["evaluation"]:
+        assert {row["protocol"], row["flip"], row["re_ranking"]} == {"llcm-i2v", "published", "off"}
+        assert ".pt, epoch" in row["checkpoint"]
+        assert len(row["per_trial"]) == row["trials"] == 10
+    assert "llcm-i2v" in (finished / "result.md").read_text()
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_seed_others(
+    finished: Path, beton_root: Path, tmp_path: Path
+) -> None:
+    assert train(beton_root, tmp_path, "again") == 0
+    assert train(beton_root, tmp_path, "other", "--run.seed=1") == 0
+    assert losses(tmp_path / "again") == losses(finished)
+    assert losses(tmp_path / "other") != losses(finished)
+    first, second = (json.loads((run / "result.json").read_text()) for run in (finished, tmp_path / "again"))
+    assert first["evaluation"] == second["evaluation"]
+
+
+@pytest.mark.parametrize("stop_after", [4, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 3])
+def test_a_stopped_run_goes_on_as_if_unbroken(
+    finished: Path, beton_root: Path, tmp_path: Path, stop_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGINT after some steps, in the middle of the first epoch, at its end, and in the second."""
+    real, done = train_ffcv.read_losses, []
+
+    def interrupting(*arguments: Any, **options: Any) -> dict:
+        done.append(1)
+        if len(done) == stop_after:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(train_ffcv, "read_losses", interrupting)
+    assert train(beton_root, tmp_path, "broken") == 128 + signal.SIGINT
+    assert len(losses(tmp_path / "broken")) == stop_after
+    assert not (tmp_path / "broken" / "result.json").exists()
+    if stop_after == 4:  # a look in between writes a result.json, which is not the run's
+        assert eval_script.evaluate([f"--eval.checkpoint={tmp_path / 'broken' / 'last.pt'}"]) == 0
+    torch.manual_seed(99)
+    assert train(beton_root, tmp_path, "broken") == 0
+    result = json.loads((tmp_path / "broken" / "result.json").read_text())
+    assert result["steps"] == 2 * STEPS_PER_EPOCH
+    assert result["evaluation"] == json.loads((finished / "result.json").read_text())["evaluation"]
+    assert losses(tmp_path / "broken") == losses(finished)
+    weights = [torch.load(run / "last.pt", weights_only=True)["model"] for run in (finished, tmp_path / "broken")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_ctrl_c_on_the_command_line_leaves_a_checkpoint(beton_root: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "train_ffcv.py", *SMALL, f"--data.beton_root={beton_root}", f"--run.root={tmp_path}"]
+    log = tmp_path / "synthetic-seed0" / "log.jsonl"
+    with subprocess.Popen(
+        [*command, "--optim.epochs=500"], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "goes on from" in output
+    assert "Traceback" not in errors
+    assert (log.parent / "last.pt").exists()
+
+
+def test_second_signal_acts_at_once() -> None:
+    with Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.code == 130
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_killed_runs_extra_log_lines_are_dropped(finished: Path, beton_root: Path, tmp_path: Path) -> None:
+    """Killed after the checkpoint, in the middle of writing a line: the log is cut back to the checkpoint."""
+    shutil.copytree(finished, tmp_path / "killed")
+    with open(tmp_path / "killed" / "log.jsonl", "a") as file:
+        file.write(json.dumps({"kind": "train", "step": 99, "total": 0.0}) + '\n{"kind": "tr')
+    assert train(beton_root, tmp_path, "killed") == 0
+    assert losses(tmp_path / "killed") == losses(finished)
+
+
+def test_another_configuration_in_the_same_folder_is_refused(
+    finished: Path, beton_root: Path, tmp_path: Path, program: Run
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    options = [*SMALL, f"--data.beton_root={beton_root}", f"--run.root={tmp_path}", "--run.name=run"]
+    done = program("train_ffcv.py", *options, "--optim.lr=0.01")
+    assert done.returncode == 2
+    assert "optim.lr = 0.002, not 0.01" in done.stderr
+    assert "--run.resume=never" in done.stderr
+    assert (tmp_path / "run" / "result.json").read_bytes() == (finished / "result.json").read_bytes()
+
+
+def test_resume_never_sets_the_old_run_aside(finished: Path, beton_root: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    assert train(beton_root, tmp_path, "run", "--run.resume=never", "--optim.epochs=1") == 0
+    assert (tmp_path / "run.1" / "result.json").read_bytes() == (finished / "result.json").read_bytes()
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["epochs"] == 1
+
+
+def test_a_finished_run_is_not_run_or_rewritten_again(
+    finished: Path, beton_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    assert train(beton_root, tmp_path, "run") == 0
+    assert "finished before" in capsys.readouterr().out
+    assert (tmp_path / "run" / "result.json").read_bytes() == (finished / "result.json").read_bytes()
+
+
+def test_a_test_set_of_another_size_is_refused_at_the_start(beton_root: Path, data_root: Path, tmp_path: Path) -> None:
+    convert(synthetic.DATASET, data_root, tmp_path, ImageFormat(64, 32), workers=1)
+    for name in ("train.beton", "train.json"):
+        shutil.copy(beton_root / "synthetic" / name, tmp_path / "synthetic" / name)
+    with pytest.raises(DataError, match="64 x 32 px images, but the training set has 96 x 48"):
+        train(tmp_path, tmp_path / "runs", "run")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_configuration_that_is_stored_is_the_resolved_one(finished: Path) -> None:
+    stored = yaml.safe_load((finished / "config.yaml").read_text())
+    assert stored["engine"]["device"] == "cpu"
+    assert "auto" not in stored["engine"].values()
+
+
+def test_eval_finds_its_checkpoint_through_a_file(finished: Path, tmp_path: Path) -> None:
+    def found(*arguments: str) -> tuple[Path, int]:
+        return checkpoint_pattern(config.given(arguments))
+
+    file = tmp_path / "run.yaml"
+    file.write_text(f"eval: {{checkpoint: {finished / 'last.pt'}}}")
+    assert found("-C", str(file)) == (finished / "last.pt", 0)
+    file.write_text("run: {name: other, root: somewhere}")
+    assert found("-C", str(file)) == (Path("somewhere/other/best.pt"), 0)
+    assert found("--data.set=llcm", "--data.trial=3") == (Path("runs/llcm-seed0/best.pt"), 3)
+    (tmp_path / "regdb-seed0" / "trial-2").mkdir(parents=True)
+    pattern = tmp_path / "regdb-seed0" / "trial-{trial}" / "best.pt"
+    assert found("--data.set=regdb", f"--run.root={tmp_path}") == (pattern, 0)
+
+
+def test_eval_reports_both_directions_and_agrees_with_training(
+    finished: Path, beton_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    before = json.loads((run / "result.json").read_text())
+    assert eval_script.evaluate([f"--eval.checkpoint={run / 'last.pt'}"]) == 0
+    assert "llcm-v2i" in capsys.readouterr().out
+    after = json.loads((run / "result.json").read_text())
+    assert {key: value for key, value in after.items() if key != "evaluation"} == {
+        key: value for key, value in before.items() if key != "evaluation"
+    }
+    rows = {(row["protocol"], row["feature"], row["checkpoint"]): row for row in after["evaluation"]}
+    assert len(rows) == len(after["evaluation"]) == len(before["evaluation"]) + 3
+    for row in before["evaluation"]:
+        assert rows[row["protocol"], "BN(Z)", row["checkpoint"]]["per_trial"] == row["per_trial"]
+    assert ("llcm-v2i", "Z", "last.pt, epoch 2") in rows
+    assert "llcm-v2i" in (run / "result.md").read_text()
+
+
+def open_evaluator(asked: Config) -> Evaluator:
+    engine = make_engine("cpu", "fp32", "auto", "auto")
+    return eval_script.open_evaluator(asked, Path(asked.data.beton_root) / asked.data.set, engine)[0]
+
+
+@pytest.mark.parametrize("batch_size", [5, 64])
+def test_embeddings_do_not_depend_on_the_batch_size(finished: Path, beton_root: Path, batch_size: int) -> None:
+    path = finished / "last.pt"
+    content = checkpoint.load(path)
+    asked = stored_config(content["config"])
+    model = trained_network(path, content["model"], asked.model)
+    embeddings = []
+    for size in (16, batch_size):
+        embeddings.append(open_evaluator(replace(asked, eval=replace(asked.eval, batch_size=size))).embed(model))
+    for one, other in zip(*embeddings, strict=True):
+        assert torch.isfinite(one).all()
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_an_epoch_is_chosen_without_flip_on_what_trial_0_ranks(
+    finished: Path, beton_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the published code chooses; the final table is a matter of eval.flip."""
+    path, asked_for, flips = finished / "last.pt", [], set()
+    content = checkpoint.load(path)
+    asked = stored_config(content["config"])
+    assert asked.eval.flip == "published"
+    evaluator, model = open_evaluator(asked), trained_network(path, content["model"], asked.model)
+
+    def batches(images: TestImages, row_N: np.ndarray) -> Any:
+        asked_for.extend(row_N.tolist())
+        return real_batches(images, row_N)
+
+    def embedder(*arguments: Any, flip: str) -> Embedder:
+        flips.add(flip)
+        return Embedder(*arguments, flip=flip)
+
+    real_batches = TestImages.batches
+    monkeypatch.setattr(TestImages, "batches", batches)
+    monkeypatch.setattr("dns.evaluation.evaluator.Embedder", embedder)
+    chosen_by = evaluator.choosing_rank1(model, "llcm-i2v")
+    protocol, test = PROTOCOLS["llcm-i2v"], evaluator.test_set
+    ranked = len(protocol.queries(test)) + len(protocol.galleries(test)[0])
+    assert len(asked_for) == len(set(asked_for)) == ranked
+    assert flips == {"off"}
+    logged = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    assert chosen_by == [line for line in logged if line["kind"] == "eval"][-1]["rank1"]
+    some = evaluator.embed(model, np.array([1, 4]), flip="off")
+    assert torch.isfinite(some.bn).all(dim=1).nonzero().flatten().tolist() == [1, 4]
+    everything = evaluator.embed(model, flip="off")
+    assert chosen_by == evaluator.rankings(everything.bn, "llcm-i2v", [0])[0].metrics.cmc[0]
+
+
+def break_nothing(root: Path) -> None:
+    pass
+
+
+def remove_manifest(root: Path) -> None:
+    (root / "synthetic" / "train.json").unlink()
+
+
+def truncate_beton(root: Path) -> None:
+    path = root / "synthetic" / "train.beton"
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size - 1000)
+
+
+def age_manifest(root: Path) -> None:
+    path = root / "synthetic" / "train.json"
+    path.write_text(path.read_text().replace('"version": 1', '"version": 0'))
+
+
+@pytest.mark.parametrize(
+    ("damage", "options", "words"),
+    [
+        (break_nothing, ["--data.persons=9"], "the set has 8 identities, a batch needs 9"),
+        (break_nothing, ["--data.set=regdb"], "no such .beton"),
+        (break_nothing, ["--optm.lr=1"], "Did you mean optim.lr?"),
+        (break_nothing, ["--optim.epochs=many"], "optim.epochs = 'many' is not an integer"),
+        (break_nothing, ["--engine.device=cuda:7"], "engine.device = 'cuda:7'"),
+        (break_nothing, ["--model.pretrained=/nowhere.pth"], "/nowhere.pth: no such file"),
+        (remove_manifest, [], "the manifest of train.beton is missing"),
+        (truncate_beton, [], "cut short"),
+        (age_manifest, [], "manifest version 0, this program reads 1"),
+    ],
+)
+def test_bad_input_is_refused_and_leaves_no_run(
+    beton_root: Path, tmp_path: Path, refused: Refused, damage: Callable[[Path], None], options: list[str], words: str
+) -> None:
+    shutil.copytree(beton_root, tmp_path / "beton")
+    damage(tmp_path / "beton")
+    roots = [f"--data.beton_root={tmp_path / 'beton'}", f"--run.root={tmp_path / 'runs'}"]
+    message = refused(train_ffcv.train, [*SMALL, *roots, *options])
+    assert message.startswith("error: ")
+    assert words in message
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_checkpoint_of_another_number_of_identities_is_refused(
+    finished: Path, beton_root: Path, tmp_path: Path, program: Run
+) -> None:
+    """The run folder holds a run on 8 identities; the set now has 7."""
+    options = Options(train_identities=7, test_identities=5, train_images=6, test_images=1, height_px=96)
+    synthesise(tmp_path / "data" / "synthetic", options, workers=1)
+    convert(synthetic.DATASET, tmp_path / "data", tmp_path / "beton", ImageFormat(96, 48), workers=1)
+    shutil.copytree(finished, tmp_path / "runs" / "whole")
+    arguments = [
+        *SMALL,
+        f"--data.beton_root={tmp_path / 'beton'}",
+        f"--run.root={tmp_path / 'runs'}",
+        "--run.name=whole",
+    ]
+    done = program("train_ffcv.py", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert "made for 8 training identities, this set has 7" in done.stderr
+
+
+def test_eval_refuses_what_it_cannot_test(tmp_path: Path, program: Run) -> None:
+    done = program("eval.py", f"--eval.checkpoint={tmp_path / 'gone.pt'}")
+    assert (done.returncode, done.stderr.startswith("error: ")) == (2, True)
+    assert "no such checkpoint" in done.stderr
+    (tmp_path / "text.pt").write_text("nothing")
+    done = program("eval.py", f"--eval.checkpoint={tmp_path / 'text.pt'}")
+    assert (done.returncode, "not a readable checkpoint" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("function", [train_ffcv.train, eval_script.evaluate])
+def test_help_of_both_programs(function: Callable[[list[str]], int], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        function(["--help"])
+    assert caught.value.code == 0
+    assert "--optim.lr" in capsys.readouterr().out
+
+
+def test_a_compiled_run_compiles_each_thing_once(
+    beton_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step, and the embedding of either modality, through epochs and evaluations in turn; without graph breaks."""
+    compiled, real = [], torch.compile
+
+    def backend(graph: torch.fx.GraphModule, inputs: list) -> object:
+        compiled.append("loss" if torch.is_grad_enabled() else "embedding")
+        return graph
+
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **how: real(function, **how, fullgraph=True, backend=backend)
+    )
+    options = ["--engine.compile=true", "--engine.precision=fp32", "--data.persons=8"]
+    assert train(beton_root, tmp_path, "run", *options) == 0
+    assert len(json.loads((tmp_path / "run" / "result.json").read_text())["evaluation"]) in (1, 2)
+    assert compiled.count("loss") == 1
+    assert compiled.count("embedding") <= 2 * 2  # those of the best epoch's network too

@@ -1,0 +1,132 @@
+"""Compiled code on disk: damage in it, or a folder that takes nothing, costs time and nothing else."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from ffcv_convert import images
+from ffcv_convert.images import ImageFormat, load_image
+from tests.conftest import REPOSITORY
+
+RESIZE = """
+import json, zlib
+import numpy as np
+from ffcv_convert import lanczos
+pixels = np.random.default_rng(0).integers(0, 256, (40, 20, 3), dtype=np.uint8)
+stored = zlib.crc32(lanczos.resize(pixels, 32, 16))
+functions = lanczos._transposed, lanczos._weighted
+print(json.dumps([stored, sum(sum(function.stats.cache_misses.values()) for function in functions)]))
+"""
+NOTE = "compiled code cannot be kept there"
+
+
+def resize(before: list[str] | None = None, **environment: str) -> tuple[list[Any], str]:
+    """[checksum of a picture that a process resized, how many functions it compiled], and its standard error."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
+    done = subprocess.run(
+        [*(before or []), sys.executable, "-W", "error", "-c", RESIZE],
+        env={**kept, **environment}, cwd=REPOSITORY, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """The cache that a process left, and the checksum of what it made."""
+    folder = tmp_path_factory.mktemp("numba")
+    (checksum, compiled), errors = resize(NUMBA_CACHE_DIR=str(folder))
+    assert (compiled, errors) == (2, "")
+    assert resize(NUMBA_CACHE_DIR=str(folder)) == ([checksum, 0], "")
+    return folder, checksum
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def hole(path: Path) -> None:
+    """In the machine code, as a disk leaves that had made room for the file."""
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[: middle - 50] + bytes(100) + content[middle + 50 :])
+
+
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 0), cut, hole], ids=["empty", "cut", "hole"])
+def test_a_damaged_cache_is_made_anew(
+    kept: tuple[Path, int], tmp_path: Path, ending: str, damage: Callable[[Path], None]
+) -> None:
+    folder, checksum = tmp_path / "numba", kept[1]
+    shutil.copytree(kept[0], folder)
+    files = list(folder.rglob(f"*.{ending}"))
+    assert len(files) >= 2
+    for path in files:
+        damage(path)
+    assert resize(NUMBA_CACHE_DIR=str(folder)) == ([checksum, 2], "")
+    assert resize(NUMBA_CACHE_DIR=str(folder)) == ([checksum, 0], "")
+
+
+def test_a_cache_that_cannot_be_written_is_passed_over(kept: tuple[Path, int], tmp_path: Path) -> None:
+    """Said once, and nothing is left where it should have been, nor beside the program."""
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    full = ["bash", "-c", 'ulimit -f 4; exec "$@"', "bash"]  # an index fits, code does not
+    program = {path: path.stat().st_mtime_ns for path in (REPOSITORY / "ffcv_convert").rglob("*.nb[ic]")}
+    for before, name in (([], "file"), (full, "folder")):
+        result, errors = resize(before, NUMBA_CACHE_DIR=str(tmp_path / name))
+        assert result == [kept[1], 2]
+        assert errors.startswith(f"note: {tmp_path / name}: {NOTE} (")
+        assert errors.endswith("so every start compiles anew. Make room, or name another folder: NUMBA_CACHE_DIR\n")
+        assert errors.count("\n") == 1
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "file"]
+    assert {path: path.stat().st_mtime_ns for path in (REPOSITORY / "ffcv_convert").rglob("*.nb[ic]")} == program
+
+
+def test_a_cache_that_may_only_be_read_is_read(kept: tuple[Path, int], tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o555)
+    root = os.access(tmp_path / "locked", os.W_OK)  # passes over permissions by a right of its own
+    before = ["setpriv", "--bounding-set", "-dac_override"] if root else []
+    shutil.copytree(kept[0], tmp_path / "numba")
+    folders = [tmp_path / "numba", *(path for path in (tmp_path / "numba").rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    assert resize(before, NUMBA_CACHE_DIR=str(tmp_path / "numba")) == ([kept[1], 0], "")
+    for path in (tmp_path / "numba").rglob("*.nbi"):
+        os.truncate(path, 0)
+    result, errors = resize(before, NUMBA_CACHE_DIR=str(tmp_path / "numba"))
+    for folder in folders:
+        folder.chmod(0o755)
+    assert result == [kept[1], 2]
+    assert f"{NOTE} (Permission denied)" in errors
+
+
+def test_without_a_home_nothing_is_kept(kept: tuple[Path, int], tmp_path: Path) -> None:
+    """The user has none in the list of users either: HOME alone is not asked."""
+    code = "import pwd, os; pwd.getpwuid = lambda user: {}[user]\n"
+    wrapped = ["env", f"PYTHONPATH={tmp_path}"]
+    (tmp_path / "sitecustomize.py").write_text(code)
+    result, errors = resize(wrapped)
+    assert result == [kept[1], 2]
+    assert NOTE in errors
+    assert resize(wrapped, XDG_CACHE_HOME=str(tmp_path / "cache")) == (result, "")
+    assert resize(wrapped, XDG_CACHE_HOME=str(tmp_path / "cache")) == ([kept[1], 0], "")
+    assert os.listdir(tmp_path / "cache") == ["dns-ffcv"]
+
+
+def test_a_good_picture_is_not_blamed_for_what_fails_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    Image.new("RGB", (4, 8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(images, "resize", failing)
+    with pytest.raises(OSError, match="No space left on device"):
+        load_image(tmp_path / "a.png", ImageFormat(24, 12))

@@ -1,0 +1,202 @@
+"""Your own pictures, listed in a CSV file or by folders; every mistake is named with its place."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ffcv_convert.beton import Modality, open_beton
+from ffcv_convert.common.errors import DataError
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import custom
+from ffcv_convert.datasets.custom import list_records
+from ffcv_convert.images import ImageFormat
+from ffcv_convert.records import Record, check_records
+from tests.support.trees import touch, write
+
+HEAD = "path,person,camera,modality,split\n"
+ROWS = (
+    "a/1.jpg,17,2,visible,train\nb/1.png,17,,infrared,train\na/2.jpg,5,0,visible,test\nb/2.png,0005,3,infrared,test\n"
+)
+RECORDS = [
+    Record("a/1.jpg", 17, 2, Modality.VISIBLE, "train"),
+    Record("b/1.png", 17, 0, Modality.INFRARED, "train"),
+    Record("a/2.jpg", 5, 0, Modality.VISIBLE, "test"),
+    Record("b/2.png", 5, 3, Modality.INFRARED, "test"),
+]
+
+
+def listed(root: Path, text: str | bytes) -> list[Record]:
+    write(root, "records.csv", text)
+    return list_records(root)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEAD + ROWS,
+        "\ufeff" + HEAD + ROWS,
+        (HEAD + ROWS).replace("\n", "\r\n"),
+        HEAD + "\n" + ROWS.replace("\n", "\n\n"),
+        HEAD + ROWS.replace(",", " , ").replace("visible", "Visible"),
+        HEAD + ROWS.replace("a/1.jpg", '"./a//1.jpg"'),
+        "note,split,path,modality,camera,person\n" + "".join(
+            f'"a, b",{split},{path},{modality},{camera},{person}\n'
+            for path, person, camera, modality, split in (row.split(",") for row in ROWS.splitlines())
+        ),
+    ],
+    ids=["plain", "byte order mark", "CRLF", "blank lines", "spaces", "dots and slashes", "other order, one more"],
+)  # fmt: skip
+def test_rows_become_records_in_their_order(tmp_path: Path, text: str) -> None:
+    records = listed(tmp_path, text)
+    check_records(records, tmp_path)
+    assert records == RECORDS
+
+
+def test_a_quoted_path_may_hold_commas_quotes_and_spaces(tmp_path: Path) -> None:
+    (record,) = listed(tmp_path, HEAD + '"a, b/""c"" d.jpg",1,1,sketch,train\n')
+    assert record == Record('a, b/"c" d.jpg', 1, 1, Modality.SKETCH, "train")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("x.jpg,,1,visible,train", "person is '', it takes a number. Correct the line"),
+        ("x.jpg,-1,1,visible,train", "person is '-1', it takes a number"),
+        ("x.jpg,1.0,1,visible,train", "person is '1.0', it takes a number"),
+        (f"x.jpg,{'9' * 19},1,visible,train", f"person is '{'9' * 19}', it takes a number"),
+        ("x.jpg,\u0663,1,visible,train", "person is '\u0663', it takes a number"),
+        ("x.jpg,1,c2,visible,train", "camera is 'c2', it takes a number, or empty"),
+        ("x.jpg,1,-2,visible,train", "camera is '-2', it takes a number, or empty"),
+        ("x.jpg,1,1,thermal,train", "modality is 'thermal', it takes visible, infrared, sketch"),
+        ("x.jpg,1,1,,train", "modality is '', it takes visible, infrared, sketch"),
+        ("x.jpg,1,1,1,train", "modality is '1', it takes visible, infrared, sketch"),
+        ("x.jpg,1,1,visible,val", "split is 'val', it takes train or test"),
+        ("x.jpg,1,1,visible,all", "split is 'all', it takes train or test"),
+        ("x.jpg,1,1,visible", "split is '', it takes train or test"),
+        ("x.jpg", "person is '', it takes a number"),
+        ("../x.jpg,1,1,visible,train", "names '../x.jpg', which is not below this folder. Correct the list"),
+        ("a/../../x.jpg,1,1,visible,train", "names 'a/../../x.jpg', which is not below this folder"),
+        ("/etc/x.jpg,1,1,visible,train", "names '/etc/x.jpg', which is not below this folder"),
+        (",1,1,visible,train", "names '', which is not below this folder"),
+        (".,1,1,visible,train", "names '.', which is not below this folder"),
+        ('"x.jpg"y,1,1,visible,train', "not readable as CSV"),
+        ('"x.jpg,1,1,visible,train', "not readable as CSV"),
+    ],
+)
+def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path, row: str, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        listed(tmp_path, f"{HEAD}{ROWS}\n{row}\n")
+    assert str(tmp_path) in str(caught.value)
+    assert "records.csv line 7" in str(caught.value)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("", "path, person, camera, modality, split"),
+        (ROWS, "path, person, camera, modality, split"),
+        (HEAD.replace(",", ";") + ROWS.replace(",", ";"), "path, person, camera, modality, split"),
+        ("path,person,modality,split\nx.jpg,1,visible,train\n", "camera"),
+        (HEAD.replace("person", "Person") + ROWS, "person"),
+    ],
+)
+def test_missing_columns_are_named(tmp_path: Path, text: str, missing: str) -> None:
+    with pytest.raises(DataError) as caught:
+        listed(tmp_path, text)
+    assert (
+        str(caught.value) == f"{tmp_path}/records.csv: has no column {missing}. Its first line should be {HEAD.strip()}"
+    )
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"records\.csv: not a readable list"):
+        listed(tmp_path, (HEAD + "caf\xe9.jpg,1,1,visible,train").encode("latin-1"))
+
+
+def test_folders_become_records(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        *(f"train/visible/0010/c2/{name}" for name in ("b.jpg", "a.JPG", "Thumbs.db", "._a.jpg")),
+        "train/visible/0010/cam11/a.png",
+        "train/visible/2/none.bmp",
+        "train/infrared/0010/3/a.jpg",
+        "train/infrared/id2/c1/a.jpg",
+        "train/.git/x/a.jpg",
+        "train/visible/.cache/a.jpg",
+        "train/visible/readme.txt",
+        "test/visible/0003/c1/a.jpg",
+        "test/sketch/0003/c4/a.jpeg",
+        "val/visible/0003/c1/a.jpg",
+    )
+    records = list_records(tmp_path)
+    check_records(records, tmp_path)
+    assert records == [
+        Record("train/visible/2/none.bmp", 2, 0, Modality.VISIBLE, "train"),
+        Record("train/visible/0010/c2/a.JPG", 10, 2, Modality.VISIBLE, "train"),
+        Record("train/visible/0010/c2/b.jpg", 10, 2, Modality.VISIBLE, "train"),
+        Record("train/visible/0010/cam11/a.png", 10, 11, Modality.VISIBLE, "train"),
+        Record("train/infrared/id2/c1/a.jpg", 2, 1, Modality.INFRARED, "train"),
+        Record("train/infrared/0010/3/a.jpg", 10, 3, Modality.INFRARED, "train"),
+        Record("test/visible/0003/c1/a.jpg", 3, 1, Modality.VISIBLE, "test"),
+        Record("test/sketch/0003/c4/a.jpeg", 3, 4, Modality.SKETCH, "test"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "folder", ["anna", "c1-2", "0001_left", "-3", "\u0663", "p" + "9" * 19, "0001/left", "0001/x.jpg"]
+)
+def test_a_folder_whose_name_is_no_number_is_refused(tmp_path: Path, folder: str) -> None:
+    touch(tmp_path, "train/visible/0001/c1/a.jpg", f"train/visible/{folder}/a.jpg")
+    with pytest.raises(DataError) as caught:
+        list_records(tmp_path)
+    message = "its name is no number. Rename it, or list the pictures in records.csv"
+    assert str(caught.value) == f"{tmp_path}/train/visible/{folder}: {message}"
+
+
+def test_the_csv_wins_over_the_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "train/visible/0001/c1/a.jpg", "train/infrared/anna/a.jpg")
+    assert listed(tmp_path, HEAD + ROWS) == RECORDS
+    write(tmp_path, "records.csv", None)
+    with pytest.raises(DataError, match="infrared/anna: its name is no number"):
+        list_records(tmp_path)
+
+
+def test_a_set_of_ones_own_is_converted(tmp_path: Path) -> None:
+    write(tmp_path / "custom", "records.csv", HEAD + ROWS)
+    for number, record in enumerate(RECORDS):
+        touch(tmp_path / "custom", record.image)
+        Image.fromarray(np.full((8, 4, 3), 50 * number, np.uint8)).save(tmp_path / "custom" / record.image)
+    written = convert(custom.DATASET, tmp_path, tmp_path / "Beton", ImageFormat(32, 16), workers=1)
+    assert [open_beton(beton).manifest.column("path") for beton in written] == [
+        ["a/1.jpg", "b/1.png"],
+        ["a/2.jpg", "b/2.png"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEAD, "custom: no training picture was listed. Check the list files and the folder's layout"),
+        (HEAD + ROWS.replace("test", "train").replace("5", "17"), "custom: no picture was listed for test. Check"),
+        (HEAD + ROWS.replace("train", "test"), "custom: no training picture was listed. Check the list files"),
+        (HEAD + ROWS + "a/1.jpg,17,1,visible,train\n", "custom/a/1.jpg: listed twice for train. Correct the list"),
+        (HEAD + ROWS + "./b//1.png,9,1,infrared,test\n", "custom/b/1.png: listed for train and for test, and a"),
+        (None, "custom: no training picture was listed. Check the list files and the folder's layout"),
+    ],
+)
+def test_lists_that_break_an_invariant_stop_the_conversion(tmp_path: Path, text: str | None, message: str) -> None:
+    (tmp_path / "custom").mkdir()
+    if text is not None:
+        write(tmp_path / "custom", "records.csv", text)
+    with pytest.raises(DataError) as caught:
+        convert(custom.DATASET, tmp_path, tmp_path / "Beton", ImageFormat(32, 16), workers=1)
+    assert f"{tmp_path}/{message}" in str(caught.value)
+
+
+def test_the_persons_of_each_split_are_numbered_for_themselves(tmp_path: Path) -> None:
+    records = listed(tmp_path, HEAD + ROWS.replace("5,", "17,"))
+    check_records(records, tmp_path)
+    assert {record.person for record in records} == {17}

@@ -1,0 +1,174 @@
+"""LLCM's listing, against a made-up tree and against lists and folders that are wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ffcv_convert.beton import Modality
+from ffcv_convert.common.errors import DataError
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import llcm
+from ffcv_convert.images import ImageFormat
+from ffcv_convert.records import Record, check_records
+from tests.conftest import REPOSITORY
+from tests.support.trees import touch, write
+
+PROTOCOL = json.loads((REPOSITORY / "tests" / "data" / "protocol.json").read_text(encoding="utf-8"))["llcm"]
+TRAIN = {
+    "idx/train_vis.txt": "vis/0351/0351_c06_s200656_f4830_vis.jpg 1\nvis/0007/odd.jpg 0\n",
+    "idx/train_nir.txt": "nir/0351/0351_c02_s1_f2_nir.jpg 1\nnir/0007/0007_c09_s1_f3_nir.jpg 0\n",
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """The tree of protocol.json with two training identities, below a folder named like a camera; empty files."""
+    root = tmp_path / "cam3" / "LLCM"
+    for name in PROTOCOL["files"]:
+        touch(root, name)
+    for text in TRAIN.values():
+        for line in text.splitlines():
+            touch(root, line.split()[0])
+    for name, text in {**PROTOCOL["lists"], **TRAIN}.items():
+        write(root, name, text)
+    return root
+
+
+def listed(root: Path, split: str, modality: Modality) -> list[Record]:
+    records = llcm.list_records(root)
+    check_records(records, root)
+    return [record for record in records if (record.split, record.modality) == (split, modality)]
+
+
+def test_training_pictures_come_in_the_order_of_the_lists(tree: Path) -> None:
+    assert listed(tree, "train", Modality.VISIBLE) == [
+        Record("vis/0351/0351_c06_s200656_f4830_vis.jpg", 1, 6, Modality.VISIBLE, "train"),
+        Record("vis/0007/odd.jpg", 0, 0, Modality.VISIBLE, "train"),
+    ]
+    assert [record.camera for record in listed(tree, "train", Modality.INFRARED)] == [2, 9]
+
+
+@pytest.mark.parametrize("modality", [Modality.VISIBLE, Modality.INFRARED])
+def test_test_pictures_are_the_published_queries_in_their_order(tree: Path, modality: Modality) -> None:
+    paths, persons, cameras = PROTOCOL[f"query_{modality.name.lower()}"]
+    records = listed(tree, "test", modality)
+    assert [record.image for record in records] == paths
+    assert [record.person for record in records] == persons
+    assert [record.camera for record in records] == cameras
+
+
+def test_all_cameras_but_infrared_3_are_walked(tree: Path) -> None:
+    for short in ("vis", "nir"):
+        for camera in range(1, 11):
+            touch(tree, f"test_{short}/cam{camera}/0064/0064_c{camera:02d}_s9_f9_{short}.jpg")
+    assert {record.camera for record in listed(tree, "test", Modality.VISIBLE)} == set(range(1, 10))
+    assert {record.camera for record in listed(tree, "test", Modality.INFRARED)} == set(range(1, 10)) - {3}
+
+
+@pytest.mark.parametrize("name", ["A.JPG", "a.jpeg", "a.PNG", "a.Bmp", "caf\udce9.jpg"])
+def test_any_usual_ending_is_taken(tree: Path, name: str) -> None:
+    touch(tree, f"test_vis/cam1/0064/{name}")
+    assert listed(tree, "test", Modality.VISIBLE)[0].image == f"test_vis/cam1/0064/{name}"
+
+
+@pytest.mark.parametrize(
+    "name", ["Thumbs.db", ".DS_Store", "._0064_c01_s1_f1_vis.jpg", "a.jpg.part", "list.txt", "jpg"]
+)
+def test_stray_files_are_left_out(tree: Path, name: str) -> None:
+    touch(tree, f"test_vis/cam1/0064/{name}")
+    assert len(listed(tree, "test", Modality.VISIBLE)) == len(PROTOCOL["query_visible"][0])
+
+
+def test_identities_that_are_not_listed_are_left_out(tree: Path) -> None:
+    before = llcm.list_records(tree)
+    touch(tree, "test_vis/cam1/0065/0065_c01_s1_f1_vis.jpg")
+    assert llcm.list_records(tree) == before
+    write(tree, "idx/test_id.txt", "143, 0064,\n")
+    assert {r.person for r in llcm.list_records(tree) if r.split == "test"} == {64, 143}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TRAIN["idx/train_vis.txt"].replace("\n", "\r\n"),
+        TRAIN["idx/train_vis.txt"].replace(" ", "\t"),
+        TRAIN["idx/train_vis.txt"].replace(" ", "  "),
+        "\ufeff" + TRAIN["idx/train_vis.txt"],
+        "\n" + TRAIN["idx/train_vis.txt"].replace("\n", "\n\n"),
+        TRAIN["idx/train_vis.txt"].replace("vis/0007", "./vis//0007"),
+    ],
+    ids=["CRLF", "tab", "two spaces", "byte order mark", "blank lines", "dots and slashes"],
+)
+def test_lists_from_other_editors_read_the_same(tree: Path, text: str) -> None:
+    expected = llcm.list_records(tree)
+    write(tree, "idx/train_vis.txt", text)
+    assert llcm.list_records(tree) == expected
+
+
+def test_names_with_spaces_and_impossible_cameras(tree: Path) -> None:
+    write(tree, "idx/train_vis.txt", f"vis/a b/c d.jpg 0\nvis/1_c{'9' * 20}_s.jpg 1\n")
+    records = listed(tree, "train", Modality.VISIBLE)
+    assert [(record.image, record.camera) for record in records] == [
+        ("vis/a b/c d.jpg", 0),
+        (f"vis/1_c{'9' * 20}_s.jpg", 0),
+    ]
+
+
+GOOD = "vis/0007/odd.jpg 0\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("train_vis.txt", None, "no such list"),
+        ("train_nir.txt", None, "no such list"),
+        ("test_id.txt", None, "no such list"),
+        ("train_vis.txt", "", "list is empty"),
+        ("train_nir.txt", " \n\n", "list is empty"),
+        ("test_id.txt", "", "names no identity"),
+        ("test_id.txt", ",\n,", "names no identity"),
+        ("test_id.txt", "64;143", "'64;143' is no identity"),
+        ("test_id.txt", "64,-143", "'-143' is no identity"),
+        ("test_id.txt", "5555", "holds no picture of the 1 identities"),
+        ("train_vis.txt", GOOD + "vis/0007/odd.jpg", r"train_vis\.txt line 2: .* is not 'path label'"),
+        ("train_vis.txt", GOOD + "vis/0007/odd.jpg one", "line 2: .* is not 'path label'"),
+        ("train_vis.txt", GOOD + "vis/0007/odd.jpg -1", "line 2: .* is not 'path label'"),
+        ("train_vis.txt", "7\n", "line 1: '7' is not 'path label'"),
+        ("train_vis.txt", GOOD + "../x.jpg 0", "train_vis.txt line 2 names '../x.jpg', which is not below"),
+        ("train_vis.txt", GOOD + "vis/../../x.jpg 0", "line 2 names .* not below"),
+        ("train_vis.txt", GOOD + "/etc/passwd 0", "line 2 names '/etc/passwd', which is not below"),
+        ("train_vis.txt", GOOD + ". 0", r"line 2 names '\.', which is not below"),
+        ("train_vis.txt", GOOD + "vis/a\0b.jpg 0", "line 2 names .* not below"),
+        ("train_vis.txt", b"\xff\xfev\0i\0s\0", "not a readable list"),
+    ],
+)
+def test_bad_lists_are_refused(tree: Path, name: str, text: str | bytes | None, message: str) -> None:
+    write(tree, f"idx/{name}", text)
+    with pytest.raises(DataError, match=message):
+        llcm.list_records(tree)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + GOOD, r"vis/0007/odd\.jpg: listed twice for train"),
+        (GOOD + "vis/./0007//odd.jpg 1\n", r"vis/0007/odd\.jpg: listed twice for train"),
+        (GOOD, r"training identity 1 has infrared pictures only\. Each"),
+        (GOOD + "vis/x.jpg 1\nvis/y.jpg 2\nvis/z.jpg 3\n", r"identity 2 has visible pictures only \(2 identities"),
+        (TRAIN["idx/train_vis.txt"] + "vis/0007/lost.jpg 0\n", r"vis/0007/lost\.jpg: listed, but not there"),
+    ],
+)
+def test_lists_that_break_an_invariant_stop_the_conversion(tree: Path, text: str, message: str) -> None:
+    write(tree, "idx/train_vis.txt", text)
+    with pytest.raises(DataError, match=message):
+        convert(llcm.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)
+    assert not (tree.parent / "Beton").exists()
+
+
+def test_root_is_found_under_both_spellings(tree: Path) -> None:
+    assert llcm.DATASET.find(tree.parent) == tree
+    tree.rename(tree.with_name("llcm"))
+    assert llcm.DATASET.find(tree.parent) == tree.with_name("llcm")
+    with pytest.raises(DataError, match=r"LLCM: no such folder\. To get llcm: .*agreement"):
+        convert(llcm.DATASET, tree.parent.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)

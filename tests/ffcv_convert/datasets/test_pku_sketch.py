@@ -1,0 +1,99 @@
+"""PKU-Sketch's listing, against made-up lists, good and wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from ffcv_convert.beton import Modality
+from ffcv_convert.common.errors import DataError
+from ffcv_convert.convert import convert
+from ffcv_convert.datasets import pku_sketch
+from ffcv_convert.datasets.pku_sketch import list_records
+from ffcv_convert.images import ImageFormat
+from ffcv_convert.records import Record, check_records
+from tests.support.trees import write
+
+LISTS = {
+    "trainPKUList_train.txt": "0 12 1 sketch/12.jpg\n1 12 2 photo/12_01_4.jpg\n2 12 2 photo/12_02_9.jpg\n"
+    "3 7 1 sketch/7.jpg\n4 7 2 photo/7_01_31.jpg\n5 7 2 photo/7_02_2.jpg\n",
+    "trainPKUList_test.txt": "6 200 1 sketch/200.jpg\n7 200 2 photo/200_01_4.jpg\n",
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name, text in LISTS.items():
+        write(tmp_path / "PKU-Sketch", name, text)
+    return tmp_path / "PKU-Sketch"
+
+
+def test_records_come_in_the_order_of_the_lists(tree: Path) -> None:
+    records = list_records(tree)
+    check_records(records, tree)
+    assert records == [
+        Record("sketch/12.jpg", 12, 0, Modality.SKETCH, "train"),
+        Record("photo/12_01_4.jpg", 12, 0, Modality.VISIBLE, "train"),
+        Record("photo/12_02_9.jpg", 12, 0, Modality.VISIBLE, "train"),
+        Record("sketch/7.jpg", 7, 0, Modality.SKETCH, "train"),
+        Record("photo/7_01_31.jpg", 7, 0, Modality.VISIBLE, "train"),
+        Record("photo/7_02_2.jpg", 7, 0, Modality.VISIBLE, "train"),
+        Record("sketch/200.jpg", 200, 0, Modality.SKETCH, "test"),
+        Record("photo/200_01_4.jpg", 200, 0, Modality.VISIBLE, "test"),
+    ]
+
+
+@pytest.mark.parametrize("change", [("\n", "\r\n"), (" ", "   "), (" ", "\t"), ("\n", "\n\n"), ("12 1 ", "12 0 x 1 ")])
+def test_fields_are_counted_from_both_ends(tree: Path, change: tuple[str, str]) -> None:
+    expected = list_records(tree)
+    write(tree, "trainPKUList_train.txt", "\ufeff" + LISTS["trainPKUList_train.txt"].replace(*change))
+    assert list_records(tree) == expected
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize(
+    ("added", "message"),
+    [
+        ("9 x 1 a.jpg", "'9 x 1 a.jpg' is not '... identity ... modality path' with modality 1 or 2. Correct the list"),
+        ("9 -3 1 a.jpg", "is not '... identity"),
+        ("9 3 3 a.jpg", "is not '... identity"),
+        ("9 3 sketch a.jpg", "is not '... identity"),
+        ("3 1 a.jpg", "is not '... identity"),
+        ("a.jpg", "is not '... identity"),
+        ("9 3 1 ../a.jpg", "names '../a.jpg', which is not below this folder. Correct the list"),
+        ("9 3 1 /a.jpg", "names '/a.jpg', which is not below this folder. Correct the list"),
+    ],
+)
+def test_a_wrong_line_is_refused_with_its_number(tree: Path, name: str, added: str, message: str) -> None:
+    write(tree, name, f"\n{LISTS[name]}{added}\n")
+    with pytest.raises(DataError) as caught:
+        list_records(tree)
+    line = LISTS[name].count("\n") + 2
+    assert f"{name} line {line}" in str(caught.value)
+    assert str(tree) in str(caught.value)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "no such list. Restore it"), ("\n \n", "the list is empty. Restore it"), (b"\xff", "not a readable list")],
+)
+def test_a_list_that_says_nothing_is_refused(tree: Path, name: str, text: str | bytes | None, message: str) -> None:
+    write(tree, name, text)
+    with pytest.raises(DataError) as caught:
+        list_records(tree)
+    assert f"{tree / name}: {message}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("added", "message"),
+    [
+        ("6 7 2 photo/7_02_2.jpg\n", r"photo/7_02_2\.jpg: listed twice for train"),
+        ("6 9 2 photo/9_01_2.jpg\n", "training identity 9 has visible pictures only"),
+        ("", r"sketch/12\.jpg: listed, but not there"),
+    ],
+)
+def test_lists_that_break_an_invariant_stop_the_conversion(tree: Path, added: str, message: str) -> None:
+    write(tree, "trainPKUList_train.txt", LISTS["trainPKUList_train.txt"] + added)
+    with pytest.raises(DataError, match=message):
+        convert(pku_sketch.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)

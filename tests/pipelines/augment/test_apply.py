@@ -1,0 +1,354 @@
+"""The augmentation: drawn numbers against published statistics, pixels against a naive image-by-image oracle."""
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision.transforms import functional as vision
+
+from pipelines.augment import recipes
+from pipelines.augment.apply import apply, normalise, shift_hue
+from pipelines.augment.draw import draw
+from pipelines.augment.recipes import (
+    CHANNEL_ERASE,
+    COLUMNS,
+    CROP_LEFT,
+    CROP_TOP,
+    ERASE,
+    EXCHANGE,
+    FILL,
+    FLIP,
+    GREY,
+    HUE,
+    MEAN,
+    RECIPES,
+    STD,
+    ModalityRecipe,
+    Recipe,
+)
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.numerical
+
+GOLDEN = json.loads((REPOSITORY / "tests" / "data" / "augmentation_statistics.json").read_text("utf-8"))
+GOLDEN_DRAWS, DRAWS, HEIGHT_PX, WIDTH_PX = 40_000, 1_000_000, 288, 144
+BATCH, HIGH, WIDE = 16, 32, 20  # small pictures for the pixel tests
+
+
+def draw_many(half: ModalityRecipe) -> np.ndarray:
+    """Rows of `half`: many times the golden sample, whose own sampling error (1 % of a quantile) is most of the 2 %."""
+    both = Recipe(half, half)
+    tables = [draw(both, DRAWS // 50, HEIGHT_PX, WIDTH_PX, seed=1, epoch=2, iteration=step) for step in range(50)]
+    return np.concatenate(tables).astype(np.float64)
+
+
+@pytest.fixture(scope="module")
+def sysu_draws() -> np.ndarray:
+    return draw_many(RECIPES["sysu"].visible)
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("random_erasing_before_normalise", ERASE), ("channel_random_erasing_after_normalise", CHANNEL_ERASE)],
+)
+def test_rectangles_have_the_published_statistics(sysu_draws: np.ndarray, name: str, first: int) -> None:
+    golden = GOLDEN[name]
+    assert (GOLDEN["image_height"], GOLDEN["image_width"], golden["n"]) == (HEIGHT_PX, WIDTH_PX, GOLDEN_DRAWS)
+    top, left, high, wide = sysu_draws[sysu_draws[:, first + 2] > 0, first : first + 4].T
+    assert len(top) / DRAWS == pytest.approx(golden["applied_fraction"], abs=0.01)
+    area, levels = high * wide / (HEIGHT_PX * WIDTH_PX), golden["quantile_levels"]
+    assert np.quantile(area, levels) == pytest.approx(golden["area_fraction_quantiles"], rel=0.02)
+    assert np.quantile(high / wide, levels) == pytest.approx(golden["aspect_h_over_w_quantiles"], rel=0.02)
+    assert area.mean() == pytest.approx(golden["area_fraction_mean"], rel=0.02)
+    for values, key in ((top, "top_mean"), (left, "left_mean"), (high, "height_mean"), (wide, "width_mean")):
+        assert values.mean() == pytest.approx(golden[key], rel=0.02), key
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (top + high <= HEIGHT_PX).all()
+    assert (left + wide <= WIDTH_PX).all()
+    assert (top + high == HEIGHT_PX).any(), "the last row is never erased"
+    assert (left + wide == WIDTH_PX).any(), "the last column is never erased"
+
+
+@pytest.mark.parametrize(("recipe", "grey"), [("sysu", 3), ("llcm", 2)])
+def test_channel_exchange_has_the_published_fractions(sysu_draws: np.ndarray, recipe: str, grey: int) -> None:
+    choice = (sysu_draws if recipe == "sysu" else draw_many(RECIPES[recipe].visible))[:, EXCHANGE].astype(int)
+    counts = np.bincount(choice, minlength=5)
+    assert len(counts) == 5
+    given = GOLDEN["visible_images_given_to_channel_exchange_fraction"]
+    assert counts[1:].sum() / DRAWS == pytest.approx(given, abs=0.01)
+    fractions = GOLDEN[f"channel_exchange_gray{grey}_fraction_R_G_B_grey"]
+    assert counts[1:] / counts[1:].sum() == pytest.approx(fractions, abs=0.01)
+
+
+def test_crop_flip_and_hue_are_uniform(sysu_draws: np.ndarray) -> None:
+    for column in (CROP_TOP, CROP_LEFT):
+        counts = np.bincount(sysu_draws[:, column].astype(int))
+        assert len(counts) == 21, "offsets 0 to 20: the picture may move by 10 px either way"
+        assert ((counts - DRAWS / 21) ** 2 / (DRAWS / 21)).sum() < 52.4  # 99.99 % point of chi-square, 20 degrees
+    assert sysu_draws[:, FLIP].mean() == pytest.approx(0.5, abs=0.01)
+    assert set(sysu_draws[:, FLIP]) == {0.0, 1.0}
+    table = draw(RECIPES["sysu"], 20_000, HEIGHT_PX, WIDTH_PX, seed=0, epoch=0, iteration=0)
+    hue = table[10_000:, HUE]
+    assert np.abs(hue).max() <= 0.5
+    assert np.quantile(hue, [0.01, 0.25, 0.5, 0.75, 0.99]) == pytest.approx([-0.49, -0.25, 0, 0.25, 0.49], abs=0.01)
+    assert not table[:10_000, HUE].any(), "visible pictures keep their colours"
+
+
+def test_columns_are_independent(sysu_draws: np.ndarray) -> None:
+    """No two columns are drawn from the same number: correlations stay within five standard errors."""
+    applied = sysu_draws[:, [ERASE + 2, CHANNEL_ERASE + 2, EXCHANGE]] > 0
+    columns = np.column_stack([sysu_draws[:, [CROP_TOP, CROP_LEFT, FLIP]], applied])
+    off_diagonal = np.corrcoef(columns.T)[~np.eye(columns.shape[1], dtype=bool)]
+    assert np.abs(off_diagonal).max() < 5 / math.sqrt(DRAWS)
+    both = applied[:, 0] & applied[:, 1]
+    tops = sysu_draws[both][:, [ERASE, CHANNEL_ERASE]] / (HEIGHT_PX - sysu_draws[both][:, [ERASE + 2, 10]] + 1)
+    assert abs(np.corrcoef(tops.T)[0, 1]) < 5 / math.sqrt(both.sum())
+
+
+# What each set's halves do, written out by hand from the published table: erase, hue, channel erase, exchange.
+PUBLISHED = {
+    "sysu": ((True, 0, True, 3), (True, 0.5, True, 0)),
+    "llcm": ((False, 0, True, 2), (False, 0.5, True, 0)),
+    "regdb": ((True, 0, False, 2), (True, 0, False, 0)),
+    "market_sketch_1k": ((True, 0, False, 2), (True, 0, False, 0)),
+    "pku_sketch": ((False, 0, False, 0), (False, 0, False, 0)),
+}
+
+
+def test_recipes_are_the_published_table() -> None:
+    assert {name: tuple(map(values_of, (r.visible, r.other))) for name, r in RECIPES.items()} == PUBLISHED
+    assert {recipe.pad_px for recipe in RECIPES.values()} == {10}
+
+
+def values_of(half: ModalityRecipe) -> tuple:
+    return half.erase, half.hue, half.channel_erase, half.exchange
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_a_table_uses_just_the_columns_of_its_recipe(name: str) -> None:
+    table = draw(RECIPES[name], 400, HEIGHT_PX, WIDTH_PX, seed=0, epoch=0, iteration=0)
+    assert table.shape == (400, COLUMNS)
+    assert table.dtype == np.float32
+    for half, (erase, hue, channel_erase, exchange) in zip(np.split(table, 2), PUBLISHED[name], strict=True):
+        assert half[:, CROP_TOP].any()
+        assert half[:, FLIP].any()
+        assert half[:, ERASE : ERASE + 4].any() == erase
+        assert half[:, HUE].any() == bool(hue)
+        assert half[:, CHANNEL_ERASE : CHANNEL_ERASE + 4].any() == channel_erase
+        assert half[:, EXCHANGE].max() == {0: 0, 2: 3, 3: 4}[exchange]
+
+
+def test_switches_of_a_recipe_do_not_move_the_other_columns() -> None:
+    """So runs that differ in one switch see the same crops: a comparison of recipes compares recipes."""
+    tables = {name: draw(RECIPES[name], BATCH, HIGH, WIDE, seed=3, epoch=1, iteration=7) for name in RECIPES}
+    for table in tables.values():
+        assert np.array_equal(table[:, [CROP_TOP, CROP_LEFT, FLIP]], tables["sysu"][:, [CROP_TOP, CROP_LEFT, FLIP]])
+    erase, channel_erase = slice(ERASE, ERASE + 4), slice(CHANNEL_ERASE, CHANNEL_ERASE + 4)
+    assert np.array_equal(tables["regdb"][:, erase], tables["sysu"][:, erase])
+    assert np.array_equal(tables["llcm"][:, channel_erase], tables["sysu"][:, channel_erase])
+    assert np.array_equal(tables["llcm"][:, HUE], tables["sysu"][:, HUE])
+
+
+def test_draws_depend_on_seed_epoch_iteration_and_rank_and_on_nothing_else() -> None:
+    base = {"seed": 1, "epoch": 2, "iteration": 3, "rank": 0}
+
+    def table(**changes: int) -> np.ndarray:
+        return draw(RECIPES["sysu"], BATCH, HEIGHT_PX, WIDTH_PX, **{**base, **changes})
+
+    assert np.array_equal(table(), table())
+    changes: list[dict[str, int]] = [{}, {"seed": 2}, {"epoch": 1}, {"iteration": 4}, {"rank": 1}]
+    changes.append({"seed": 2, "epoch": 1})  # a sum of seeds would give the same again
+    assert len({table(**change).tobytes() for change in changes}) == len(changes)
+
+
+def test_every_image_has_a_draw_of_its_own() -> None:
+    table = draw(RECIPES["sysu"], 48, HEIGHT_PX, WIDTH_PX, seed=0, epoch=0, iteration=0)
+    assert len(np.unique(table, axis=0)) == 48
+    assert all(len(np.unique(table[:, column])) > 1 for column in range(COLUMNS))
+
+
+# --- pixels ---------------------------------------------------------------------------------------------------------
+
+
+def pictures(batch: int = BATCH, seed: int = 0, high: int = HIGH, wide: int = WIDE) -> Tensor:
+    """Noise with pure, dark, white and grey pixels among it: uint8 (batch, high, wide, 3)."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (batch, high, wide, 3), dtype=np.uint8)
+    pixels[:, :4, :4] = rng.choice([0, 255], (batch, 4, 4, 3))
+    pixels[:, 4:8, :4] = rng.integers(0, 256, (batch, 4, 4, 1), dtype=np.uint8)
+    return torch.from_numpy(pixels)
+
+
+def random_table(recipe: Recipe, seed: int, batch: int = BATCH) -> Tensor:
+    return torch.from_numpy(draw(recipe, batch, HIGH, WIDE, seed=seed, epoch=0, iteration=0))
+
+
+def oracle(image_HWC: Tensor, row: list[float], half: ModalityRecipe, pad_px: int) -> Tensor:
+    """One image by torchvision and plain loops, step by step as published: float32 (3, H, W)."""
+    high, wide = image_HWC.shape[:2]
+    image = vision.pad(image_HWC.permute(2, 0, 1), [pad_px] * 4)
+    image = vision.crop(image, int(row[CROP_TOP]), int(row[CROP_LEFT]), high, wide)
+    if row[FLIP]:
+        image = vision.hflip(image)
+    image = vision.convert_image_dtype(image, torch.float32)
+    if half.hue:
+        image = vision.adjust_hue(image, row[HUE])
+    if half.erase:
+        image = fill_rectangle(image, row[ERASE : ERASE + 4])
+    image = vision.normalize(image, list(MEAN), list(STD))
+    if half.channel_erase:
+        image = fill_rectangle(image, row[CHANNEL_ERASE : CHANNEL_ERASE + 4])
+    if half.exchange and row[EXCHANGE]:
+        red, green, blue = image
+        choices = [red, green, blue, GREY[0] * red + GREY[1] * green + GREY[2] * blue]
+        image = torch.stack([choices[int(row[EXCHANGE]) - 1]] * 3)
+    return image
+
+
+def fill_rectangle(image: Tensor, rectangle: list[float]) -> Tensor:
+    top, left, high, wide = map(int, rectangle)
+    image = image.clone()
+    for y in range(top, top + high):
+        for x in range(left, left + wide):
+            for channel in range(3):
+                image[channel, y, x] = FILL[channel]
+    return image
+
+
+def expected(images: Tensor, table: Tensor, recipe: Recipe) -> Tensor:
+    halves = [recipe.visible] * (len(images) // 2) + [recipe.other] * (len(images) - len(images) // 2)
+    rows = table.double().tolist()
+    return torch.stack([oracle(*pair, recipe.pad_px) for pair in zip(images, rows, halves, strict=True)])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_pixels_equal_the_naive_oracle(name: str, seed: int) -> None:
+    recipe = RECIPES[name]
+    images, table = pictures(seed=seed), random_table(recipe, seed)
+    torch.testing.assert_close(apply(images, table, recipe), expected(images, table, recipe), rtol=0, atol=1e-5)
+
+
+def test_pixels_equal_the_oracle_with_every_step_in_every_image() -> None:
+    """Tables of `draw` apply a step to some images only; here each has them all, at the edges as well."""
+    everything = ModalityRecipe(erase=True, hue=0.5, channel_erase=True, exchange=3)
+    recipe = Recipe(everything, everything, pad_px=6)
+    rng, table = np.random.default_rng(0), np.zeros((BATCH, COLUMNS), dtype=np.float32)
+    table[:, [CROP_TOP, CROP_LEFT]] = rng.integers(0, 13, (BATCH, 2))
+    table[:4, [CROP_TOP, CROP_LEFT]] = [[0, 0], [12, 12], [0, 12], [12, 0]]
+    table[:, FLIP] = np.arange(BATCH) % 2
+    table[:, HUE] = rng.uniform(-0.5, 0.5, BATCH)
+    table[:5, HUE] = [-0.5, 0.5, 0.0, 1 / 3, -1 / 6]
+    table[:, ERASE : ERASE + 4] = [HIGH - 5, WIDE - 7, 5, 7]
+    table[:, CHANNEL_ERASE : CHANNEL_ERASE + 4] = [0, 0, 3, WIDE - 1]
+    table[:, EXCHANGE] = np.arange(BATCH) % 5
+    images = pictures(seed=9)
+    found = apply(images, torch.from_numpy(table), recipe)
+    torch.testing.assert_close(found, expected(images, torch.from_numpy(table), recipe), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pad_px", [0, 1, 10])
+def test_crop_and_flip_move_whole_pixels(pad_px: int) -> None:
+    """Exact: 255 x the result before normalising is the integer picture, black where it came from outside."""
+    recipe = replace(RECIPES["pku_sketch"], pad_px=pad_px)
+    images, table = pictures(seed=pad_px), random_table(recipe, seed=pad_px)
+    found = apply(images, table, recipe) * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+    for image, row, result in zip(images.tolist(), table.tolist(), (found * 255).round().int(), strict=True):
+        for y in range(HIGH):
+            for x in range(WIDE):
+                source_x = (WIDE - 1 - x if row[FLIP] else x) + int(row[CROP_LEFT]) - pad_px
+                source_y = y + int(row[CROP_TOP]) - pad_px
+                there = 0 <= source_y < HIGH and 0 <= source_x < WIDE
+                assert result[:, y, x].tolist() == (image[source_y][source_x] if there else [0, 0, 0])
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_the_identity_table_gives_the_normalised_images(name: str) -> None:
+    """To the rounding of a hue that goes through HSV and back; exactly, where there is no hue step."""
+    recipe, images = RECIPES[name], pictures()
+    table = torch.zeros(BATCH, COLUMNS)
+    table[:, [CROP_TOP, CROP_LEFT]] = recipe.pad_px
+    tolerance = 1e-5 if recipe.other.hue else 0
+    torch.testing.assert_close(apply(images, table, recipe), normalise(images), rtol=0, atol=tolerance)
+
+
+def test_normalise_is_torchvision_s() -> None:
+    images = pictures()
+    pairs = zip(normalise(images), images, strict=True)
+    for found, image in pairs:
+        wanted = vision.normalize(vision.to_tensor(image.numpy()), list(MEAN), list(STD))
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sysu", "regdb"])
+def test_images_do_not_see_each_other(name: str) -> None:
+    recipe, images = RECIPES[name], pictures()
+    table = random_table(recipe, seed=4)
+    half = BATCH // 2
+    rng = np.random.default_rng(0)
+    order = torch.from_numpy(np.concatenate([rng.permutation(half), half + rng.permutation(half)]))
+    assert torch.equal(apply(images[order], table[order], recipe), apply(images, table, recipe)[order])
+
+
+def test_grey_images_keep_their_grey_under_hue() -> None:
+    grey = pictures()[..., :1].expand(-1, -1, -1, 3).contiguous()
+    pixels = grey.float() / 255
+    assert torch.equal(shift_hue(pixels, torch.linspace(-0.5, 0.5, BATCH)), pixels)
+    recipe = Recipe(ModalityRecipe(), ModalityRecipe(hue=0.5))
+    table = random_table(recipe, seed=0)
+    assert table[BATCH // 2 :, HUE].abs().min() > 0
+    assert torch.equal(apply(grey, table, recipe), apply(grey, table, replace(recipe, other=ModalityRecipe())))
+
+
+def test_hue_turns_primaries() -> None:
+    red = torch.tensor([1.0, 0.0, 0.0]).expand(4, 1, 1, 3)
+    turned = shift_hue(red, torch.tensor([0.0, 1 / 3, -1 / 3, 0.5]))[:, 0, 0]
+    wanted = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 1]])
+    torch.testing.assert_close(turned, wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_results_are_float32_channels_last_repeatable_and_leave_their_input_alone(name: str) -> None:
+    recipe, images = RECIPES[name], pictures()
+    table = random_table(recipe, seed=1)
+    before = images.clone(), table.clone()
+    first = apply(images, table, recipe)
+    for result in (first, normalise(images)):
+        assert result.shape == (BATCH, 3, HIGH, WIDE)
+        assert result.dtype == torch.float32
+        assert result.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(first, apply(images, table, recipe))
+    assert torch.equal(images, before[0])
+    assert torch.equal(table, before[1])
+
+
+def test_a_rectangle_that_never_fits_erases_nothing() -> None:
+    """A flat picture, where no draw of the published ranges fits: no error, and no rectangle."""
+    table = draw(RECIPES["sysu"], 200, 2, 400, seed=0, epoch=0, iteration=0)
+    for first in (ERASE, CHANNEL_ERASE):
+        top, left, high, wide = table[:, first : first + 4].T
+        erased = high > 0
+        assert ((high < 2) & (wide < 400))[erased].all()
+        assert not np.stack([top, left, wide])[:, ~erased].any()
+
+
+def test_module_constants() -> None:
+    constants: dict[str, Any] = {"MEAN": (0.485, 0.456, 0.406), "STD": (0.229, 0.224, 0.225)}
+    constants |= {"FILL": (0.4914, 0.4822, 0.4465), "GREY": (0.2989, 0.5870, 0.1140)}
+    assert {name: getattr(recipes, name) for name in constants} == constants
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_apply_compiles_whole_and_computes_the_same(name: str) -> None:
+    """No graph break in any recipe; the captured graph is run as it is."""
+    recipe = RECIPES[name]
+    images = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (8, HIGH, WIDE, 3), dtype=np.uint8))
+    table = torch.from_numpy(draw(recipe, 8, HIGH, WIDE, seed=1, epoch=0, iteration=0))
+    compiled = torch.compile(lambda pixels, numbers: apply(pixels, numbers, recipe), fullgraph=True, backend="eager")
+    assert torch.equal(compiled(images, table), apply(images, table, recipe))

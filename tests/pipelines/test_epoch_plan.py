@@ -1,0 +1,59 @@
+"""The plan of an epoch: two ranks share one plan, and each draws its own augmentation."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ffcv_convert.beton.labels import PUBLISHED_SETS
+from ffcv_convert.common.world import World
+from pipelines.augment.recipes import RECIPES
+from pipelines.batch import padded
+from pipelines.epoch_plan import EpochPlan
+from pipelines.subset import Subset, open_subset
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def subset(converted_layout: Callable[[str], Path]) -> Subset:
+    return open_subset(converted_layout("sysu"), "train")
+
+
+def plan(subset: Subset, persons: int, world: World) -> EpochPlan:
+    return EpochPlan(subset, world=world, persons=persons, pictures=2, recipe=RECIPES["sysu"], seed=3)
+
+
+def test_two_ranks_take_their_halves_of_one_plan(subset: Subset) -> None:
+    whole = plan(subset, 4, World(CPU)).plan(0)
+    ranks = [plan(subset, 2, World(CPU, rank, 2)) for rank in (0, 1)]
+    assert {rank.iterations for rank in ranks} == {len(whole)}
+    halves = [np.split(rank.plan(0), 2, axis=1) for rank in ranks]
+    visible, infrared = (np.concatenate([half[n] for half in halves], axis=1) for n in (0, 1))
+    assert np.array_equal(np.concatenate([visible, infrared], axis=1), whole)
+
+
+def test_ranks_draw_augmentation_of_their_own(subset: Subset) -> None:
+    ranks = [plan(subset, 2, World(CPU, rank, 2)).table(0, 0) for rank in (0, 1)]
+    assert not np.array_equal(*ranks)
+    assert np.array_equal(ranks[0], plan(subset, 2, World(CPU)).table(0, 0))
+
+
+def test_rows_and_labels_of_samples_are_those_of_the_subset(subset: Subset) -> None:
+    made = plan(subset, 2, World(CPU))
+    assert np.array_equal(made.row_of_sample[subset.sample_N], np.arange(len(subset.sample_N)))
+    assert np.array_equal(made.label_of_sample[subset.sample_N], made.index.person_N)
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 8])
+def test_an_odd_last_batch_is_filled_up_with_its_last_sample(count: int) -> None:
+    batches = padded(np.arange(count), 4)
+    assert batches.shape == (-(-count // 4), 4)
+    assert batches.ravel()[:count].tolist() == list(range(count))
+    assert set(batches.ravel()[count:]) <= {count - 1}
+
+
+def test_every_published_set_has_its_augmentation() -> None:
+    assert set(RECIPES) == set(PUBLISHED_SETS)

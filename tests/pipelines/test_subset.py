@@ -1,0 +1,95 @@
+"""Parts, trials and styles of converted sets: which samples, and which labels."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from ffcv_convert.beton import Modality
+from ffcv_convert.common.errors import DataError
+from ffcv_convert.common.world import World
+from pipelines.augment.recipes import RECIPES
+from pipelines.streamed import StreamedLoader
+from pipelines.subset import STYLES, open_subset, train_index, trials_of
+
+Layout = Callable[[str], Path]
+
+
+def test_a_set_with_one_split_is_taken_whole(beton_root: Path) -> None:
+    part = open_subset(beton_root / "synthetic", "train")
+    assert part.sample_N.tolist() == list(range(96))
+    assert train_index(part).person_N.tolist() == part.person_N.tolist()
+    assert trials_of(beton_root / "synthetic") == []
+    assert part.path_N == part.converted.manifest.column("path")
+
+
+def test_a_trial_is_what_its_lists_name(converted_layout: Layout, data_root_of: Layout) -> None:
+    folder = converted_layout("regdb")
+    assert trials_of(folder) == list(range(1, 11))
+    for trial in (1, 10):
+        train, test = (open_subset(folder, split, trial=trial) for split in ("train", "test"))
+        lists = data_root_of("regdb") / "idx"
+        for part, split in ((train, "train"), (test, "test")):
+            named = [
+                line.split()[0]
+                for modality in ("visible", "thermal")
+                for line in (lists / f"{split}_{modality}_{trial}.txt").read_text().splitlines()
+            ]
+            assert list(part.path_N) == named
+            assert part.person_N.tolist() == [int(Path(name).parent.name) for name in named]
+        assert not set(train.person_N.tolist()) & set(test.person_N.tolist())
+        index = train_index(train)
+        assert sorted(set(index.person_N.tolist())) == list(range(len(set(train.person_N.tolist()))))
+        pairs = set(zip(train.person_N.tolist(), index.person_N.tolist(), strict=True))
+        assert len(pairs) == len(set(train.person_N.tolist()))
+    assert open_subset(folder, "train", trial=1).path_N != open_subset(folder, "train", trial=2).path_N
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_of_a_trial_hold_its_pictures_under_its_labels(converted_layout: Layout, workers: int) -> None:
+    part = open_subset(converted_layout("regdb"), "train", trial=7)
+    loader = StreamedLoader(
+        part, persons=3, pictures=2, recipe=RECIPES["regdb"], seed=0, world=World(torch.device("cpu")), workers=workers
+    )
+    label = dict(zip(part.sample_N.tolist(), train_index(part).person_N.tolist(), strict=True))
+    stored, seen = part.converted.structure, set()
+    with loader.epoch(0) as batches:
+        for batch in batches:
+            for image, person, sample in zip(batch.images, batch.person_B, batch.index_B, strict=True):
+                assert int(person) == label[int(sample)]
+                assert image.numpy().tobytes() == stored.stored_bytes(int(sample))
+                seen.add(int(sample))
+    assert len(seen) > loader.batch_size
+    assert loader.identities == len(set(label.values()))
+
+
+def test_styles_choose_sketches_and_leave_out_whom_nobody_drew(converted_layout: Layout) -> None:
+    folder = converted_layout("market_sketch_1k")
+    whole = open_subset(folder, "train")
+    sketches = whole.modality_N == Modality.SKETCH
+    counts = {camera: int((sketches & (whole.camera_N == camera)).sum()) for camera in range(1, 7)}
+    fewest = min(counts, key=lambda camera: counts[camera])
+    some = open_subset(folder, "train", styles=STYLES[fewest - 1])
+    wanted = sketches & (whole.camera_N == fewest)
+    drawn = set(whole.person_N[wanted].tolist())
+    assert drawn != set(whole.person_N.tolist()), "an artist must have left someone out for this to show anything"
+    photos = {n for n, p in zip(whole.sample_N[~sketches], whole.person_N[~sketches], strict=True) if int(p) in drawn}
+    assert set(some.sample_N.tolist()) == photos | set(whole.sample_N[wanted].tolist())
+    assert sorted(set(train_index(some).person_N.tolist())) == list(range(len(drawn)))
+    test, tested = (open_subset(folder, "test", styles=styles) for styles in (STYLES, "F"))
+    assert (tested.modality_N == Modality.VISIBLE).sum() == (test.modality_N == Modality.VISIBLE).sum()
+    assert set(tested.camera_N[tested.modality_N == Modality.SKETCH].tolist()) == {6}
+
+
+def test_what_is_not_there_is_said(converted_layout: Layout, beton_root: Path) -> None:
+    with pytest.raises(DataError, match=r"has no trial 11\. Its trials: 1, 2, .*10"):
+        open_subset(converted_layout("regdb"), "train", trial=11)
+    with pytest.raises(DataError, match=r"train\.beton: no such \.beton"):
+        open_subset(converted_layout("regdb"), "train")
+    with pytest.raises(DataError, match="split once and has no trial 1"):
+        open_subset(beton_root / "synthetic", "train", trial=1)
+    with pytest.raises(DataError, match=r"all\.beton: no such \.beton"):
+        open_subset(beton_root / "nowhere", "train", trial=1)
+    with pytest.raises(DataError, match="holds no sketch of the styles B"):
+        open_subset(beton_root / "synthetic", "train", styles="B")
