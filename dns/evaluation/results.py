@@ -2,17 +2,14 @@
 
 import errno
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dns.evaluation.metrics import RANKS, Metrics
-from dns.evaluation.tables import COLUMNS, HOW, Row, markdown, screen
+from dns.evaluation.tables import HOW, Row, markdown, screen
 from ffcv_convert.common import atomic
 from ffcv_convert.common.errors import ReportError
 from ffcv_convert.common.locks import lock
@@ -31,20 +28,13 @@ def merge(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A result.json; empty if there is none. Raises ReportError for a damaged one."""
+    """A result.json; empty if there is none. Raises ReportError for one that cannot be read."""
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device would never end
-            raise OSError("it is no regular file")
-        text = path.read_text(encoding="utf-8") if path.exists() else "{}"
-        content = json.loads(text, parse_constant=_finite, parse_float=_finite)
-    except (ValueError, OSError, RecursionError) as error:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not isinstance(content, dict):
+            raise ValueError("it holds no JSON object")
+    except (ValueError, OSError) as error:
         raise ReportError(f"{path}: not a readable result ({error}). Restore it, or move it away") from None
-    if not isinstance(content, dict):
-        raise ReportError(f"{path}: not a result of this program. Move it away")
-    for key in ("training", "evaluation"):
-        rows = content.get(key, [])
-        if not isinstance(rows, list) or not all(map(_is_row, rows)):
-            raise ReportError(f"{path}: damaged ({key} holds no rows of results). Restore it, or move it away")
     return content
 
 
@@ -60,40 +50,6 @@ def read_rows(path: Path, key: str) -> list[Row]:
 def read_markdown(path: Path) -> str:
     """What stands in the result.md of a result.json: that file may be gone. Raises ReportError."""
     return markdown(read_rows(path, "evaluation"), path.absolute().parent.name)
-
-
-def _finite(text: str) -> float:
-    """For json: what it reads of NaN, Infinity and 1e999 it could not write again."""
-    if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text[:20]} is no number")
-    return number
-
-
-def _is_row(row: Any) -> bool:
-    """Whether it is of make_row. Older rows may lack some of HOW."""
-    if not isinstance(row, dict) or not {"dataset", "protocol"} <= set(row):
-        return False
-    trials = row.get("per_trial")
-    return (
-        all(isinstance(row.get(key, ""), str) for key in HOW)
-        and _are_shares(*(row.get(name) for column in COLUMNS for name in (column, f"{column}_std")), row.get("chance"))
-        and isinstance(trials, list)
-        and all(map(_is_trial, trials))
-        and type(row.get("trials")) is int
-        and row["trials"] == len(trials) > 0
-    )
-
-
-def _is_trial(trial: Any) -> bool:
-    """Whether Metrics(**trial) can be used."""
-    if not isinstance(trial, dict) or set(trial) != {field.name for field in fields(Metrics)}:
-        return False
-    cmc, *others = (trial[name] for name in ("cmc", "mAP", "mINP", "chance"))
-    return isinstance(cmc, list) and len(cmc) == RANKS and _are_shares(*cmc, *others)
-
-
-def _are_shares(*values: Any) -> bool:
-    return all(isinstance(value, (int, float)) and 0 <= value < 1.01 for value in values)  # 1, but for rounding
 
 
 @contextmanager

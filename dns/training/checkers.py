@@ -56,12 +56,12 @@ class Choice(Checker):
 
 class Text(Checker):
     def check(self, value: Any) -> str:
-        if not isinstance(value, str) or not value or "\0" in value:  # no file or folder has a NUL in its name
+        if not isinstance(value, str) or not value:
             raise ValueError
         return value
 
     def help(self) -> str:
-        return "text without NUL"
+        return "text"
 
 
 class Names(Checker):

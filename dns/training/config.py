@@ -30,19 +30,8 @@ class Given(NamedTuple):
     source: str
 
 
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 300
-
-
 class _Loader(yaml.SafeLoader):
-    """Safe; a key given twice is an error instead of the last one winning; and no aliases, of which a page could hold
-    billions of values."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            at = self.peek_event().start_mark
-            raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not read: write the value out", at)
-        return super().compose_node(parent, index)
+    """Safe; and a key given twice is an error, in the place of the last one winning."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -140,8 +129,6 @@ def _given(arguments: Sequence[str]) -> dict[str, Given]:
 
 def read_yaml(path: Path) -> dict[str, Given]:
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device would never end
-            raise OSError("it is no regular file")
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
         found = flatten(content, str(path)) if isinstance(content, dict) else None
     except FileNotFoundError:
@@ -186,14 +173,7 @@ def _checked(key: str, value: Any, source: str) -> Any:
     try:
         return checker.check(value)
     except (ValueError, KeyError, TypeError, OverflowError):
-        raise ConfigError(f"{source}: {key} = {_shown(value)} is not {checker.help()}") from None
-
-
-def _shown(value: Any) -> str:
-    try:
-        return _SHORT.repr(value)
-    except ValueError:  # Python writes no integer of more than 4300 digits
-        return "a number too long to show"
+        raise ConfigError(f"{source}: {key} = {reprlib.repr(value)} is not {checker.help()}") from None
 
 
 def stored_model(stored: Stored, now: ModelOptions) -> ModelOptions:

@@ -1,7 +1,6 @@
 """Initial weights: torchvision's, from its cache or from a file; refused with a reason where that cannot be."""
 
 import hashlib
-import os
 from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
@@ -131,12 +130,6 @@ def test_a_flipped_bit_is_found(weights_file: Path, tmp_path: Path) -> None:
     assert torch.equal(weights["layer4.1.conv2.weight"], stored["layer4.1.conv2.weight"])
     with pytest.raises(WeightsError, match="fails the checksum in its name"):
         load_initial_weights("resnet18", str(flipped(named, named.stat().st_size // 2)))
-
-
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(WeightsError, match="no regular file"):
-        load_initial_weights("resnet18", str(tmp_path / "pipe"))
 
 
 def test_counters_are_gone() -> None:

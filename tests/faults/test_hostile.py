@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -216,16 +215,3 @@ def test_a_recipe_runs_no_program(tmp_path: Path, program: Run, tally: Tally) ->
     done = program("train_ffcv.py", "--config-file", tmp_path / "0.yaml")
     assert (done.returncode, (tmp_path / "ran").exists()) == (2, False)
     assert "0.yaml: not readable as YAML" in done.stderr
-
-
-def test_a_recipe_cannot_grow(tmp_path: Path, tally: Tally) -> None:
-    """Lists of lists, and mappings merged into mappings, of which each line holds nine times the one before."""
-    names = "abcdefghi"
-    lists = [f"- &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in pairwise(names)]
-    merged = [f"- &{name} {{<<: [{', '.join([f'*{before}'] * 9)}]}}" for before, name in pairwise(names)]
-    for number, lines in enumerate((["- &a [1, 2, 3]", *lists], ["- &a {x: 1, y: 2}", *merged])):
-        recipe = tmp_path / f"{number}.yaml"
-        recipe.write_text("data:\n  set:\n" + "".join(f"  {line}\n" for line in lines))
-        with pytest.raises(ConfigError, match=r"aliases \(\*name\) are not read: write the value out"):
-            read_recipe(["--config-file", str(recipe)], description="")
-        tally.did("hostile_inputs")

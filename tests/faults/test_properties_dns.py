@@ -37,8 +37,8 @@ RECIPE = (REPOSITORY / "configs" / "sysu.yaml").read_bytes()
 SYSU = make_config(recipe="sysu")
 NAMES = [".".join(path) for path in config.declare().entries]
 TELLING = some.sampled_from([
-    "1", "-1", "0", "1e999", "1e300", "1e30", "nan", "1" + "0" * 23, "1" + "0" * 400, "0x" + "f" * 5000, "100000000",
-    "2001-99-99", "!!int x", "!!timestamp x", "[]", "on", "~", r'"a\0b"', "cpu",
+    "1", "-1", "0", "1e999", "1e300", "1e30", "nan", "1" + "0" * 23, "1" + "0" * 400, "100000000",
+    "2001-99-99", "!!int x", "!!timestamp x", "[]", "on", "~", "cpu",
 ])  # fmt: skip
 SECTIONS = sorted({name.split(".")[0] for name in NAMES})
 # What a command line can carry: no NUL, but bytes that are no UTF-8, as surrogates.

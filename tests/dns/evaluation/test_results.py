@@ -1,12 +1,11 @@
 """Rows and tables: numbers by hand, how each came about, and old rows beside new ones."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +90,6 @@ def test_json_is_written_whole_and_without_nan(tmp_path: Any) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
 
 
-def text_of(**changes: Any) -> str:
-    """A result.json with a row that was changed."""
-    return json.dumps({"steps": 3, "evaluation": [{**row(), **changes}]})
-
-
 def test_a_finished_runs_result_is_read_and_shown_without_its_table(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     assert read_json(path) == {}
@@ -110,35 +104,14 @@ def test_a_finished_runs_result_is_read_and_shown_without_its_table(tmp_path: Pa
         assert "50.00" in read_markdown(path)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", "{", "[1]", "5", "\ufeff{}", '{"a": NaN}', '{"a": -Infinity}', '{"a": 1e999}', "[" * 100_000, "9" * 5000,
-        '{"evaluation": 5}', '{"evaluation": null}', '{"evaluation": {"a": 1}}', '{"evaluation": [1]}',
-        '{"evaluation": [{"a": 1}]}', '{"training": ["x"]}', '{"training": [[]]}',
-        text_of(protocol=5), text_of(dataset=None), text_of(checkpoint=["x"]), text_of(rank1="0.5"), text_of(mAP=None),
-        text_of(rank1=10**400), text_of(rank1_std=-1), text_of(chance=[]), text_of(trials="1"), text_of(trials=2),
-        text_of(trials=0, per_trial=[]), text_of(per_trial=None), text_of(per_trial=[1]), text_of(per_trial=[{}]),
-        text_of(per_trial=[{**row()["per_trial"][0], "cmc": [1.0]}]),
-        text_of(per_trial=[{**row()["per_trial"][0], "cmc": [None] * RANKS}]),
-        text_of(per_trial=[{**row()["per_trial"][0], "mAP": "x"}]),
-        text_of(per_trial=[{**row()["per_trial"][0], "more": 1}]),
-    ],
-)  # fmt: skip
-def test_a_damaged_result_is_refused_and_left_alone(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "{", "[1]", "5", '{"a": '])
+def test_a_result_that_cannot_be_read_is_refused_and_left_alone(tmp_path: Path, text: str) -> None:
     path = tmp_path / "result.json"
     path.write_text(text)
     for read in (lambda: read_json(path), lambda: add_rows([row()], tmp_path)):
-        with pytest.raises(ReportError, match=r"result\.json: .* ([Rr]estore it, or m|M)ove it away$"):
+        with pytest.raises(ReportError, match=r"result\.json: .*move it away$"):
             read()
     assert path.read_text() == text
-
-
-@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
-def test_a_result_that_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    make(tmp_path / "result.json")
-    with pytest.raises(ReportError, match=r"not a readable result \(it is no regular file"):
-        read_json(tmp_path / "result.json")
 
 
 @pytest.mark.parametrize("text", ["{}", '{"steps": 1}', '{"steps": 1, "training": [], "evaluation": []}'])

@@ -1,7 +1,5 @@
 """Configuration: what is taken, what is refused, and with which words."""
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,7 +78,6 @@ def test_yaml_values_get_their_type(tmp_path: Path) -> None:
         (["--optim.lr="], ["optim.lr", "a number"]),
         (["--optim.epochs=1" + "0" * 400], ["optim.epochs", "from 1 to 100000"]),
         (["--optim.peak_epoch=1" + "0" * 400], ["optim.peak_epoch", "from 1 to 100000"]),
-        (["--optim.epochs=1" + "0" * 5000], ["optim.epochs", "from 1 to 100000"]),
         (["--optim.lr=1e300"], ["optim.lr = '1e300'", "from 0 to 1e+30"]),
         (["--optim.weight_decay=1e300"], ["optim.weight_decay", "from 0 to 1000"]),
         (["--multiplier.neck=1e9"], ["multiplier.neck", "from 0 to 1000"]),
@@ -113,11 +110,6 @@ def test_wrong_arguments_are_refused_by_name(arguments: list[str], words: list[s
         ("optim: {lr: [1, 2]}", ["optim.lr", "a number"]),
         ("optim: {lr: 1" + "0" * 400 + "}", ["optim.lr = 10000", "a number from 0 to 1e+30"]),
         ("optim: {epochs: 1" + "0" * 400 + "}", ["optim.epochs = 10000", "an integer from 1 to 100000"]),
-        ("optim: {lr: 0x" + "f" * 5000 + "}", ["optim.lr = a number too long to show is not a number from"]),
-        ("optim: {lr: [0x" + "f" * 5000 + "]}", ["optim.lr = a number too long to show is not a number from"]),
-        ("0x" + "f" * 5000 + ": 1", ["not readable as YAML"]),
-        ('run: {name: "a\\0b"}', ["run.name = 'a\\x00b' is not text without NUL"]),
-        ('data: {beton_root: "a\\0b"}', ["data.beton_root = 'a\\x00b' is not text without NUL"]),
         ("optim: {published_schedule: 1}", ["optim.published_schedule", "true or false"]),
         ("optim: {lr: 1, lr: 2}", ["lr given twice"]),
         ("optim: {lr: 1", ["not readable as YAML"]),
@@ -134,10 +126,9 @@ def test_wrong_files_are_refused_with_their_name(tmp_path: Path, text: str, word
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
-def test_a_configuration_that_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    make(tmp_path / "recipe.yaml")
-    with pytest.raises(ConfigError, match=r"recipe\.yaml: not readable as YAML \(it is no regular file\)"):
+def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").mkdir()
+    with pytest.raises(ConfigError, match=r"recipe\.yaml: not readable as YAML"):
         resolve(*NEEDED, "-C", str(tmp_path / "recipe.yaml"))
 
 
