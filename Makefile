@@ -6,7 +6,7 @@ SHELL := /bin/bash
 DATASET    ?= synthetic#   which data set: synthetic sysu regdb llcm market_sketch_1k pku_sketch custom
 DATA_ROOT  ?= Dataset#     folder that holds the raw data sets
 BETON_ROOT ?= Beton#       folder for .beton files
-RESUME     ?= auto#        auto goes on with a stopped run; never sets it aside and starts anew
+RESUME     ?= auto#        auto goes on with a stopped run; never renames its folder and starts again
 TRIAL      ?=#             which of RegDB's ten splits; by default all, one after another
 CHECKPOINT ?=#             what `make eval` tests; by default best.pt of the run
 PROTOCOL   ?=#             what `make eval` reports, with commas; by default those of the recipe
@@ -19,15 +19,13 @@ OLDER_THREADS ?= 1 2 4#    numbers of threads that it runs each with
 PYTHON     ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 python3; do \
                 $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
-# A quote or a new line would end the quotes of the recipes, and $ is make's own: another command could run.
-define NEWLINE
+# The recipes take these from the environment, as they were typed: a folder may be called O'Brien or US$.
+PASSED_ON := DATASET DATA_ROOT BETON_ROOT RESUME TRIAL CHECKPOINT PROTOCOL
+$(foreach name,$(PASSED_ON),$(if $(filter-out file,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
+export $(PASSED_ON)
 
-
-endef
-$(foreach name,DATASET DATA_ROOT BETON_ROOT RESUME TRIAL CHECKPOINT PROTOCOL VENV PYTHON,$(if $(filter-out file,$(origin $(name))),$(if $(findstring ',$(value $(name)))$(findstring $$,$(value $(name)))$(findstring $(NEWLINE),$(value $(name))),$(error $(name) holds a quote ('), a $$ or a new line, which make cannot pass on. Rename the folder, or link to it by another name))))
-
-# VENV is a part of rules as well, where these mean something.
-$(if $(filter-out 1,$(words $(VENV)))$(strip $(foreach sign,: ; = % | * ? [ ~ \ & < >,$(findstring $(sign),$(VENV)))),$(error VENV holds a blank or one of : ; = % | * ? [ ~ \ & < >, which make cannot pass on. Choose another folder))
+# VENV is the name of a rule as well, where these mean something to make or to the shell.
+$(if $(filter-out 1,$(words $(VENV)))$(strip $(foreach sign,' $$ : ; = % | * ? [ ~ \ & < >,$(findstring $(sign),$(VENV)))),$(error VENV holds a blank or one of ' $$ : ; = % | * ? [ ~ \ & < >. Choose another folder))
 
 # How many turns of a loop an OpenMP thread waits before it sleeps. With libgomp's default, 300,000, one other busy
 # process on two cores makes a step of `make train` 11 to 22 times slower; with 30,000, 6 times; with 10,000, 3.5 times.
@@ -42,41 +40,33 @@ PINNED := $(VENV)/constraints.txt
 BENCH := $(VENV)/.dns-ffcv-bench
 FUZZ := $(VENV)/.dns-ffcv-fuzz
 
-.PHONY: help setup synthesise convert-datasets data verify train eval benchmark benchmark-gpu profile test test-older-cpu \
+.PHONY: help train eval convert-datasets setup synthesise data verify benchmark benchmark-gpu profile test test-older-cpu \
         faults lint format clean
-help: ## list the targets and variables
-	@echo "make TARGET [VARIABLE=value ...]"; echo
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 20; echo
-	@sed -nE 's/^([A-Z_]+) +\?= *([^#]*)# +(.*)/  \1\t\3 [\2]/p' Makefile | expand -t 20
 
-setup: $(READY) ## install system packages (apt), .venv and Python packages; other targets do it by themselves
+##@ What everybody needs
 
-$(READY): pyproject.toml constraints.txt
-	@test -n '$(PYTHON)' || { echo 'error: no Python 3.10 to 3.13 found. apt-get install python3, or name one: make PYTHON=...' >&2; exit 2; }
-	.ci/system-packages '$(PYTHON)'
-	test -x '$(RUN)' || '$(PYTHON)' -m venv $(if $(filter 1,$(SYSTEM_PACKAGES)),--system-site-packages) '$(VENV)'
-	'$(RUN)' .ci/pins.py >'$(PINNED)'
-	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c '$(PINNED)' '.[dev]'
-	touch '$(READY)'
-
-synthesise: $(READY) ## draw synthetic people into DATA_ROOT/synthetic
-	'$(RUN)' -m ffcv_convert synthesise --root '$(DATA_ROOT)/synthetic'
-
-convert-datasets: $(READY) ## convert every data set found under DATA_ROOT, list what is missing; ARGS='--height-px ...'
-	'$(RUN)' -m ffcv_convert convert --data-root '$(DATA_ROOT)' --beton-root '$(BETON_ROOT)' $(ARGS)
-
-data: $(if $(filter synthetic,$(DATASET)),synthesise) $(READY) ## convert DATASET alone
-	'$(RUN)' -m ffcv_convert convert --data-root '$(DATA_ROOT)' --beton-root '$(BETON_ROOT)' --dataset '$(DATASET)'
-
-verify: $(READY) ## check every converted data set: counts, structure, checksums; ARGS=--deep: every picture
-	'$(RUN)' -m ffcv_convert verify --data-root '$(DATA_ROOT)' --beton-root '$(BETON_ROOT)' $(ARGS)
-
-train: data ## train DNS on DATASET by its recipe in configs/, and test it
-	'$(RUN)' train_ffcv.py --config-file 'configs/$(DATASET).yaml' --data.beton_root='$(BETON_ROOT)' --run.resume='$(RESUME)' $(if $(TRIAL),--data.trial='$(TRIAL)') $(ARGS)
+train: data ## train DNS on DATASET (synthetic people by default) by its recipe in configs/, and test it
+	'$(RUN)' train_ffcv.py --config-file "configs/$$DATASET.yaml" --data.beton_root="$$BETON_ROOT" --run.resume="$$RESUME" $(if $(TRIAL),--data.trial="$$TRIAL") $(ARGS)
 
 # A checkpoint of ours knows its data set: DATASET counts beside CHECKPOINT only where it was given.
 eval: $(READY) ## test a checkpoint (CHECKPOINT=...) of DATASET under PROTOCOL
-	'$(RUN)' eval.py $(if $(CHECKPOINT),--eval.checkpoint='$(CHECKPOINT)') $(if $(CHECKPOINT),$(if $(filter-out file,$(origin DATASET)),--data.set='$(DATASET)'),--data.set='$(DATASET)') --data.beton_root='$(BETON_ROOT)' $(if $(TRIAL),--data.trial='$(TRIAL)') $(if $(PROTOCOL),--eval.protocols='$(PROTOCOL)') $(ARGS)
+	'$(RUN)' eval.py $(if $(CHECKPOINT),--eval.checkpoint="$$CHECKPOINT") $(if $(CHECKPOINT),$(if $(filter-out file,$(origin DATASET)),--data.set="$$DATASET"),--data.set="$$DATASET") --data.beton_root="$$BETON_ROOT" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(PROTOCOL),--eval.protocols="$$PROTOCOL") $(ARGS)
+
+convert-datasets: $(READY) ## convert every data set found under DATA_ROOT, list what is missing; ARGS='--height-px ...'
+	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" $(ARGS)
+
+##@ Data sets
+
+data: $(if $(filter synthetic,$(DATASET)),synthesise) $(READY) ## convert DATASET alone
+	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" --dataset "$$DATASET"
+
+verify: $(READY) ## check every converted data set: counts, structure, checksums; ARGS=--deep: every image
+	'$(RUN)' -m ffcv_convert verify --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" $(ARGS)
+
+synthesise: $(READY) ## draw synthetic people into DATA_ROOT/synthetic
+	'$(RUN)' -m ffcv_convert synthesise --root "$$DATA_ROOT"/synthetic
+
+##@ Speed
 
 $(BENCH): $(READY)
 	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c '$(PINNED)' '.[bench]'
@@ -94,6 +84,8 @@ benchmark-gpu: $(BENCH) ## the tests that need a GPU, then ready batches, the st
 
 profile: $(READY) ## profile a training step: kernels, trace, share of waiting for data
 	'$(RUN)' -m benchmarks.profile $(ARGS)
+
+##@ Tests
 
 test: $(READY) ## run the tests, on every core and in random order; ARGS='-n 0 -p no:randomly': one after another
 	'$(RUN)' -m pytest -q -n auto --maxprocesses=8 -m 'not gpu and not slow' $(ARGS)
@@ -114,13 +106,25 @@ $(FUZZ): $(READY)
 	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c '$(PINNED)' '.[fuzz]' || echo 'note: no fuzzer for this Python; its tests are skipped' >&2
 	touch '$(FUZZ)'
 
-faults: $(FUZZ) ## kill, damage, starve and lie to the program; counts in benchmarks/results/faults.json
+faults: $(FUZZ) ## kill the program, damage its files, fill its disk; counts in benchmarks/results/faults.json
 	'$(RUN)' -m pytest -q tests/faults --faults=benchmarks/results/faults.json $(ARGS)
 
 lint: $(READY) ## ruff and mypy
 	'$(RUN)' -m ruff check .
 	'$(RUN)' -m ruff format --check .
 	'$(RUN)' -m mypy
+
+##@ Housekeeping
+
+setup: $(READY) ## install system packages (apt), .venv and Python packages; other targets do it by themselves
+
+$(READY): pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo 'error: no Python 3.10 to 3.13 found. apt-get install python3, or name one: make PYTHON=...' >&2; exit 2; }
+	.ci/system-packages '$(PYTHON)'
+	test -x '$(RUN)' || '$(PYTHON)' -m venv $(if $(filter 1,$(SYSTEM_PACKAGES)),--system-site-packages) '$(VENV)'
+	'$(RUN)' .ci/pins.py >'$(PINNED)'
+	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c '$(PINNED)' '.[dev]'
+	touch '$(READY)'
 
 format: $(READY) ## let ruff format and sort imports
 	'$(RUN)' -m ruff check --fix .
@@ -129,3 +133,9 @@ format: $(READY) ## let ruff format and sort imports
 clean: ## remove .venv and caches; data, .beton files and runs stay
 	rm -rf '$(VENV)' .pytest_cache .mypy_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
+
+help: ## list the targets and variables
+	@echo "make TARGET [VARIABLE=value ...]"
+	@sed -nE 's/^##@ (.*)/\n\1/p; s/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 20
+	@echo; echo 'Variables, as they stand'
+	@sed -nE 's/^([A-Z_]+) +\?= *([^#]*)# +(.*)/  \1\t\3 [\2]/p' Makefile | expand -t 20
