@@ -101,11 +101,30 @@ def test_every_option_is_read_somewhere() -> None:
             assert section in whole_sections or re.search(read, text), f"{section}.{name} is read nowhere"
 
 
-def test_readme_names_only_what_exists() -> None:
-    text = (REPOSITORY / "README.md").read_text()
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "tests/faults/README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_pages_name_only_what_exists(page: Path) -> None:
+    """Targets of make, options, files, and links to other pages."""
+    text = page.read_text()
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z][a-z-]+)", text)) <= targets
+    assert set(re.findall(r"`?\bmake ([a-z][a-z-]+)", "\n".join(commands(text)))) <= targets
     options = {f"{section}.{name}" for section in SECTIONS for name in declared(section)}
     assert set(re.findall(r"--([a-z]+\.[a-z0-9_]+)(?!\w*-)", text)) <= options
-    for name in re.findall(r"`((?:ffcv_convert|pipelines|dns|configs|tests|benchmarks)/[\w/.]*)`", text):
+    for name in re.findall(r"`((?:ffcv_convert|pipelines|dns|configs|tests|benchmarks|docs)/[\w/.]*)`", text):
         assert (REPOSITORY / name).exists(), name
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+def commands(text: str) -> list[str]:
+    """What stands as code, where a sentence would also say `make that shorter`."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    return [*blocks, *re.findall(r"`([^`\n]+)`", text)]
+
+
+def test_readme_is_short() -> None:
+    text = (REPOSITORY / "README.md").read_text()
+    assert len(text.splitlines()) <= 200
+    assert len(text.split()) <= 2200

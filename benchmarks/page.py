@@ -1,0 +1,82 @@
+"""Write the tables of the documentation from the stored results: python -m benchmarks.page
+
+Between `<!-- NAME -->` and `<!-- end -->` in docs/*.md stands what the newest benchmarks/results/NAME*.json says: its
+table, and its plot if there is one. A test compares both.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks import __main__ as menu
+from benchmarks import seeds, sysu_size
+from benchmarks.harness import RESULTS
+
+DOCS = Path(__file__).parent.parent / "docs"
+BLOCK = re.compile(r"<!-- ([\w-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
+
+
+def newest(name: str) -> Path:
+    """The stored result whose name begins so, by the date at its end."""
+    found = sorted(RESULTS.glob(f"{name}*.json"), key=lambda path: path.stem[-10:])
+    if not found:
+        raise FileNotFoundError(f"{RESULTS / name}*.json: no such result. Measure it: python -m benchmarks")
+    return found[-1]
+
+
+def render(text: str) -> str:
+    """`text` with every block filled in."""
+    return BLOCK.sub(lambda block: f"<!-- {block[1]} -->\n{_block(newest(block[1]))}<!-- end -->", text)
+
+
+def _block(path: Path) -> str:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    plot = path.with_suffix(".svg")
+    shown = f"\n![The rounds of each case](../benchmarks/results/{plot.name})\n" if plot.exists() else ""
+    return f"{_where(content)}\n\n{_table(path.stem, content)}{shown}"
+
+
+def _table(name: str, content: dict[str, Any]) -> str:
+    question = name.partition("-")[0]
+    if question in menu.QUESTIONS:
+        return menu.table(question, content)
+    if name.startswith("seeds"):
+        return seeds.table(content)
+    if name.startswith("sysu-size"):
+        return sysu_size.table(content)
+    return fuzz_table(content) if name.startswith("fuzz") else faults_table(content)
+
+
+def _where(content: dict[str, Any]) -> str:
+    place = content["environment"] if "environment" in content else content["runs"][0]["environment"]
+    return f"{place['device']}, {place['cores']} cores, torch {place['torch']}, commit {place['commit'][:7]}:"
+
+
+def faults_table(content: dict[str, Any]) -> str:
+    counts = {key.replace("_", " "): value for key, value in content.items() if key != "environment"}
+    rows = [list(counts), ["---"] * len(counts), [f"{count:,}" for count in counts.values()]]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
+
+
+def fuzz_table(content: dict[str, Any]) -> str:
+    rows = [["reader", "executions", "inputs that reached new branches", "crashes"], ["---"] * 4]
+    for name, found in content["targets"].items():
+        crashes = str(len(found["crashes"]))
+        rows.append([name, f"{found['executions']:,}", str(found["new_coverage_inputs"]), crashes])
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
+
+
+def main() -> int:
+    for path in sorted(DOCS.glob("*.md")):
+        before = path.read_text(encoding="utf-8")
+        after = render(before)
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+            print(f"written: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
