@@ -1,4 +1,5 @@
 """DNS, "Domain Shifting: A Generalized Solution for Heterogeneous Cross-Modality Person Re-Identification" (ECCV 2024).
 
-Knows tensors and the paper; knows no data set, no `.beton` and no loader.
+The files beside this one hold the paper: they take tensors and know no file, option or data set. evaluation/ ranks and
+reports, training/ is the harness around it.
 """

@@ -17,11 +17,11 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Engine:
-    """How the step runs on `device`. Every part can be switched off, so that its gain can be measured.
+    """How the network computes on `device`. Every part can be switched off, so that its gain can be measured.
 
-    precision: bf16 and fp16 by autocast; fp64 makes network and images float64, so that two ways of computing can be
-    compared without rounding in between. fused: optimiser kernels; graph: the whole step captured as a CUDA graph;
-    augment: "device" inside the step, "host" in the loader.
+    precision: bf16 and fp16 by autocast; fp64 makes network and images float64, to compare two ways of computing
+    without rounding. fused: one optimiser kernel for many parameters; graph: the whole step captured as a CUDA graph;
+    augment: "device" in the step, "host" in the loader.
     """
 
     device: torch.device
@@ -41,22 +41,22 @@ class Engine:
                 torch.backends.cudnn.allow_tf32 = self.precision != "fp32"
 
     def options(self) -> dict[str, Any]:
-        """As the section `engine` of a configuration, every "auto" resolved."""
+        """The section `engine` of a configuration, with every "auto" resolved."""
         switches = {name: str(getattr(self, name)).lower() for name in ("channels_last", "compile", "fused", "graph")}
         return {"device": str(self.device), "precision": self.precision, **switches, "augment": self.augment}
 
     def check_width(self, width_px: int) -> None:
-        """Raises ConfigError for pictures so narrow that a map is one wide after layer3, in bf16 on a CPU: oneDNN's
-        convolutions with a stride of 2 then read memory that is not theirs (seen up to 3.12), and any number comes out.
+        """Raises ConfigError where maps are one pixel wide after layer3, in bf16 on a CPU: oneDNN's convolutions with a
+        stride of 2 then read memory that is not theirs (seen up to 3.12), and give any number.
         """
         if self.device.type == "cpu" and self.precision == "bf16" and width_px <= 16:
             raise ConfigError(
-                f"pictures of {width_px} px width are too narrow for bf16 on a CPU, whose convolutions go wrong on "
+                f"images of {width_px} px width are too narrow for bf16 on a CPU, whose convolutions go wrong on "
                 "maps one wide. Add --engine.precision=fp32, or convert the set to a larger width"
             )
 
     def input_dtype(self) -> torch.dtype:
-        """Of images that the loader augments: what autocast would make of them, where a host can."""
+        """Type of the images that the loader augments: bf16 where autocast would make them so."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     def autocast(self) -> torch.autocast:
@@ -72,7 +72,7 @@ class Engine:
         return images if self.channels_last else images.contiguous()
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function` compiled, if that is asked for: every call must bring the same shapes."""
+        """`function`, compiled if that is asked for. Every call must bring the same shapes."""
         return torch.compile(function, dynamic=False) if self.compile else function
 
     def scaler(self) -> torch.amp.GradScaler:
@@ -92,8 +92,8 @@ def make_engine(
     """Resolve every "auto" for the device at hand, to what is fastest there.
 
     CUDA: bf16 (fp16 on cards without it), compiled, captured, channels-last, fused optimiser, augmentation in the step.
-    CPU: bf16 where the processor has it in hardware (1.5 times fp32 then), else fp32; eager, for compiling takes longer
-    than a small run; contiguous, which was no slower for ResNet-50 and ResNet-18; augmentation by the loader.
+    CPU: bf16 where the processor has it in hardware (1.5 times as fast as fp32), else fp32; eager, because compiling
+    takes longer than a small run; contiguous, which was no slower for ResNet-50 and ResNet-18; the loader augments.
 
     Raises ConfigError for a device that is not there, and for a graph that cannot be.
     """
@@ -132,5 +132,6 @@ def _side(augment: str, cuda: bool) -> Literal["device", "host"]:
 
 
 def _cpu_has_bf16() -> bool:
-    """In hardware, and not switched off by ONEDNN_MAX_CPU_ISA: oneDNN's own answer is yes on any AVX-512."""
+    """Whether the processor has bf16, and ONEDNN_MAX_CPU_ISA does not switch it off. Both are asked: oneDNN alone says
+    yes on any AVX-512."""
     return torch.cpu._is_avx512_bf16_supported() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

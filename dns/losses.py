@@ -12,7 +12,7 @@ from torch.nn import functional
 CIRCLE_MARGIN, CIRCLE_GAMMA = 0.45, 64.0
 ALIGNMENT_WEIGHT = 0.2
 MMD_KERNELS, MMD_FACTOR = 5, 2.0
-EXCLUDED = -1e8  # a logit that adds nothing to a logsumexp, and keeps its gradient finite where a row has no other
+EXCLUDED = -1e8  # mask value: its exp() is 0, and a row of nothing else still has a finite gradient
 
 
 class Losses(NamedTuple):
@@ -24,7 +24,7 @@ class Losses(NamedTuple):
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """`tensor` in float32 if its own precision is lower: float64 stays, so that a comparison can run in it."""
+    """`tensor` in float32 if its own precision is lower. float64 stays, so that comparisons can run in it."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
@@ -84,9 +84,9 @@ def domain_alignment(pooled_BD: Tensor, shifted_BD: Tensor) -> Tensor:
 class DomainDistillation(nn.Module):
     """DD: each modality's classifier learns from the momentum twin of the other's.
 
-    The twins follow by W' = (1 - tau) W' + tau W at every training forward, before they are used. KL takes the
-    student's probabilities as the target, sum p_student (log p_student - log p_teacher), as the published code does;
-    it takes log_softmax where that took softmax().log(), the same where finite, which reached inf in a released log.
+    At every training forward, before they are used, the twins move by W' = (1 - tau) W' + tau W. KL takes the student's
+    probabilities as the target, sum p_student (log p_student - log p_teacher), as the published code does. It uses
+    log_softmax; the published softmax().log() overflowed to inf in a released log.
     """
 
     def __init__(self, width: int, identities: int, tau: float):

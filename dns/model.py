@@ -16,7 +16,7 @@ GROUPS = ("rest", "layer3", "layer4", "neck", "classifier", "distillation")
 
 
 class Outputs(NamedTuple):
-    """Training views of a batch, visible half first: Z, Z_hat, BN(Z), and the classifier's logits."""
+    """What training takes of a batch, visible half first: Z, Z_hat, BN(Z), and the classifier's logits."""
 
     pooled_BD: Tensor
     shifted_BD: Tensor
@@ -25,7 +25,7 @@ class Outputs(NamedTuple):
 
 
 class DNS(nn.Module):
-    """DNS for `identities` training persons. D = 2048 (resnet50), 512 (resnet18) or 256 (resnet10_half).
+    """DNS for `identities` training identities. D = 2048 (resnet50), 512 (resnet18) or 256 (resnet10_half).
 
     weights: a state dict of the whole backbone to start from, see build_backbone. tau: see DomainDistillation.
     """
@@ -42,7 +42,7 @@ class DNS(nn.Module):
         super().__init__()
         backbone = build_backbone(architecture, weights)
         self.visible_stem = backbone.stem
-        self.other_stem = copy.deepcopy(self.visible_stem)  # both start alike, from random weights too
+        self.other_stem = copy.deepcopy(self.visible_stem)  # infrared or sketch; both stems start equal
         self.layer3, self.layer4 = backbone.stages
         middle, self.width = backbone.widths
         self.hss3 = HeterogeneousSpaceShifting(middle)
@@ -65,7 +65,7 @@ class DNS(nn.Module):
         return Outputs(pooled, self.css(maps.mean(dim=(2, 3))), embedding, self.classifier(embedding))
 
     def loss(self, outputs: Outputs, person_B: Tensor) -> Losses:
-        """All terms in float32 at least, whatever the precision around them."""
+        """Every term, in float32 at least."""
         identity = functional.cross_entropy(at_least_float32(outputs.logits_BC), person_B)
         circle = circle_loss(outputs.embedding_BD, person_B) / len(person_B)
         alignment = domain_alignment(outputs.pooled_BD, outputs.shifted_BD)
@@ -74,8 +74,8 @@ class DNS(nn.Module):
         return Losses(identity, circle, alignment, distillation, total)
 
     def embed(self, images: Tensor, *, visible: bool) -> tuple[Tensor, Tensor]:
-        """Testing, images of one modality: L2-normalised Z and BN(Z), (B, D) each, float32 at least; BN(Z) is
-        the one that papers report."""
+        """Testing, images of one modality: L2-normalised Z and BN(Z), (B, D) each, float32 at least. Papers report
+        BN(Z)."""
         pooled = gem(self.trunk((self.visible_stem if visible else self.other_stem)(images)))
         return functional.normalize(pooled, dim=1), functional.normalize(at_least_float32(self.neck(pooled)), dim=1)
 

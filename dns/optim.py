@@ -28,8 +28,8 @@ def make_optimiser(
 ) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW; weight decay on every parameter, batch norms included (as published).
 
-    fused: one kernel for many parameters, with learning rates as tensors on their device: changing one then neither
-    recompiles a step nor is missed by a captured one.
+    fused: one kernel for many parameters, with learning rates as tensors on the device: a changed rate then needs no
+    recompilation, and a captured step sees it.
     """
     groups = parameter_groups(model, multipliers)
     device = next(model.parameters()).device
@@ -40,7 +40,7 @@ def make_optimiser(
         sgd = torch.optim.SGD(
             groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=fused
         )
-        if fused and nesterov:  # its own buffers begin as whatever was in memory, and stay so in a step that fp16 skips
+        if fused and nesterov:  # its own momentum starts uninitialised, and stays so if fp16 skips the first step
             for parameter in model.parameters():
                 sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return sgd
@@ -55,8 +55,8 @@ def learning_rate(
     """Peak-group learning rate of one iteration: from peak / 10^4 up to `peak` at `peak_epoch`, down to 0 at `epochs`.
 
     Linear in between, over epochs of `scheduled` iterations. A run too short for its `peak_epoch` peaks half-way.
-    published: the reference takes entry `iteration - 1`, so that an epoch's first iteration gets its last value, and
-    runs one iteration more than it schedules.
+    published: reproduce two quirks of the published code, which takes entry `iteration - 1` of its schedule (so an
+    epoch's first iteration gets its last value) and runs one iteration more than it schedules.
     """
     peak_at = peak_epoch if peak_epoch < epochs else epochs / 2
     entry = (iteration - 1) % scheduled if published else iteration

@@ -32,7 +32,7 @@ NAMES = {
     "DD.visible_classifier_.weight": "distillation.visible_twin",
     "DD.infrared_classifier_.weight": "distillation.other_twin",
 }
-# A whole ResNet's layers that the published modules hold and never use, and counters.
+# Layers of whole ResNets, which the published modules hold and never use; and counters.
 UNUSED = re.compile(
     r"base\.base\.(conv1|bn1|layer1|layer2|fc)\."
     r"|(visible\.visible|thermal\.thermal)\.(layer3|layer4|fc)\."
@@ -41,7 +41,7 @@ UNUSED = re.compile(
 
 
 def rename(net: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The published state dict in our names, without what nothing uses."""
+    """The published state dict in our names, without the tensors that nothing uses. Raises CheckpointError."""
     state = {}
     for name, tensor in net.items():
         if UNUSED.match(name):

@@ -21,8 +21,8 @@ def make_step(
 ) -> Step:
     """The function (images, augmentation table, person_B) of a batch -> Losses, detached and still on the device.
 
-    `augment` is the loader's: it turns the first two into (B, 3, H, W) float. Nothing here reads a tensor back to the
-    host, but for a scaler without a fused optimiser.
+    augment: the loader's; it turns the first two into (B, 3, H, W) float. No host synchronisation, except a GradScaler
+    with an unfused optimiser.
     """
 
     def forward(given: Tensor, table: Tensor, person_B: Tensor) -> Losses:
@@ -45,10 +45,10 @@ def make_step(
 
 
 class CapturedStep:
-    """A step replayed as a CUDA graph: one launch instead of a thousand. Inputs are copied into fixed buffers, and the
-    losses lie in fixed ones until the next call.
+    """A step replayed as a CUDA graph: one launch in the place of a thousand. Inputs are copied into fixed buffers, and
+    the losses lie in fixed buffers until the next call.
 
-    The first steps run as they are, on a stream of their own: compilers and allocators settle in them. They train.
+    The first WARM_UP steps train without the graph, on a stream of their own, while compilers and allocators settle.
     """
 
     WARM_UP = 4

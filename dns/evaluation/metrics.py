@@ -1,12 +1,12 @@
 """CMC, mAP and mINP of rankings, vectorised; equal to the published loops to 1e-6 (see tests).
 
-A query's excluded gallery images are taken out of its ranking; a query with no match left is left out of every mean.
-AP is the mean precision at the matches, INP the number of matches over the last one's rank (Ye et al., TPAMI 2021).
+Excluded gallery images do not stand in a query's ranking; a query without a match does not enter any mean. AP is the
+mean precision at the matches, INP the number of matches over the last one's rank (Ye et al., TPAMI 2021).
 
-Distances are compared in float64, as the published code does. No ranking is sorted: a match's place is how many images
-are not behind it, so every image is looked up among the query's few matches, and the look-ups are counted. O(Q G
-log(matches)) in pieces that stay in the cache. Equal distances rank by gallery position, as in a stable sort: a query
-whose match shares its distance with another image is sorted after all.
+Distances are compared in float64, as the published code does. Rankings are not sorted: the rank of a match is the
+number of gallery images that are not farther. Every image is looked up among the query's few matches (searchsorted),
+and the look-ups are counted: O(Q G log(matches)), in pieces that stay in the cache. Equal distances rank by gallery
+position, as in a stable sort: where a match shares its distance with another image, that query is sorted after all.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ CMC = Literal["images", "identities"]
 PIECE = {"cpu": 1 << 18, "cuda": 1 << 23}  # distances looked at together
 LAST = torch.iinfo(torch.int64).max  # key of an image that does not count
 NO_MATCH = "no query has a match in the gallery"
-NOT_FINITE = "distances are not finite: the weights are damaged. Take an earlier checkpoint, or train again"
+NOT_FINITE = "embeddings contain NaN or inf. Use an earlier checkpoint, or train again"
 
 
 @dataclass(frozen=True)

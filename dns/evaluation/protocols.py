@@ -1,6 +1,6 @@
 """Who is searched for in what: the published test protocols, by name.
 
-                     query       gallery of a trial              trials  left out for a query            CMC on
+                     query       gallery of a trial              trials  excluded for a query            CMC on
 sysu-all             infrared    one of each (id, camera)          10    camera 2, if its own is 3       identities
 sysu-indoor          infrared    the same, cameras 1 and 2         10    camera 2, if its own is 3       identities
   ...-multi                      up to ten of each (id, camera)
@@ -14,7 +14,7 @@ mask1k-multi         the mean of an identity's sketches             1    nothing
 
 RegDB's ten trials are ten models on ten splits; the caller puts their results together. DEEN and AGW report LLCM's v2i
 as -transposed, the published DNS as llcm-v2i. Draws are those of the published code: `random.seed(trial)`, identities
-ascending, cameras ascending inside, files by name, `random.choice` in each folder.
+ascending, their cameras ascending, files by name, `random.choice` in each folder.
 """
 
 import random
@@ -36,8 +36,9 @@ SHOTS = 10
 
 @dataclass(frozen=True)
 class TestSet:
-    """The N test samples: person, camera and modality, int64, and the source path that orders a folder's files. draws:
-    rows drawn elsewhere, "official-1" to "official-10": each (person, camera)'s in order of preference."""
+    """The N test images: identity, camera and modality, int64, and the source path, by which a folder's files are
+    ordered. draws: rows that were drawn elsewhere, "official-1" to "official-10"; of each (identity, camera) the
+    preferred ones first."""
 
     __test__ = False  # pytest: not a test class
 
@@ -48,12 +49,12 @@ class TestSet:
     draws: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def folders(self, rows: Sequence[int] | np.ndarray) -> list[list[int]]:
-        """Rows that stand together, by (person, camera)."""
+        """Neighbouring rows of the same (identity, camera), together."""
         return [list(group) for _, group in groupby(rows, lambda row: (self.person_N[row], self.camera_N[row]))]
 
 
 class Images(NamedTuple):
-    """Persons and cameras of a query set or of a gallery, int64."""
+    """Identities and cameras of the queries or of a gallery, int64."""
 
     person: Tensor
     camera: Tensor
@@ -108,7 +109,7 @@ class Protocol:
         return self._of_modality(test, self.query)
 
     def galleries(self, test: TestSet) -> list[np.ndarray]:
-        """One array of rows a trial. Raises ProtocolError where there are no draws of the kind wanted."""
+        """The gallery's rows, one array a trial. Raises ProtocolError where the set lacks the official draw."""
         pool = self._of_modality(test, self.gallery)
         if self.cameras:
             pool = pool[np.isin(test.camera_N[pool], self.cameras)]
@@ -142,7 +143,7 @@ class Protocol:
         return np.unique(np.concatenate([self.queries(test), *(galleries[trial] for trial in trials)]))
 
     def check(self, test: TestSet) -> None:
-        """Raises ProtocolError where the test set lacks pictures or draws that the protocol needs."""
+        """Raises ProtocolError where the test set lacks images or draws that the protocol needs."""
         self.queries(test)
         self.galleries(test)
 
@@ -150,7 +151,7 @@ class Protocol:
         chosen = np.flatnonzero(test.modality_N == modality)
         if not chosen.size:
             name = ("visible", "infrared", "sketch")[modality]
-            raise ProtocolError(f"{self.name}: the test set holds no {name} picture. Choose another protocol")
+            raise ProtocolError(f"{self.name}: the test set holds no {name} image. Choose another protocol")
         rows = sorted((test.person_N[n], test.camera_N[n], test.path_N[n], n) for n in chosen.tolist())
         return np.array([row[-1] for row in rows], dtype=np.int64)
 

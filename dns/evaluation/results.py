@@ -18,7 +18,7 @@ WAIT_S = 60.0  # for another process that writes its rows: seconds, unless it ha
 
 
 def merge(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
-    """`old` rows, then `new` ones; a new row stands where an old one stood that came about in the same way."""
+    """`old` rows, then `new` ones; a new row replaces the old one that was made in the same way (HOW)."""
 
     def how(row: Row) -> tuple:
         return tuple(row.get(key) for key in HOW)
@@ -39,8 +39,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_rows(path: Path, key: str) -> list[Row]:
-    """The rows of a finished run's result.json: `training`, the last epoch's and that of the best one if it is another,
-    or `evaluation`, which also holds those of eval.py. Raises ReportError where there are none."""
+    """Rows of a finished run's result.json. key: `training` for the last epoch's row and, if it is another, the best
+    one's; `evaluation` for these and the rows of eval.py. Raises ReportError where there are none."""
     rows = read_json(path).get(key)
     if not rows:
         raise ReportError(f"{path}: lacks the rows of {key}. Move it away, then give the same command again")
@@ -48,14 +48,14 @@ def read_rows(path: Path, key: str) -> list[Row]:
 
 
 def read_markdown(path: Path) -> str:
-    """What stands in the result.md of a result.json: that file may be gone. Raises ReportError."""
+    """The table of a result.json, as result.md holds it: that file may be gone. Raises ReportError."""
     return markdown(read_rows(path, "evaluation"), path.absolute().parent.name)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when it is whole, and is gone otherwise. Raises ReportError: of the disk,
-    and while another process writes it."""
+    """A file that replaces `path` when it is whole, and is removed otherwise. Raises ReportError where the disk is full
+    or fails, and while another process writes it."""
     with writing(path), atomic.replacing(path) as file:
         yield file
 
@@ -86,8 +86,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 @contextmanager
 def results_lock(folder: Path) -> Iterator[None]:
-    """Write a run's results while no other process does; on file systems without locks, nobody waits. The lock is of
-    the folder that holds `folder`, whose own is held all through a training. Raises ReportError after WAIT_S."""
+    """Only one process at a time writes the results of a run. Locked is the folder above `folder`, because a training
+    locks its own folder from start to end. Raises ReportError after waiting for WAIT_S."""
     descriptor = os.open(folder.absolute().parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         _wait_for_lock(descriptor, folder.absolute().parent)

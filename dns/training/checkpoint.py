@@ -60,7 +60,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
         if not isinstance(cause, OSError):
             raise cause from None
         before = "; the one before it stands" if path.exists() else ""
-        first = "Free some space" if cause.errno in (errno.ENOSPC, errno.EDQUOT) else "Mend that"
+        first = "Free some space" if cause.errno in (errno.ENOSPC, errno.EDQUOT) else "Check the disk"
         raise CheckpointError(
             f"{path}: could not be written ({cause.strerror}){before}. {first}, then give the same command again"
         ) from None

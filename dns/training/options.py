@@ -192,7 +192,7 @@ class RunOptions:
     repeats: int = option(1, "runs, with one seed after another, and their mean", SOME, resumed=free)
     seed: int = option(0, "of initial weights, batches, augmentation and dropout", (0, 2**32 - 1))
     resume: Literal["auto", "never"] = option(
-        "auto", "auto: go on with the folder's run; never: set it aside", resumed=free
+        "auto", "auto: go on with the folder's run; never: rename it", resumed=free
     )
     save_minutes: float = option(10, "between checkpoints inside an epoch", (0, 1e9), resumed=free)
     log_every: int = option(50, "iterations between lines of log.jsonl", (1, 10**9), resumed=free)

@@ -1,4 +1,4 @@
-"""Several runs as one: the trials of a set that is split anew by each, or one recipe over several seeds."""
+"""Several runs as one: the trials of a set, each with its own split, or one recipe over several seeds."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace

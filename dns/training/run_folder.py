@@ -95,7 +95,7 @@ class RunFolder:
         write_json(path, {**batch, "losses": text, "seed": self.config.run.seed, "config": self.config.stored()})
         return TrainingError(
             f"{self.path}: the loss is not finite at step {step} ({text}). Its batch is in {path}; {self.last} stands. "
-            "Start anew with a lower --optim.lr and --run.resume=never"
+            "Start again with a lower --optim.lr and --run.resume=never"
         )
 
     def _check_same(self) -> None:
@@ -104,7 +104,7 @@ class RunFolder:
         except CheckpointError as error:
             best = f"To go on from the best epoch: cp {self.best} {self.last}. " if self.best.exists() else ""
             raise CheckpointError(
-                f"{error}. {best}To set the run aside and start anew: --run.resume=never, make RESUME=never"
+                f"{error}. {best}To rename the old run and start again: --run.resume=never, make RESUME=never"
             ) from None
         now = self.config.stored()
         for section, options in now.items():
@@ -114,7 +114,7 @@ class RunFolder:
                 if kept(before) != kept(value):
                     raise ConfigError(
                         f"{self.path}: holds a run with {section}.{key} = {before!r}, not {value!r}. "
-                        "Choose another --run.name, or set it aside: --run.resume=never, make RESUME=never"
+                        "Choose another --run.name, or rename the old run: --run.resume=never, make RESUME=never"
                     )
 
 

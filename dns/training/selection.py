@@ -137,7 +137,7 @@ def check_training(path: Path, content: Tested, dataset: str, training: tuple[st
     ours = content["config"].get("data", {}).get("set") == dataset
     if ours and content["lists"].get("training set", digest) != digest:
         raise CheckpointError(
-            f"{path}: was trained on other pictures than {dataset} has for training now, and may know "
+            f"{path}: was trained on other images than {dataset} has for training now, and may know "
             "those that it would be tested on. Convert the set again from the lists that it was trained with"
         )
     trained = identities_of(content["model"], path)

@@ -68,7 +68,7 @@ class TrainingState:
         if not all(torch.isfinite(tensor).all() for tensor in self.model.state_dict().values()):
             raise TrainingError(
                 f"{path}: not saved {self.where}, for weights are not finite; the "
-                "one before it stands. Start anew with a lower --optim.lr and --run.resume=never"
+                "one before it stands. Start again with a lower --optim.lr and --run.resume=never"
             )
         self.saved_at = time.monotonic()
         checkpoint.save(
@@ -103,15 +103,15 @@ class TrainingState:
         checkpoint.load_model(self.model, content["model"], path)
         if content["data_sha256"] != self.data_sha256:
             raise CheckpointError(
-                f"{path}: its run began on other pictures than the training set now holds. "
-                "Convert the former ones again, or set the run aside with --run.resume=never"
+                f"{path}: its run began on other images than the training set now holds. "
+                "Convert the former ones again, or start again with --run.resume=never"
             )
         now = self.data_digests
         changed = sorted(name for name, digest in content["lists"].items() if now.get(name, digest) != digest)
         if changed:
             raise CheckpointError(
                 f"{path}: its run began with another {' and '.join(changed)}. Convert the former data set again, or "
-                "set the run aside with --run.resume=never"
+                "start again with --run.resume=never"
             )
         try:
             self._restore_optimiser(content["optimiser"])
@@ -120,15 +120,13 @@ class TrainingState:
         except Exception as error:  # torch looks at little, and raises what comes
             raise CheckpointError(
                 f"{path}: damaged, or of another optimiser ({type(error).__name__}: {error}). "
-                f"{checkpoint.FETCH_AGAIN}, or set the run aside with --run.resume=never"
+                f"{checkpoint.FETCH_AGAIN}, or start again with --run.resume=never"
             ) from None
         self.progress = Progress.restored(content["epoch"], content["iteration"], content["results"])
 
     def _restore_optimiser(self, stored: Mapping[str, Any]) -> None:
-        """What it has gathered; its options are the configuration's, which is the same. Raises errors of any kind.
-
-        A tensor may stand for anything in `stored`.
-        """
+        """Its momentum and step counts; its options are those of the configuration. Raises errors of any kind, because
+        a damaged file may hold anything."""
         own, groups = self.optimiser.state_dict()["param_groups"], stored["param_groups"]
         if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
             raise TypeError("groups of another kind")

@@ -85,7 +85,7 @@ def test_a_protocol_of_another_set_is_refused_before_the_work(converted_layout: 
     folder = converted_layout("pku_sketch")
     assert train(folder, tmp_path, "--run.repeats=1") == 0
     checkpoint = tmp_path / "pku_sketch-seed0" / "last.pt"
-    with pytest.raises(ProtocolError, match="sysu-all: the test set holds no infrared picture"):
+    with pytest.raises(ProtocolError, match="sysu-all: the test set holds no infrared image"):
         eval_script.evaluate([f"--eval.checkpoint={checkpoint}", "--eval.protocols=sysu-all"])
 
 

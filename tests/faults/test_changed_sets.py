@@ -72,7 +72,7 @@ def test_a_trial_of_other_lists_is_not_gone_on_with_or_tested(regdb: Set, tally:
     tally.did("hostile_inputs")
     with pytest.raises(CheckpointError, match="began with another test set and training set"):
         train_ffcv.train(trial)
-    with pytest.raises(CheckpointError, match=r"was trained on other pictures than .* may know those"):
+    with pytest.raises(CheckpointError, match=r"was trained on other images than .* may know those"):
         eval_script.evaluate(test)
     swap_trial(regdb)
     assert train_ffcv.train(trial) == 0

@@ -151,7 +151,7 @@ def test_pictures_too_narrow_for_bf16_on_a_cpu_are_refused(
     if fits:
         assert train(tmp_path, tmp_path / "run", "--engine.precision=bf16", "--optim.epochs=1") == 0
         return
-    with pytest.raises(ConfigError, match=rf"pictures of {width_px} px width are too narrow for bf16 on a CPU.*fp32"):
+    with pytest.raises(ConfigError, match=rf"images of {width_px} px width are too narrow for bf16 on a CPU.*fp32"):
         train(tmp_path, tmp_path / "run", "--engine.precision=bf16")
     assert not (tmp_path / "run").exists()
 

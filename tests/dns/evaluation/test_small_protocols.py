@@ -89,12 +89,12 @@ def test_means_are_taken_within_an_identity() -> None:
 )
 def test_a_set_without_the_modality_is_refused_by_name(name: str, missing: str) -> None:
     photos = make_set([(1, 1, VISIBLE, "a"), (1, 2, VISIBLE, "b")])
-    with pytest.raises(ProtocolError, match=rf"{name}: the test set holds no {missing} picture\. Choose another"):
+    with pytest.raises(ProtocolError, match=rf"{name}: the test set holds no {missing} image\. Choose another"):
         run_protocol(PROTOCOLS[name], photos, torch.eye(2))
 
 
 def test_a_set_without_photos_is_refused() -> None:
-    with pytest.raises(ProtocolError, match="pku: the test set holds no visible picture"):
+    with pytest.raises(ProtocolError, match="pku: the test set holds no visible image"):
         run_protocol(PROTOCOLS["pku"], make_set([(1, 1, SKETCH, "a")]), torch.eye(1))
 
 

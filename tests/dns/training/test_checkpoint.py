@@ -66,7 +66,7 @@ def test_other_number_of_identities_is_refused_and_nothing_changed(saved: tuple[
 def test_other_pictures_are_refused(saved: tuple[TrainingState, Path]) -> None:
     other = make_state()
     other.data_sha256 = "bb"
-    with pytest.raises(CheckpointError, match="began on other pictures"):
+    with pytest.raises(CheckpointError, match="began on other images"):
         other.restore(saved[1])
 
 
