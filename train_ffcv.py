@@ -76,7 +76,7 @@ def set_folder(asked: Config) -> Path:
 
 
 def train_run(asked: Config) -> int:
-    """One run: make what it takes, and go through with it. Returns 0, or the code of the signal that stopped it."""
+    """Prepare one run and train it. Returns 0, or the code of the signal that stopped it."""
     asked, world, engine = start_engine(asked)
     loader = open_loader(asked, world, engine)
     images = data.open_test(
@@ -135,7 +135,7 @@ def assemble(asked: Config, world: World, engine: Engine, loader: data.TrainingL
 def fit(
     training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, interruption: Interruption
 ) -> None:
-    """Train, evaluate, write the run's folder, from where its last checkpoint stands."""
+    """Train and evaluate from the last checkpoint on, and write the run's folder."""
     loader, protocol = training.loader, training.config.eval.protocol
     epochs, every = training.config.optim.epochs, training.config.eval.every
     if run.resumed:
@@ -215,9 +215,10 @@ def train_epoch(training: Training, run: RunFolder, state: TrainingState, interr
 def read_losses(
     training: Training, run: RunFolder, state: TrainingState, queue: LossQueue, *, wait: bool
 ) -> dict[str, float]:
-    """Look at the losses that have arrived, of all steps so far with `wait` (the only synchronisation inside an epoch).
+    """Read the losses that have arrived; with `wait`, those of all steps (the only synchronisation inside an epoch).
 
-    Returns the newest. Raises TrainingError at the first that is not finite, and writes down what repeats it.
+    Returns the newest. At the first loss that is not finite, writes down the batch that repeats it and raises
+    TrainingError.
     """
     loader, progress = training.loader, state.progress
     losses: dict[str, float] = {}

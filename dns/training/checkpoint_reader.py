@@ -17,8 +17,8 @@ FETCH_AGAIN = "Get the file again from where it was made"
 
 
 class _Numpy:
-    """Stands for numpy's dtype and ndarray while a file is read: their own constructors can be made to take memory
-    addresses from it. So numpy's numbers are read, and its arrays, which nobody needs, are empty shells."""
+    """Placeholder for numpy's dtype and ndarray while unpickling: numpy's own constructors are unsafe on files from
+    elsewhere. Numbers are read; arrays, which nobody needs, stay empty."""
 
     def __init__(self, *arguments: Any):
         self.arguments = arguments
@@ -77,7 +77,7 @@ def read(path: Path) -> Any:
 
 
 def _tensors(content: Any) -> Iterator[tuple[str, Tensor]]:
-    """All of them and their names, in whatever containers; a hostile file's may hold themselves."""
+    """All tensors and their names, in containers of any kind; in a hostile file a container may hold itself."""
     seen: dict[int, Any] = {}
     waiting = [("its content", content)]
     while waiting:
@@ -94,15 +94,15 @@ def _tensors(content: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _stored_whole(tensor: Tensor) -> bool:
-    """A view with strides of 0 may claim any size, and what is made for it, or of it, would be as large."""
+    """Whether the storage holds as much as the shape claims: with strides of 0 a small file may claim any size."""
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _check_sums(path: Path) -> None:
-    """torch.load reads a tensor with a flipped bit and says nothing; the file's checksums know. A second per 2 GB.
+    """Compare the file with its checksums: torch.load reads a flipped bit without a word. A second per 2 GB.
 
-    Nor does it mind a member that is packed, of which a small file may hold any size; torch.save packs none. A file of
-    before PyTorch 1.6 is no archive and has no checksums, but torchvision's have one in their names.
+    Compressed members are refused: torch.save writes none, and a small file could unpack to any size. Files from before
+    PyTorch 1.6 are no archives and have no checksums; torchvision's have one in their names.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:

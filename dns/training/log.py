@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: lines of numbers, written to every sink. log.jsonl is the first of them.
+"""The numbers that a run reports while it trains: lines that every sink gets. log.jsonl is the first sink.
 
 To add one (TensorBoard, Weights & Biases): a class with `write`, and its place in the list of `RunFolder.log`.
 """

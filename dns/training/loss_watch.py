@@ -10,7 +10,7 @@ from dns.losses import Losses
 
 
 class LossQueue:
-    """Losses on their way from the device. Every step's are looked at, in order, and none but the newest waited for."""
+    """Asynchronous copies of the losses to the host. Each step is read, in order; nothing blocks unless wait=True."""
 
     def __init__(self) -> None:
         self._underway: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
@@ -26,7 +26,8 @@ class LossQueue:
             self._underway.append((values, None))
 
     def arrived(self, *, wait: bool = False) -> Iterator[tuple[int, dict[str, float]]]:
-        """(how many steps came after it, values by name) of what has arrived since the last call; `wait`: of all."""
+        """Of each step whose losses have arrived since the last call (of every step with `wait`): how many steps came
+        after it, and its losses by name."""
         while self._underway:
             values, arrival = self._underway[0]
             if arrival is not None and wait:

@@ -63,7 +63,7 @@ def load_initial_weights(architecture: str, pretrained: str) -> dict[str, Tensor
 
 
 def _fitting(state: object, architecture: str, source: Path) -> dict[str, Tensor]:
-    """What the network takes of `state`. Raises WeightsError where a tensor is missing or its numbers are not sound."""
+    """The tensors of `state` that the network uses. Raises WeightsError where one is missing, or holds NaN or inf."""
     expected = ARCHITECTURES[architecture].network().state_dict()
     if not isinstance(state, Mapping):
         raise WeightsError(f"{source}: holds a {type(state).__name__}, not a state dict of {architecture}")

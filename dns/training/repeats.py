@@ -13,7 +13,7 @@ from dns.training.run_folder import folder_of, run_path
 
 
 def members(config: Config, trials: Sequence[int]) -> list[Config]:
-    """The configuration of each single run that is asked for: every trial, or its one, and every seed."""
+    """The configuration of each single run: one for every seed and, if the set has trials, for every trial."""
     run, data = config.run, config.data
     several = run.name != "auto" and run.repeats > 1
     return [
@@ -28,7 +28,7 @@ def members(config: Config, trials: Sequence[int]) -> list[Config]:
 
 
 def folder(config: Config) -> Path:
-    """Where the summary of the runs goes."""
+    """The folder of the summary over the runs."""
     run, dataset = config.run, config.data.set
     if run.repeats == 1:
         return run_path(run.root, run.name, dataset, run.seed, 0)
@@ -37,7 +37,7 @@ def folder(config: Config) -> Path:
 
 
 def summary(runs: Sequence[Config]) -> list[Row]:
-    """A row over the last epochs of finished runs, and one over their best, each run once. Raises ReportError."""
+    """A row over the last epochs of finished runs, and one over their best epochs. Raises ReportError."""
     # Of each run the last epoch's row, and the best one's if it is another.
     stored = [read_rows(folder_of(config) / "result.json", "training") for config in runs]
     last, best = [rows[0] for rows in stored], [rows[-1] for rows in stored]

@@ -21,8 +21,8 @@ CONFIG_FOLDER = Path(__file__).parents[2] / "configs"
 
 
 def checkpoint_pattern(given: Mapping[str, Any]) -> tuple[Path, int]:
-    """What to test: eval.checkpoint, or best.pt of the run that run.name (or data.set and run.seed) means; and the
-    trial that was asked for, or 0. Of a run with trials it is the name with {trial} for the number."""
+    """The checkpoint to test: eval.checkpoint, or best.pt of the run that run.name (or data.set and run.seed) names,
+    with {trial} for the number where the run has trials. And the trial that was asked for, or 0."""
     trial = given.get("data.trial", 0)
     if given.get("eval.checkpoint", "auto") != "auto":
         return Path(given["eval.checkpoint"]), trial
@@ -33,8 +33,8 @@ def checkpoint_pattern(given: Mapping[str, Any]) -> tuple[Path, int]:
 
 
 def numbered(pattern: Path, trial: int) -> list[tuple[Path, int]]:
-    """The checkpoints that `pattern` names, each with its trial, 0 without {trial} in the pattern: the one asked for,
-    or those there are. {seed} stands for the seeds of repeated runs."""
+    """The checkpoints that `pattern` names, each with its trial (0 if the pattern has no {trial}): the trial that was
+    asked for, or every file that exists. {seed} stands for the seeds of repeated runs."""
     found = PLACEHOLDER.search(str(pattern))
     if not found:
         return [(pattern, 0)]
@@ -46,8 +46,8 @@ def numbered(pattern: Path, trial: int) -> list[tuple[Path, int]]:
 
 
 def settings(arguments: Sequence[str], content: Tested, trial: int, description: str) -> Config:
-    """The configuration to test `content` with. A checkpoint of ours brings its own, and its network cannot be another;
-    a published one takes the recipe of data.set, if no file is named."""
+    """The configuration to test `content` with. A checkpoint of this program brings its own, and its network cannot be
+    changed; a published one takes the recipe of data.set, unless --config-file names another."""
     more = [f"--data.trial={trial}"] if trial else []
     given = config.given(arguments)
     stored = content["config"]
@@ -79,8 +79,8 @@ def settings(arguments: Sequence[str], content: Tested, trial: int, description:
 
 
 def check_trials(asked: Config, pattern: Path, numbers: Sequence[int], trial: int, known: Sequence[int]) -> None:
-    """Raises CheckpointError where a set with trials (`known`) gets a checkpoint for none of them, or, unasked,
-    for some only."""
+    """Raises CheckpointError where a set has trials (`known`) and the checkpoint is for none of them, or, unless one
+    trial was asked for, where some trials have no checkpoint."""
     if known and not asked.data.trial:
         raise CheckpointError(
             f"{pattern}: {asked.data.set} has {len(known)} trials. Name this checkpoint's (--data.trial=3, make "
@@ -115,13 +115,14 @@ def shown_dataset(name: str, asked: Config) -> str:
 
 
 def chosen(path: Path) -> str:
-    """What a report adds for the checkpoints that this program and the published code choose as they train."""
+    """A report's remark on best checkpoints, which this program and the published code choose on the test set."""
     best = path.name == "best.pt" or path.stem.endswith("_best")
     return ", chosen by rank-1 on the test set" if best else ""
 
 
 def result_folder(pattern: Path, root: Path, *, ours: bool) -> Path:
-    """The run's own folder; for a checkpoint from elsewhere one of its name in `root`."""
+    """Where results are written: the run's own folder; for a checkpoint from elsewhere, a folder of its name in
+    `root`."""
     if not ours:
         return root / PLACEHOLDER.sub("all", pattern.stem)
     return next(folder for folder in pattern.parents if not PLACEHOLDER.search(str(folder)))

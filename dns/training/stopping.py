@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while training: stopping in good order, with a checkpoint."""
+"""Ctrl-C and SIGTERM while training: finish the step, write a checkpoint, then stop."""
 
 import os
 import signal
@@ -15,11 +15,11 @@ class _Stop(BaseException):
 
 
 class Interruption:
-    """Turns the first SIGINT or SIGTERM into a flag, for the loop to stop in good order; a second Ctrl-C acts at once.
+    """Turns the first SIGINT or SIGTERM into a flag, which the training loop reads; a second Ctrl-C acts at once.
 
-    `code` is 128 + the first signal, 0 while there was none. A further SIGTERM changes nothing: a scheduler may send it
-    to make and to its child, and make passes its own on. Inside `at_once` the first signal ends the whole `with
-    Interruption()` block: for work that a later run does again.
+    `code` is 128 + the first signal, 0 while there was none. Repeated SIGTERMs are ignored: schedulers signal both make
+    and its child. Inside `at_once` the first signal ends the whole `with Interruption()` block: for work that a later
+    run does again.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -45,7 +45,7 @@ class Interruption:
             self._at_once = False
 
     def before_stop(self, batches: Iterator[T]) -> Iterator[T]:
-        """`batches` up to the first signal, which ends the waiting for a batch too: it may never come."""
+        """`batches` until the first signal. A signal also ends the wait for a batch, which may never come."""
         while not self.code:
             try:
                 with self.at_once():
