@@ -1,4 +1,4 @@
-"""How fast are pictures converted? write_betons in one process, beside a Pillow loop that stores the same pixels.
+"""How fast are images converted? write_betons in one process, beside a Pillow loop that stores the same pixels.
 
 Ours uses as many threads as there are cores. Pillow runs twice: as a plain loop, and on as many threads as ours.
 """
@@ -34,7 +34,7 @@ def measure() -> dict[str, Any]:
         write_betons([BetonJob(target, "sysu", "train", records)], raw, image_format, workers=workers)
         return len(records) / (time.perf_counter() - begin)
 
-    def picture(record: Record) -> bytes:
+    def image(record: Record) -> bytes:
         with Image.open(raw / record.image) as image:
             size = (image_format.width_px, image_format.height_px)
             return image.convert("RGB").resize(size, Image.Resampling.LANCZOS).tobytes()
@@ -42,7 +42,7 @@ def measure() -> dict[str, Any]:
     def pillow(over: Callable[..., Iterable[bytes]]) -> float:
         begin = time.perf_counter()
         with open(plain, "wb") as file:
-            for pixels in over(picture, records):
+            for pixels in over(image, records):
                 file.write(pixels)
         return len(records) / (time.perf_counter() - begin)
 

@@ -95,17 +95,17 @@ def _alone(training: Training, steps: int) -> float:
 
 def _published(training: Training, folder: Path, batches: int) -> float:
     """Seconds a step with the published data path in front of the published step."""
-    part, loader, device = open_subset(folder, "train"), training.loader, training.engine.device
+    subset, loader, device = open_subset(folder, "train"), training.loader, training.engine.device
     warm_up = 2 * CORES
     plan = np.concatenate([loader.plan(0), loader.plan(1)])[: batches + warm_up]
-    table = torch.empty(0, device=device)
+    parameters = torch.empty(0, device=device)
     begin = 0.0
     ready: Iterator[Tensor] = reference_batches(
-        stored_pixels(part), loader.row_of_sample[plan], RECIPES["sysu"], workers=CORES
+        stored_pixels(subset), loader.row_of_sample[plan], RECIPES["sysu"], workers=CORES
     )
     for number, (images, samples) in enumerate(zip(ready, plan, strict=True), start=1):
         persons = torch.from_numpy(loader.label_of_sample[samples]).to(device)
-        training.step(images.to(device), table, persons)
+        training.step(images.to(device), parameters, persons)
         if number == warm_up:
             synchronise(device)
             begin = time.perf_counter()

@@ -43,13 +43,13 @@ def summarise(figures: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
 
 
 def drawn_set() -> tuple[Path, Path]:
-    """Raw folder and .beton folder of a drawn set in SYSU-MM01's layout, 1,152 training pictures of 288 x 144; made
+    """Raw folder and .beton folder of a drawn set in SYSU-MM01's layout, 1,152 training images of 288 x 144; made
     once, below build/."""
     return _made(WORK, SET)
 
 
 def official_set() -> tuple[Path, Path]:
-    """The same of SYSU-MM01's own size: 45,863 pictures, 10 GB."""
+    """The same of SYSU-MM01's own size: 45,863 images, 10 GB."""
     return _made(WORK / "official", OFFICIAL)
 
 

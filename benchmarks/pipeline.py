@@ -35,20 +35,26 @@ def measure() -> dict[str, Any]:
     """images/s of each, and ours over theirs, of the medians: the published path, the best peer as documented, the best
     by hand."""
     _, beton = drawn_set()
-    part = open_subset(beton, "train")
+    subset = open_subset(beton, "train")
     loader = StreamedLoader(
-        part, persons=6, pictures=4, recipe=RECIPE, seed=0, world=World(torch.device("cpu")), augment_on="host",
+        subset, persons=6, pictures=4, recipe=RECIPE, seed=0, world=World(torch.device("cpu")), augment_on="host",
         extra_iteration=True,
     )  # fmt: skip
     ours = {"ours": loader}
     if torch.cuda.is_available():
         ours["ours, on the GPU"] = StreamedLoader(
-            part, persons=6, pictures=4, recipe=RECIPE, seed=0, world=World(torch.device("cuda")), extra_iteration=True
+            subset,
+            persons=6,
+            pictures=4,
+            recipe=RECIPE,
+            seed=0,
+            world=World(torch.device("cuda")),
+            extra_iteration=True,
         )
-    with open_peers(stored_pixels(part), WORK / "peers") as peers:
+    with open_peers(stored_pixels(subset), WORK / "peers") as peers:
         cases: dict[str, Callable[[], float]] = {
             **{name: partial(_ours, one) for name, one in ours.items()},
-            "published": partial(_published, part, loader),
+            "published": partial(_published, subset, loader),
             **{name: partial(_peer, peer, loader) for name, peer in peers.items()},
         }
         for case in cases.values():
@@ -86,11 +92,11 @@ def _ours(loader: StreamedLoader) -> float:
     return images / (time.perf_counter() - begin)
 
 
-def _published(part: Subset, loader: StreamedLoader) -> float:
+def _published(subset: Subset, loader: StreamedLoader) -> float:
     """Starting the workers is not counted: the clock starts behind the first batches."""
     rows = np.concatenate([loader.plan(epoch) for epoch in range(EPOCHS)])[: PUBLISHED_BATCHES + PUBLISHED_WARM_UP]
     images, begin = 0, 0.0
-    for number, batch in enumerate(reference_batches(stored_pixels(part), rows, RECIPE, workers=CORES), start=1):
+    for number, batch in enumerate(reference_batches(stored_pixels(subset), rows, RECIPE, workers=CORES), start=1):
         if number > PUBLISHED_WARM_UP:
             images += len(batch)
         if number == PUBLISHED_WARM_UP:
@@ -99,12 +105,12 @@ def _published(part: Subset, loader: StreamedLoader) -> float:
 
 
 def _peer(batches: Batches, loader: StreamedLoader) -> float:
-    """The peer's uint8 batches of as many pictures, and our augmentation behind them."""
+    """The peer's uint8 batches of as many images, and our augmentation behind them."""
     augmenter = Augmenter(pad_px=RECIPE.pad_px, workers=CORES)
     out = augmenter.buffer(loader.batch_size, *loader.size_px)
     numba.set_num_threads(CORES)
     begin, images = time.perf_counter(), 0
     for epoch in range(EPOCHS):
         for number, batch in enumerate(batches(loader.plan(epoch))):
-            images += len(augmenter.apply(batch, loader.table(epoch, number), out))
+            images += len(augmenter.apply(batch, loader.parameters(epoch, number), out))
     return images / (time.perf_counter() - begin)

@@ -108,8 +108,8 @@ def reference_batches(images_NHWC: np.ndarray, rows: np.ndarray, recipe: Recipe,
         yield torch.cat([visible, other])
 
 
-def jpeg_picture(path: str, height_px: int, width_px: int) -> np.ndarray:
-    """How a picture is read before it lies in memory: uint8 (H, W, 3)."""
+def jpeg_image(path: str, height_px: int, width_px: int) -> np.ndarray:
+    """How a image is read before it lies in memory: uint8 (H, W, 3)."""
     with Image.open(path) as image:
         resized = image.convert("RGB").resize((width_px, height_px), Image.Resampling.LANCZOS)
     return np.asarray(resized)

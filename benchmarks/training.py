@@ -15,7 +15,7 @@ PUBLISHED = {"channels_last": "false", "compile": "false", "fused": "false", "gr
 
 
 def one_batch(training: Training) -> tuple[Tensor, Tensor, Tensor]:
-    """Images, augmentation table and identities of the first batch, to be given to the step again and again."""
+    """Images, augmentation parameters and identities of the first batch, to be given to the step again and again."""
     with training.loader.epoch(0) as batches:
         batch = next(batches)
         return batch.images.clone(), batch.augmentation.clone(), batch.person_B.clone()

@@ -7,7 +7,7 @@ takes the tool would run.
 By hand: only the tool's storage and reading; threads, reused batches and two batches ahead are ours where the tool has
 none as fast. Nobody's documentation shows it: it is the most that could be had of the tool.
 
-Both deliver the stored pictures as uint8 batches, from files of the tool's format in the page cache, and are used where
+Both deliver the stored images as uint8 batches, from files of the tool's format in the page cache, and are used where
 the tool is installed (pip install '.[bench]'). Raw pixels wherever a tool can store them. No worker processes: each
 batch of 6 MB would pass between processes, which was slower than making it where it is used.
 
@@ -83,10 +83,10 @@ def open_peers(images_NHWC: np.ndarray, folder: Path) -> Iterator[dict[str, Batc
         }
 
 
-def stored_pixels(part: Subset) -> np.ndarray:
-    """The part's pictures as they are stored: uint8 (N, H, W, 3), in memory."""
-    manifest = part.converted.manifest
-    stored = [part.converted.structure.stored_bytes(int(sample)) for sample in part.sample_N]
+def stored_pixels(subset: Subset) -> np.ndarray:
+    """The subset's images as they are stored: uint8 (N, H, W, 3), in memory."""
+    manifest = subset.converted.manifest
+    stored = [subset.converted.structure.stored_bytes(int(sample)) for sample in subset.sample_N]
     return np.frombuffer(b"".join(stored), np.uint8).reshape(-1, manifest.height_px, manifest.width_px, 3)
 
 

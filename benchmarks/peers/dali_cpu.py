@@ -1,6 +1,6 @@
 """NVIDIA DALI without a GPU.
 
-As documented: fn.readers.numpy shuffles and reads files of one picture each, two batches ahead. JPEG files through
+As documented: fn.readers.numpy shuffles and reads files of one image each, two batches ahead. JPEG files through
 fn.readers.file and fn.decoders.image were less than half as fast; DALIGenericIterator was as fast as Pipeline.run.
 
 By hand: external_source hands views of one memory-mapped file to DALI without copying, and fn.copy gathers them in its
@@ -20,14 +20,14 @@ from benchmarks.peers.prefetch import CORES, DEPTH, Batches, made_once
 
 @contextmanager
 def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """As many pictures as are planned, in the reader's own order: epoch after epoch, each shuffled."""
+    """As many images as are planned, in the reader's own order: epoch after epoch, each shuffled."""
     from nvidia.dali import Pipeline, fn
 
     def make(target: Path) -> None:
         for row, image in enumerate(images_NHWC):
             np.save(target / f"{row:06d}.npy", image)
 
-    made = made_once(folder / "pictures", images_NHWC, make)
+    made = made_once(folder / "images", images_NHWC, make)
 
     @cache
     def built(batch: int) -> Any:
@@ -51,7 +51,7 @@ def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
 
 @contextmanager
 def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures."""
+    """The planned images."""
     from nvidia.dali import Pipeline, fn, types
 
     made = made_once(folder / "array", images_NHWC, lambda target: np.save(target / "images.npy", images_NHWC))

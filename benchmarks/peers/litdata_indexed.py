@@ -21,7 +21,7 @@ from benchmarks.peers.prefetch import Batches, made_ahead, made_once
 
 @contextmanager
 def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """As many pictures as are planned, in the loader's own order: epoch after epoch, each shuffled."""
+    """As many images as are planned, in the loader's own order: epoch after epoch, each shuffled."""
     from litdata import StreamingDataLoader
 
     dataset = _dataset(images_NHWC, folder, shuffle=True)
@@ -39,7 +39,7 @@ def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
 
 @contextmanager
 def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures, two batches ahead."""
+    """The planned images, two batches ahead."""
     dataset = _dataset(images_NHWC, folder)
 
     def fill(rows: np.ndarray, out: np.ndarray) -> None:

@@ -23,7 +23,7 @@ from benchmarks.peers.prefetch import Batches, made_ahead, made_once
 
 @contextmanager
 def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """As many pictures as are planned, in the dataset's own order: epoch after epoch, each shuffled."""
+    """As many images as are planned, in the dataset's own order: epoch after epoch, each shuffled."""
     from streaming import StreamingDataset
 
     made = _shards(images_NHWC, folder)
@@ -52,7 +52,7 @@ def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
 
 @contextmanager
 def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures, two batches ahead."""
+    """The planned images, two batches ahead."""
     from streaming import LocalDataset
 
     dataset = LocalDataset(str(_shards(images_NHWC, folder)))

@@ -20,18 +20,18 @@ DEPTH = 2  # batches being made while one is in use
 
 @contextmanager
 def made_ahead(
-    fill: Callable[[np.ndarray, np.ndarray], object], picture: tuple[int, ...], *, threads: int = CORES
+    fill: Callable[[np.ndarray, np.ndarray], object], shape_HWC: tuple[int, ...], *, threads: int = CORES
 ) -> Iterator[Batches]:
     """Batches made by `fill(rows, out)` into reused buffers, DEPTH of them ahead of the one in use.
 
-    Each batch is cut into one piece a thread. picture: (H, W, 3).
+    Each batch is cut into one piece a thread. shape_HWC: that of one image.
     """
-    buffers = np.empty((0, 0, *picture), np.uint8)
+    buffers = np.empty((0, 0, *shape_HWC), np.uint8)
 
     def batches(plan: np.ndarray) -> Iterator[np.ndarray]:
         nonlocal buffers
         if buffers.shape[1] != plan.shape[1]:
-            buffers = np.empty((DEPTH + 1, plan.shape[1], *picture), np.uint8)
+            buffers = np.empty((DEPTH + 1, plan.shape[1], *shape_HWC), np.uint8)
         waiting: deque[tuple[np.ndarray, list[Future]]] = deque()
 
         def start(number: int) -> None:

@@ -18,7 +18,7 @@ from benchmarks.peers.prefetch import CORES, Batches, made_ahead, made_once
 
 @contextmanager
 def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures but for JPEG's loss, decoded when they are asked for."""
+    """The planned images but for JPEG's loss, decoded when they are asked for."""
     import simplejpeg
 
     made = _files(images_NHWC, folder)
@@ -36,7 +36,7 @@ def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
 
 @contextmanager
 def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures but for JPEG's loss, two batches ahead."""
+    """The planned images but for JPEG's loss, two batches ahead."""
     import simplejpeg
 
     made = _files(images_NHWC, folder)

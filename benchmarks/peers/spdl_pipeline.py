@@ -1,8 +1,8 @@
 """SPDL: one pipeline for all plans, for ending one takes 100 ms, as long as an epoch of the measured set.
 
-As documented: threads read files of one picture each, load_npy and np.stack make a batch of them, with a source that
+As documented: threads read files of one image each, load_npy and np.stack make a batch of them, with a source that
 goes on from epoch to epoch. spdl.dataloader.DataLoader, which builds a pipeline each epoch, was little more than half
-as fast; a pipe for each picture with aggregate behind it, a third. Its JPEG decoding needs an FFmpeg of the system's
+as fast; a pipe for each image with aggregate behind it, a third. Its JPEG decoding needs an FFmpeg of the system's
 and was not tried.
 
 By hand: the threads gather from one memory-mapped array into reused batches.
@@ -22,7 +22,7 @@ from benchmarks.peers.prefetch import CORES, DEPTH, Batches, made_once, take_row
 
 @contextmanager
 def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures, as many batches ahead as the pipeline's threads and sink hold."""
+    """The planned images, as many batches ahead as the pipeline's threads and sink hold."""
     from spdl.io import load_npy
     from spdl.pipeline import PipelineBuilder
 
@@ -30,7 +30,7 @@ def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
         for row, image in enumerate(images_NHWC):
             np.save(target / f"{row}.npy", image)
 
-    made = made_once(folder / "pictures", images_NHWC, make)
+    made = made_once(folder / "images", images_NHWC, make)
     source = _Plans()
 
     def load(rows: np.ndarray) -> np.ndarray:
@@ -74,7 +74,7 @@ class _Plans:
 
 @contextmanager
 def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures."""
+    """The planned images."""
     from spdl.io import load_npy
     from spdl.pipeline import PipelineBuilder
 

@@ -1,4 +1,4 @@
-"""tensordict: the pictures as a memory-mapped tensor, a batch at a time.
+"""tensordict: the images as a memory-mapped tensor, a batch at a time.
 
 As documented: the TensorDict is indexed with a batch's rows, which makes a new batch. Nothing is made ahead: the only
 loader that its guide shows is torch's DataLoader around the same indexing, which was slower on two cores both without
@@ -22,7 +22,7 @@ from benchmarks.peers.prefetch import Batches, made_ahead, made_once, take_rows
 
 @contextmanager
 def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures, indexed when they are asked for."""
+    """The planned images, indexed when they are asked for."""
     stored = _stored(images_NHWC, folder)
 
     def ready(plan: np.ndarray) -> Iterator[np.ndarray]:
@@ -34,14 +34,14 @@ def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
 
 @contextmanager
 def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures, two batches ahead."""
+    """The planned images, two batches ahead."""
     mapped = _stored(images_NHWC, folder)["image"].numpy()
     with made_ahead(partial(take_rows, mapped), images_NHWC.shape[1:]) as ready:
         yield ready
 
 
 def _stored(images_NHWC: np.ndarray, folder: Path) -> Any:
-    """The TensorDict of the pictures, its tensor mapped from `folder`."""
+    """The TensorDict of the images, its tensor mapped from `folder`."""
     from tensordict import TensorDict
 
     def make(target: Path) -> None:

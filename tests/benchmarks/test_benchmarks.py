@@ -173,9 +173,9 @@ def test_the_checksum_is_timed_by_itself(beton_root: Path, monkeypatch: pytest.M
     asked: list[int] = []
     verify = Prefetcher.verify
     monkeypatch.setattr(Prefetcher, "verify", lambda self, samples: asked.append(len(samples)) or verify(self, samples))
-    part = open_subset(beton_root / "synthetic", "train")
-    assert loader._checksum_us(part) > 0
-    assert asked == 2 * [len(part.sample_N)]
+    subset = open_subset(beton_root / "synthetic", "train")
+    assert loader._checksum_us(subset) > 0
+    assert asked == 2 * [len(subset.sample_N)]
     monkeypatch.setattr(loader, "EPOCHS", 1)
     found = loader.measure()
     assert {"first_use_us", "checksum_us"} <= set(found)

@@ -1,4 +1,4 @@
-"""Every peer that is installed delivers the stored pictures, whole epochs of them, and leaves nothing running."""
+"""Every peer that is installed delivers the stored images, whole epochs of them, and leaves nothing running."""
 
 import multiprocessing
 import os
@@ -89,7 +89,7 @@ def test_every_tool_is_there_in_both_forms() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(installed()))
-def test_a_peer_delivers_the_pictures_epoch_after_epoch(name: str, images_NHWC: np.ndarray, tmp_path: Path) -> None:
+def test_a_peer_delivers_the_images_epoch_after_epoch(name: str, images_NHWC: np.ndarray, tmp_path: Path) -> None:
     peer, before = PEERS[name], running()
     row_of = {image.tobytes(): row for row, image in enumerate(images_NHWC)}
     assert len(row_of) == len(images_NHWC)
@@ -100,12 +100,12 @@ def test_a_peer_delivers_the_pictures_epoch_after_epoch(name: str, images_NHWC: 
             assert got.dtype == np.uint8
             assert got.shape == (*plan.shape, *images_NHWC.shape[1:])
             rows = plan.ravel()
-            pictures = got.reshape(-1, *images_NHWC.shape[1:])
+            images = got.reshape(-1, *images_NHWC.shape[1:])
             if not peer.planned:
-                rows = np.array([row_of[picture.tobytes()] for picture in pictures])
+                rows = np.array([row_of[image.tobytes()] for image in images])
                 assert sorted(rows) == list(range(len(images_NHWC)))
                 assert not np.array_equal(rows, np.sort(rows))
-            check(peer, pictures, images_NHWC[rows])
+            check(peer, images, images_NHWC[rows])
     assert not left_since(before)
 
 
@@ -149,7 +149,7 @@ def test_all_that_are_installed_are_opened(images_NHWC: np.ndarray, tmp_path: Pa
         assert list(peers) == list(installed())
 
 
-def test_files_of_other_pictures_or_half_made_ones_are_made_again(tmp_path: Path) -> None:
+def test_files_of_other_images_or_half_made_ones_are_made_again(tmp_path: Path) -> None:
     made: list[int] = []
 
     def make_of(images: np.ndarray) -> Callable[[Path], None]:

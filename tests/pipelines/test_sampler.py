@@ -14,7 +14,7 @@ P, K, ITERATIONS = 3, 4, 40
 
 
 def make_index(visible: list[int], other: list[int], kind: Modality = Modality.INFRARED, seed: int = 5) -> TrainIndex:
-    """visible[p] and other[p] pictures of person p, in a shuffled order, so that nothing hangs on the file's order."""
+    """visible[p] and other[p] images of person p, in a shuffled order, so that nothing hangs on the file's order."""
     person_N = np.concatenate([np.repeat(np.arange(len(visible)), visible), np.repeat(np.arange(len(other)), other)])
     modality_N = np.repeat([int(Modality.VISIBLE), int(kind)], [sum(visible), sum(other)])
     order = np.random.default_rng(seed).permutation(len(person_N))
@@ -37,10 +37,10 @@ def test_shape_and_type() -> None:
 
 
 @pytest.mark.parametrize("replacement", ["always", "needed"])
-def test_layout_is_visible_then_infrared_with_the_same_identities_k_pictures_together(replacement: str) -> None:
+def test_layout_is_visible_then_infrared_with_the_same_identities_k_images_together(replacement: str) -> None:
     indices = plan(replacement=replacement)
     person = INDEX.person_N[indices].reshape(ITERATIONS, 2, P, K)
-    assert (person == person[..., :1]).all(), "an identity's pictures are not together"
+    assert (person == person[..., :1]).all(), "an identity's images are not together"
     assert np.array_equal(person[:, 0], person[:, 1]), "the halves' identities differ"
     modality = INDEX.modality_N[indices].reshape(ITERATIONS, 2, P * K)
     assert (modality[:, 0] == Modality.VISIBLE).all()
@@ -60,7 +60,7 @@ def test_no_identity_comes_twice_in_a_batch() -> None:
 
 
 def count_repeats(indices: np.ndarray, index: TrainIndex = INDEX) -> dict[bool, int]:
-    """How many groups of K repeat a picture, for identities with at least K pictures (True) and with fewer."""
+    """How many groups of K repeat a image, for identities with at least K images (True) and with fewer."""
     available = {(p, m): ((index.person_N == p) & (index.modality_N == m)).sum() for p in range(7) for m in range(2)}
     repeats = {True: 0, False: 0}
     for group in indices.reshape(-1, K):
@@ -78,13 +78,13 @@ def test_replacement_always_repeats_anywhere() -> None:
     assert count_repeats(plan(replacement="always"))[True] > 0
 
 
-def test_an_identity_with_exactly_k_pictures_shows_them_all() -> None:
+def test_an_identity_with_exactly_k_images_shows_them_all() -> None:
     index = make_index([K] * P, [K] * P)
     batches = plan(index, replacement="needed")
     assert all(sorted(row) == list(range(2 * P * K)) for row in batches.tolist())
 
 
-def test_one_picture_is_enough() -> None:
+def test_one_image_is_enough() -> None:
     index = make_index([1] * P, [1] * P)
     for replacement in ("always", "needed"):
         groups = plan(index, replacement=replacement).reshape(-1, K)
@@ -142,13 +142,13 @@ def test_too_few_identities_is_an_error_that_says_what_to_set() -> None:
 
 
 def test_an_identity_of_one_modality_is_an_error_that_names_it() -> None:
-    with pytest.raises(DataError, match=r"label 2 has pictures of one modality only \(1 identities"):
+    with pytest.raises(DataError, match=r"label 2 has images of one modality only \(1 identities"):
         plan(make_index([3, 3, 3, 3], [3, 3, 0, 3]))
     with pytest.raises(DataError, match=r"label 0 .*\(2 identities"):
         plan(make_index([0, 3, 3, 0], [3, 3, 3, 3]))
 
 
-def test_too_few_pictures_for_one_batch_is_an_error() -> None:
+def test_too_few_images_for_one_batch_is_an_error() -> None:
     index = make_index([1] * 6, [3] * 5 + [8])
     assert scheduled_iterations(index, 6, 3) == 1
     with pytest.raises(DataError, match="fewer than 6 x 4 pictures"):
@@ -161,8 +161,8 @@ def chi_square(counts: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("replacement", ["always", "needed"])
-def test_identities_places_and_pictures_are_drawn_alike(replacement: str) -> None:
-    """Chi-square below its 99.99 % point (seeded: it cannot flake); a generator that skips a picture gives hundreds."""
+def test_identities_places_and_images_are_drawn_alike(replacement: str) -> None:
+    """Chi-square below its 99.99 % point (seeded: it cannot flake); a generator that skips a image gives hundreds."""
     index = make_index([6] * 8, [6] * 8)
     indices = plan(index, iterations=3000, pictures=3, replacement=replacement)
     leaders = index.person_N[indices].reshape(-1, 2, P, 3)[:, 0, :, 0]

@@ -17,11 +17,11 @@ Layout = Callable[[str], Path]
 
 
 def test_a_set_with_one_split_is_taken_whole(beton_root: Path) -> None:
-    part = open_subset(beton_root / "synthetic", "train")
-    assert part.sample_N.tolist() == list(range(96))
-    assert train_index(part).person_N.tolist() == part.person_N.tolist()
+    subset = open_subset(beton_root / "synthetic", "train")
+    assert subset.sample_N.tolist() == list(range(96))
+    assert train_index(subset).person_N.tolist() == subset.person_N.tolist()
     assert trials_of(beton_root / "synthetic") == []
-    assert part.path_N == part.converted.manifest.column("path")
+    assert subset.path_N == subset.converted.manifest.column("path")
 
 
 def test_a_trial_is_what_its_lists_name(converted_layout: Layout, data_root_of: Layout) -> None:
@@ -30,14 +30,14 @@ def test_a_trial_is_what_its_lists_name(converted_layout: Layout, data_root_of: 
     for trial in (1, 10):
         train, test = (open_subset(folder, split, trial=trial) for split in ("train", "test"))
         lists = data_root_of("regdb") / "idx"
-        for part, split in ((train, "train"), (test, "test")):
+        for subset, split in ((train, "train"), (test, "test")):
             named = [
                 line.split()[0]
                 for modality in ("visible", "thermal")
                 for line in (lists / f"{split}_{modality}_{trial}.txt").read_text().splitlines()
             ]
-            assert list(part.path_N) == named
-            assert part.person_N.tolist() == [int(Path(name).parent.name) for name in named]
+            assert list(subset.path_N) == named
+            assert subset.person_N.tolist() == [int(Path(name).parent.name) for name in named]
         assert not set(train.person_N.tolist()) & set(test.person_N.tolist())
         index = train_index(train)
         assert sorted(set(index.person_N.tolist())) == list(range(len(set(train.person_N.tolist()))))
@@ -47,13 +47,19 @@ def test_a_trial_is_what_its_lists_name(converted_layout: Layout, data_root_of: 
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_batches_of_a_trial_hold_its_pictures_under_its_labels(converted_layout: Layout, workers: int) -> None:
-    part = open_subset(converted_layout("regdb"), "train", trial=7)
+def test_batches_of_a_trial_hold_its_images_under_its_labels(converted_layout: Layout, workers: int) -> None:
+    subset = open_subset(converted_layout("regdb"), "train", trial=7)
     loader = StreamedLoader(
-        part, persons=3, pictures=2, recipe=RECIPES["regdb"], seed=0, world=World(torch.device("cpu")), workers=workers
+        subset,
+        persons=3,
+        pictures=2,
+        recipe=RECIPES["regdb"],
+        seed=0,
+        world=World(torch.device("cpu")),
+        workers=workers,
     )
-    label = dict(zip(part.sample_N.tolist(), train_index(part).person_N.tolist(), strict=True))
-    stored, seen = part.converted.structure, set()
+    label = dict(zip(subset.sample_N.tolist(), train_index(subset).person_N.tolist(), strict=True))
+    stored, seen = subset.converted.structure, set()
     with loader.epoch(0) as batches:
         for batch in batches:
             for image, person, sample in zip(batch.images, batch.person_B, batch.index_B, strict=True):
