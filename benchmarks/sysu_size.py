@@ -2,8 +2,8 @@
 
     python -m benchmarks.sysu_size FOLDER
 
-Draws 45,863 images with the set's own counts into FOLDER (5 GB, minutes; kept for the next time), then runs the
-program's own commands and functions, each in a process of its own. Writes benchmarks/results/sysu-size-*.json.
+Draws 45,863 images with the set's own counts into FOLDER (5 GB, takes minutes; kept for the next time), then runs the
+program's own commands and functions, each in a separate process. Writes benchmarks/results/sysu-size-*.json.
 """
 
 import json
@@ -67,7 +67,7 @@ print(json.dumps({"seconds": seconds, "samples": len(subset.path_N)}))
 
 
 def measure(*arguments: str) -> tuple[dict[str, float], str]:
-    """Run Python with `arguments`; wall and processor seconds, peak memory of the largest process; what it printed."""
+    """Run Python with `arguments`. Returns wall and processor seconds with the peak memory, and what it printed."""
     begin = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
@@ -121,7 +121,9 @@ def main(arguments: Sequence[str]) -> int:
     content["synthesise"], output = measure("-m", "ffcv_convert", *drawing)
     print(output, end="")
     for split in ("train", "test"):
-        (beton / "sysu" / f"{split}.json").unlink(missing_ok=True)  # without its manifest a .beton is made anew
+        (beton / "sysu" / f"{split}.json").unlink(
+            missing_ok=True
+        )  # convert makes a .beton again if its manifest is missing
     content["convert"], output = measure("-m", "ffcv_convert", "convert", *roots)
     print(output, end="")
     files = list((beton / "sysu").glob("*"))

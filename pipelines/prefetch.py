@@ -191,7 +191,7 @@ class PrefetchedEpoch:
         except Empty:
             self._stalled = True
             raise DataError(
-                f"{self._stream.converted.path}: no batch came for {STALL_S} s. Check the disk or network that holds it, "
+                f"{self._stream.converted.path}: no batch came for {STALL_S} s. Check the disk or network, "
                 "then run the same command again"
             ) from None
 

@@ -26,7 +26,7 @@ def images_NHWC(beton_root: Path) -> np.ndarray:
 
 
 def plan_of(images_NHWC: np.ndarray, epoch: int) -> np.ndarray:
-    """Every row once, in an order of the epoch's own: int64 (iterations, BATCH)."""
+    """Every row once, in an order that depends on the epoch: int64 (iterations, BATCH)."""
     return np.random.default_rng(epoch).permutation(len(images_NHWC)).reshape(-1, BATCH)
 
 
@@ -46,7 +46,7 @@ pytestmark = [
 ]
 
 
-MADE: set[tuple[str, int]] = set()  # shared memory of this process: name and inode. Others may take the same name
+MADE: set[tuple[str, int]] = set()  # name and inode of this process's shared memory; another may reuse the name
 
 
 @pytest.fixture(autouse=True)
@@ -75,14 +75,14 @@ def running() -> set[object]:
 
 
 def left_since(before: set[object]) -> set[object]:
-    """What was started since and does not end by itself: a library's threads may take a moment."""
+    """What was started since and does not end within 10 s: a library's threads may need a moment."""
     late = time.monotonic() + 10
     while (left := running() - before) and time.monotonic() < late:
         time.sleep(0.01)
     return left
 
 
-def test_every_tool_is_there_in_both_forms() -> None:
+def test_every_tool_has_both_forms() -> None:
     forms = {(peer.module, peer.form) for peer in PEERS.values()}
     assert forms == {(peer.module, form) for peer in PEERS.values() for form in ("documented", "by hand")}
     assert all((peer.form == "by hand") == name.endswith(", by hand") for name, peer in PEERS.items())
@@ -143,7 +143,7 @@ def test_shared_memory_of_this_process_counts_as_left_and_that_of_others_does_no
     assert running() == before
 
 
-def test_all_that_are_installed_are_opened(images_NHWC: np.ndarray, tmp_path: Path) -> None:
+def test_every_installed_peer_is_opened(images_NHWC: np.ndarray, tmp_path: Path) -> None:
     assert installed().items() <= PEERS.items()
     with open_peers(images_NHWC, tmp_path) as peers:
         assert list(peers) == list(installed())
@@ -174,7 +174,7 @@ def test_files_of_other_images_or_half_made_ones_are_made_again(tmp_path: Path) 
     assert made == [6, 12, 12]
 
 
-def test_what_a_thread_could_not_fill_is_raised() -> None:
+def test_an_error_in_a_filling_thread_is_raised() -> None:
     def fill(rows: np.ndarray, out: np.ndarray) -> None:
         raise ValueError(f"row {rows[0]}")
 

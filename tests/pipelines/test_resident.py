@@ -38,7 +38,7 @@ def assert_same(first: list[tuple], second: list[tuple]) -> None:
 
 
 @pytest.mark.parametrize(("layout", "trial"), [("sysu", 0), ("regdb", 4)])
-def test_all_ways_bring_the_same_batches(converted_layout: Callable[[str], Path], layout: str, trial: int) -> None:
+def test_every_loader_yields_the_same_batches(converted_layout: Callable[[str], Path], layout: str, trial: int) -> None:
     subset = open_subset(converted_layout(layout), "train", trial=trial)
     streamed = StreamedLoader(subset, workers=1, **OPTIONS)
     for other in (
@@ -65,11 +65,11 @@ def test_jpeg_images_are_augmented_on_the_host_as_on_the_device(
     assert_same(batches(device, 0), batches(host, 0))
 
 
-def test_half_precision_input_is_the_rounded_one(converted_layout: Callable[[str], Path]) -> None:
+def test_bfloat16_images_are_the_rounded_float32_ones(converted_layout: Callable[[str], Path]) -> None:
     subset = open_subset(converted_layout("sysu"), "train")
     whole = StreamedLoader(subset, workers=1, **OPTIONS)
-    half = StreamedLoader(subset, workers=1, augment_on="host", dtype=torch.bfloat16, **OPTIONS)
-    with whole.epoch(0) as first, half.epoch(0) as second:
+    rounded = StreamedLoader(subset, workers=1, augment_on="host", dtype=torch.bfloat16, **OPTIONS)
+    with whole.epoch(0) as first, rounded.epoch(0) as second:
         for one, other in zip(first, second, strict=True):
             assert other.images.dtype == torch.bfloat16
             assert torch.equal(whole.augment(one.images, one.augmentation).bfloat16(), other.images)
@@ -84,7 +84,7 @@ def test_a_host_augmented_batch_lies_in_a_few_buffers(converted_layout: Callable
     assert len(places) <= 4
 
 
-def test_nothing_is_resident_on_a_cpu_by_itself(converted_layout: Callable[[str], Path]) -> None:
+def test_auto_keeps_nothing_resident_on_a_cpu(converted_layout: Callable[[str], Path]) -> None:
     assert not fits(open_subset(converted_layout("sysu"), "train"), CPU)
 
 
@@ -102,6 +102,6 @@ def test_resident_test_batches_are_the_streamed_ones(converted_layout: Callable[
                 assert one.count == other.count
 
 
-def test_what_is_asked_for_decides_before_what_fits(converted_layout: Callable[[str], Path]) -> None:
+def test_an_explicit_source_overrides_what_fits(converted_layout: Callable[[str], Path]) -> None:
     subset = open_subset(converted_layout("sysu"), "train")
     assert [is_resident(source, subset, CPU) for source in ("auto", "stream", "resident")] == [False, False, True]

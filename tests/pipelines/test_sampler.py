@@ -60,7 +60,7 @@ def test_no_identity_comes_twice_in_a_batch() -> None:
 
 
 def count_repeats(indices: np.ndarray, index: TrainIndex = INDEX) -> dict[bool, int]:
-    """How many groups of K repeat a image, for identities with at least K images (True) and with fewer."""
+    """How many groups of K repeat an image, for identities with at least K images (True) and with fewer."""
     available = {(p, m): ((index.person_N == p) & (index.modality_N == m)).sum() for p in range(7) for m in range(2)}
     repeats = {True: 0, False: 0}
     for group in indices.reshape(-1, K):
@@ -111,7 +111,7 @@ def test_two_ranks_make_up_the_world_s_plan_and_share_no_identity(replacement: s
         assert not set(index.person_N[first].tolist()) & set(index.person_N[second].tolist())
 
 
-# identities, visible, other pictures: SYSU-MM01, LLCM and one trial of RegDB
+# identities, visible and other images: SYSU-MM01, LLCM and one trial of RegDB
 @pytest.mark.parametrize(
     ("identities", "visible", "other", "iterations"),
     [(395, 22258, 11909, 927), (713, 16946, 13975, 706), (206, 2060, 2060, 85)],
@@ -135,14 +135,14 @@ def test_pools_hold_every_sample_of_a_person_and_modality_once() -> None:
 
 def test_too_few_identities_is_an_error_that_says_what_to_set() -> None:
     plan(persons=7)
-    with pytest.raises(DataError, match=r"7 identities, a batch needs 8\. Lower data\.persons to 7"):
+    with pytest.raises(DataError, match=r"7 identities.* 8.*data\.persons to 7"):
         plan(persons=8)
-    with pytest.raises(DataError, match=r"a batch needs 8\. Lower data\.persons to 3"):
+    with pytest.raises(DataError, match=r"7 identities.* 8.*data\.persons to 3"):
         plan(persons=4, world=2)
 
 
 def test_an_identity_of_one_modality_is_an_error_that_names_it() -> None:
-    with pytest.raises(DataError, match=r"label 2 has images of one modality only \(1 identities"):
+    with pytest.raises(DataError, match=r"label 2 .*one modality.*\(1 identities"):
         plan(make_index([3, 3, 3, 3], [3, 3, 0, 3]))
     with pytest.raises(DataError, match=r"label 0 .*\(2 identities"):
         plan(make_index([0, 3, 3, 0], [3, 3, 3, 3]))
@@ -151,7 +151,7 @@ def test_an_identity_of_one_modality_is_an_error_that_names_it() -> None:
 def test_too_few_images_for_one_batch_is_an_error() -> None:
     index = make_index([1] * 6, [3] * 5 + [8])
     assert scheduled_iterations(index, 6, 3) == 1
-    with pytest.raises(DataError, match="fewer than 6 x 4 pictures"):
+    with pytest.raises(DataError, match=r"6 x 4 images.*data\.persons"):
         scheduled_iterations(index, 6, 4)
 
 
@@ -162,7 +162,7 @@ def chi_square(counts: np.ndarray) -> float:
 
 @pytest.mark.parametrize("replacement", ["always", "needed"])
 def test_identities_places_and_images_are_drawn_alike(replacement: str) -> None:
-    """Chi-square below its 99.99 % point (seeded: it cannot flake); a generator that skips a image gives hundreds."""
+    """Chi-square below its 99.99 % point (seeded: it cannot flake); a generator that skips an image gives hundreds."""
     index = make_index([6] * 8, [6] * 8)
     indices = plan(index, iterations=3000, pictures=3, replacement=replacement)
     leaders = index.person_N[indices].reshape(-1, 2, P, 3)[:, 0, :, 0]

@@ -111,7 +111,7 @@ def test_columns_are_independent(sysu_draws: np.ndarray) -> None:
     assert abs(np.corrcoef(tops.T)[0, 1]) < 5 / math.sqrt(both.sum())
 
 
-# What each set's halves do, written out by hand from the published parameters: erase, hue, channel erase, exchange.
+# What each set's halves do, written out by hand from the published table: erase, hue, channel erase, exchange.
 PUBLISHED = {
     "sysu": ((True, 0, True, 3), (True, 0.5, True, 0)),
     "llcm": ((False, 0, True, 2), (False, 0.5, True, 0)),
@@ -131,7 +131,7 @@ def values_of(half: ModalityRecipe) -> tuple:
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
-def test_parameters_use_just_the_columns_of_its_recipe(name: str) -> None:
+def test_parameters_use_only_the_columns_of_their_recipe(name: str) -> None:
     parameters = draw(RECIPES[name], 400, HEIGHT_PX, WIDTH_PX, seed=0, epoch=0, iteration=0)
     assert parameters.shape == (400, COLUMNS)
     assert parameters.dtype == np.float32
