@@ -97,7 +97,7 @@ def test_our_own_cases_alone_decide_and_every_case_is_shown(tmp_path: Path, caps
     assert not compare.is_ours("epoch", "published, projected")
 
 
-def test_what_cannot_be_compared_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_files_that_cannot_be_compared_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     good, other = result(tmp_path, "a.json", x=[1]), result(tmp_path, "b.json", "s", x=[1])
     (tmp_path / "odd.json").write_text('{"cases": [1]}')
     for arguments, said in (
@@ -110,7 +110,7 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path, capsys: pytest.Capture
         assert said in capsys.readouterr().err
 
 
-def test_a_question_that_is_not_there(program: Run) -> None:
+def test_an_unknown_question_is_refused(program: Run) -> None:
     done = program("-m", "benchmarks", "speed")
     assert done.returncode == 2
     assert "'speed'" in done.stderr
@@ -187,7 +187,7 @@ def test_pillow_is_timed_with_as_many_threads_too(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_checksum_is_timed_by_itself(beton_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_checksum_is_timed_separately(beton_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "drawn_set", lambda: (None, beton_root / "synthetic"))
     asked: list[int] = []
     verify = Prefetcher.verify
@@ -211,7 +211,7 @@ def test_ablations_end_with_the_engine_s_default() -> None:
         if device == "cuda":
             every = {"precision", "channels_last", "fused", "augment", "compile", "graph"}
             assert every < set(inspect.signature(make_engine).parameters)
-            assert set(switches) == every, "a switch is measured that the ablation does not turn"
+            assert set(switches) == every, "the ablation must set exactly these options"
             assert "false" not in switches.values()
 
 

@@ -1,4 +1,4 @@
-"""Every peer that is installed delivers the stored images, whole epochs of them, and leaves nothing running."""
+"""Every installed peer yields whole epochs of the stored images, and leaves nothing running."""
 
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ from benchmarks.peers.prefetch import made_ahead, made_once
 from pipelines.subset import open_subset
 
 BATCH = 12
-SLACK = 4.0  # grey levels that JPEG may be off by in the mean
+SLACK = 4.0  # largest mean error of a JPEG image, in grey levels
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def check(peer: Peer, got_NHWC: np.ndarray, wanted_NHWC: np.ndarray) -> None:
 pytestmark = [
     # WebDataset and Mosaic Streaming leave the files that they read to the garbage collector.
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
-    # Mosaic Streaming's arrays and LitData's are views of the bytes read, which torch warns of, once a process.
+    # Arrays of Mosaic Streaming and LitData are read-only views; torch warns of them once per process.
     pytest.mark.filterwarnings("ignore:The given (NumPy array|buffer) is not writable:UserWarning"),
 ]
 
@@ -69,7 +69,7 @@ def is_there(name: str, inode: int) -> bool:
 
 
 def running() -> set[object]:
-    """Threads, child processes, and the shared memory that this process made: Mosaic Streaming takes some."""
+    """Threads, child processes, and shared memory made by this process, as by Mosaic Streaming."""
     shared = {block for block in MADE if is_there(*block)}
     return {*threading.enumerate(), *multiprocessing.active_children(), *shared}
 
@@ -115,7 +115,7 @@ def test_a_plan_may_be_left_and_the_files_are_used_again(name: str, images_NHWC:
     for _ in range(2):
         with peer.open(images_NHWC, tmp_path / "files") as batches:
             files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-            for _ in range(8):  # more than any of them has buffers
+            for _ in range(8):  # more than any peer has buffers
                 left = batches(plan)
                 next(left)
                 left.close()

@@ -1,4 +1,4 @@
-"""Resident and host-augmented batches: the same batches, pixels and labels as the streamed ones."""
+"""Resident and host-augmented loaders yield the same pixels and labels as the streamed one."""
 
 from collections.abc import Callable
 from pathlib import Path

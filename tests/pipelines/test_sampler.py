@@ -14,7 +14,7 @@ P, K, ITERATIONS = 3, 4, 40
 
 
 def make_index(visible: list[int], other: list[int], kind: Modality = Modality.INFRARED, seed: int = 5) -> TrainIndex:
-    """visible[p] and other[p] images of person p, in a shuffled order, so that nothing hangs on the file's order."""
+    """visible[p] and other[p] images of identity p, shuffled, so that no test depends on the file's order."""
     person_N = np.concatenate([np.repeat(np.arange(len(visible)), visible), np.repeat(np.arange(len(other)), other)])
     modality_N = np.repeat([int(Modality.VISIBLE), int(kind)], [sum(visible), sum(other)])
     order = np.random.default_rng(seed).permutation(len(person_N))
@@ -40,7 +40,7 @@ def test_shape_and_type() -> None:
 def test_layout_is_visible_then_infrared_with_the_same_identities_k_images_together(replacement: str) -> None:
     indices = plan(replacement=replacement)
     person = INDEX.person_N[indices].reshape(ITERATIONS, 2, P, K)
-    assert (person == person[..., :1]).all(), "an identity's images are not together"
+    assert (person == person[..., :1]).all(), "an identity's images are not adjacent"
     assert np.array_equal(person[:, 0], person[:, 1]), "the halves' identities differ"
     modality = INDEX.modality_N[indices].reshape(ITERATIONS, 2, P * K)
     assert (modality[:, 0] == Modality.VISIBLE).all()
@@ -53,14 +53,14 @@ def test_sketches_make_the_second_half() -> None:
     assert (modality == np.array([Modality.VISIBLE, Modality.SKETCH])[:, None]).all()
 
 
-def test_no_identity_comes_twice_in_a_batch() -> None:
+def test_no_identity_occurs_twice_in_a_batch() -> None:
     for persons in (P, 7):  # 7 is all of them
         leaders = INDEX.person_N[plan(persons=persons)].reshape(ITERATIONS, 2, persons, K)[:, 0, :, 0]
         assert all(len(set(row)) == persons for row in leaders.tolist())
 
 
 def count_repeats(indices: np.ndarray, index: TrainIndex = INDEX) -> dict[bool, int]:
-    """How many groups of K repeat an image, for identities with at least K images (True) and with fewer."""
+    """Count the groups of K that repeat an image, for identities with at least K images (True) and with fewer."""
     available = {(p, m): ((index.person_N == p) & (index.modality_N == m)).sum() for p in range(7) for m in range(2)}
     repeats = {True: 0, False: 0}
     for group in indices.reshape(-1, K):
@@ -95,7 +95,9 @@ def test_the_plan_is_a_function_of_seed_and_epoch() -> None:
     before = np.random.get_state()[1].copy()  # noqa: NPY002  the global generator must not be touched
     assert np.array_equal(plan(seed=3, epoch=4), plan(seed=3, epoch=4))
     assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
-    assert not np.array_equal(plan(seed=0, epoch=1), plan(seed=1, epoch=0)), "FFCV's seed + epoch"
+    assert not np.array_equal(plan(seed=0, epoch=1), plan(seed=1, epoch=0)), (
+        "seed and epoch must not merely be added, as in FFCV"
+    )
     plans = {plan(seed=seed, epoch=epoch).tobytes() for seed in range(4) for epoch in range(5)}
     assert len(plans) == 20
 
@@ -105,7 +107,7 @@ def test_two_ranks_make_up_the_world_s_plan_and_share_no_identity(replacement: s
     index = make_index([5, 4, 9, 2, 7, 6, 8], [4, 3, 8, 2, 6, 5, 12])
     whole = plan(index, persons=2 * P, replacement=replacement).reshape(ITERATIONS, 2, 2 * P, K)
     ranks = [plan(index, replacement=replacement, rank=rank, world=2) for rank in (0, 1)]
-    together = np.concatenate([part.reshape(ITERATIONS, 2, P, K) for part in ranks], axis=2)
+    together = np.concatenate([rank.reshape(ITERATIONS, 2, P, K) for rank in ranks], axis=2)
     assert np.array_equal(together, whole)
     for first, second in zip(*ranks, strict=True):
         assert not set(index.person_N[first].tolist()) & set(index.person_N[second].tolist())
@@ -125,7 +127,7 @@ def test_published_epoch_lengths(identities: int, visible: int, other: int, iter
     assert scheduled_iterations(index, 6, 4, world=2) == max(visible, other) // 48
 
 
-def test_pools_hold_every_sample_of_a_person_and_modality_once() -> None:
+def test_pools_hold_every_sample_of_an_identity_and_modality_once() -> None:
     for pool, modality in zip(pools(INDEX), (Modality.VISIBLE, Modality.INFRARED), strict=True):
         for person in range(7):
             found = pool.samples[pool.start[person] :][: pool.count[person]]
@@ -161,8 +163,8 @@ def chi_square(counts: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("replacement", ["always", "needed"])
-def test_identities_places_and_images_are_drawn_alike(replacement: str) -> None:
-    """Chi-square below its 99.99 % point (seeded: it cannot flake); a generator that skips an image gives hundreds."""
+def test_identities_places_and_images_are_drawn_uniformly(replacement: str) -> None:
+    """Chi-square below its 99.99 % point (seeded, so never flaky); a generator that skips an image gives hundreds."""
     index = make_index([6] * 8, [6] * 8)
     indices = plan(index, iterations=3000, pictures=3, replacement=replacement)
     leaders = index.person_N[indices].reshape(-1, 2, P, 3)[:, 0, :, 0]
@@ -174,4 +176,4 @@ def test_identities_places_and_images_are_drawn_alike(replacement: str) -> None:
         for person in range(8):
             assert chi_square(drawn[(drawn > 0) & (index.person_N == person)]) < 25.7  # 5 degrees of freedom
     first, second = index.person_N[indices[:-1, 0]], index.person_N[indices[1:, 0]]
-    assert chi_square(np.bincount(first * 8 + second, minlength=64)) < 112.4  # batches follow each other by chance
+    assert chi_square(np.bincount(first * 8 + second, minlength=64)) < 112.4  # consecutive batches are independent

@@ -168,7 +168,7 @@ def test_an_epoch_entered_in_the_middle_is_the_unbroken_one_s_rest(loader: Strea
         assert record(start) == whole[start:]
 
 
-def test_seeds_and_epochs_give_other_batches(train: Converted, loader: StreamedLoader) -> None:
+def test_other_seeds_and_epochs_give_other_batches(train: Converted, loader: StreamedLoader) -> None:
     other = make_loader(train, seed=1)
     assert not np.array_equal(loader.plan(1), other.plan(0))
     assert not np.array_equal(loader.plan(0), loader.plan(1))
@@ -184,7 +184,7 @@ def test_the_published_schedule_runs_one_iteration_more(train: Converted, train_
     assert_epoch_is_right(loader, 0, train_images)
 
 
-def test_the_hue_step_is_left_out_where_every_infrared_image_is_grey(train: Converted) -> None:
+def test_the_hue_step_is_skipped_if_every_infrared_image_is_grey(train: Converted) -> None:
     assert train.manifest.infrared_grey
     assert make_loader(train).recipe == replace(SYSU, other=replace(SYSU.other, hue=0.0))
     coloured = Converted(train.structure, replace(train.manifest, infrared_grey=False))
@@ -209,7 +209,7 @@ def test_test_loader_shows_every_sample_once_in_order(
     assert seen == chosen.tolist()
 
 
-def test_test_loader_of_nothing_gives_nothing(test_set: Converted) -> None:
+def test_test_loader_without_samples_yields_no_batch(test_set: Converted) -> None:
     with StreamedTestLoader(test_set, batch_size=8, device=CPU).samples(np.array([], dtype=np.int64)) as batches:
         assert list(batches) == []
 
@@ -260,7 +260,7 @@ def test_a_batch_stays_as_it_is_until_the_next_one_is_asked_for(
 
 
 class Copy:
-    """Stands in for the CUDA event that ends a copy out of a slot."""
+    """Stands in for the CUDA event at the end of a copy out of a slot."""
 
     def __init__(self) -> None:
         self.waited_for, self.ended = threading.Event(), threading.Event()
@@ -285,7 +285,7 @@ def test_a_slot_is_not_written_while_it_is_being_copied(train: Converted) -> Non
 
 
 def test_leaving_an_epoch_waits_for_copies_out_of_its_slots(train: Converted) -> None:
-    """The next epoch starts with all slots free: a copy that still runs would get its images."""
+    """The next epoch may write to every slot, so a copy still running would receive its images."""
     copies = [Copy() for _ in range(4)]
     order = np.arange(16, dtype=np.int64).reshape(4, 4)
     with make_stream(train).epoch(order) as epoch:
@@ -377,7 +377,7 @@ def test_workers_are_capped_by_what_the_process_may_use(train: Converted, monkey
     assert make_stream(train, workers=8).decoder.workers == 1
 
 
-# --- what goes wrong ------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------------------------
 
 
 class OddError(Exception):
@@ -444,7 +444,7 @@ def test_an_interrupt_while_waiting_for_a_batch_is_raised(
 
     def slow(self: Decoder, indices: np.ndarray, slot: int, parameters: np.ndarray) -> list:
         if not interrupted.is_set():
-            time.sleep(0.1)  # so that the consumer waits by now
+            time.sleep(0.1)  # by now the consumer waits
             interrupted.set()
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.1)
@@ -470,7 +470,7 @@ def test_asking_for_a_batch_after_the_block_is_an_error_not_a_hang(loader: Strea
 def test_a_second_epoch_of_the_same_loader_is_refused_while_one_runs(
     loader: StreamedLoader, train_images: np.ndarray
 ) -> None:
-    """Both would decode into the same buffers: the images of one would come with the labels of the other."""
+    """Both would decode into the same buffers: the images of one with the labels of the other."""
     plan = loader.plan(0)
     with loader.epoch(0) as batches:
         first = next(batches)
@@ -499,7 +499,7 @@ def test_a_second_epoch_of_the_same_loader_is_refused_while_one_runs(
     ],
 )
 def test_a_bad_order_is_refused(train: Converted, order: Any, error: type[Exception], message: str) -> None:
-    """FFCV alone hangs, crashes, writes past its buffers or hands out another sample's label, depending on which."""
+    """FFCV alone hangs, crashes, writes past its buffers or returns another sample's label, depending on the order."""
     stream = make_stream(train)
     with pytest.raises(error, match=message), stream.epoch(order):
         pass

@@ -1,4 +1,4 @@
-"""The augmentation: drawn numbers against published statistics, pixels against a naive image-by-image oracle."""
+"""The augmentation: parameters against published statistics, pixels against a naive image-by-image oracle."""
 
 import json
 import math
@@ -101,7 +101,7 @@ def test_crop_flip_and_hue_are_uniform(sysu_draws: np.ndarray) -> None:
 
 
 def test_columns_are_independent(sysu_draws: np.ndarray) -> None:
-    """No two columns are drawn from the same number: correlations stay within five standard errors."""
+    """No two columns share a random number: correlations stay within five standard errors."""
     applied = sysu_draws[:, [ERASE + 2, CHANNEL_ERASE + 2, EXCHANGE]] > 0
     columns = np.column_stack([sysu_draws[:, [CROP_TOP, CROP_LEFT, FLIP]], applied])
     off_diagonal = np.corrcoef(columns.T)[~np.eye(columns.shape[1], dtype=bool)]
@@ -145,7 +145,7 @@ def test_parameters_use_only_the_columns_of_their_recipe(name: str) -> None:
 
 
 def test_switches_of_a_recipe_do_not_move_the_other_columns() -> None:
-    """So runs that differ in one switch see the same crops: a comparison of recipes compares recipes."""
+    """Runs that differ in one option see the same crops, so that a comparison of recipes compares nothing else."""
     drawn = {name: draw(RECIPES[name], BATCH, HIGH, WIDE, seed=3, epoch=1, iteration=7) for name in RECIPES}
     for parameters in drawn.values():
         assert np.array_equal(parameters[:, [CROP_TOP, CROP_LEFT, FLIP]], drawn["sysu"][:, [CROP_TOP, CROP_LEFT, FLIP]])
@@ -163,7 +163,7 @@ def test_draws_depend_on_seed_epoch_iteration_and_rank_and_on_nothing_else() -> 
 
     assert np.array_equal(parameters(), parameters())
     changes: list[dict[str, int]] = [{}, {"seed": 2}, {"epoch": 1}, {"iteration": 4}, {"rank": 1}]
-    changes.append({"seed": 2, "epoch": 1})  # a sum of seeds would give the same again
+    changes.append({"seed": 2, "epoch": 1})  # adding seed and epoch would give the same numbers
     assert len({parameters(**change).tobytes() for change in changes}) == len(changes)
 
 
@@ -177,7 +177,7 @@ def test_every_image_has_a_draw_of_its_own() -> None:
 
 
 def random_images(batch: int = BATCH, seed: int = 0, high: int = HIGH, wide: int = WIDE) -> Tensor:
-    """Noise with pure, dark, white and grey pixels among it: uint8 (batch, high, wide, 3)."""
+    """Noise that includes pure, black, white and grey pixels: uint8 (batch, high, wide, 3)."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (batch, high, wide, 3), dtype=np.uint8)
     pixels[:, :4, :4] = rng.choice([0, 255], (batch, 4, 4, 3))
@@ -238,7 +238,7 @@ def test_pixels_equal_the_naive_oracle(name: str, seed: int) -> None:
 
 
 def test_pixels_equal_the_oracle_with_every_step_in_every_image() -> None:
-    """Tables of `draw` apply a step to some images only; here each has them all, at the edges as well."""
+    """`draw` applies a step to some images only; here every image gets all of them, also at the edges."""
     everything = ModalityRecipe(erase=True, hue=0.5, channel_erase=True, exchange=3)
     recipe = Recipe(everything, everything, pad_px=6)
     rng, parameters = np.random.default_rng(0), np.zeros((BATCH, COLUMNS), dtype=np.float32)
@@ -257,7 +257,7 @@ def test_pixels_equal_the_oracle_with_every_step_in_every_image() -> None:
 
 @pytest.mark.parametrize("pad_px", [0, 1, 10])
 def test_crop_and_flip_move_whole_pixels(pad_px: int) -> None:
-    """Exact: 255 x the result before normalising is the integer image, black where it came from outside."""
+    """Exact: 255 x the result before normalising is the integer image, black where the crop leaves the image."""
     recipe = replace(RECIPES["pku_sketch"], pad_px=pad_px)
     images, parameters = random_images(seed=pad_px), random_parameters(recipe, seed=pad_px)
     found = apply(images, parameters, recipe) * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
@@ -272,7 +272,7 @@ def test_crop_and_flip_move_whole_pixels(pad_px: int) -> None:
 
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_parameters_that_change_nothing_give_the_normalised_images(name: str) -> None:
-    """To the rounding of a hue that goes through HSV and back; exactly, where there is no hue step."""
+    """Exactly without a hue step; with one, up to the rounding of the hue shift."""
     recipe, images = RECIPES[name], random_images()
     parameters = torch.zeros(BATCH, COLUMNS)
     parameters[:, [CROP_TOP, CROP_LEFT]] = recipe.pad_px
@@ -289,7 +289,7 @@ def test_normalise_is_torchvision_s() -> None:
 
 
 @pytest.mark.parametrize("name", ["sysu", "regdb"])
-def test_images_do_not_see_each_other(name: str) -> None:
+def test_images_do_not_affect_each_other(name: str) -> None:
     recipe, images = RECIPES[name], random_images()
     parameters = random_parameters(recipe, seed=4)
     half = BATCH // 2
@@ -333,7 +333,7 @@ def test_results_are_float32_channels_last_repeatable_and_leave_their_input_alon
 
 
 def test_a_rectangle_that_never_fits_erases_nothing() -> None:
-    """A flat image, where no draw of the published ranges fits: no error, and no rectangle."""
+    """In a flat image many drawn rectangles do not fit: they raise no error and erase nothing."""
     parameters = draw(RECIPES["sysu"], 200, 2, 400, seed=0, epoch=0, iteration=0)
     for first in (ERASE, CHANNEL_ERASE):
         top, left, high, wide = parameters[:, first : first + 4].T
@@ -350,7 +350,7 @@ def test_module_constants() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_apply_compiles_whole_and_computes_the_same(name: str) -> None:
-    """No graph break in any recipe; the captured graph is run as it is."""
+    """No recipe breaks the graph; backend="eager" runs the captured graph unchanged."""
     recipe = RECIPES[name]
     images = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (8, HIGH, WIDE, 3), dtype=np.uint8))
     parameters = torch.from_numpy(draw(recipe, 8, HIGH, WIDE, seed=1, epoch=0, iteration=0))

@@ -1,4 +1,4 @@
-"""The CPU's one-pass augmentation: the same bits as apply on the same parameters."""
+"""The CPU's one-pass augmentation gives the same bits as apply.py for the same parameters."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def _threads() -> None:
 
 
 def random_images(seed: int) -> np.ndarray:
-    """Noise; the second half has grey images, coloured ones, and grey pixels in coloured ones."""
+    """Noise; the second half has grey images, coloured images, and coloured images with grey pixels."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (BATCH, HIGH, WIDE, 3), dtype=np.uint8)
     pixels[BATCH // 2 : BATCH // 2 + 2] = pixels[BATCH // 2 : BATCH // 2 + 2, :, :, :1]
@@ -99,7 +99,7 @@ def test_borders_wider_than_the_image_are_black(pad_px: int) -> None:
 @pytest.mark.parametrize("offset", [0, 4])
 @pytest.mark.parametrize("workers", WORKERS)
 def test_rows_of_whole_cache_lines_are_the_same_in_any_place(workers: int, offset: int) -> None:
-    """They are written past the caches where they begin at a multiple of 64 bytes."""
+    """Rows that start at a multiple of 64 bytes are written past the caches; others are not."""
     recipe, size = RECIPES["sysu"], (BATCH, 3, 40, 48)
     images = np.random.default_rng(2).integers(0, 256, (BATCH, 40, 48, 3), dtype=np.uint8)
     parameters = draw(recipe, BATCH, 40, 48, seed=2, epoch=0, iteration=0)
