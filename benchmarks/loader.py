@@ -103,12 +103,12 @@ def _every_image(reader: StreamedTestLoader, subset: Subset) -> float:
 def _checksum_us(subset: Subset) -> float:
     """Microseconds per image of a first verification, minus those of a second one, which finds every image already
     verified. The pages are read before, so that page faults do not count."""
-    stream = Prefetcher(subset.converted, batch_size=1)
+    prefetcher = Prefetcher(subset.converted, batch_size=1)
     for sample in subset.sample_N:
-        stream.decoder.stored(int(sample)).sum()
+        prefetcher.decoder.stored(int(sample)).sum()
     seconds = []
     for _ in range(2):
         begin = time.perf_counter()
-        stream.verify(subset.sample_N)
+        prefetcher.verify(subset.sample_N)
         seconds.append(time.perf_counter() - begin)
     return 1e6 * (seconds[0] - seconds[1]) / len(subset.sample_N)

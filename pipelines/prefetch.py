@@ -1,4 +1,4 @@
-"""A thread decodes batches of a `.beton` ahead into a few slots; each batch is copied to the device, its slot reused.
+"""A thread decodes batches of a `.beton` ahead into a few slots, which are reused; each batch goes to the device.
 
 On CUDA each batch is copied from its pinned slot on a separate stream while the previous step computes; the decoder
 reuses the slot once the event that ends the copy has happened. On a CPU the batch is the slot itself. Either way **a
@@ -133,12 +133,12 @@ def _take(free: SimpleQueue) -> int:
 class PrefetchedEpoch:
     """One pass over an order. Iterate over its slots, and release each one when you no longer need its contents."""
 
-    def __init__(self, stream: Prefetcher, order: np.ndarray, draw: Draw | None):
-        self._stream, self._order, self._draw = stream, order, draw
+    def __init__(self, prefetcher: Prefetcher, order: np.ndarray, draw: Draw | None):
+        self._prefetcher, self._order, self._draw = prefetcher, order, draw
         self._stopping = self._stalled = False
         self._free: SimpleQueue = SimpleQueue()
         self._ready: SimpleQueue = SimpleQueue()
-        for number in range(stream.slots):
+        for number in range(prefetcher.slots):
             self._free.put((number, None))
         self._thread = Thread(target=self._produce, name="ffcv-decode", daemon=True)
 
@@ -191,7 +191,7 @@ class PrefetchedEpoch:
         except Empty:
             self._stalled = True
             raise DataError(
-                f"{self._stream.converted.path}: no batch came for {STALL_S} s. Check the disk or network, "
+                f"{self._prefetcher.converted.path}: no batch came for {STALL_S} s. Check the disk or network, "
                 "then run the same command again"
             ) from None
 
@@ -218,7 +218,7 @@ class PrefetchedEpoch:
 
     def _produce(self) -> None:
         try:
-            self._stream.decoder.use_threads()
+            self._prefetcher.decoder.use_threads()
             for iteration, indices in enumerate(self._order):
                 number = _take(self._free)
                 if self._stopping:
@@ -228,17 +228,17 @@ class PrefetchedEpoch:
             self._ready.put(error)
 
     def _decoded(self, iteration: int, indices: np.ndarray, number: int) -> Slot:
-        stream = self._stream
-        stream.verify(indices)
+        prefetcher = self._prefetcher
+        prefetcher.verify(indices)
         parameters = self._draw(iteration) if self._draw else NO_PARAMETERS
-        (images, status), persons, samples = stream.decoder.decode(indices, number, parameters)
+        (images, status), persons, samples = prefetcher.decoder.decode(indices, number, parameters)
         if status.any():
-            raise stream.damaged(int(indices[int(np.flatnonzero(status)[0])]), "does not decode")
-        if stream.label_N is not None:
-            np.take(stream.label_N, samples, out=persons)
+            raise prefetcher.damaged(int(indices[int(np.flatnonzero(status)[0])]), "does not decode")
+        if prefetcher.label_N is not None:
+            np.take(prefetcher.label_N, samples, out=persons)
         tensor = torch.from_numpy(images)
-        if stream.augmented is not None:
-            tensor = tensor.view(stream.augmented)
+        if prefetcher.augmented is not None:
+            tensor = tensor.view(prefetcher.augmented)
         return Slot(
             number,
             tensor,

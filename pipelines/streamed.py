@@ -37,7 +37,7 @@ class StreamedLoader(EpochPlan):
     ):
         super().__init__(subset, world=world, **plan)
         self._augmented = dtype if augment_on == "host" else None
-        self._stream = Prefetcher(
+        self._prefetcher = Prefetcher(
             subset.converted, batch_size=self.batch_size, label_N=self.label_of_sample, workers=workers,
             augmented=self._augmented, pad_px=self.recipe.pad_px,
         )  # fmt: skip
@@ -50,7 +50,9 @@ class StreamedLoader(EpochPlan):
     @contextmanager
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Iterator[Batch]]:
         """The batches of `epoch`, starting at iteration `start`. Leaving the block stops the decoding."""
-        with self._stream.epoch(self.plan(epoch)[start:], lambda batch: self.parameters(epoch, start + batch)) as slots:
+        with self._prefetcher.epoch(
+            self.plan(epoch)[start:], lambda batch: self.parameters(epoch, start + batch)
+        ) as slots:
             yield slots.on_device(self._device, self._copies)
 
 
@@ -60,7 +62,7 @@ class StreamedTestLoader:
     __test__ = False  # pytest: not a test class
 
     def __init__(self, converted: Converted, *, batch_size: int, device: torch.device, workers: int = 0):
-        self._stream = Prefetcher(converted, batch_size=batch_size, workers=workers)
+        self._prefetcher = Prefetcher(converted, batch_size=batch_size, workers=workers)
         self._copies = copy_stream(device)
         self._batch_size, self._device = batch_size, device
 
@@ -68,7 +70,7 @@ class StreamedTestLoader:
     def samples(self, indices: np.ndarray) -> Iterator[Iterator[Batch]]:
         """Batches of `indices` (int64); the last one is filled up, see Batch.count."""
         order = padded(indices, self._batch_size)
-        with self._stream.epoch(order) as slots:
+        with self._prefetcher.epoch(order) as slots:
             batches = slots.on_device(self._device, self._copies)
             last = len(order) - 1
             yield (

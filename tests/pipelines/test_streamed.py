@@ -97,7 +97,7 @@ def long_loader(train: Converted) -> StreamedLoader:
     return make_loader(train, persons=2)
 
 
-def make_stream(converted: Converted, **changes: Any) -> Prefetcher:
+def make_prefetcher(converted: Converted, **changes: Any) -> Prefetcher:
     return Prefetcher(converted, **{"batch_size": 4, "workers": 1, **changes})
 
 
@@ -233,7 +233,7 @@ def test_a_slot_is_not_written_before_it_is_released(train: Converted, train_ima
         made.append(batch)
         return np.array([batch])
 
-    with make_stream(train).epoch(order, note) as epoch:
+    with make_prefetcher(train).epoch(order, note) as epoch:
         slots = iter(epoch)
         for first in (0, 4, 8):
             kept: list[Slot] = [next(slots) for _ in range(4)]
@@ -272,7 +272,7 @@ class Copy:
 
 def test_a_slot_is_not_written_while_it_is_being_copied(train: Converted) -> None:
     order = np.arange(8, dtype=np.int64).reshape(2, 4)
-    with make_stream(train, slots=1).epoch(order) as epoch:
+    with make_prefetcher(train, slots=1).epoch(order) as epoch:
         slots, copy = iter(epoch), Copy()
         first = next(slots)
         before = first.images.clone()
@@ -288,7 +288,7 @@ def test_leaving_an_epoch_waits_for_copies_out_of_its_slots(train: Converted) ->
     """The next epoch may write to every slot, so a copy still running would receive its images."""
     copies = [Copy() for _ in range(4)]
     order = np.arange(16, dtype=np.int64).reshape(4, 4)
-    with make_stream(train).epoch(order) as epoch:
+    with make_prefetcher(train).epoch(order) as epoch:
         for slot, copy in zip(epoch, copies, strict=True):
             copy.ended.set()
             epoch.release(slot, after=copy)
@@ -374,7 +374,7 @@ def test_workers_are_capped_by_what_the_process_may_use(train: Converted, monkey
     assert [allowed_workers(asked) for asked in (-1, 0, 1, most, most + 1, 1000)] == [most, most, 1, most, most, most]
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
     assert [allowed_workers(asked) for asked in (0, 1, 8)] == [1, 1, 1]
-    assert make_stream(train, workers=8).decoder.workers == 1
+    assert make_prefetcher(train, workers=8).decoder.workers == 1
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------
@@ -418,7 +418,7 @@ def test_an_error_while_drawing_augmentation_reaches_the_consumer(train: Convert
             raise error
         return np.empty(0)
 
-    with make_stream(train).epoch(np.zeros((3, 4), dtype=np.int64), fail) as epoch:
+    with make_prefetcher(train).epoch(np.zeros((3, 4), dtype=np.int64), fail) as epoch:
         slots = iter(epoch)
         next(slots)
         with pytest.raises(type(error), match="no parameters"):
@@ -500,10 +500,10 @@ def test_a_second_epoch_of_the_same_loader_is_refused_while_one_runs(
 )
 def test_a_bad_order_is_refused(train: Converted, order: Any, error: type[Exception], message: str) -> None:
     """FFCV alone hangs, crashes, writes past its buffers or returns another sample's label, depending on the order."""
-    stream = make_stream(train)
-    with pytest.raises(error, match=message), stream.epoch(order):
+    prefetcher = make_prefetcher(train)
+    with pytest.raises(error, match=message), prefetcher.epoch(order):
         pass
-    with stream.epoch(np.array([[5, 4, 3, 95]])) as epoch:
+    with prefetcher.epoch(np.array([[5, 4, 3, 95]])) as epoch:
         assert [slot.index_B.tolist() for slot in epoch] == [[5, 4, 3, 95]]
 
 
