@@ -1,1 +1,1 @@
-"""Measurements: one question a file; results as JSON in benchmarks/results/, tables made from them."""
+"""Measurements: one question per file. Results are JSON in benchmarks/results/, with tables made from them."""

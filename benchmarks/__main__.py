@@ -1,9 +1,9 @@
-"""Measure: python -m benchmarks [QUESTION ...], or compare A.json B.json
+"""Run benchmarks: python -m benchmarks [QUESTION ...], or compare A.json B.json
 
-Without a name, every question that this machine can answer. Each writes its result to benchmarks/results/, as
-<question>-<hardware>-<date>.json, a Markdown table and a plot beside it, and what was measured goes into
-summary-<hardware>.json there, which holds the figures of one commit only. The questions are the modules' names; each
-says what it asks and compares.
+Without a QUESTION, all of them run. A question is the name of a module here, whose docstring says what it asks and
+compares; `measure` gives its result and `words` says it in sentences. A result is written to benchmarks/results/ as
+<question>-<hardware>-<date>.json, with a Markdown table and a plot beside it. Its main figures also go into
+summary-<hardware>.json there, which holds figures of a single commit. A speedup above 1 always means: ours is faster.
 """
 
 import json
@@ -23,38 +23,36 @@ from dns.training.environment import environment
 QUESTIONS = {
     module.__name__.split(".")[-1]: module for module in (startup, convert, loader, pipeline, step, epoch, evaluate)
 }
-# Key of the summary -> question and key of its result; null where it was not measured.
+# Key in the summary -> the question and the key in its result. The summary has null for what was not measured.
 SUMMARY = {
-    "ready_ratio_published": ("pipeline", "ratio_published"),
-    "ready_ratio_best_peer": ("pipeline", "ratio_best_peer"),
+    "ready_speedup_published": ("pipeline", "speedup_published"),
+    "ready_speedup_best_peer": ("pipeline", "speedup_best_peer"),
     "best_peer": ("pipeline", "best_peer"),
-    "ready_ratio_by_hand": ("pipeline", "ratio_by_hand"),
-    "uint8_ratio_memcpy": ("loader", "ratio_memcpy"),
+    "ready_speedup_by_hand": ("pipeline", "speedup_by_hand"),
+    "uint8_speedup_memcpy": ("loader", "speedup_memcpy"),
     "startup_warm_s": ("startup", "warm_s"),
-    "convert_ratio_pillow": ("convert", "ratio_pillow"),
-    "metrics_ratio_sysu": ("evaluate", "ratio_sysu"),
-    "metrics_ratio_llcm": ("evaluate", "ratio_llcm"),
-    "metrics_ratio_regdb": ("evaluate", "ratio_regdb"),
+    "convert_speedup_pillow": ("convert", "speedup_pillow"),
+    "convert_speedup_pillow_threads": ("convert", "speedup_pillow_threads"),
+    "metrics_speedup_sysu": ("evaluate", "speedup_sysu"),
+    "metrics_speedup_llcm": ("evaluate", "speedup_llcm"),
+    "metrics_speedup_regdb": ("evaluate", "speedup_regdb"),
     "step_ms": ("step", "step_ms"),
-    "step_ratio_eager": ("step", "ratio_eager"),
+    "step_speedup_eager": ("step", "speedup_eager"),
     "data_wait_share": ("epoch", "wait_share"),
     "epoch_s_sysu_size": ("epoch", "epoch_s_sysu_size"),
 }
 
 
 def table(question: str, content: dict[str, Any]) -> str:
-    """Markdown: a row a case, then what was made of them."""
-    lines = [f"| {question} | median, {content['unit']} | least | most |", "| --- | --- | --- | --- |"]
+    """Markdown: one row per case, then the result in words."""
+    lines = [f"| {question} | median, {content['unit']} | lowest | highest |", "| --- | --- | --- | --- |"]
     for name, case in content["cases"].items():
         lines.append(f"| {name} | {digits(case['median'])} | {digits(case['least'])} | {digits(case['most'])} |")
-    skipped = ("question", "cases", "unit", "environment", "engine")
-    rest = {key: value for key, value in content.items() if key not in skipped and value is not None}
-    shown = [f"{key} {digits(value)}" if isinstance(value, float) else f"{key} {value}" for key, value in rest.items()]
-    return "\n".join(lines) + "\n\n" + ", ".join(shown) + "\n"
+    return "\n".join([*lines, "", *QUESTIONS[question].words(content)]) + "\n"
 
 
 def answer(question: str, place: dict[str, Any]) -> dict[str, Any]:
-    """Measure one question and write its result, table and plot."""
+    """Measure one question; write its result, table and plot."""
     begin = time.perf_counter()
     content = {"question": question, **QUESTIONS[question].measure(), "environment": place}
     path = write_json(result_path(question, place), content)
@@ -64,20 +62,20 @@ def answer(question: str, place: dict[str, Any]) -> dict[str, Any]:
     try:
         plot.draw(question, content, path.with_suffix(".svg"))
     except ImportError:
-        print("note: no plot without matplotlib; pip install '.[bench]'", file=sys.stderr)
+        print("note: no plot, because matplotlib is missing. Install it: pip install '.[bench]'", file=sys.stderr)
     print(f"written: {path}, after {time.perf_counter() - begin:.0f} s\n", flush=True)
     return content
 
 
 def former(target: Path, now: Mapping[str, str]) -> dict[str, Any]:
-    """The summary that is there, if it was measured on the commit and hardware of `now`; else one without values."""
+    """The stored summary if it is of the commit and hardware of `now`; else one without values."""
     empty = {**dict.fromkeys(SUMMARY), **now}
     try:
         found = json.loads(target.read_text(encoding="utf-8")) if target.exists() else empty
         if not isinstance(found, dict):
-            raise ValueError("no summary")
+            raise ValueError("not a summary")
     except (OSError, ValueError) as error:
-        print(f"note: {target}: not readable ({error}); begun anew", file=sys.stderr)
+        print(f"note: {target}: not readable ({error}); starting a new one", file=sys.stderr)
         return empty
     return empty | found if all(found.get(key) == value for key, value in now.items()) else empty
 
@@ -87,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
         return compare.main(arguments[1:])
     unknown = [name for name in arguments if name not in QUESTIONS]
     if unknown:
-        print(f"error: no question {unknown[0]!r}. There are {', '.join(QUESTIONS)}", file=sys.stderr)
+        print(f"error: unknown question {unknown[0]!r}. Choose from {', '.join(QUESTIONS)}", file=sys.stderr)
         return 2
     place = environment(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     target = RESULTS / f"summary-{hardware(place)}.json"

@@ -1,4 +1,4 @@
-"""What got slower between two results of one question: python -m benchmarks compare A.json B.json"""
+"""Compares two results of one question and says what became slower: python -m benchmarks compare A.json B.json"""
 
 import json
 import re
@@ -10,18 +10,24 @@ from typing import Any
 from benchmarks.harness import digits
 
 BIGGER_IS_BETTER = {"images/s"}
-LEAST_ROUNDS = 3  # fewer say nothing about the spread
-OURS_ALONE = {"startup", "step"}  # questions without a peer
+LEAST_ROUNDS = 3  # with fewer, the spread is unknown
+OURS_ALONE = {"startup", "step"}  # questions that time this program only
 
 
 def verdict(before: Mapping[str, Any], after: Mapping[str, Any], unit: str) -> str:
-    """slower or faster where the rounds of the two do not overlap; else "within the spread"."""
+    """Say slower or faster if the rounds of the two do not overlap, else "within the spread"."""
     rounds = min(len(case.get("rounds", ())) for case in (before, after))
     if rounds < LEAST_ROUNDS:
         return f"{'one round' if rounds == 1 else f'{rounds} rounds'}, no verdict"
     if before["least"] <= after["most"] and after["least"] <= before["most"]:
         return "within the spread"
-    return "faster" if (after["median"] > before["median"]) == (unit in BIGGER_IS_BETTER) else "slower"
+    return "faster" if speedup(before, after, unit) > 1 else "slower"
+
+
+def speedup(before: Mapping[str, Any], after: Mapping[str, Any], unit: str) -> float:
+    """How many times as fast B is as A, by the medians: above 1, B is faster."""
+    ratio = after["median"] / before["median"]
+    return ratio if unit in BIGGER_IS_BETTER else 1 / ratio
 
 
 def is_ours(question: str, case: str) -> bool:
@@ -30,9 +36,9 @@ def is_ours(question: str, case: str) -> bool:
 
 
 def table(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Markdown, and the names of our own cases that got slower."""
+    """A Markdown table, and the names of our own cases that became slower."""
     unit, question = before["unit"], before["question"]
-    lines = [f"| case | A, {unit} | B, {unit} | B / A | |", "| --- | --- | --- | --- | --- |"]
+    lines = [f"| case | A, {unit} | B, {unit} | speed-up | |", "| --- | --- | --- | --- | --- |"]
     slower = []
     for name in {**before["cases"], **after["cases"]}:
         one, two = before["cases"].get(name), after["cases"].get(name)
@@ -40,19 +46,19 @@ def table(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, lis
             lines.append(f"| {name} | {shown(one)} | {shown(two)} | | only in {'A' if one else 'B'} |")
             continue
         found = verdict(one, two, unit)
-        lines.append(f"| {name} | {shown(one)} | {shown(two)} | {two['median'] / one['median']:.2f} | {found} |")
+        lines.append(f"| {name} | {shown(one)} | {shown(two)} | {speedup(one, two, unit):.2f} | {found} |")
         if found == "slower" and is_ours(question, name):
             slower.append(name)
     return "\n".join(lines), slower
 
 
 def shown(case: Mapping[str, Any] | None) -> str:
-    """Median (least to most)."""
+    """Median (lowest to highest)."""
     return f"{digits(case['median'])} ({digits(case['least'])} to {digits(case['most'])})" if case else ""
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Raises ValueError, with the file and the problem, for what is no result of a question."""
+    """Read a result. Raises ValueError, naming file and problem, if the file is not one."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not all(case.keys() >= {"median", "least", "most"} for case in content["cases"].values()):
@@ -61,11 +67,11 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}. Name two files of benchmarks/results/") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{path}: no result of a benchmark. Name two files of benchmarks/results/") from None
+        raise ValueError(f"{path}: not a result of a benchmark. Name two files of benchmarks/results/") from None
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 nothing of ours got slower, 1 something did, 2 the files cannot be compared."""
+    """Exit code: 0 nothing of ours became slower, 1 something did, 2 the files cannot be compared."""
     if len(arguments) != 2:
         print(f"error: {__doc__}", file=sys.stderr)
         return 2
@@ -74,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for key, does in (("question", "answers"), ("unit", "counts")):
+    for key, does in (("question", "answers"), ("unit", "measures")):
         if before[key] != after[key]:
             print(f"error: {arguments[0]} {does} {before[key]}, {arguments[1]} {after[key]}", file=sys.stderr)
             return 2
@@ -83,5 +89,5 @@ def main(arguments: Sequence[str]) -> int:
         print(f"note: A was measured on {places[0]}, B on {places[1]}")
     text, slower = table(before, after)
     print(text)
-    print(f"slower: {', '.join(slower)}" if slower else "nothing of ours got slower")
+    print(f"slower: {', '.join(slower)}" if slower else "nothing of ours became slower")
     return 1 if slower else 0

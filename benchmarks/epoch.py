@@ -1,11 +1,12 @@
-"""How long is an epoch, end to end, and how much of it is waiting for data?
+"""How long does an epoch take, end to end, and how much of it is waiting for data?
 
-train_ffcv.py as a user runs it, with the evaluation at its end, beside the published data path feeding the published
-step for a few batches. The share that waits: what the epoch takes beyond as many steps on one batch that is there. On
-CUDA the drawn set has SYSU-MM01's size (928 steps of 48 images); a CPU trains a ResNet-18 on the small one.
+Runs train_ffcv.py as a user does, with an evaluation after each epoch, and compares it with the published data path,
+which feeds the published step for a few batches. The waiting time is what the epoch takes beyond as many steps on one
+batch in memory. On CUDA the drawn set has SYSU-MM01's size (928 steps of 48 images); a CPU trains a ResNet-18 on the
+small set.
 
-The two differ in precision too: ours takes the engine's default (bf16 where the hardware has it), the published path
-fp16 as published, and fp32 on a CPU, which has no fast fp16. The result names both.
+The two also differ in precision: ours takes the engine's default (bf16 where the hardware supports it), the published
+path fp16 as published, or fp32 on a CPU, which has no fast fp16. The result names both.
 """
 
 import json
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.harness import WORK, drawn_set, official_set, summarise, synchronise, waiting_share
+from benchmarks.harness import WORK, digits, drawn_set, official_set, summarise, synchronise, times, waiting_share
 from benchmarks.peers import stored_pixels
 from benchmarks.pipeline import CORES
 from benchmarks.published_path import reference_batches
@@ -29,14 +30,14 @@ from benchmarks.training import PUBLISHED, REPOSITORY, Training, assemble, engin
 from pipelines.augment.recipes import RECIPES
 from pipelines.subset import open_subset
 
-EPOCHS = {"cuda": 6, "cpu": 2}  # the first one compiles and warms up, and does not count
+EPOCHS = {"cuda": 6, "cpu": 2}  # the first one compiles and warms up: it is not counted
 PUBLISHED_BATCHES = {"cuda": 60, "cpu": 4}
 STEPS_ALONE = {"cuda": 100, "cpu": 4}
 
 
 def measure() -> dict[str, Any]:
-    """Seconds an epoch; wait_share: of the median epoch, negative where it is noise; ratio_published: the published
-    epoch, projected, over it."""
+    """Seconds per epoch. wait_share: share of the median epoch spent waiting, see harness.waiting_share;
+    speedup_published: the projected published epoch over ours."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     root = (official_set() if device == "cuda" else drawn_set())[1].parent
     more = [f"--engine.device={device}", *([] if device == "cuda" else ["--model.architecture=resnet18"])]
@@ -62,7 +63,7 @@ def measure() -> dict[str, Any]:
         "epoch_s": epoch,
         "epoch_s_sysu_size": epoch if device == "cuda" else None,
         "wait_share": waiting_share(alone, epoch),
-        "ratio_published": projected / epoch,
+        "speedup_published": projected / epoch,
         "precision": training.engine.precision,
         "precision_published": published.engine.precision,
         "iterations": training.loader.iterations,
@@ -71,8 +72,19 @@ def measure() -> dict[str, Any]:
     }
 
 
+def words(content: dict[str, Any]) -> list[str]:
+    share = content["wait_share"]
+    waiting = f"Waiting for data takes {share:.1%} of it" if share > 0 else "No waiting for data is measurable"
+    return [
+        f"An epoch of {content['iterations']} iterations takes {digits(content['epoch_s'])} s, or "
+        f"{content['images_per_s']:,.0f} images/s. {waiting}.",
+        f"This is {times(content['speedup_published'])} as the published path, whose epoch is projected from a few "
+        f"batches (precision: ours {content['precision']}, published {content['precision_published']}).",
+    ]
+
+
 def _trained(arguments: list[str]) -> list[dict[str, Any]]:
-    """The lines of log.jsonl of a run from the start."""
+    """Train a new run; return the lines of its log.jsonl."""
     folder = WORK / "runs"
     shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "train_ffcv.py", *arguments, f"--run.root={folder}", "--run.name=epoch"]
@@ -81,7 +93,7 @@ def _trained(arguments: list[str]) -> list[dict[str, Any]]:
 
 
 def _alone(training: Training, steps: int) -> float:
-    """Seconds a step on one batch that is there."""
+    """Seconds per step on one batch in memory."""
     batch, device = one_batch(training), training.engine.device
     for _ in range(8 if device.type == "cuda" else 1):
         training.step(*batch)
@@ -94,18 +106,18 @@ def _alone(training: Training, steps: int) -> float:
 
 
 def _published(training: Training, folder: Path, batches: int) -> float:
-    """Seconds a step with the published data path in front of the published step."""
-    part, loader, device = open_subset(folder, "train"), training.loader, training.engine.device
+    """Seconds per step when the published data path feeds the published step."""
+    subset, loader, device = open_subset(folder, "train"), training.loader, training.engine.device
     warm_up = 2 * CORES
     plan = np.concatenate([loader.plan(0), loader.plan(1)])[: batches + warm_up]
-    table = torch.empty(0, device=device)
+    parameters = torch.empty(0, device=device)
     begin = 0.0
     ready: Iterator[Tensor] = reference_batches(
-        stored_pixels(part), loader.row_of_sample[plan], RECIPES["sysu"], workers=CORES
+        stored_pixels(subset), loader.row_of_sample[plan], RECIPES["sysu"], workers=CORES
     )
     for number, (images, samples) in enumerate(zip(ready, plan, strict=True), start=1):
         persons = torch.from_numpy(loader.label_of_sample[samples]).to(device)
-        training.step(images.to(device), table, persons)
+        training.step(images.to(device), parameters, persons)
         if number == warm_up:
             synchronise(device)
             begin = time.perf_counter()

@@ -1,8 +1,8 @@
-"""How fast are the metrics, beside the published loops, and distances in float64, beside float32? Random embeddings of
-the real sets' sizes, one trial a call.
+"""How fast are the metrics compared with the usual loops, and distances in float64 compared with float32? Uses random
+embeddings of the real sets' sizes; each call evaluates one trial.
 
-The loops are written from the protocols' description, as the field's evaluation code goes about it: one argsort of
-the whole distance matrix in NumPy, then query by query in Python.
+The loops follow the protocols' description and work as the field's evaluation code does: one NumPy argsort of the whole
+distance matrix, then a Python loop over the queries.
 """
 
 import time
@@ -15,40 +15,53 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from benchmarks.harness import interleaved, summarise
+from benchmarks.harness import interleaved, summarise, times
 from dns.evaluation.metrics import CMC, rank_metrics
 from dns.evaluation.ranking import distances
 
 RANKS = 20
-# Queries, gallery images, identities, cameras. LLCM's gallery has one image of each identity and camera.
+# Queries, gallery images, identities, cameras. LLCM's gallery has one image per identity and camera.
 SIZES = {"sysu": (3803, 301, 96, 4), "llcm": (7166, 3159, 351, 9), "regdb": (2060, 2060, 206, 1)}
 
 
 def measure() -> dict[str, Any]:
-    """Seconds a trial; ratio_<set>: the loops' time over ours; agree: whether both gave the same numbers."""
+    """Seconds per trial; speedup_<set>: the loops' time over ours; agree: whether both give the same numbers."""
     cases: dict[str, Callable[[], float]] = {}
     agree = True
     for name, size in SIZES.items():
         inputs = _inputs(name, *size)
-        distance, query, gallery, left_out, cmc = inputs
-        excluded = None if left_out is None else left_out.numpy()
+        distance, query, gallery, excluded_QG, cmc = inputs
+        excluded = None if excluded_QG is None else excluded_QG.numpy()
         arrays = (distance.numpy(), query.numpy(), gallery.numpy(), excluded, cmc)
         agree &= all(abs(a - b) < 1e-6 for a, b in zip(_ours(*inputs), loops(*arrays), strict=True))
         cases |= {f"{name} ours": partial(_timed, _ours, *inputs), f"{name} loops": partial(_timed, loops, *arrays)}
         cases |= {f"{name} distances, ours": partial(_timed, distances, *_embeddings(*size[:2]))}
         cases |= {f"{name} distances in float32": partial(_timed, _float32_distances, *_embeddings(*size[:2]))}
     figures = summarise(interleaved(cases))
-    ratios = {f"ratio_{name}": figures[f"{name} loops"]["median"] / figures[f"{name} ours"]["median"] for name in SIZES}
-    return {"unit": "s", "cases": figures, **ratios, "agree": agree}
+    speedups = {
+        f"speedup_{name}": figures[f"{name} loops"]["median"] / figures[f"{name} ours"]["median"] for name in SIZES
+    }
+    return {"unit": "s", "cases": figures, **speedups, "agree": agree}
+
+
+def words(content: dict[str, Any]) -> list[str]:
+    median = {name: case["median"] for name, case in content["cases"].items()}
+    metrics = ", ".join(f"{times(content[f'speedup_{name}'])} for {name}" for name in SIZES)
+    float64 = [median[f"{name} distances in float32"] / median[f"{name} distances, ours"] for name in SIZES]
+    return [
+        f"Compared with the loops, the metrics are {metrics}. Both give "
+        f"{'the same' if content['agree'] else 'different'} numbers.",
+        f"Distances in float64 are {min(float64):.2f} to {max(float64):.2f} times as fast as in float32.",
+    ]
 
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None, CMC]
 
 
 def _inputs(name: str, queries: int, images: int, identities: int, cameras: int) -> Inputs:
-    """Distances, persons of queries and gallery, what is left out, and what the CMC counts.
+    """Distances, identities of queries and gallery, the excluded pairs, and what the CMC counts.
 
-    A query's distances are replaced by their ranks: of equal ones any order would be right, and the two could differ.
+    A query's distances are replaced by their ranks: with equal distances any order is right, and the two could differ.
     """
     rng = np.random.default_rng(0)
     query, gallery = torch.from_numpy(rng.integers(0, identities, queries)), torch.arange(images) % identities
@@ -61,14 +74,14 @@ def _inputs(name: str, queries: int, images: int, identities: int, cameras: int)
     if name == "regdb":
         return distance, query, gallery, None, "images"
     same_camera = query_camera[:, None] == gallery_camera
-    left_out = same_camera & (query[:, None] == gallery) if name == "llcm" else (query_camera == 0)[:, None] & (
+    excluded_QG = same_camera & (query[:, None] == gallery) if name == "llcm" else (query_camera == 0)[:, None] & (
         gallery_camera == 1
     )  # fmt: skip
-    return distance, query, gallery, left_out, "identities"
+    return distance, query, gallery, excluded_QG, "identities"
 
 
 def _embeddings(queries: int, images: int) -> tuple[Tensor, Tensor]:
-    """Of ResNet-50's width, L2-normalised."""
+    """Random embeddings of ResNet-50's width, L2-normalised."""
     generator = torch.Generator().manual_seed(0)
     query, gallery = (normalize(torch.randn(count, 2048, generator=generator), dim=1) for count in (queries, images))
     return query, gallery
@@ -84,21 +97,21 @@ def _timed(function: Callable[..., Any], *inputs: Any) -> float:
     return time.perf_counter() - begin
 
 
-def _ours(distance: Tensor, query: Tensor, gallery: Tensor, left_out: Tensor | None, cmc: CMC) -> tuple[float, ...]:
-    found = rank_metrics(distance, query, gallery, excluded_QG=left_out, cmc=cmc)
+def _ours(distance: Tensor, query: Tensor, gallery: Tensor, excluded_QG: Tensor | None, cmc: CMC) -> tuple[float, ...]:
+    found = rank_metrics(distance, query, gallery, excluded_QG=excluded_QG, cmc=cmc)
     return found.cmc[0], found.cmc[-1], found.mAP, found.mINP
 
 
 def loops(
-    distance: np.ndarray, query: np.ndarray, gallery: np.ndarray, left_out: np.ndarray | None, cmc: CMC
+    distance: np.ndarray, query: np.ndarray, gallery: np.ndarray, excluded_QG: np.ndarray | None, cmc: CMC
 ) -> tuple[float, ...]:
-    """Rank-1, Rank-20, mAP and mINP, query by query."""
-    order = np.argsort(distance, axis=1)  # ties as they fall: in _inputs there are none
+    """Rank-1, Rank-20, mAP and mINP, computed query by query."""
+    order = np.argsort(distance, axis=1)  # needs no rule for ties: _inputs has none
     curves, precisions, inverse = [], [], []
     for number, person in enumerate(query):
         ranking = order[number]
-        if left_out is not None:
-            ranking = ranking[~left_out[number][ranking]]
+        if excluded_QG is not None:
+            ranking = ranking[~excluded_QG[number][ranking]]
         persons = gallery[ranking]
         match = (persons == person).astype(np.int32)
         if not match.any():

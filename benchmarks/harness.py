@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved rounds, a set to measure on, where a result goes and what it says."""
+"""What the benchmarks share: interleaved rounds, a data set to measure on, and the writing of results."""
 
 import json
 import os
@@ -25,8 +25,8 @@ OFFICIAL = Options(layout="sysu", official_size=True)
 
 
 def interleaved(cases: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Call every case once a round, in turn, so that a busy moment of the machine meets them all. A case returns its
-    own figure (seconds, images/s)."""
+    """Call every case once per round, in turn, so that a busy moment of the machine slows them all. A case returns
+    its own figure (seconds, images/s)."""
     figures: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, case in cases.items():
@@ -35,7 +35,7 @@ def interleaved(cases: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) 
 
 
 def summarise(figures: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
-    """Median, extremes and every round of each case."""
+    """Median, lowest, highest and every round of each case."""
     return {
         name: {"median": median(values), "least": min(values), "most": max(values), "rounds": values}
         for name, values in figures.items()
@@ -43,13 +43,13 @@ def summarise(figures: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
 
 
 def drawn_set() -> tuple[Path, Path]:
-    """Raw folder and .beton folder of a drawn set in SYSU-MM01's layout, 1,152 training pictures of 288 x 144; made
-    once, below build/."""
+    """Raw folder and .beton folder of a drawn set in SYSU-MM01's layout: 1,152 training images of 288 x 144. Made once,
+    below build/."""
     return _made(WORK, SET)
 
 
 def official_set() -> tuple[Path, Path]:
-    """The same of SYSU-MM01's own size: 45,863 pictures, 10 GB."""
+    """The same at SYSU-MM01's own size: 45,863 images, 10 GB."""
     return _made(WORK / "official", OFFICIAL)
 
 
@@ -62,14 +62,14 @@ def _made(folder: Path, size: Options) -> tuple[Path, Path]:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for what the device was told to do."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def waiting_share(alone_s: float, fed_s: float) -> float:
-    """Of steps fed by a loader, what they take beyond as many on one batch that is there. Negative: noise, as is a
-    positive share of that size."""
+    """Share of fed_s that steps fed by a loader spend waiting: alone_s is the time of as many steps on one batch in
+    memory. A negative share is noise, and so is a positive one of that size."""
     return 1 - alone_s / fed_s
 
 
@@ -78,8 +78,13 @@ def hardware(environment: Mapping[str, Any]) -> str:
 
 
 def digits(value: float) -> str:
-    """Four of them, and every one before the point."""
+    """Four significant digits, or all digits before the point."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def times(speedup: float) -> str:
+    """A speedup in words, such as "2.0 times as fast"; above 1, ours is faster."""
+    return f"{speedup:.{0 if speedup >= 10 else 1 if speedup >= 2 else 2}f} times as fast"
 
 
 def result_path(question: str, environment: Mapping[str, Any]) -> Path:
@@ -93,7 +98,7 @@ def write_result(question: str, content: Mapping[str, Any], environment: Mapping
 
 
 def write_json(target: Path, content: Mapping[str, Any]) -> Path:
-    """Whole or not at all."""
+    """Write JSON atomically: after an interruption the file is the old one or the new one."""
     target.parent.mkdir(exist_ok=True)
     with replacing(target) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())

@@ -1,4 +1,4 @@
-"""A result as a bar chart: medians, with the least and the most of the rounds."""
+"""Draws a result as a bar chart: medians, with the lowest and highest of the rounds."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Where does a training step's time go? python -m benchmarks.profile [option of train_ffcv.py ...]
+"""Where does a training step spend its time? python -m benchmarks.profile [option of train_ffcv.py ...]
 
 Profiles the trainer's own step, fed by its own loader, after a warm-up. Prints the operations (kernels on CUDA) that
-take most time, what each class of them takes, and the share of the time in which the step waited for data. Writes the
-trace, for chrome://tracing or Perfetto, and the whole table to build/profile/.
+take the most time, the time of each class of operations, and the share of time spent waiting for data. Writes the
+trace (for chrome://tracing or Perfetto) and the whole table to build/profile/.
 """
 
 import re
@@ -22,7 +22,7 @@ from ffcv_convert.common.errors import user_errors
 
 FOLDER = Path(__file__).parent.parent / "build" / "profile"
 WARM_UP, STEPS = 8, 5
-# The first that matches an operation's name. A kernel that Inductor made is named after what it fuses.
+# An operation belongs to the first class that matches its name. Inductor names a kernel after what it fuses.
 CLASSES = {
     "optimiser": r"fused_sgd|FusedSgd|multi_tensor|_foreach|fused_adam|Optimizer",
     "batch norm": r"batch_norm|bn_fw|bn_bw|native_batch_norm",
@@ -38,7 +38,7 @@ def class_of(name: str) -> str:
 
 
 def measured_share(training: Training, steps: int) -> float:
-    """harness.waiting_share of a pass over `steps` batches."""
+    """The harness.waiting_share of `steps` steps."""
     batch, device = one_batch(training), training.engine.device
     synchronise(device)
     begin = time.perf_counter()
@@ -53,7 +53,7 @@ def measured_share(training: Training, steps: int) -> float:
 
 
 def _train(training: Training, steps: int) -> None:
-    """`steps` steps on batches of the loader."""
+    """Train `steps` steps on batches from the loader."""
     done = 0
     while done < steps:
         with training.loader.epoch(done) as batches:

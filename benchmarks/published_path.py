@@ -1,7 +1,7 @@
-"""The published code's data path, rewritten for comparison only: what the benchmarks measure against.
+"""The published code's data path, rewritten so that the benchmarks can compare with it.
 
-Pixels lie in memory, already resized. Each image goes through Pillow and torchvision transforms in a worker process of
-torch's DataLoader, one visible and one infrared image a sample, P K samples a batch.
+The pixels are in memory, already resized. Worker processes of torch's DataLoader apply Pillow and torchvision
+transforms to each image. A sample is one visible and one infrared image; a batch has P K samples.
 """
 
 import math
@@ -19,7 +19,7 @@ from pipelines.augment.recipes import FILL, GREY, MEAN, STD, ModalityRecipe, Rec
 
 
 class ChannelErase:
-    """A rectangle of the normalised image filled with the three numbers as they are, with probability 1/2."""
+    """Fill a rectangle of the normalised image with FILL, not normalised (as published), with probability 1/2."""
 
     def __call__(self, image: Tensor) -> Tensor:
         if random.random() > 0.5:
@@ -37,7 +37,7 @@ class ChannelErase:
 
 
 class ChannelExchange:
-    """All channels become one of `choices` (3: R, G, B; 4: or grey), with probability 2/3."""
+    """Set all channels to one of `choices` (3: R, G, B; 4: also grey), with probability 2/3."""
 
     def __init__(self, choices: int):
         self.choices = choices
@@ -51,7 +51,7 @@ class ChannelExchange:
 
 
 def reference_transform(half: ModalityRecipe, recipe: Recipe, height_px: int, width_px: int) -> transforms.Compose:
-    """The published order of one modality's augmentations: uint8 (H, W, 3) array -> float32 (3, H, W)."""
+    """One modality's augmentations in the published order: uint8 (H, W, 3) array -> float32 (3, H, W)."""
     steps = [
         transforms.ToPILImage(),
         transforms.Pad(recipe.pad_px),
@@ -72,7 +72,7 @@ def reference_transform(half: ModalityRecipe, recipe: Recipe, height_px: int, wi
 
 
 class ReferencePairs(Dataset):
-    """images_NHWC: uint8, in memory; a sample is a pair of row numbers, visible and other."""
+    """Pairs of augmented images. images_NHWC: uint8, in memory; a pair is the row numbers (visible, other)."""
 
     def __init__(self, images_NHWC: np.ndarray, recipe: Recipe):
         self.images_NHWC = images_NHWC
@@ -86,7 +86,7 @@ class ReferencePairs(Dataset):
 
 
 class _Planned(Sampler):
-    """The pairs of a plan (iterations, 2 P K), batch after batch."""
+    """Yields the pairs of a plan (iterations, 2 P K) in order."""
 
     def __init__(self, rows: np.ndarray):
         half = rows.shape[1] // 2
@@ -100,7 +100,7 @@ class _Planned(Sampler):
 
 
 def reference_batches(images_NHWC: np.ndarray, rows: np.ndarray, recipe: Recipe, *, workers: int) -> Iterator[Tensor]:
-    """Ready batches, float32 (2 P K, 3, H, W), of the plan `rows` (iterations, 2 P K) into images_NHWC."""
+    """Yield augmented batches, float32 (2 P K, 3, H, W). rows: the plan, int64 (iterations, 2 P K) into images_NHWC."""
     loader = DataLoader(
         ReferencePairs(images_NHWC, recipe), batch_size=rows.shape[1] // 2, sampler=_Planned(rows), num_workers=workers
     )
@@ -108,8 +108,8 @@ def reference_batches(images_NHWC: np.ndarray, rows: np.ndarray, recipe: Recipe,
         yield torch.cat([visible, other])
 
 
-def jpeg_picture(path: str, height_px: int, width_px: int) -> np.ndarray:
-    """How a picture is read before it lies in memory: uint8 (H, W, 3)."""
+def jpeg_image(path: str, height_px: int, width_px: int) -> np.ndarray:
+    """Read an image as the published code does: uint8 (H, W, 3)."""
     with Image.open(path) as image:
         resized = image.convert("RGB").resize((width_px, height_px), Image.Resampling.LANCZOS)
     return np.asarray(resized)

@@ -1,9 +1,9 @@
-"""How well, and how fast, does a recipe train over several seeds?
+"""How well and how fast does a recipe train, over several seeds?
 
     make train && make train ARGS=--run.seed=1 && make train ARGS=--run.seed=2
     python -m benchmarks.seeds runs/synthetic-seed*/result.json
 
-Gathers finished runs into benchmarks/results/seeds-<dataset>-<hardware>-<date>.json and prints the README's table.
+Collects finished runs into benchmarks/results/seeds-<dataset>-<hardware>-<date>.json and prints the README's table.
 """
 
 import json
@@ -26,14 +26,14 @@ def read(path: Path) -> dict[str, Any]:
     """A run's result, with its `seed` and the rest of its `recipe` from the config.yaml beside it."""
     recipe = yaml.safe_load(path.with_name("config.yaml").read_text(encoding="utf-8"))
     seed = recipe.pop("run")["seed"]
-    recipe.get("data", {}).pop("beton_root", None)  # where a set lies changes no result
+    recipe.get("data", {}).pop("beton_root", None)  # the folder of the data set does not change the result
     return {**json.loads(path.read_text(encoding="utf-8")), "seed": seed, "recipe": recipe}
 
 
 def gather(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One entry a run, and the mean of every measure. Raises ValueError for runs that are not one recipe's seeds."""
+    """One entry per run, and the mean of every measure. Raises ValueError unless the runs differ in the seed only."""
     if len({result["seed"] for result in results}) != len(results):
-        raise ValueError(f"a seed is there twice: {[result['seed'] for result in results]}")
+        raise ValueError(f"a seed occurs twice: {[result['seed'] for result in results]}")
     if any(result["recipe"] != results[0]["recipe"] for result in results):
         raise ValueError("the runs' recipes (config.yaml) differ")
     for key in MUST_MATCH:
@@ -45,7 +45,7 @@ def gather(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def table(content: Mapping[str, Any]) -> str:
-    """Markdown: a row a run and one for their mean; shares in per cent."""
+    """Markdown: one row per run and one for the mean; shares in per cent."""
     header = ["seed", "Rank-1", "mAP", "mINP", "Rank-1 untrained", "chance", "images/s", "s an epoch"]
     lines = [header, ["---"] * len(header)]
     named = [*((str(run["seed"]), run) for run in content["runs"]), ("mean", content["mean"])]

@@ -1,6 +1,6 @@
-"""How long from importing the pipeline to its first ready batch, in a fresh process with a warm cache?
+"""How long does a fresh process take from importing the pipeline to the first batch, with a warm cache?
 
-Importing torch is not counted: any program that trains pays for it. It is done before, and reported beside.
+Importing torch is not counted, because every program that trains needs it: it comes first and is reported separately.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.harness import drawn_set, interleaved, summarise
+from benchmarks.harness import digits, drawn_set, interleaved, summarise
 
 REPOSITORY = Path(__file__).parent.parent
 SCRIPT = """
@@ -34,7 +34,7 @@ print(json.dumps({"seconds": seconds, "torch_s": torch_s}))
 
 
 def measure() -> dict[str, Any]:
-    """Seconds. first_s: of a process before them, which fills the cache where it is empty."""
+    """Seconds. first_s: the time of an earlier process, which fills the cache if it is empty."""
     folder, imports = drawn_set()[1], []
 
     def start() -> float:
@@ -49,3 +49,11 @@ def measure() -> dict[str, Any]:
     figures = summarise(interleaved({"import to first batch": start}))
     warm = figures["import to first batch"]["median"]
     return {"unit": "s", "cases": figures, "warm_s": warm, "first_s": first, "import_torch_s": median(imports)}
+
+
+def words(content: dict[str, Any]) -> list[str]:
+    return [
+        f"A fresh process has its first batch {digits(content['warm_s'])} s after it starts to import the pipeline. "
+        f"Importing torch takes {digits(content['import_torch_s'])} s more.",
+        f"The process before, which compiles whatever the cache lacks, took {digits(content['first_s'])} s.",
+    ]

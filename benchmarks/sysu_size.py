@@ -2,8 +2,8 @@
 
     python -m benchmarks.sysu_size FOLDER
 
-Draws 45,863 pictures with the set's own counts into FOLDER (5 GB, minutes; kept for the next time), then runs the
-program's own commands and functions, each in a process of its own. Writes benchmarks/results/sysu-size-*.json.
+Draws 45,863 images with the set's own counts into FOLDER (5 GB, takes minutes; kept for the next time), then runs the
+program's own commands and functions, each in a separate process. Writes benchmarks/results/sysu-size-*.json.
 """
 
 import json
@@ -30,8 +30,8 @@ from pipelines.subset import open_subset
 from ffcv_convert.common.world import World
 from pipelines.streamed import StreamedLoader
 begin = time.perf_counter()
-part = open_subset(Path(sys.argv[1]), "train")
-loader = StreamedLoader(part, persons=6, pictures=4, recipe=RECIPES["sysu"], seed=0, world=World(torch.device("cpu")),
+subset = open_subset(Path(sys.argv[1]), "train")
+loader = StreamedLoader(subset, persons=6, pictures=4, recipe=RECIPES["sysu"], seed=0, world=World(torch.device("cpu")),
                      extra_iteration=True)
 ready = time.perf_counter() - begin
 seconds = []
@@ -53,21 +53,21 @@ import torch
 from dns.evaluation.protocols import PROTOCOLS, TestSet
 from dns.evaluation.ranking import rank_trials
 from pipelines.subset import open_subset
-part = open_subset(Path(sys.argv[1]), "test")
-test = TestSet(part.person_N, part.camera_N, part.modality_N, part.path_N)
-embedding = torch.nn.functional.normalize(torch.randn(len(part.path_N), 2048), dim=1)
+subset = open_subset(Path(sys.argv[1]), "test")
+test = TestSet(subset.person_N, subset.camera_N, subset.modality_N, subset.path_N)
+embedding = torch.nn.functional.normalize(torch.randn(len(subset.path_N), 2048), dim=1)
 seconds = []
 for _ in range(5):
     begin = time.perf_counter()
     for name in ("sysu-all", "sysu-indoor"):
         rank_trials(PROTOCOLS[name], test, embedding)
     seconds.append(time.perf_counter() - begin)
-print(json.dumps({"seconds": seconds, "samples": len(part.path_N)}))
+print(json.dumps({"seconds": seconds, "samples": len(subset.path_N)}))
 """
 
 
 def measure(*arguments: str) -> tuple[dict[str, float], str]:
-    """Run Python with `arguments`; wall and processor seconds, peak memory of the largest process; what it printed."""
+    """Run Python with `arguments`. Returns wall and processor seconds with the peak memory, and what it printed."""
     begin = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
@@ -120,8 +120,10 @@ def main(arguments: Sequence[str]) -> int:
     drawing = ["synthesise", "--layout", "sysu", "--official-size", "--root", f"{data}/SYSU-MM01"]
     content["synthesise"], output = measure("-m", "ffcv_convert", *drawing)
     print(output, end="")
-    for part in ("train", "test"):
-        (beton / "sysu" / f"{part}.json").unlink(missing_ok=True)  # without its manifest a .beton is made anew
+    for split in ("train", "test"):
+        (beton / "sysu" / f"{split}.json").unlink(
+            missing_ok=True
+        )  # convert makes a .beton again if its manifest is missing
     content["convert"], output = measure("-m", "ffcv_convert", "convert", *roots)
     print(output, end="")
     files = list((beton / "sysu").glob("*"))

@@ -19,22 +19,22 @@ def make_step(
     augment: Callable[[Tensor, Tensor], Tensor],
     engine: Engine,
 ) -> Step:
-    """The function (images, augmentation table, person_B) of a batch -> Losses, detached and still on the device.
+    """The function (images, augmentation parameters, person_B) of a batch -> Losses, detached and still on the device.
 
     augment: the loader's; it turns the first two into (B, 3, H, W) float. No host synchronisation, except a GradScaler
     with an unfused optimiser.
     """
 
-    def forward(given: Tensor, table: Tensor, person_B: Tensor) -> Losses:
-        images = engine.arrange(augment(given, table))
+    def forward(given: Tensor, parameters: Tensor, person_B: Tensor) -> Losses:
+        images = engine.arrange(augment(given, parameters))
         with engine.autocast():
             outputs = model(images)
         return model.loss(outputs, person_B)
 
     run = engine.compiled(forward)
 
-    def step(images: Tensor, table: Tensor, person_B: Tensor) -> Losses:
-        losses = run(images, table, person_B)
+    def step(images: Tensor, parameters: Tensor, person_B: Tensor) -> Losses:
+        losses = run(images, parameters, person_B)
         optimiser.zero_grad(set_to_none=True)
         scaler.scale(losses.total).backward()
         scaler.step(optimiser)
@@ -60,8 +60,8 @@ class CapturedStep:
         self._losses: Losses | None = None
         self._stream: torch.cuda.Stream | None = None  # one: each has a pool of memory of its own
 
-    def __call__(self, images: Tensor, table: Tensor, person_B: Tensor) -> Losses:
-        inputs = (images, table, person_B)
+    def __call__(self, images: Tensor, parameters: Tensor, person_B: Tensor) -> Losses:
+        inputs = (images, parameters, person_B)
         if self._calls < self.WARM_UP:
             self._calls += 1
             return self._aside(inputs)

@@ -1,11 +1,12 @@
 """`.beton` -> batches on the device. Knows FFCV; knows no model.
 
-subset.py      which samples of the .beton a run takes: training or test, trial, sketch styles
-sampler.py     P identities x K pictures a modality -> the sample numbers of every batch (pure)
-epoch_plan.py  these, and each image's augmentation parameters (augment/draw.py), for one epoch
-prefetch.py    a thread decodes batch after batch into a few slots (decoder.py: FFCV, ffcv_patches.py)
-streamed.py    ... and each is copied to the device, or
-resident.py    ... all pictures are copied once, and a batch is their row numbers
+data.py        opens a converted set: its training loader, or its test images
+subset.py      chooses samples of the .beton: training or test, trial, sketch styles
+sampler.py     P identities x K images per modality -> sample numbers of every batch (pure)
+epoch_plan.py  batches of an epoch and each image's augmentation parameters (augment/draw.py)
+prefetch.py    a thread decodes batches ahead into a few slots (decoder.py: FFCV, ffcv_patches.py)
+streamed.py    copies each decoded batch to the device, or
+resident.py    copies all images to the device once; a batch is then row numbers
 batch.py       Batch: images (or rows), identities, sample numbers, augmentation parameters
 augment/       apply.py augments in the training step, cpu.py in the decoding threads
 """

@@ -8,9 +8,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """images: uint8 (B, H, W, 3), visible half first, or what the loader's `augment` takes in their place (augmented
-    floats, or row numbers); person_B, index_B (row in the manifest): int64; augmentation: the table of draw, empty in
-    testing. Rows from `count` on fill up an odd last batch and are to be ignored."""
+    """One batch, visible half first.
+
+    images: uint8 pixels (B, H, W, 3), augmented floats (B, 3, H, W) or row numbers (B,): what the loader's `augment`
+    expects. person_B, index_B (row in the manifest): int64. augmentation: the parameters from draw, empty in testing.
+    count: the rows after it only fill up the last batch; ignore them.
+    """
 
     images: Tensor
     person_B: Tensor
@@ -20,6 +23,6 @@ class Batch:
 
 
 def padded(sample_N: np.ndarray, batch_size: int) -> np.ndarray:
-    """Samples in batches of one size, (batches, batch_size): the last one is filled up with its last sample."""
+    """Samples in batches of equal size, (batches, batch_size); repeats the last sample to fill the last batch."""
     missing = -len(sample_N) % batch_size
     return np.concatenate([sample_N, np.repeat(sample_N[-1:], missing)]).reshape(-1, batch_size)

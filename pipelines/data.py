@@ -1,4 +1,4 @@
-"""The door to a converted data set: its training or its test part, opened as a loader."""
+"""Opens the training or test images of a converted data set as a loader."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,16 +35,16 @@ def open_training(
     dtype: torch.dtype,
     **plan: Any,
 ) -> TrainingLoader:
-    """The training part of the set in `folder`: resident where `source` says so (auto: on CUDA, if it fits), else
-    streamed. recipe: a name of RECIPES; augment_on, dtype: see StreamedLoader; plan: of EpochPlan.
+    """Open the training images of the set in `folder`: resident if `source` says so (auto: on CUDA, if they fit), else
+    streamed. recipe: a name in RECIPES; augment_on, dtype: see StreamedLoader; plan: options of EpochPlan.
 
-    Raises DataError where the set lacks what is asked for, ConfigError for a combination that cannot be.
+    Raises DataError if the set lacks what is asked for, ConfigError for options that contradict each other.
     """
     subset = open_subset(folder, "train", trial=trial, styles=styles)
     plan["recipe"] = replace(RECIPES[recipe], pad_px=pad_px)
     if source == "resident" and augment_on == "host":
         raise ConfigError(
-            "data.source = 'resident' augments in the step. Add --engine.augment=device, or leave data.source at auto"
+            "data.source = 'resident' augments on the device. Add --engine.augment=device, or leave data.source at auto"
         )
     if augment_on == "device" and is_resident(source, subset, world.device):
         return ResidentLoader(subset, world=world, **plan)
@@ -52,7 +52,7 @@ def open_training(
 
 
 def training_digest(folder: Path, *, trial: int, styles: str) -> tuple[str, int] | None:
-    """Digest and number of identities of the training part; None if there is none here, as testing needs none."""
+    """Digest and identity count of the training images; None if they are missing: testing does not need them."""
     try:
         subset = open_subset(folder, "train", trial=trial, styles=styles)
     except DataError:
@@ -61,8 +61,8 @@ def training_digest(folder: Path, *, trial: int, styles: str) -> tuple[str, int]
 
 
 class TestImages:
-    """The N test images of a set: identity, camera and modality of each, int64, its source path, and, on request, its
-    pixels. draws: rows drawn elsewhere, by name, see TestSet."""
+    """The N test images of a set: identity, camera and modality (int64) and source path of each; `batches` gives the
+    pixels. draws: the rows of each official draw, by name, see TestSet."""
 
     __test__ = False  # pytest: not a test class
 
@@ -79,25 +79,25 @@ class TestImages:
         self._row_of_sample = torch.from_numpy(subset.row_of_sample).to(device)
 
     def digests(self) -> dict[str, str]:
-        """By name, what may not change while a run tests on it: images, and which of them."""
+        """Digests by name of what must stay the same while a run tests on it: the chosen images and the file."""
         return {"test set": self._subset.digest(), "test set's file": self.manifest.sha256}
 
     @contextmanager
     def batches(self, row_N: np.ndarray) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
-        """(images uint8 (B, H, W, 3), their rows) of the rows that are asked for, on the device. An odd last batch is
-        filled up: it has fewer rows than images."""
+        """Yield (images uint8 (B, H, W, 3), their rows) on the device for the given rows. The last batch may hold
+        more images than rows: the extra ones only fill it up."""
         with self._loader.samples(self._subset.sample_N[row_N]) as batches:
             yield ((batch.images, self._row_of_sample[batch.index_B[: batch.count]]) for batch in batches)
 
     def normalise(self, images_BHWC: Tensor) -> Tensor:
-        """What a network takes of a batch's images: float32 (B, 3, H, W)."""
+        """Turn a batch's images into the network's input: float32 (B, 3, H, W)."""
         return normalise(images_BHWC)
 
 
 def open_test(
     folder: Path, world: World, *, trial: int, styles: str, source: Source, batch_size: int, workers: int
 ) -> TestImages:
-    """The test part of the set in `folder`. Raises DataError where the set lacks what is asked for."""
+    """Open the test images of the set in `folder`. Raises DataError if the set lacks what is asked for."""
     subset, device = open_subset(folder, "test", trial=trial, styles=styles), world.device
     loader: StreamedTestLoader | ResidentTestLoader
     if is_resident(source, subset, device):

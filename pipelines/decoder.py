@@ -1,10 +1,10 @@
-"""Decodes batches of a `.beton`: FFCV's loader with decoders that check, and that augment in the same pass.
+"""Decodes batches of a `.beton`: FFCV's loader with decoders that check each image and can augment it too.
 
 | FFCV alone | here |
 | --- | --- |
-| a JPEG that does not decode comes out as another sample's picture | the decoder's return code is kept and checked |
-| buffers are made again every epoch | made once |
-| num_workers over the affinity mask fails | capped |
+| returns another sample's image for a JPEG that fails to decode | the decoder's return code is kept and checked |
+| allocates new buffers every epoch | allocated once |
+| fails if num_workers exceeds the allowed cores | capped |
 """
 
 import warnings
@@ -42,7 +42,9 @@ def _decode_one(row, indices, images, status, metadata, storage):
     status[row, 0] = 0
     if entry["mode"] == MODE_RAW:
         source = file[start : start + size]
-        for byte in range(len(source)):  # five times as fast as target[:] = source, which Numba copies with care
+        for byte in range(
+            len(source)
+        ):  # five times as fast as target[:] = source: Numba first checks whether they overlap
             target[byte] = source[byte]
     else:
         height, width = np.uint32(entry["height"]), np.uint32(entry["width"])
@@ -68,7 +70,7 @@ def _decode_parallel(indices, memory, metadata, storage):
 
 
 class CheckedDecoder(SimpleRGBImageDecoder):
-    """Decodes to (images uint8 (B, H, W, 3), status int32 (B, 1)); a status other than 0 is a picture that failed."""
+    """Decodes to (images uint8 (B, H, W, 3), status int32 (B, 1)); a status other than 0 means a failed image."""
 
     def declare_state_and_memory(self, previous_state):
         state, images = super().declare_state_and_memory(previous_state)
@@ -80,15 +82,15 @@ class CheckedDecoder(SimpleRGBImageDecoder):
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def _decode_and_augment_one(row, indices, memory, metadata, storage):
-    images, status, table, pixels = memory
+    images, status, parameters, pixels = memory
     entry = metadata[indices[row]]
     if entry["mode"] == MODE_RAW:
         start, size = entry["data_ptr"], np.uint64(images[row].size)
         status[row, 0] = 0
-        augment_one(storage[0][start : start + size], table[row], 0, images[row])
+        augment_one(storage[0][start : start + size], parameters[row], 0, images[row])
     else:
         _decode_one(row, indices, pixels, status, metadata, storage)
-        augment_one(pixels[row], table[row], 0, images[row])
+        augment_one(pixels[row], parameters[row], 0, images[row])
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -106,9 +108,9 @@ def _decode_and_augment_parallel(indices, memory, metadata, storage):
 
 
 class AugmentingDecoder(CheckedDecoder):
-    """Decodes and augments to (images of dtype (B, 3, H, W), status). Raw pictures are read where the file is mapped:
-    no copy of their bytes is made. The batch's table is written into memory 2 beforehand, its crops from the picture's
-    edge on (0: no border)."""
+    """Decodes and augments to (images of dtype (B, 3, H, W), status). Raw images are read straight from the mapped
+    file, without a copy. `decode` first writes the batch's parameters into memory 2, with crop offsets relative to the
+    image itself, not to its padded border."""
 
     def __init__(self, dtype: np.dtype):
         super().__init__()
@@ -118,7 +120,7 @@ class AugmentingDecoder(CheckedDecoder):
         state, status = super().declare_state_and_memory(previous_state)[0], AllocationQuery((1,), np.dtype("<i4"))
         height, width, _ = state.shape
         scratch = 0 if (self.metadata["mode"] == MODE_RAW).all() else height * width * 3
-        images, table, pixels = (
+        images, parameters, pixels = (
             AllocationQuery(shape, dtype)
             for shape, dtype in (
                 ((3, height, width), self._dtype),
@@ -126,17 +128,17 @@ class AugmentingDecoder(CheckedDecoder):
                 ((scratch,), np.dtype("<u1")),
             )
         )
-        return replace(state, shape=images.shape, dtype=images.dtype), (images, status, table, pixels)
+        return replace(state, shape=images.shape, dtype=images.dtype), (images, status, parameters, pixels)
 
     def generate_code(self):
         return _decode_and_augment_parallel if Compiler.num_threads > 1 else _decode_and_augment_serial
 
 
 class Decoder:
-    """FFCV's loader over one `.beton`, with its compiled code and `slots` sets of batch buffers, made once.
+    """FFCV's loader over one `.beton`: compiles its code and allocates `slots` sets of batch buffers once.
 
-    The buffers are pinned where there is CUDA. workers: see numba_setup.allowed_workers. dtype: of augmented images,
-    float32 or uint16 (the bits of bfloat16); None: images as they are stored. Raises DataError where the file is gone.
+    With CUDA the buffers are pinned. workers: see numba_setup.allowed_workers. dtype: that of augmented images, float32
+    or uint16 (the bits of bfloat16); None leaves images as stored. Raises DataError if the file is gone.
     """
 
     def __init__(
@@ -152,7 +154,7 @@ class Decoder:
                 pipelines={**fields, "camera": None, "modality": None},
             )  # fmt: skip
         self._memory = self._loader.graph.allocate_memory(batch_size, slots)["operation"]
-        self._tables = next((m[2] for m in self._memory.values() if isinstance(m, tuple) and len(m) > 2), None)
+        self._parameters = next((m[2] for m in self._memory.values() if isinstance(m, tuple) and len(m) > 2), None)
         self._start_N, size_N = structure.allocation_N["ptr"], structure.allocation_N["size"]
         self._end_N = self._start_N + size_N
         try:
@@ -160,31 +162,31 @@ class Decoder:
                 self._file = context.state[0]
         except (OSError, ValueError) as error:  # ValueError: empty files cannot be mapped
             raise DataError(
-                f"{structure.path}: lost since its opening ({error}). Convert the data set again: make convert-datasets"
+                f"{structure.path}: no longer readable ({error}). Convert the data set again: make convert-datasets"
             ) from None
 
     def stored(self, sample: int) -> np.ndarray:
-        """The bytes of a sample's image, where the file is mapped."""
+        """The bytes of a sample's image: a view into the mapped file."""
         return self._file[self._start_N[sample] : self._end_N[sample]]
 
     def cut_off(self, indices: np.ndarray) -> np.ndarray:
-        """Those samples among `indices` that lie beyond the file's end. To read them where it is mapped would kill the
-        process (SIGBUS) if the file was cut short since then."""
+        """The samples among `indices` that lie beyond the file's end. If something has cut the file short since it was
+        opened, reading them from the mapping would kill the process (SIGBUS)."""
         return indices[self._end_N[indices] > min(self._file.base.size(), len(self._file))]
 
     def use_threads(self) -> None:
-        """Numba's thread count belongs to a thread: to be called in the one that decodes."""
+        """Set Numba's thread count, which holds for the calling thread only: call this in the decoding thread."""
         numba.set_num_threads(self.workers)
 
-    def decode(self, indices: np.ndarray, slot: int, table: np.ndarray | None = None) -> list:
-        """Decode one batch into the buffers of `slot`: (images, status), persons (B, 1), sample numbers (B, 1).
+    def decode(self, indices: np.ndarray, slot: int, parameters: np.ndarray | None = None) -> list:
+        """Decode one batch into the buffers of `slot`; return (images, status), persons (B, 1), sample numbers (B, 1).
 
-        table: of augment.draw, for augmented images.
+        parameters: the batch's augmentation, from augment.draw; needed if the decoder augments.
         """
         loader = self._loader
-        if self._tables is not None:
-            self._tables[slot][:] = table
-            self._tables[slot][:, [CROP_TOP, CROP_LEFT]] -= self._pad_px
+        if self._parameters is not None:
+            self._parameters[slot][:] = parameters
+            self._parameters[slot][:, [CROP_TOP, CROP_LEFT]] -= self._pad_px
         with loader.memory_manager.schedule_epoch(None) as context:
             arguments = {"batch_indices": indices.astype(np.uint64), "storage_state": context.state}
         arguments["metadata"] = loader.reader.metadata
@@ -200,5 +202,5 @@ class Decoder:
 
 def _select(buffer: Any, slot: int, count: int) -> Any:
     if isinstance(buffer, tuple):
-        return tuple(_select(part, slot, count) for part in buffer)
+        return tuple(_select(inner, slot, count) for inner in buffer)
     return buffer[slot][:count]

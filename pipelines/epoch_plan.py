@@ -1,4 +1,4 @@
-"""What an epoch consists of, whatever brings the images: batches of samples, and each image's augmentation."""
+"""Plans an epoch for any loader: the samples of each batch and the augmentation of each image."""
 
 from dataclasses import replace
 
@@ -12,11 +12,10 @@ from pipelines.subset import Subset, train_index
 
 
 class EpochPlan:
-    """Batches of P identities x K images x two modalities, augmented by `recipe`: this rank's share of `world`.
+    """This rank's batches: P identities (persons) x K images (pictures) x two modalities, augmented by `recipe`.
 
-    `iterations` is the epoch's length: floor(max(visible, infrared) / (P K ranks)), and one more with
-    `extra_iteration`, as the published code runs it. Every epoch is a function of (seed, epoch, rank) alone and can be
-    entered in the middle.
+    `iterations`, the epoch's length, is floor(max(visible, infrared) / (P K ranks)); `extra_iteration` adds one, as
+    the published code does. An epoch depends only on (seed, epoch, rank), so a resumed run can start in its middle.
     """
 
     def __init__(
@@ -35,7 +34,7 @@ class EpochPlan:
         self.world = world
         self.index = train_index(subset)
         self.recipe = recipe
-        if manifest.infrared_grey:  # hue does nothing to grey pixels: leave it out
+        if manifest.infrared_grey:  # a hue shift leaves grey pixels unchanged: skip it
             self.recipe = replace(recipe, other=replace(recipe.other, hue=0.0))
         self.identities = int(self.index.person_N.max()) + 1
         self.sha256, self.digest = manifest.sha256, subset.digest()
@@ -43,7 +42,7 @@ class EpochPlan:
         self.iterations = scheduled_iterations(self.index, persons, pictures, world.size) + extra_iteration
         self.batch_size = 2 * persons * pictures
         self._persons, self._pictures, self._replacement, self._seed = persons, pictures, replacement, seed
-        # Of each of the file's samples, -1 for those that were not chosen: its row among the chosen, its label.
+        # Row in the subset and training label of each sample in the file; -1 for samples outside the subset.
         self.row_of_sample = subset.row_of_sample
         self.label_of_sample = np.where(self.row_of_sample < 0, -1, self.index.person_N[self.row_of_sample])
         self.plan(0)
@@ -62,7 +61,7 @@ class EpochPlan:
             world=self.world.size,
         )
 
-    def table(self, epoch: int, iteration: int) -> np.ndarray:
+    def parameters(self, epoch: int, iteration: int) -> np.ndarray:
         """The batch's augmentation parameters, see draw: float32 (batch, COLUMNS)."""
         return draw(
             self.recipe, self.batch_size, *self.size_px, seed=self._seed, epoch=epoch, iteration=iteration,

@@ -1,14 +1,14 @@
-"""What is replaced in FFCV 1.0.2 as it is imported. Nothing else in this project imports ffcv.
+"""Imports FFCV 1.0.2 and replaces what follows in it. No other module of this project imports ffcv.
 
 | FFCV alone | here |
 | --- | --- |
-| importing it fills a numba.typed.Dict for 3 s, sets torch to one thread | a plain dict meanwhile; threads put back |
-| everything is compiled again in every process, 2 s and more | Numba's cache on disk, for what can be cached |
-| declaring its state makes Numba's type of uint8 arrays read-only in place: compiled code is lost | a type of its own |
-| the file is read again, though it may have changed since it was checked | the tables that were checked are used |
-| custom orders cannot be passed | an ORDER_MAP factory |
+| its import fills a numba.typed.Dict for 3 s and sets torch to one thread | uses a plain dict; restores the threads |
+| compiles everything again in every process, 2 s or more | Numba's cache on disk, for what can be cached |
+| makes Numba's shared type of uint8 arrays read-only, which loses compiled code | a type of our own |
+| reads the file's tables again, which may have changed since we checked them | uses the tables we checked |
+| accepts no custom sample order | an entry in ORDER_MAP |
 
-decoder.py and prefetch.py list what they do in the place of FFCV's own decoder and iterator.
+decoder.py and prefetch.py list how they differ from FFCV's own decoder and iterator.
 """
 
 import warnings
@@ -58,14 +58,14 @@ llvmlite.binding.load_library_permanently(ffcv._libffcv.__file__)
 
 
 def _set_num_threads(cls: type[Compiler], count: int) -> None:
-    """Numba's threads only: FFCV also sets torch's, for the whole process."""
+    """Set Numba's threads only: FFCV would also set torch's, for the whole process."""
     cls.num_threads = count
     numba.set_num_threads(count)
 
 
 def _compile(cls: type[Compiler], code: Callable, signature: Any = None) -> Callable:
-    """As FFCV's, with the cache on disk. Numba's cache does not tell parallel code from serial, so parallel code
-    is cached only where it is a function of its own, as those of decoder.py."""
+    """Compile as FFCV does, but cache on disk. Numba's cache confuses the parallel and serial code of one function, so
+    parallel code is not cached here; decoder.py caches its own, in separate functions."""
     if is_jitted(code) or not cls.is_enabled:
         return code
     parallel = getattr(code, "is_parallel", False) and cls.num_threads > 1
@@ -89,7 +89,7 @@ OSCacheManager.compile_reader = lambda manager: Compiler.compile(_read, _FILE(ty
 
 
 class _PlannedOrder(TraversalOrder):
-    """FFCV asks it for an order while it sets itself up; the epochs' orders come through Prefetcher.epoch."""
+    """FFCV asks for an order only while it sets itself up; Prefetcher.epoch gives the order of each epoch."""
 
     def sample_order(self, epoch: int) -> np.ndarray:
         return self.indices
@@ -99,7 +99,7 @@ ffcv_loader.ORDER_MAP["planned"] = _PlannedOrder
 
 
 class _CheckedReader(Reader):
-    """The tables as they were checked at opening, not as the file may hold them by now."""
+    """Holds the tables that were checked at opening; the file may have changed since then."""
 
     def __init__(self, structure: Structure, custom_fields: Any):
         self._fname, self.page_size = str(structure.path), PAGE_BYTES

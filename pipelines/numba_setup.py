@@ -1,4 +1,4 @@
-"""Numba as this project uses it: code kept on disk, threads by TBB. To be imported before anything compiles."""
+"""Sets up Numba: compiled code cached on disk, threads by TBB. Import this before anything is compiled."""
 
 import hashlib
 import os
@@ -9,8 +9,8 @@ import numba
 from ffcv_convert.common import numba_cache
 
 TOP = Path(__file__).parent.parent
-# What is compiled, and whose constants are compiled in. Numba looks at a function's own file only, and would go on
-# using code that has what another file held before.
+# Files with compiled functions, and files whose constants are compiled into them. Numba checks only a function's own
+# file for changes, and would go on using code with another file's old constants.
 COMPILED = (
     "pipelines/augment/cpu.py", "pipelines/augment/recipes.py", "pipelines/decoder.py", "pipelines/ffcv_patches.py",
     "ffcv_convert/beton/layout.py",
@@ -23,6 +23,6 @@ if "NUMBA_THREADING_LAYER" not in os.environ:
 
 
 def allowed_workers(asked: int) -> int:
-    """Threads: `asked`, or all (0), but never more than this process may use or Numba started with."""
+    """Number of threads: `asked`, or all (0), but at most the cores of this process and the threads Numba started."""
     most = min(len(os.sched_getaffinity(0)), numba.config.NUMBA_NUM_THREADS)
     return min(asked, most) if asked > 0 else most

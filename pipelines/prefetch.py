@@ -1,17 +1,17 @@
-"""A thread decodes the batches of a `.beton` ahead into a few slots; each is copied to the device and given back.
+"""A thread decodes batches of a `.beton` ahead into a few slots, which are reused; each batch goes to the device.
 
-On CUDA a batch is copied from its pinned slot on a stream of its own while the step before it computes, and the slot
-goes back together with the event that ends the copy. On the CPU a batch lies in the slot itself. Either way **a batch
-is valid until the next one is asked for**.
+On CUDA each batch is copied from its pinned slot on a separate stream while the previous step computes; the decoder
+reuses the slot once the event that ends the copy has happened. On a CPU the batch is the slot itself. Either way **a
+batch is valid until you ask for the next one**.
 
 | FFCV's own iterator | here |
 | --- | --- |
-| an exception in its thread hangs the process | it is carried to the consumer and raised there |
-| leaving an epoch early leaks a thread and its buffers | a context manager stops and joins |
-| the buffer of a running host-to-device copy may be overwritten | a slot comes back with the copy's event |
-| a damaged picture is handed out | every sample's checksum, when it is first used (20 us at 288 x 144) |
-| a file that is cut short while it is mapped kills the process | its size is asked for before each batch |
-| indices are not checked | int64, in range |
+| an exception in its thread hangs the process | the exception is raised in the consumer |
+| leaving an epoch early leaks a thread and its buffers | a context manager stops and joins the thread |
+| may overwrite a buffer while it is copied to the device | waits for the event that ends the copy |
+| hands out a damaged image | checks each sample's checksum at first use (20 us at 288 x 144) |
+| a mapped file that is cut short kills the process | checks the file's size before each batch |
+| does not check indices | checks that they are int64 and in range |
 """
 
 import zlib
@@ -33,32 +33,32 @@ STORED_AS: dict[torch.dtype, np.dtype] = {
     torch.float32: np.dtype("<f4"),
     torch.bfloat16: np.dtype("<u2"),
 }  # NumPy has no bfloat16
-NO_TABLE = np.empty(0, dtype=np.float32)
-STALL_S = 300  # without a batch; a first one may wait for compilation
-LEAVE_S = 10  # to finish the batch in work
-SLOTS = 4  # batches that may exist at once: with the consumer, decoded, and in the making
+NO_PARAMETERS = np.empty(0, dtype=np.float32)
+STALL_S = 300  # longest wait for a batch: the first one may have to wait for compilation
+LEAVE_S = 10  # for the thread to finish its current batch
+SLOTS = 4  # batches at a time: in use, decoded and being decoded
 
 # draw(batch number) -> augmentation parameters, float32 (B, COLUMNS). Runs in the decoding thread.
 Draw = Callable[[int], np.ndarray]
 
 
 class Slot(NamedTuple):
-    """A batch in reused host buffers (pinned where there is CUDA), valid until it is released. images: uint8
-    (B, H, W, 3), or augmented ones, (B, 3, H, W); table: the batch's augmentation, empty without one."""
+    """A batch in reused host buffers (pinned with CUDA), valid until it is released. images: uint8 (B, H, W, 3), or
+    augmented, (B, 3, H, W); parameters: the batch's augmentation, or empty."""
 
     number: int
     images: torch.Tensor
     person_B: torch.Tensor
     index_B: torch.Tensor
-    table: torch.Tensor
+    parameters: torch.Tensor
 
 
 class Prefetcher:
-    """Batches of one `.beton`, decoded by FFCV in the order that each epoch brings.
+    """Decodes batches of one `.beton` with FFCV, in an order given for each epoch.
 
-    batch_size: B. label_N: person_B of each of the file's samples, if not the file's own. slots: how many batches may
-    exist at once, the consumer's included. workers: see numba_setup.allowed_workers. augmented: float32 or bfloat16
-    has the decoding threads augment the images, padded by pad_px (augment/cpu.py); None leaves them as they are.
+    batch_size: B. label_N: person_B for each sample in the file; None takes the file's own. slots: how many batches
+    exist at once, including the one in use. workers: see numba_setup.allowed_workers. augmented: float32 or bfloat16
+    makes the decoding threads augment the images, padded by pad_px (augment/cpu.py); None leaves them as stored.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class Prefetcher:
 
     @contextmanager
     def epoch(self, order: np.ndarray, draw: Draw | None = None) -> Iterator["PrefetchedEpoch"]:
-        """Start decoding `order` (int64, iterations x B). draw: makes each batch's augmentation, if there is one.
+        """Start decoding `order` (int64, iterations x B). draw: gives each batch's augmentation parameters.
 
-        One epoch at a time: its block has to be left before the next one is entered.
+        Only one epoch runs at a time: leave its block before you enter the next one.
         """
         order = np.asarray(order)
         if order.ndim != 2 or order.shape[1] != self.batch_size or order.dtype != np.int64:
@@ -94,7 +94,7 @@ class Prefetcher:
         if order.size and (order.min() < 0 or order.max() >= len(self.converted)):
             raise IndexError(f"order names samples {order.min()} to {order.max()} of a set of {len(self.converted)}")
         if self._running:
-            raise RuntimeError("an epoch of this loader is running, and its buffers are in use. Leave its block first")
+            raise RuntimeError("an epoch of this loader is running and uses its buffers. Leave its block first")
         epoch = PrefetchedEpoch(self, order, draw)
         self._running = True
         try:
@@ -105,8 +105,8 @@ class Prefetcher:
             self._running = epoch.stuck()
 
     def verify(self, indices: np.ndarray) -> None:
-        """Raises DataError for a sample that the file no longer holds, or whose bytes changed since they were
-        converted; the bytes are looked at once."""
+        """Raise DataError for a sample that is cut off or whose bytes have changed since the conversion. Each sample's
+        bytes are checked once."""
         for sample in self.decoder.cut_off(indices).tolist():
             raise self.damaged(sample, "is cut off")
         for sample in indices[~self._verified_N[indices]].tolist():
@@ -123,7 +123,7 @@ class Prefetcher:
 
 
 def _take(free: SimpleQueue) -> int:
-    """The next slot given back, once the copy out of it has ended."""
+    """Wait for a free slot and for the copy out of it to end; return its number."""
     number, event = free.get()
     if event is not None:
         event.synchronize()
@@ -131,14 +131,14 @@ def _take(free: SimpleQueue) -> int:
 
 
 class PrefetchedEpoch:
-    """One pass over an order: iterate, and release each slot when its contents are no longer needed."""
+    """One pass over an order. Iterate over its slots, and release each one when you no longer need its contents."""
 
-    def __init__(self, stream: Prefetcher, order: np.ndarray, draw: Draw | None):
-        self._stream, self._order, self._draw = stream, order, draw
+    def __init__(self, prefetcher: Prefetcher, order: np.ndarray, draw: Draw | None):
+        self._prefetcher, self._order, self._draw = prefetcher, order, draw
         self._stopping = self._stalled = False
         self._free: SimpleQueue = SimpleQueue()
         self._ready: SimpleQueue = SimpleQueue()
-        for number in range(stream.slots):
+        for number in range(prefetcher.slots):
             self._free.put((number, None))
         self._thread = Thread(target=self._produce, name="ffcv-decode", daemon=True)
 
@@ -151,17 +151,17 @@ class PrefetchedEpoch:
     def __iter__(self) -> Iterator[Slot]:
         for _ in range(len(self._order)):
             if self._stopping:
-                raise RuntimeError("the epoch's block was left: its batches are gone")
+                raise RuntimeError("the epoch's block was left, so it has no more batches")
             slot = self._next()
             if isinstance(slot, BaseException):
                 raise slot
             yield slot
 
     def on_device(self, device: torch.device, stream: "torch.cuda.Stream | None") -> Iterator[Batch]:
-        """The batches on `device`, by way of `stream`; every slot is given back when it may be written again."""
+        """Yield the batches on `device`, copied on `stream`; release each slot when it may be written again."""
         if stream is None:
             for slot in self:
-                yield Batch(slot.images, slot.person_B, slot.index_B, slot.table, len(slot.person_B))
+                yield Batch(slot.images, slot.person_B, slot.index_B, slot.parameters, len(slot.person_B))
                 self.release(slot)
             return
         waiting = None
@@ -174,16 +174,16 @@ class PrefetchedEpoch:
             yield _arrived(*waiting, device)
 
     def _copy(self, slot: Slot, device: torch.device, stream: torch.cuda.Stream) -> tuple[Batch, torch.cuda.Event]:
-        """Start the copy to the device; the slot comes free with the event that ends it."""
+        """Start the copy to the device; the slot becomes free when the copy ends."""
         with torch.cuda.stream(stream):
             images, person, index = (
                 tensor.to(device, non_blocking=True) for tensor in (slot.images, slot.person_B, slot.index_B)
             )
-            table = slot.table.pin_memory().to(device, non_blocking=True)
+            parameters = slot.parameters.pin_memory().to(device, non_blocking=True)
             event = torch.cuda.Event(blocking=True)
             event.record(stream)
         self.release(slot, after=event)
-        return Batch(images, person, index, table, len(person)), event
+        return Batch(images, person, index, parameters, len(person)), event
 
     def _next(self) -> Slot | BaseException:
         try:
@@ -191,70 +191,70 @@ class PrefetchedEpoch:
         except Empty:
             self._stalled = True
             raise DataError(
-                f"{self._stream.converted.path}: no batch came for {STALL_S} s. Is the disk or network that holds it "
-                "stuck? Then give the same command again"
+                f"{self._prefetcher.converted.path}: no batch came for {STALL_S} s. Check the disk or network, "
+                "then run the same command again"
             ) from None
 
     def release(self, slot: Slot, after: "torch.cuda.Event | None" = None) -> None:
-        """Let the buffer be used again, once `after` has happened on the device."""
+        """Let the decoder use the slot again once `after` has happened on the device."""
         self._free.put((slot.number, after))
 
     def close(self) -> None:
-        """Stop the decoding thread and wait for it, and for copies out of the slots: the next epoch has them all.
+        """Stop the decoding thread; wait for it and for copies out of the slots, so that the next epoch has all slots.
 
-        The batch in work is finished first, but a disk that does not answer is not waited for: the thread then ends
-        with the process. Asking for another batch is an error from here on.
+        The thread finishes its current batch first. If the disk does not answer, nothing waits for the thread, and it
+        ends with the process. From here on, asking for another batch is an error.
         """
         self._stopping = True
         self._free.put((0, None))  # wakes the thread if it waits for a slot
-        if self._thread.ident is not None:  # an interrupt may come before it runs
+        if self._thread.ident is not None:  # an interrupt may come before the thread starts
             self._thread.join(1 if self._stalled else LEAVE_S)
         while not self._free.empty():
             _take(self._free)
 
     def stuck(self) -> bool:
-        """Whether its thread could not be stopped, and may still write to the slots."""
+        """Whether the thread could not be stopped and may still write to the slots."""
         return self._thread.is_alive()
 
     def _produce(self) -> None:
         try:
-            self._stream.decoder.use_threads()
+            self._prefetcher.decoder.use_threads()
             for iteration, indices in enumerate(self._order):
                 number = _take(self._free)
                 if self._stopping:
                     return
                 self._ready.put(self._decoded(iteration, indices, number))
-        except BaseException as error:  # anything at all: the consumer would wait for ever
+        except BaseException as error:  # without it the consumer would wait for ever
             self._ready.put(error)
 
     def _decoded(self, iteration: int, indices: np.ndarray, number: int) -> Slot:
-        stream = self._stream
-        stream.verify(indices)
-        table = self._draw(iteration) if self._draw else NO_TABLE
-        (images, status), persons, samples = stream.decoder.decode(indices, number, table)
+        prefetcher = self._prefetcher
+        prefetcher.verify(indices)
+        parameters = self._draw(iteration) if self._draw else NO_PARAMETERS
+        (images, status), persons, samples = prefetcher.decoder.decode(indices, number, parameters)
         if status.any():
-            raise stream.damaged(int(indices[int(np.flatnonzero(status)[0])]), "does not decode")
-        if stream.label_N is not None:
-            np.take(stream.label_N, samples, out=persons)
+            raise prefetcher.damaged(int(indices[int(np.flatnonzero(status)[0])]), "does not decode")
+        if prefetcher.label_N is not None:
+            np.take(prefetcher.label_N, samples, out=persons)
         tensor = torch.from_numpy(images)
-        if stream.augmented is not None:
-            tensor = tensor.view(stream.augmented)
+        if prefetcher.augmented is not None:
+            tensor = tensor.view(prefetcher.augmented)
         return Slot(
             number,
             tensor,
             torch.from_numpy(persons).view(-1),
             torch.from_numpy(samples).view(-1),
-            torch.from_numpy(table),
+            torch.from_numpy(parameters),
         )
 
 
 def copy_stream(device: torch.device) -> "torch.cuda.Stream | None":
-    """The stream that a loader's copies run on; one a loader, for each has its own pool of device memory."""
+    """A stream for a loader's copies. One per loader: each stream keeps its own pool of device memory."""
     return torch.cuda.Stream(device) if device.type == "cuda" else None
 
 
 def _arrived(batch: Batch, event: torch.cuda.Event, device: torch.device) -> Batch:
-    """Let the computing stream wait for the copy, and the allocator know that it uses the tensors."""
+    """Make the computing stream wait for the copy, and tell the allocator that this stream uses the tensors."""
     computing = torch.cuda.current_stream(device)
     computing.wait_event(event)
     for tensor in (batch.images, batch.person_B, batch.index_B, batch.augmentation):

@@ -1,7 +1,7 @@
-"""Pictures as uint8 in the device's memory: a training batch is then 48 row numbers and a small table.
+"""Keeps all images as uint8 in the device's memory: a training batch is then row numbers and augmentation parameters.
 
-SYSU-MM01 takes 4.3 GB at 288 x 144. The pictures are selected and augmented inside the step, so that it can be captured
-as a CUDA graph, and nothing but kilobytes crosses the bus.
+SYSU-MM01 takes 4.3 GB at 288 x 144. The training step selects and augments the images, so it can be captured as a CUDA
+graph, and only kilobytes per batch cross the bus.
 """
 
 from collections.abc import Iterator
@@ -24,8 +24,8 @@ SHARE = 0.5  # of the free memory; the rest is for the network
 
 
 def fits(subset: Subset, device: torch.device) -> bool:
-    """Whether the images take no more than SHARE of the device's free memory; never on a CPU, where streaming
-    augments in the loader."""
+    """Whether the images fit into SHARE of the device's free memory. False on a CPU, where the streamed loader can
+    augment while it decodes."""
     if device.type != "cuda":
         return False
     manifest = subset.converted.manifest
@@ -34,12 +34,12 @@ def fits(subset: Subset, device: torch.device) -> bool:
 
 
 def is_resident(source: Literal["auto", "stream", "resident"], subset: Subset, device: torch.device) -> bool:
-    """What data.source asks for; auto: resident on CUDA, if they fit."""
+    """Whether data.source asks for resident images; auto: on CUDA, if they fit."""
     return source == "resident" or (source == "auto" and fits(subset, device))
 
 
 def load_images(subset: Subset, sample_N: np.ndarray, device: torch.device, workers: int) -> Tensor:
-    """The images of some of the file's samples, in that order, on the device: uint8 (N, H, W, 3)."""
+    """Load the images of the given samples, in that order, to the device: uint8 (N, H, W, 3)."""
     manifest = subset.converted.manifest
     shape = (len(sample_N), manifest.height_px, manifest.width_px, 3)
     images = torch.empty(shape, dtype=torch.uint8, device=device)
@@ -52,7 +52,7 @@ def load_images(subset: Subset, sample_N: np.ndarray, device: torch.device, work
 
 
 class ResidentTestLoader:
-    """As StreamedTestLoader, of a subset whose images stay on `device` after they were loaded for the first batch."""
+    """Like StreamedTestLoader, but the first call loads all images of the subset to `device`, where they stay."""
 
     def __init__(self, subset: Subset, *, batch_size: int, device: torch.device, workers: int = 0):
         self._subset, self._workers, self._device = subset, workers, device
@@ -61,7 +61,7 @@ class ResidentTestLoader:
 
     @contextmanager
     def samples(self, indices: np.ndarray) -> Iterator[Iterator[Batch]]:
-        """Batches of `indices` (int64); the last is filled up with its last sample, see Batch.count."""
+        """Batches of `indices` (int64); the last one is filled up, see Batch.count."""
         if self._images is None:
             self._images = load_images(self._subset, self._subset.sample_N, self._device, self._workers)
         order = torch.from_numpy(padded(indices, self._batch_size)).to(self._device)
@@ -76,20 +76,20 @@ class ResidentTestLoader:
 
 
 class ResidentLoader(EpochPlan):
-    """As StreamedLoader, of a subset that it holds on `device`. `images` of a batch are rows of it, int64 (B,)."""
+    """Like StreamedLoader, but holds all images on the device; Batch.images are row numbers, int64 (B,)."""
 
     def __init__(self, subset: Subset, *, world: World, workers: int = 0, **plan: Any):
         super().__init__(subset, world=world, **plan)
         self._device = world.device
         self.images_NHWC = load_images(subset, self.index.sample_N, world.device, workers)
 
-    def augment(self, rows_B: Tensor, table: Tensor) -> Tensor:
-        """A batch's rows and table -> (B, 3, H, W) float, for the step to call."""
-        return apply(self.images_NHWC[rows_B], table, self.recipe)
+    def augment(self, rows_B: Tensor, parameters: Tensor) -> Tensor:
+        """A batch's rows and parameters -> augmented float (B, 3, H, W). The training step calls it."""
+        return apply(self.images_NHWC[rows_B], parameters, self.recipe)
 
     @contextmanager
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Iterator[Batch]]:
-        """The batches of `epoch` from iteration `start` on."""
+        """The batches of `epoch`, starting at iteration `start`."""
         yield self._batches(epoch, start)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
@@ -97,9 +97,9 @@ class ResidentLoader(EpochPlan):
         rows, persons, indices = (
             torch.from_numpy(column).to(self._device)
             for column in (self.row_of_sample[samples], self.label_of_sample[samples], samples)
-        )  # of the whole epoch, at once
+        )  # one copy for the whole epoch
         for number in range(len(samples)):
-            table = torch.from_numpy(self.table(epoch, start + number))
+            parameters = torch.from_numpy(self.parameters(epoch, start + number))
             if self._device.type == "cuda":
-                table = table.pin_memory().to(self._device, non_blocking=True)
-            yield Batch(rows[number], persons[number], indices[number], table, self.batch_size)
+                parameters = parameters.pin_memory().to(self._device, non_blocking=True)
+            yield Batch(rows[number], persons[number], indices[number], parameters, self.batch_size)

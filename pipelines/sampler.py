@@ -1,8 +1,8 @@
-"""P identities x K pictures of each modality: which samples make up which batch. Pure NumPy.
+"""Chooses the samples of every batch: P identities x K images of each modality. Pure NumPy.
 
-Every batch is laid out [visible..., infrared...] with the same identities in the same order in both halves; one
-identity's K pictures stand together. Identities do not repeat inside a batch. Several ranks draw one plan of
-P x world identities and take their slice of it, so no identity is on two ranks at once.
+Every batch is laid out [visible..., infrared...] with the same identities in the same order in both halves; the K
+images of an identity are adjacent. No identity occurs twice in a batch. All ranks draw the same plan of P x world
+identities and each takes its slice, so no identity is on two ranks at once.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from ffcv_convert.common.errors import DataError
 from pipelines.subset import TrainIndex
 
 Replacement = Literal["always", "needed"]
-RANDOM_STREAM = 1  # numbers of its own beside those of augment.py, for the same seed
+RANDOM_STREAM = 1  # keeps these random numbers apart from augment/draw.py's, which uses the same seed
 
 
 @dataclass(frozen=True)
 class Pool:
-    """One modality's samples, sorted by person: those of person p are samples[start[p] : start[p] + count[p]]."""
+    """One modality's samples, sorted by identity: those of identity p are samples[start[p] : start[p] + count[p]]."""
 
     samples: np.ndarray
     start: np.ndarray
@@ -28,7 +28,7 @@ class Pool:
 
 
 def pools(index: TrainIndex) -> tuple[Pool, Pool]:
-    """The visible pool and the other modality's (infrared or sketch). Raises DataError for a one-sided identity."""
+    """Pools of visible and of infrared or sketch images. Raises DataError if an identity lacks one modality."""
     visible = index.modality_N == Modality.VISIBLE
     identities = int(index.person_N.max()) + 1
     both = []
@@ -40,7 +40,7 @@ def pools(index: TrainIndex) -> tuple[Pool, Pool]:
     lonely = np.flatnonzero((both[0].count == 0) | (both[1].count == 0))
     if lonely.size:
         raise DataError(
-            f"training label {lonely[0]} has pictures of one modality only ({lonely.size} identities are like that). "
+            f"training label {lonely[0]} has images of one modality only ({lonely.size} identities in all). "
             "Complete the data set and convert it again: make convert-datasets"
         )
     return both[0], both[1]
@@ -51,7 +51,7 @@ def scheduled_iterations(index: TrainIndex, persons: int, pictures: int, world: 
     visible = int((index.modality_N == Modality.VISIBLE).sum())
     iterations = max(visible, len(index) - visible) // (persons * pictures * world)
     if iterations == 0:
-        raise DataError(f"the set has fewer than {persons} x {pictures} pictures a modality. Lower data.persons")
+        raise DataError(f"the set has fewer than {persons} x {pictures} images of each modality. Lower data.persons")
     return iterations
 
 
@@ -69,8 +69,8 @@ def plan_epoch(
 ) -> np.ndarray:
     """Sample numbers, int64 (iterations, 2 P K), for persons = P, pictures = K.
 
-    replacement: "always" draws an identity's pictures with replacement, as the published code; "needed" only where it
-    has fewer than K. Raises DataError where the set has fewer than P x world identities.
+    replacement: "always" draws an identity's images with replacement, as the published code does; "needed" only if it
+    has fewer than K. Raises DataError if the set has fewer than P x world identities.
     """
     visible, other = pools(index)
     identities = len(visible.count)
@@ -81,15 +81,15 @@ def plan_epoch(
         )
     rng = np.random.default_rng([RANDOM_STREAM, seed, epoch])
     chosen = np.stack([rng.choice(identities, persons * world, replace=False) for _ in range(iterations)])
-    halves = [_pictures(pool, chosen, pictures, replacement, rng) for pool in (visible, other)]
+    halves = [_draw_images(pool, chosen, pictures, replacement, rng) for pool in (visible, other)]
     mine = slice(rank * persons, (rank + 1) * persons)
     return np.concatenate([half[:, mine].reshape(iterations, -1) for half in halves], axis=1)
 
 
-def _pictures(
+def _draw_images(
     pool: Pool, chosen: np.ndarray, pictures: int, replacement: Replacement, rng: np.random.Generator
 ) -> np.ndarray:
-    """int64 (iterations, identities of a batch, K)."""
+    """K samples of each chosen identity: int64 (iterations, identities in a batch, K)."""
     count = pool.count[chosen][..., None]
     offset = (rng.random((*chosen.shape, pictures)) * count).astype(np.int64)
     if replacement == "needed":

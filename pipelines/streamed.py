@@ -1,4 +1,4 @@
-"""The streamed loaders: batches of an epoch's plan, or of test images, decoded ahead and copied to the device."""
+"""Loaders that stream training or test batches: decoded ahead by a thread, then copied to the device."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +19,10 @@ from pipelines.subset import Subset
 
 
 class StreamedLoader(EpochPlan):
-    """Batches of the schedule, streamed from the `.beton`.
+    """Streams the batches of an EpochPlan from the `.beton`.
 
-    augment_on: "device" hands out uint8 images, for `augment` to work on in the step; "host" augments them in the
-    decoding threads (augment/cpu.py) into float images of dtype, which `augment` returns as they are.
+    augment_on: "device" yields uint8 images, which the training step augments by calling `augment`; "host" augments in
+    the decoding threads (augment/cpu.py) and yields float images of `dtype`, which `augment` returns unchanged.
     """
 
     def __init__(
@@ -37,39 +37,40 @@ class StreamedLoader(EpochPlan):
     ):
         super().__init__(subset, world=world, **plan)
         self._augmented = dtype if augment_on == "host" else None
-        self._stream = Prefetcher(
+        self._prefetcher = Prefetcher(
             subset.converted, batch_size=self.batch_size, label_N=self.label_of_sample, workers=workers,
             augmented=self._augmented, pad_px=self.recipe.pad_px,
         )  # fmt: skip
         self._device, self._copies = world.device, copy_stream(world.device)
 
-    def augment(self, images: Tensor, table: Tensor) -> Tensor:
-        """A batch's images and table -> (B, 3, H, W) float, for the step to call."""
-        return images if self._augmented else apply(images, table, self.recipe)
+    def augment(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """A batch's images and parameters -> augmented float (B, 3, H, W). The training step calls it."""
+        return images if self._augmented else apply(images, parameters, self.recipe)
 
     @contextmanager
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Iterator[Batch]]:
-        """The batches of `epoch` from iteration `start` on. Leaving the block stops the decoding."""
-
-        with self._stream.epoch(self.plan(epoch)[start:], lambda batch: self.table(epoch, start + batch)) as slots:
+        """The batches of `epoch`, starting at iteration `start`. Leaving the block stops the decoding."""
+        with self._prefetcher.epoch(
+            self.plan(epoch)[start:], lambda batch: self.parameters(epoch, start + batch)
+        ) as slots:
             yield slots.on_device(self._device, self._copies)
 
 
 class StreamedTestLoader:
-    """Every chosen sample once, in order, in batches of one size."""
+    """Yields every chosen sample once, in order, in batches of equal size."""
 
     __test__ = False  # pytest: not a test class
 
     def __init__(self, converted: Converted, *, batch_size: int, device: torch.device, workers: int = 0):
-        self._stream = Prefetcher(converted, batch_size=batch_size, workers=workers)
+        self._prefetcher = Prefetcher(converted, batch_size=batch_size, workers=workers)
         self._copies = copy_stream(device)
         self._batch_size, self._device = batch_size, device
 
     @contextmanager
     def samples(self, indices: np.ndarray) -> Iterator[Iterator[Batch]]:
-        """Batches of `indices` (int64); the last is filled up with its last sample, see Batch.count."""
+        """Batches of `indices` (int64); the last one is filled up, see Batch.count."""
         order = padded(indices, self._batch_size)
-        with self._stream.epoch(order) as slots:
+        with self._prefetcher.epoch(order) as slots:
             batches = slots.on_device(self._device, self._copies)
             last = len(order) - 1
             yield (

@@ -1,4 +1,4 @@
-"""Which samples of a converted set a run trains and tests on: its parts, trials and sketch styles."""
+"""Chooses the samples of a converted set to train or test on: by split, trial and sketch styles."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from ffcv_convert.common.errors import DataError
 
 @dataclass(frozen=True)
 class Subset:
-    """Chosen samples of a `.beton`, N: their numbers in it, persons (the file's own numbers), cameras, modalities, all
+    """N chosen samples of a `.beton`: sample numbers, identities (as numbered in the file), cameras and modalities, all
     int64, and source paths."""
 
     converted: Converted
@@ -27,14 +27,14 @@ class Subset:
 
     @cached_property
     def row_of_sample(self) -> np.ndarray:
-        """Of each of the file's samples its row here, int64; -1 for those that were not chosen."""
+        """Row in this subset of each sample in the file, int64; -1 for samples that were not chosen."""
         rows = np.full(len(self.converted), -1)
         rows[self.sample_N] = np.arange(len(self.sample_N))
         return rows
 
     def digest(self) -> str:
-        """SHA-256 of which pictures and persons these are, in order, however they are stored. The file's own does not
-        tell one trial's from another's, nor a trial's from what other lists made of it."""
+        """SHA-256 of the chosen images and their identities, in order, independent of how they are stored. The file's
+        checksum cannot serve here: it is the same for every trial."""
         columns = (self.person_N, self.camera_N, self.modality_N)
         digest = hashlib.sha256(b"".join(column.astype("<i8").tobytes() for column in columns))
         digest.update("\0".join(self.path_N).encode(errors="surrogateescape"))
@@ -43,7 +43,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class TrainIndex:
-    """What the sampler draws from, int64, N: sample numbers, training labels (0-based, contiguous), modalities."""
+    """What the sampler draws from: N sample numbers, training labels (contiguous from 0) and modalities, int64."""
 
     sample_N: np.ndarray
     person_N: np.ndarray
@@ -54,7 +54,7 @@ class TrainIndex:
 
 
 def trials_of(folder: Path) -> list[int]:
-    """The trials that a set splits its pictures into, ascending; empty for a set with one split."""
+    """The numbers of a set's trials, ascending; empty for a set with a single split."""
     if not (folder / "all.beton").exists():
         return []
     names = open_beton(folder / "all.beton").manifest.trials
@@ -62,14 +62,14 @@ def trials_of(folder: Path) -> list[int]:
 
 
 def open_subset(folder: Path, split: Literal["train", "test"], *, trial: int = 0, styles: str = STYLES) -> Subset:
-    """The training or test samples in `folder`, with sketches of `styles` only (and, in training, without the persons
-    whom nobody of these artists drew). trial: 0 for a set with one split.
+    """Open the training or test samples in `folder`. trial: 0 for a set with a single split. styles: keeps only these
+    artists' sketches; in training it also drops identities without a sketch of these styles.
 
-    Raises DataError where file, trial or styles are not there.
+    Raises DataError if the file, the trial or the styles are missing.
     """
     if trial and not (folder / "all.beton").exists() and (folder / f"{split}.beton").exists():
         raise DataError(
-            f"{folder}: this set is split once and has no trial {trial}. Leave data.trial (make TRIAL=) out"
+            f"{folder}: this set has a single split and no trial {trial}. Leave out data.trial (make TRIAL=)"
         )
     converted = open_beton(folder / ("all.beton" if trial else f"{split}.beton"))
     chosen = np.arange(len(converted))
@@ -84,14 +84,16 @@ def open_subset(folder: Path, split: Literal["train", "test"], *, trial: int = 0
         sketch = modality[chosen] == Modality.SKETCH
         wanted = sketch & np.isin(camera[chosen], [1 + STYLES.index(style) for style in styles])
         if not wanted.any():
-            raise DataError(f"{converted.path}: holds no sketch of the styles {styles}. Choose from {STYLES}, or all")
+            raise DataError(
+                f"{converted.path}: has no sketch of the styles {styles}. Choose from {STYLES}, or take all"
+            )
         drawn = np.isin(person[chosen], person[chosen[wanted]]) if split == "train" else True
         chosen = chosen[wanted | (~sketch & drawn)]
     return subset_of(converted, chosen)
 
 
 def subset_of(converted: Converted, sample_N: np.ndarray) -> Subset:
-    """The samples of these numbers, int64."""
+    """The samples with the given numbers (int64)."""
     column, paths = converted.structure.column, converted.manifest.column("path")
     person_N, camera_N, modality_N = (
         np.ascontiguousarray(column(name)[sample_N]) for name in ("person", "camera", "modality")
@@ -99,7 +101,7 @@ def subset_of(converted: Converted, sample_N: np.ndarray) -> Subset:
     return Subset(converted, sample_N, person_N, camera_N, modality_N, [paths[sample] for sample in sample_N])
 
 
-def train_index(part: Subset) -> TrainIndex:
-    """Number the part's persons 0, 1, 2, ... in ascending order."""
-    label_N = np.unique(part.person_N, return_inverse=True)[1]
-    return TrainIndex(part.sample_N, label_N.astype(np.int64), part.modality_N)
+def train_index(subset: Subset) -> TrainIndex:
+    """Give the subset's identities the training labels 0, 1, 2, ... in ascending order."""
+    label_N = np.unique(subset.person_N, return_inverse=True)[1]
+    return TrainIndex(subset.sample_N, label_N.astype(np.int64), subset.modality_N)

@@ -1,18 +1,18 @@
-"""Other loaders on a CPU, each in two forms: what benchmarks/pipeline.py compares ours with.
+"""Other loaders on a CPU, each in two forms, for benchmarks/pipeline.py to compare with ours.
 
-As documented: the tool's own loader, as its documentation shows it for training from a local disk, in the setting that
-was its fastest on two cores. It makes new batches and works ahead as far as that loader does. This is what somebody who
-takes the tool would run.
+As documented: the tool's own loader, as its documentation shows it for training from a local disk, with the settings
+that were fastest on two cores. It allocates batches and prefetches as that loader does. A user of the tool would run
+this.
 
-By hand: only the tool's storage and reading; threads, reused batches and two batches ahead are ours where the tool has
-none as fast. Nobody's documentation shows it: it is the most that could be had of the tool.
+By hand: only the tool's storage and reading. Threads, reused batches and prefetching of two batches are ours, unless
+the tool's own are as fast. No documentation shows this form: it is the most that the tool can give.
 
-Both deliver the stored pictures as uint8 batches, from files of the tool's format in the page cache, and are used where
-the tool is installed (pip install '.[bench]'). Raw pixels wherever a tool can store them. No worker processes: each
-batch of 6 MB would pass between processes, which was slower than making it where it is used.
+Both deliver the stored images as uint8 batches, from files in the tool's format in the page cache, if the tool is
+installed (pip install '.[bench]'). The files hold raw pixels if the tool can store them. There are no worker processes:
+passing batches of 6 MB between processes was slower than making them in the process that uses them.
 
-mosaicml-streaming is 0.10.0 where NumPy is 2.2 or newer, which its later releases do not allow; what is used of it is
-the same there.
+With NumPy 2.2 or newer, mosaicml-streaming is 0.10.0, because its later releases do not allow such a NumPy; the code
+used here is the same.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -39,8 +39,8 @@ from pipelines.subset import Subset
 
 @dataclass(frozen=True)
 class Peer:
-    """module: what must be importable. open: (images uint8 (N, H, W, 3), a folder for its files) -> its batches.
-    form: see above. planned: the batches are the plan's, not the peer's own shuffle. exact: the pixels are the stored
+    """module: must be importable. form: see above. open: (images uint8 (N, H, W, 3), folder for its files) -> batches.
+    planned: whether the batches follow the plan, not the peer's own shuffle. exact: whether the pixels equal the stored
     ones."""
 
     module: str
@@ -69,13 +69,13 @@ PEERS: Mapping[str, Peer] = {
 
 
 def installed() -> dict[str, Peer]:
-    """The peers that can be imported here, by the name that a table gives them."""
+    """The peers that can be imported here, by their name in the tables."""
     return {name: peer for name, peer in PEERS.items() if _importable(peer.module)}
 
 
 @contextmanager
 def open_peers(images_NHWC: np.ndarray, folder: Path) -> Iterator[dict[str, Batches]]:
-    """The batches of every peer that is installed, files below `folder`; leaving the block ends their threads."""
+    """Open every installed peer, with its files below `folder`. Leaving the block ends their threads."""
     with ExitStack() as stack:
         yield {
             name: stack.enter_context(peer.open(images_NHWC, folder / peer.module))
@@ -83,15 +83,15 @@ def open_peers(images_NHWC: np.ndarray, folder: Path) -> Iterator[dict[str, Batc
         }
 
 
-def stored_pixels(part: Subset) -> np.ndarray:
-    """The part's pictures as they are stored: uint8 (N, H, W, 3), in memory."""
-    manifest = part.converted.manifest
-    stored = [part.converted.structure.stored_bytes(int(sample)) for sample in part.sample_N]
+def stored_pixels(subset: Subset) -> np.ndarray:
+    """Read the subset's stored images into memory: uint8 (N, H, W, 3)."""
+    manifest = subset.converted.manifest
+    stored = [subset.converted.structure.stored_bytes(int(sample)) for sample in subset.sample_N]
     return np.frombuffer(b"".join(stored), np.uint8).reshape(-1, manifest.height_px, manifest.width_px, 3)
 
 
 def _importable(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package that it lies in
+    except ModuleNotFoundError:  # the parent package is missing
         return False

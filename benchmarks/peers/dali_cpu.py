@@ -1,10 +1,10 @@
 """NVIDIA DALI without a GPU.
 
-As documented: fn.readers.numpy shuffles and reads files of one picture each, two batches ahead. JPEG files through
-fn.readers.file and fn.decoders.image were less than half as fast; DALIGenericIterator was as fast as Pipeline.run.
+As documented: fn.readers.numpy shuffles and reads files of one image each, two batches ahead. Reading JPEG files with
+fn.readers.file and fn.decoders.image was less than half as fast; DALIGenericIterator was as fast as Pipeline.run.
 
-By hand: external_source hands views of one memory-mapped file to DALI without copying, and fn.copy gathers them in its
-threads, two batches ahead.
+By hand: external_source passes views of one memory-mapped file to DALI without copying, and fn.copy collects them in
+DALI's threads, two batches ahead.
 """
 
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ from benchmarks.peers.prefetch import CORES, DEPTH, Batches, made_once
 
 @contextmanager
 def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """As many pictures as are planned, in the reader's own order: epoch after epoch, each shuffled."""
+    """As many images as planned, in the reader's own order: every epoch is shuffled."""
     from nvidia.dali import Pipeline, fn
 
     def make(target: Path) -> None:
         for row, image in enumerate(images_NHWC):
             np.save(target / f"{row:06d}.npy", image)
 
-    made = made_once(folder / "pictures", images_NHWC, make)
+    made = made_once(folder / "images", images_NHWC, make)
 
     @cache
     def built(batch: int) -> Any:
@@ -51,7 +51,7 @@ def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
 
 @contextmanager
 def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures."""
+    """The planned images."""
     from nvidia.dali import Pipeline, fn, types
 
     made = made_once(folder / "array", images_NHWC, lambda target: np.save(target / "images.npy", images_NHWC))
@@ -59,7 +59,7 @@ def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
     rows_ahead: Iterator[np.ndarray] = iter(())
 
     def views() -> list[np.ndarray]:
-        return [mapped[row] for row in next(rows_ahead)]  # StopIteration tells DALI that the plan is at its end
+        return [mapped[row] for row in next(rows_ahead)]  # StopIteration tells DALI that the plan has ended
 
     @cache
     def built(batch: int) -> Any:
@@ -79,7 +79,7 @@ def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
                 yield out
         finally:
             rows_ahead = iter(())
-            while _next(pipeline) is not None:  # what is left of a plan that was not asked for to its end
+            while _next(pipeline) is not None:  # discard the rest of a plan that was not used to its end
                 pass
             pipeline.reset()
 
@@ -90,7 +90,7 @@ def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
 
 
 def _next(pipeline: Any) -> np.ndarray | None:
-    """The pipeline's next batch, uint8 (B, H, W, 3), in its own memory until it is run again; None at the end."""
+    """The pipeline's next batch, uint8 (B, H, W, 3), valid until the pipeline runs again; None at the end."""
     try:
         (out,) = pipeline.run()
     except StopIteration:

@@ -1,9 +1,9 @@
 """LitData: tensors in chunks of 64 MB.
 
-As documented: StreamingDataLoader around StreamingDataset, shuffled, in the process that trains; with two workers, from
-which every batch comes through shared memory, it was slower on two cores.
+As documented: StreamingDataLoader around StreamingDataset, shuffled, in the training process. Two workers, which pass
+every batch through shared memory, were slower on two cores.
 
-By hand: a thread of ours indexes StreamingDataset into reused batches, two of them ahead.
+By hand: our thread copies samples of StreamingDataset into reused batches, two batches ahead.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from benchmarks.peers.prefetch import Batches, made_ahead, made_once
 
 @contextmanager
 def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """As many pictures as are planned, in the loader's own order: epoch after epoch, each shuffled."""
+    """As many images as planned, in the loader's own order: every epoch is shuffled."""
     from litdata import StreamingDataLoader
 
     dataset = _dataset(images_NHWC, folder, shuffle=True)
@@ -39,14 +39,14 @@ def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
 
 @contextmanager
 def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures, two batches ahead."""
+    """The planned images, two batches ahead."""
     dataset = _dataset(images_NHWC, folder)
 
     def fill(rows: np.ndarray, out: np.ndarray) -> None:
         for row, target in zip(rows, out, strict=True):
             target[...] = dataset[int(row)].numpy()
 
-    # two threads, each with a dataset of its own, gained nothing
+    # two threads, each with its own dataset, were no faster
     with made_ahead(fill, images_NHWC.shape[1:], threads=1) as ready:
         yield ready
 

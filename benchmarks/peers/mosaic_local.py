@@ -1,9 +1,9 @@
 """Mosaic Streaming: raw arrays in MDS shards of 64 MB.
 
-As documented: torch's DataLoader around StreamingDataset, shuffled, in the process that trains.
+As documented: torch's DataLoader around StreamingDataset, shuffled, in the training process.
 
-By hand: threads of ours index LocalDataset into reused batches, two of them ahead. It reads the shards that
-StreamingDataset does, without what that needs for remote ones and several nodes.
+By hand: our threads copy samples of LocalDataset into reused batches, two batches ahead. LocalDataset reads the same
+shards as StreamingDataset, without the code for remote shards and several nodes.
 """
 
 import atexit
@@ -23,7 +23,7 @@ from benchmarks.peers.prefetch import Batches, made_ahead, made_once
 
 @contextmanager
 def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """As many pictures as are planned, in the dataset's own order: epoch after epoch, each shuffled."""
+    """As many images as planned, in the dataset's own order: every epoch is shuffled."""
     from streaming import StreamingDataset
 
     made = _shards(images_NHWC, folder)
@@ -52,7 +52,7 @@ def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
 
 @contextmanager
 def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures, two batches ahead."""
+    """The planned images, two batches ahead."""
     from streaming import LocalDataset
 
     dataset = LocalDataset(str(_shards(images_NHWC, folder)))
@@ -71,7 +71,7 @@ def _shards(images_NHWC: np.ndarray, folder: Path) -> Path:
     shape = ",".join(map(str, images_NHWC.shape[1:]))
 
     def make(target: Path) -> None:
-        target.rmdir()  # the writer warns of a folder that is there
+        target.rmdir()  # the writer warns if the folder exists
         with MDSWriter(out=str(target), columns={"image": f"ndarray:uint8:{shape}"}) as writer:
             for image in images_NHWC:
                 writer.write({"image": np.ascontiguousarray(image)})
@@ -80,10 +80,10 @@ def _shards(images_NHWC: np.ndarray, folder: Path) -> Path:
 
 
 def _shared_memory(dataset: Any) -> list[Any]:
-    """What a StreamingDataset shares with its workers and would free at the end of the process only."""
+    """The shared memory of a StreamingDataset, which it would free only when the process ends."""
     from streaming.base.shared import SharedMemory
 
     held = list(vars(dataset).values())
-    for _ in range(2):  # a scalar holds an array, and that its memory
+    for _ in range(2):  # a scalar holds an array, which holds its memory
         held += [inner for outer in held if hasattr(outer, "__dict__") for inner in vars(outer).values()]
     return list({id(block): block for block in held if isinstance(block, SharedMemory)}.values())

@@ -1,4 +1,4 @@
-"""What the peers share: batches made ahead in threads, and files made once."""
+"""What the peers share: threads that make batches ahead, and files that are made once."""
 
 import hashlib
 import os
@@ -11,27 +11,27 @@ from pathlib import Path
 
 import numpy as np
 
-# plan, int64 (iterations, batch) of row numbers -> uint8 (batch, H, W, 3), each valid until the next one is asked for.
-# One plan at a time: buffers are used again.
+# plan of row numbers, int64 (iterations, batch) -> batches, uint8 (batch, H, W, 3), each valid until the next one is
+# requested. Only one plan runs at a time, because the buffers are reused.
 Batches = Callable[[np.ndarray], Iterator[np.ndarray]]
 CORES = len(os.sched_getaffinity(0))
-DEPTH = 2  # batches being made while one is in use
+DEPTH = 2  # batches made ahead of the one in use
 
 
 @contextmanager
 def made_ahead(
-    fill: Callable[[np.ndarray, np.ndarray], object], picture: tuple[int, ...], *, threads: int = CORES
+    fill: Callable[[np.ndarray, np.ndarray], object], shape_HWC: tuple[int, ...], *, threads: int = CORES
 ) -> Iterator[Batches]:
-    """Batches made by `fill(rows, out)` into reused buffers, DEPTH of them ahead of the one in use.
+    """Let threads call fill(rows, out) to write batches into reused buffers, DEPTH batches ahead of the one in use.
 
-    Each batch is cut into one piece a thread. picture: (H, W, 3).
+    Each thread fills its share of a batch. shape_HWC: the shape of one image.
     """
-    buffers = np.empty((0, 0, *picture), np.uint8)
+    buffers = np.empty((0, 0, *shape_HWC), np.uint8)
 
     def batches(plan: np.ndarray) -> Iterator[np.ndarray]:
         nonlocal buffers
         if buffers.shape[1] != plan.shape[1]:
-            buffers = np.empty((DEPTH + 1, plan.shape[1], *picture), np.uint8)
+            buffers = np.empty((DEPTH + 1, plan.shape[1], *shape_HWC), np.uint8)
         waiting: deque[tuple[np.ndarray, list[Future]]] = deque()
 
         def start(number: int) -> None:
@@ -49,7 +49,7 @@ def made_ahead(
                 for piece in pieces:
                     piece.result()
                 yield out
-        finally:  # nothing may still write into the buffers when the next plan comes
+        finally:  # no thread may still write into the buffers when the next plan starts
             wait([piece for _, pieces in waiting for piece in pieces])
 
     with ThreadPoolExecutor(threads) as pool:
@@ -57,12 +57,12 @@ def made_ahead(
 
 
 def take_rows(images_NHWC: np.ndarray, rows: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """images_NHWC[rows], into `out` and without holding the interpreter; returns it."""
-    return np.take(images_NHWC, rows, axis=0, out=out, mode="clip")  # "raise" would go through a copy of `out`
+    """Copy images_NHWC[rows] into `out`, without holding the interpreter lock, and return it."""
+    return np.take(images_NHWC, rows, axis=0, out=out, mode="clip")  # "raise" would make a copy of `out`
 
 
 def made_once(folder: Path, images_NHWC: np.ndarray, make: Callable[[Path], object]) -> Path:
-    """`folder`, filled by make(folder) unless it holds what was made of the same images to the end."""
+    """Return `folder`; call make(folder) first, unless a finished call for the same images has filled it."""
     digest = hashlib.sha256(np.ascontiguousarray(images_NHWC).data).hexdigest()
     name = f"{digest} {images_NHWC.shape}"
     seal = folder.with_name(f"{folder.name}.made")

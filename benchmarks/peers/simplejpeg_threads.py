@@ -1,9 +1,9 @@
 """simplejpeg (libjpeg-turbo): JPEG files of the stored size.
 
-As documented: decode_jpeg makes a new array of each file. It brings no loader, so what stands here is the plain one
-that a user would write: Executor.map over a batch's files and np.stack, nothing ahead.
+As documented: decode_jpeg makes a new array of each file. simplejpeg has no loader, so this is the simple one that a
+user would write: Executor.map over a batch's files and np.stack, without prefetching.
 
-By hand: threads decode straight into reused batches, two of them ahead.
+By hand: threads decode directly into reused batches, two batches ahead.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from benchmarks.peers.prefetch import CORES, Batches, made_ahead, made_once
 
 @contextmanager
 def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures but for JPEG's loss, decoded when they are asked for."""
+    """The planned images, apart from JPEG's loss, decoded on request."""
     import simplejpeg
 
     made = _files(images_NHWC, folder)
@@ -36,7 +36,7 @@ def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
 
 @contextmanager
 def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures but for JPEG's loss, two batches ahead."""
+    """The planned images, apart from JPEG's loss, two batches ahead."""
     import simplejpeg
 
     made = _files(images_NHWC, folder)
@@ -51,7 +51,7 @@ def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
 
 
 def _files(images_NHWC: np.ndarray, folder: Path) -> Path:
-    """The folder of the pictures: quality 95, colour at half the size, as Pillow would write them."""
+    """The folder of JPEG files: quality 95, colour at half the resolution, as Pillow would write them."""
     import simplejpeg
 
     def make(target: Path) -> None:

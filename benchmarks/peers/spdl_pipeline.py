@@ -1,11 +1,10 @@
-"""SPDL: one pipeline for all plans, for ending one takes 100 ms, as long as an epoch of the measured set.
+"""SPDL: one pipeline for all plans, because ending a pipeline takes 100 ms, as long as an epoch of the measured set.
 
-As documented: threads read files of one picture each, load_npy and np.stack make a batch of them, with a source that
-goes on from epoch to epoch. spdl.dataloader.DataLoader, which builds a pipeline each epoch, was little more than half
-as fast; a pipe for each picture with aggregate behind it, a third. Its JPEG decoding needs an FFmpeg of the system's
-and was not tried.
+As documented: threads read files of one image each and make batches with load_npy and np.stack; the source continues
+from epoch to epoch. spdl.dataloader.DataLoader, which builds a pipeline every epoch, was little more than half as fast,
+and one pipe per image followed by aggregate a third as fast. JPEG decoding was not tried: it needs the system's FFmpeg.
 
-By hand: the threads gather from one memory-mapped array into reused batches.
+By hand: the threads copy from one memory-mapped array into reused batches.
 """
 
 import mmap
@@ -22,7 +21,7 @@ from benchmarks.peers.prefetch import CORES, DEPTH, Batches, made_once, take_row
 
 @contextmanager
 def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures, as many batches ahead as the pipeline's threads and sink hold."""
+    """The planned images, as many batches ahead as the pipeline's threads and sink hold."""
     from spdl.io import load_npy
     from spdl.pipeline import PipelineBuilder
 
@@ -30,7 +29,7 @@ def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
         for row, image in enumerate(images_NHWC):
             np.save(target / f"{row}.npy", image)
 
-    made = made_once(folder / "pictures", images_NHWC, make)
+    made = made_once(folder / "images", images_NHWC, make)
     source = _Plans()
 
     def load(rows: np.ndarray) -> np.ndarray:
@@ -46,24 +45,24 @@ def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
         try:
             yield from epoch
         finally:
-            for _ in epoch:  # what is left of a plan that was not asked for to its end
+            for _ in epoch:  # discard the rest of a plan that was not used to its end
                 pass
 
     try:
         with pipeline.auto_stop():
             yield ready
-    finally:  # a pipeline that stops does not wait for the thread that reads its source
+    finally:  # a stopping pipeline does not wait for the thread that reads its source
         source.queue.put(None)
         if source.thread is not None:
             source.thread.join()
 
 
 class _Plans:
-    """A source whose epochs are the plans put into its queue; None is an empty one."""
+    """A source: each plan put into its queue is an epoch; None is an empty epoch."""
 
     def __init__(self) -> None:
         self.queue = SimpleQueue[np.ndarray | None]()
-        self.thread: threading.Thread | None = None  # that reads it
+        self.thread: threading.Thread | None = None  # the thread that reads this source
 
     def __iter__(self) -> Iterator[np.ndarray]:
         self.thread = threading.current_thread()
@@ -74,7 +73,7 @@ class _Plans:
 
 @contextmanager
 def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures."""
+    """The planned images."""
     from spdl.io import load_npy
     from spdl.pipeline import PipelineBuilder
 
@@ -93,7 +92,7 @@ def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
             out = np.empty((len(rows), *images_NHWC.shape[1:]), np.uint8)
         return take_rows(mapped, rows, out)
 
-    for _ in range(CORES + DEPTH + 2):  # being made, finished, in use, and one to spare
+    for _ in range(CORES + DEPTH + 2):  # being made, finished, in use, and one spare
         free.put(np.empty((0, *images_NHWC.shape[1:]), np.uint8))
     builder = PipelineBuilder().add_source(planned())
     builder.pipe(gather, concurrency=CORES, output_order="input").add_sink(DEPTH)
@@ -108,7 +107,7 @@ def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
                     yield out
                 finally:
                     free.put(out)
-        finally:  # what is left of a plan that was not asked for to its end
+        finally:  # discard the rest of a plan that was not used to its end
             for out in made_batches:
                 free.put(out)
 

@@ -1,11 +1,10 @@
-"""tensordict: the pictures as a memory-mapped tensor, a batch at a time.
+"""tensordict: the images as a memory-mapped tensor, read batch by batch.
 
-As documented: the TensorDict is indexed with a batch's rows, which makes a new batch. Nothing is made ahead: the only
-loader that its guide shows is torch's DataLoader around the same indexing, which was slower on two cores both without
-and with two workers.
+As documented: indexing the TensorDict with a batch's rows makes a new batch, without prefetching. The only loader in
+its guide is torch's DataLoader around the same indexing, which was slower on two cores, without and with two workers.
 
-By hand: threads of ours gather with NumPy from the mapped memory into a reused batch. torch.index_select with out= was
-slower in threads, each of which brings OpenMP threads of its own.
+By hand: our threads copy with NumPy from the mapped memory into reused batches. torch.index_select with out= was slower
+in threads, because each of them starts its own OpenMP threads.
 """
 
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from benchmarks.peers.prefetch import Batches, made_ahead, made_once, take_rows
 
 @contextmanager
 def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures, indexed when they are asked for."""
+    """The planned images, indexed on request."""
     stored = _stored(images_NHWC, folder)
 
     def ready(plan: np.ndarray) -> Iterator[np.ndarray]:
@@ -34,14 +33,14 @@ def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
 
 @contextmanager
 def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """The planned pictures, two batches ahead."""
+    """The planned images, two batches ahead."""
     mapped = _stored(images_NHWC, folder)["image"].numpy()
     with made_ahead(partial(take_rows, mapped), images_NHWC.shape[1:]) as ready:
         yield ready
 
 
 def _stored(images_NHWC: np.ndarray, folder: Path) -> Any:
-    """The TensorDict of the pictures, its tensor mapped from `folder`."""
+    """The TensorDict of the images, mapped from a file in `folder`."""
     from tensordict import TensorDict
 
     def make(target: Path) -> None:

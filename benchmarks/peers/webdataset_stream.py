@@ -1,13 +1,13 @@
 """WebDataset: raw pixels in tar shards, streamed and shuffled.
 
-As documented: WebLoader around WebDataset(...).shuffle.map.batched, in the process that trains. One or two workers,
-from which every batch comes through shared memory, were slower on two cores, and so were the decoders for .npy and
-tenbin. Nothing is ahead but the shuffle buffer.
+As documented: WebLoader around WebDataset(...).shuffle.map.batched, in the training process. One or two workers, which
+pass every batch through shared memory, were slower on two cores, and so were the decoders for .npy and tenbin. Only the
+shuffle buffer is filled ahead.
 
-By hand: a thread of ours streams the samples into reused batches, two of them ahead.
+By hand: our thread streams the samples into reused batches, two batches ahead.
 
-A tar stream cannot be asked for rows. The pictures come in its own order: shards in an order drawn anew each time they
-run out, then a shuffle buffer. Two threads with half of the shards each were slower: reading tar holds the interpreter.
+A tar stream cannot return chosen rows, so the images come in its own order: the shards are shuffled in every pass, then
+the images in a buffer. Two threads with half of the shards each were slower: reading tar holds the interpreter lock.
 """
 
 from collections.abc import Iterator
@@ -22,18 +22,18 @@ import numpy as np
 from benchmarks.peers.prefetch import Batches, made_ahead, made_once
 
 SHARDS = 8
-BUFFER = 200  # pictures that the next one is drawn from
+BUFFER = 200  # size of the shuffle buffer, in images
 
 
 @contextmanager
 def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """As many pictures as are planned, in the stream's order, made when they are asked for."""
+    """As many images as planned, in the stream's order, on request."""
     import webdataset
 
-    shards, picture = _shards(images_NHWC, folder), images_NHWC.shape[1:]
+    shards, shape_HWC = _shards(images_NHWC, folder), images_NHWC.shape[1:]
 
     def pixels(sample: dict[str, Any]) -> np.ndarray:
-        return np.frombuffer(sample["rgb"], np.uint8).reshape(picture)
+        return np.frombuffer(sample["rgb"], np.uint8).reshape(shape_HWC)
 
     @cache
     def endless(batch: int) -> Iterator[np.ndarray]:
@@ -49,10 +49,10 @@ def documented(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
 
 @contextmanager
 def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
-    """As many pictures as are planned, in the stream's order, two batches ahead."""
+    """As many images as planned, in the stream's order, two batches ahead."""
     import webdataset
 
-    shards, picture = _shards(images_NHWC, folder), images_NHWC.shape[1:]
+    shards, shape_HWC = _shards(images_NHWC, folder), images_NHWC.shape[1:]
 
     def endless() -> Iterator[dict[str, Any]]:
         pipeline = webdataset.DataPipeline(
@@ -66,10 +66,10 @@ def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
 
     def fill(rows: np.ndarray, out: np.ndarray) -> None:
         for target in out:
-            target[...] = np.frombuffer(next(stream)["rgb"], np.uint8).reshape(picture)
+            target[...] = np.frombuffer(next(stream)["rgb"], np.uint8).reshape(shape_HWC)
 
     stream = endless()
-    with made_ahead(fill, picture, threads=1) as ready:
+    with made_ahead(fill, shape_HWC, threads=1) as ready:
         yield ready
 
 

@@ -1,1 +1,1 @@
-"""The published augmentations: recipes, the drawing of parameters, and two forms of applying them."""
+"""The published augmentations: recipes, random parameters, and two ways to apply them (any device, CPU)."""

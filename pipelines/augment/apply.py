@@ -1,6 +1,6 @@
-"""Apply the parameters that draw.py drew, on tensors: batched, deterministic, on any device.
+"""Applies the parameters from draw.py to a batch of tensors: deterministic, on any device.
 
-Nothing looks at the parameters' values to decide what to run, so the whole can be compiled and captured.
+The code never branches on the parameters' values, so torch can compile it and capture it in a CUDA graph.
 """
 
 from collections.abc import Sequence
@@ -27,16 +27,16 @@ from pipelines.augment.recipes import (
 )
 
 
-def apply(images_BHWC: Tensor, table: Tensor, recipe: Recipe) -> Tensor:
+def apply(images_BHWC: Tensor, parameters: Tensor, recipe: Recipe) -> Tensor:
     """Augment and normalise uint8 images (B, H, W, 3), visible half first: float32 (B, 3, H, W), channels-last.
 
-    table: float32 (B, COLUMNS) of `draw`, on the images' device. recipe decides which steps exist at all. Pixels keep
-    their range of 0 to 255 until they are normalised.
+    parameters: float32 (B, COLUMNS) from `draw`, on the images' device. `recipe` decides which steps run at all. Pixels
+    keep their range of 0 to 255 until they are normalised.
     """
-    pixels = _crop_and_flip(images_BHWC, table, recipe.pad_px)
+    pixels = _crop_and_flip(images_BHWC, parameters, recipe.pad_px)
     parts = []
     for modality, rows in halves(recipe, len(pixels)):
-        parts.append(_finish(pixels[rows], table[rows], modality))
+        parts.append(_finish(pixels[rows], parameters[rows], modality))
     return torch.cat(parts).permute(0, 3, 1, 2)
 
 
@@ -45,27 +45,27 @@ def normalise(images_BHWC: Tensor) -> Tensor:
     return _standardise(images_BHWC.float()).permute(0, 3, 1, 2)
 
 
-def _finish(pixels: Tensor, table: Tensor, modality: ModalityRecipe) -> Tensor:
+def _finish(pixels: Tensor, parameters: Tensor, modality: ModalityRecipe) -> Tensor:
     if modality.hue:
-        pixels = shift_hue(pixels, table[:, HUE])
+        pixels = shift_hue(pixels, parameters[:, HUE])
     pixels = _standardise(pixels)
     if modality.erase:
         erased = _constant(NORMALISED_FILL, pixels)
-        pixels = torch.where(_inside(table[:, ERASE : ERASE + 4], pixels), erased, pixels)
+        pixels = torch.where(_inside(parameters[:, ERASE : ERASE + 4], pixels), erased, pixels)
     if modality.channel_erase:
         erased = _constant(FILL, pixels)
-        pixels = torch.where(_inside(table[:, CHANNEL_ERASE : CHANNEL_ERASE + 4], pixels), erased, pixels)
+        pixels = torch.where(_inside(parameters[:, CHANNEL_ERASE : CHANNEL_ERASE + 4], pixels), erased, pixels)
     if modality.exchange:
-        pixels = _exchange(pixels, table[:, EXCHANGE], with_grey=modality.exchange == 3)
+        pixels = _exchange(pixels, parameters[:, EXCHANGE], with_grey=modality.exchange == 3)
     return pixels
 
 
-def _crop_and_flip(images: Tensor, table: Tensor, pad_px: int) -> Tensor:
-    """Pad with black, crop at the drawn offset, flip: float32 (B, H, W, 3)."""
+def _crop_and_flip(images: Tensor, parameters: Tensor, pad_px: int) -> Tensor:
+    """Pad with black, crop at the drawn offset, then flip: float32 (B, H, W, 3)."""
     batch, height, width, _ = images.shape
-    y = torch.arange(height, device=images.device) + (table[:, CROP_TOP, None].long() - pad_px)
+    y = torch.arange(height, device=images.device) + (parameters[:, CROP_TOP, None].long() - pad_px)
     x = torch.arange(width, device=images.device).expand(batch, width)
-    x = torch.where(table[:, FLIP, None] > 0, width - 1 - x, x) + (table[:, CROP_LEFT, None].long() - pad_px)
+    x = torch.where(parameters[:, FLIP, None] > 0, width - 1 - x, x) + (parameters[:, CROP_LEFT, None].long() - pad_px)
     there = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
     rows = torch.arange(batch, device=images.device)[:, None, None]
     pixels = images[rows, y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None, :]]
@@ -87,7 +87,7 @@ def _standardise(pixels: Tensor) -> Tensor:
 
 
 def _constant(values: Sequence[float], like: Tensor) -> Tensor:
-    """Made on the device: a copy from the host would wait for it, and cannot be captured."""
+    """Build a constant on the device: a copy from the host would make it wait, and a CUDA graph cannot capture it."""
     return torch.stack([like.new_full((), value) for value in values])
 
 
@@ -103,7 +103,7 @@ def _exchange(pixels: Tensor, choice: Tensor, *, with_grey: bool) -> Tensor:
 def shift_hue(pixels: Tensor, turns: Tensor) -> Tensor:
     """Rotate the hue of RGB (B, H, W, 3), of any scale, by `turns` (B,) in [-1/2, 1/2]; grey pixels stay as they are.
 
-    The way through HSV and back, without its divisions: `arc` is the hue in sixths of a turn times the chroma.
+    Equals a conversion to HSV and back, but without divisions: `arc` is the hue (in sixths of a turn) times chroma.
     """
     red, green, blue = pixels.unbind(-1)
     value = pixels.amax(dim=-1)

@@ -1,8 +1,8 @@
-"""The augmentation on a CPU: one pass from uint8 pixels to a reused float buffer, equal to apply.
+"""Augments on a CPU: one pass from uint8 pixels to a reused float buffer, with the same results as apply.py.
 
-A row at a time goes through three planes that stay in the first-level cache, and is written once. Every step is a loop
-without branches over contiguous float32, and compilers make vector instructions of it, as long as indices are unsigned
-(Numba lets a negative one count from the end) and no array is sliced (each view costs two atomic reference counts).
+Each image row passes through three planes, which stay in the first-level cache, and is written once. Every step loops
+over contiguous float32 without branches, so that the compiler can vectorise it. This needs unsigned indices (Numba lets
+a negative one count from the end) and no array slices (each view costs two atomic reference counts).
 """
 
 import numba
@@ -27,7 +27,7 @@ from pipelines.augment.recipes import (
     SHIFT,
 )
 
-# In float32 and in augment's own order of operations, so that the results are the same bits.
+# In float32 and in the same order of operations as apply.py, so that the results are equal bit for bit.
 _SCALE, _SHIFT, _FILL, _NORMALISED_FILL, _GREY = (
     tuple(np.float32(value) for value in values) for values in (SCALE, SHIFT, FILL, NORMALISED_FILL, GREY)
 )
@@ -37,29 +37,29 @@ _jit = numba.njit(nogil=True, error_model="numpy", cache=True)
 
 
 class Augmenter:
-    """Augments batches of one loader. dtype: of the result, float32 or bfloat16; workers: threads."""
+    """Augments the batches of one loader. dtype: float32 or bfloat16, for the result; workers: threads."""
 
     def __init__(self, *, pad_px: int, workers: int, dtype: torch.dtype = torch.float32):
         self.pad_px, self.dtype = pad_px, dtype
         self._run = _augment_parallel if numba_setup.allowed_workers(workers) > 1 else _augment_serial
 
     def buffer(self, batch: int, height: int, width: int, *, pin: bool = False) -> Tensor:
-        """For `apply` to fill: (batch, 3, height, width), pinned if asked for."""
+        """A buffer for `apply` to fill: (batch, 3, height, width); pin puts it into pinned memory."""
         return torch.empty(batch, 3, height, width, dtype=self.dtype, pin_memory=pin)
 
-    def apply(self, images_BHWC: np.ndarray, table: np.ndarray, out: Tensor) -> Tensor:
-        """Fill `out`, in any memory format, with the augmented images; returns it. table: of draw.
+    def apply(self, images_BHWC: np.ndarray, parameters: np.ndarray, out: Tensor) -> Tensor:
+        """Fill `out`, in any memory format, with the augmented images and return it. parameters: from draw.
 
-        The calling thread's numba.set_num_threads decides how many threads work.
+        Uses as many threads as numba.set_num_threads set in the calling thread.
         """
         bfloat16 = self.dtype == torch.bfloat16
-        self._run(images_BHWC, table, self.pad_px, out.view(torch.uint16).numpy() if bfloat16 else out.numpy())
+        self._run(images_BHWC, parameters, self.pad_px, out.view(torch.uint16).numpy() if bfloat16 else out.numpy())
         return out
 
 
 @_jit
 def _load(pixels, begin, first, last, red, green, blue):
-    """Columns first..last of the planes from uint8 RGB, which starts at pixels[begin]."""
+    """Fill columns first..last of the planes from uint8 RGB that starts at pixels[begin]."""
     at = np.uintp(begin)
     for x in range(np.uintp(first), np.uintp(last)):
         red[x] = np.float32(pixels[at])
@@ -76,7 +76,7 @@ def _fill(plane, value, first, last):
 
 @_jit
 def _blacken(plane, first, last):
-    """All but columns first..last."""
+    """Set all columns but first..last to black."""
     _fill(plane, _ZERO, 0, first)
     _fill(plane, _ZERO, last, len(plane))
 
@@ -98,7 +98,7 @@ def _of_hue(value, chroma, circle, sector):
 
 @_jit
 def _shift_hue(red, green, blue, turns):
-    """shift_hue, in place."""
+    """As shift_hue in apply.py, in place."""
     sixths = _SIX * turns
     for x in range(len(red)):
         r, g, b = red[x], green[x], blue[x]
@@ -128,7 +128,7 @@ def _normalise(plane, scale, shift, flip, line):
 
 @_jit
 def _exchange(choice, red, green, blue):
-    """All channels become R, G or B, or their grey."""
+    """Set all channels to R, G, B or grey."""
     if choice == 4:
         for x in range(len(red)):
             red[x] = red[x] * _GREY[0] + green[x] * _GREY[1] + blue[x] * _GREY[2]
@@ -141,7 +141,7 @@ def _exchange(choice, red, green, blue):
 
 
 def _store(red, green, blue, out, y):
-    """Write row y of out (3, H, W): float32, or the upper halves of its bits, rounded to even."""
+    """Write row y of out (3, H, W), as float32 or as bfloat16 (the upper 16 bits, rounded to even)."""
 
 
 @numba.extending.overload(_store)
@@ -163,7 +163,7 @@ def _store_float(red, green, blue, out, y):
 
 @numba.extending.intrinsic
 def _copy_past_the_caches(typing_context, source, target):
-    """64 bytes from one address to another, which is a multiple of 64."""
+    """Copy 64 bytes to another address, which must be a multiple of 64, without going through the caches."""
 
     def generate(context, builder, signature, arguments):
         vector = ir.VectorType(ir.FloatType(), 16)
@@ -177,7 +177,7 @@ def _copy_past_the_caches(typing_context, source, target):
 
 @numba.extending.intrinsic
 def _fence(typing_context):
-    """Such copies are seen by other threads from here on."""
+    """Make earlier copies past the caches visible to other threads."""
 
     def generate(context, builder, signature, arguments):
         builder.fence("seq_cst")
@@ -188,7 +188,7 @@ def _fence(typing_context):
 
 @_jit
 def _stream_row(source, target, size):
-    """`size` bytes, 64 at a time: a batch is larger than the caches, and writing through them would read it first."""
+    """Copy `size` bytes past the caches: a batch exceeds them, and a normal write would first read the old contents."""
     for at in range(np.uintp(0), np.uintp(size), np.uintp(64)):
         _copy_past_the_caches(np.uintp(source) + at, np.uintp(target) + at)
 
@@ -218,9 +218,9 @@ def _to_bfloat16(bits):
 
 @_jit
 def _erase(row, first, fill, pixel, out):
-    """Fill the rectangle in the table's columns from `first` on with what the exchange makes of `fill`.
+    """Fill the rectangle given by four parameters, starting at column `first`, with `fill` after the channel exchange.
 
-    pixel: three arrays of one number, for this function's use.
+    pixel: three arrays of one number each, as scratch memory.
     """
     top, left, high, wide = int(row[first]), int(row[first + 1]), int(row[first + 2]), int(row[first + 3])
     if high == 0:
@@ -240,9 +240,9 @@ def _erase(row, first, fill, pixel, out):
 
 @_jit
 def _augment_one(pixels, row, pad_px, planes, lines, out):
-    """One picture: uint8 (H * W * 3,) -> out (3, H, W), by its row of the table. planes, lines: float32 (3, W).
+    """One image: uint8 (H * W * 3,) -> out (3, H, W). row: its parameters. planes, lines: scratch, float32 (3, W).
 
-    The rectangles are filled at the end, with the value that the channel exchange gives them.
+    Erases last, with the fill value that the channel exchange would give.
     """
     height, width = out.shape[1:]
     red, green, blue = planes[0], planes[1], planes[2]
@@ -285,18 +285,18 @@ def _augment_one(pixels, row, pad_px, planes, lines, out):
 
 @_jit
 def augment_one(pixels, row, pad_px, out):
-    """One picture: uint8 (H * W * 3,) -> out (3, H, W), by its row of the table."""
+    """One image: uint8 (H * W * 3,) -> out (3, H, W). row: its parameters."""
     shape = (3, out.shape[2])
     _augment_one(pixels, row, pad_px, np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32), out)
 
 
 @_jit
-def _augment_serial(images, table, pad_px, out):
+def _augment_serial(images, parameters, pad_px, out):
     for b in range(len(images)):
-        augment_one(images[b].reshape(-1), table[b], pad_px, out[b])
+        augment_one(images[b].reshape(-1), parameters[b], pad_px, out[b])
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True, parallel=True)
-def _augment_parallel(images, table, pad_px, out):
+def _augment_parallel(images, parameters, pad_px, out):
     for b in numba.prange(len(images)):
-        augment_one(images[b].reshape(-1), table[b], pad_px, out[b])
+        augment_one(images[b].reshape(-1), parameters[b], pad_px, out[b])

@@ -1,5 +1,5 @@
-"""Draw the augmentation of a batch as a table of numbers: a pure function of (recipe, seed, epoch, iteration, rank), so
-that a resumed run repeats itself.
+"""Draws a batch's augmentation parameters: a pure function of (recipe, seed, epoch, iteration, rank), so that a resumed
+run draws the same ones.
 """
 
 import math
@@ -19,7 +19,7 @@ from pipelines.augment.recipes import (
     halves,
 )
 
-RANDOM_STREAM = 2  # numbers of its own beside those of sampler.py, for the same seed
+RANDOM_STREAM = 2  # keeps these random numbers apart from sampler.py's, which uses the same seed
 
 
 def draw(
@@ -27,9 +27,9 @@ def draw(
 ) -> np.ndarray:
     """Parameters for `batch` images of `height` x `width` px, visible half first: float32 (batch, COLUMNS)."""
     rng = np.random.default_rng([RANDOM_STREAM, seed, epoch, iteration, rank])
-    table = np.zeros((batch, COLUMNS), dtype=np.float32)
-    table[:, [CROP_TOP, CROP_LEFT]] = rng.integers(0, 2 * recipe.pad_px + 1, (batch, 2))
-    table[:, FLIP] = rng.random(batch) < 0.5
+    parameters = np.zeros((batch, COLUMNS), dtype=np.float32)
+    parameters[:, [CROP_TOP, CROP_LEFT]] = rng.integers(0, 2 * recipe.pad_px + 1, (batch, 2))
+    parameters[:, FLIP] = rng.random(batch) < 0.5
     hue = rng.uniform(-1.0, 1.0, batch)
     erase = _rectangles(rng, batch, height, width, area=(0.02, 0.33), ratio=(0.3, 3.3), logarithmic=True, attempts=10)
     channel_erase = _rectangles(
@@ -37,15 +37,15 @@ def draw(
     )
     exchanged, choice = rng.random(batch) < 2 / 3, rng.random(batch)
     for modality, rows in halves(recipe, batch):
-        table[rows, HUE] = modality.hue * hue[rows]
+        parameters[rows, HUE] = modality.hue * hue[rows]
         if modality.erase:
-            table[rows, ERASE : ERASE + 4] = erase[rows]
+            parameters[rows, ERASE : ERASE + 4] = erase[rows]
         if modality.channel_erase:
-            table[rows, CHANNEL_ERASE : CHANNEL_ERASE + 4] = channel_erase[rows]
+            parameters[rows, CHANNEL_ERASE : CHANNEL_ERASE + 4] = channel_erase[rows]
         if modality.exchange:
             channels = 4 if modality.exchange == 3 else 3
-            table[rows, EXCHANGE] = np.where(exchanged[rows], 1 + np.floor(choice[rows] * channels), 0)
-    return table
+            parameters[rows, EXCHANGE] = np.where(exchanged[rows], 1 + np.floor(choice[rows] * channels), 0)
+    return parameters
 
 
 def _rectangles(
@@ -59,9 +59,9 @@ def _rectangles(
     logarithmic: bool,
     attempts: int,
 ) -> np.ndarray:
-    """(batch, 4) of top, left, height, width in px, with probability 1/2; zeros otherwise.
+    """(batch, 4): top, left, height, width in px with probability 1/2, else zeros.
 
-    The first of `attempts` draws of area (share of the image) and ratio (height / width) that fits inside is taken.
+    Draws area (share of the image) and ratio (height / width) `attempts` times and takes the first pair that fits.
     """
     target = rng.uniform(*area, (batch, attempts)) * (height * width)
     if logarithmic:

@@ -1,27 +1,27 @@
-"""The published augmentations: what each data set's recipe does, and the columns of the parameters that are drawn.
+"""The published augmentation recipe of each data set, and the columns of the drawn parameters.
 
-Order, probabilities and ranges are those of the published code. Every image has its own draw.
+Order, probabilities and ranges are those of the published code. Every image gets its own random parameters.
 """
 
 from dataclasses import dataclass
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-FILL = (0.4914, 0.4822, 0.4465)  # both erasings: before normalising, and, as they are, after it
+FILL = (0.4914, 0.4822, 0.4465)  # fill value of both erasings; the second writes it after normalising, as published
 GREY = (0.2989, 0.5870, 0.1140)
-# Of a pixel of 0 to 255: pixel * SCALE - SHIFT is (pixel / 255 - MEAN) / STD.
+# For pixels of 0 to 255: pixel * SCALE - SHIFT equals (pixel / 255 - MEAN) / STD.
 SCALE, SHIFT = tuple(1 / (255 * std) for std in STD), tuple(mean / std for mean, std in zip(MEAN, STD, strict=True))
 NORMALISED_FILL = tuple((fill - mean) / std for fill, mean, std in zip(FILL, MEAN, STD, strict=True))
 
-# Columns of the table, float32 (B, COLUMNS).
+# Columns of the parameters, float32 (B, COLUMNS).
 CROP_TOP, CROP_LEFT, FLIP, HUE = 0, 1, 2, 3
 ERASE, CHANNEL_ERASE = 4, 8  # top, left, height, width; a height of 0 erases nothing
-EXCHANGE = 12  # 0 keeps the image; 1, 2, 3 all channels become R, G, B; 4 grey
+EXCHANGE = 12  # 0 keeps the image; 1, 2, 3 set all channels to R, G, B; 4 to grey
 COLUMNS = 13
 
 
 @dataclass(frozen=True)
 class ModalityRecipe:
-    """What happens to one modality beside crop, flip and normalisation.
+    """What one modality gets besides crop, flip and normalisation.
 
     hue: half-width of the uniform hue shift, in turns. exchange: 0 off; 2 R, G or B; 3 also grey (probability 2/3).
     """

@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic: interleaving, ratios, comparison, tables; the README shows what is stored."""
+"""The benchmarks' own arithmetic: interleaving, speedups, comparison, tables; the README shows what is stored."""
 
 import inspect
 import json
@@ -22,9 +22,9 @@ from pipelines.subset import open_subset
 from tests.conftest import REPOSITORY, Run
 
 ASKED = {  # keys of the summary
-    "ready_ratio_published", "ready_ratio_best_peer", "best_peer", "uint8_ratio_memcpy", "startup_warm_s",
-    "convert_ratio_pillow", "metrics_ratio_sysu", "metrics_ratio_llcm", "metrics_ratio_regdb", "step_ms",
-    "step_ratio_eager", "data_wait_share", "epoch_s_sysu_size",
+    "ready_speedup_published", "ready_speedup_best_peer", "best_peer", "uint8_speedup_memcpy", "startup_warm_s",
+    "convert_speedup_pillow", "convert_speedup_pillow_threads", "metrics_speedup_sysu", "metrics_speedup_llcm",
+    "metrics_speedup_regdb", "step_ms", "step_speedup_eager", "data_wait_share", "epoch_s_sysu_size",
 }  # fmt: skip
 
 
@@ -60,13 +60,24 @@ def test_rounds_are_interleaved() -> None:
         ("images/s", [50, 55], 0, "2 rounds, no verdict"),
     ],
 )
-def test_slower_is_what_lies_beyond_the_spread(
+def test_slower_means_beyond_the_spread(
     tmp_path: Path, capsys: pytest.CaptureFixture, unit: str, after: list[float], code: int, said: str
 ) -> None:
     one = result(tmp_path, "a.json", unit, ours=[90, 100, 110], other=[1])
     two = result(tmp_path, "b.json", unit, ours=after, other=[1])
     assert menu.main(["compare", one, two]) == code
     assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("unit", "after"), [("images/s", 200.0), ("s", 50.0), ("ms", 50.0)])
+def test_a_speedup_above_one_means_faster(unit: str, after: float) -> None:
+    assert compare.speedup({"median": 100.0}, {"median": after}, unit) == 2
+
+
+def test_a_speedup_is_said_in_words() -> None:
+    assert [harness.times(ratio) for ratio in (18.34, 2.034, 1.365, 0.56)] == [
+        "18 times as fast", "2.0 times as fast", "1.36 times as fast", "0.56 times as fast",
+    ]  # fmt: skip
 
 
 def test_our_own_cases_alone_decide_and_every_case_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -76,7 +87,7 @@ def test_our_own_cases_alone_decide_and_every_case_is_shown(tmp_path: Path, caps
     assert compare.main([one, two]) == 0
     said = capsys.readouterr().out
     for row in ("0.50 | slower |", "| gone | 101 (100 to 102) |  | | only in A |",
-                "| new |  | 51 (50 to 52) | | only in B |", "nothing of ours got slower"):  # fmt: skip
+                "| new |  | 51 (50 to 52) | | only in B |", "nothing of ours became slower"):  # fmt: skip
         assert row in said
     ours = ("ours, its evaluation", "sysu ours")
     assert all(compare.is_ours("epoch", case) for case in ours)
@@ -86,30 +97,35 @@ def test_our_own_cases_alone_decide_and_every_case_is_shown(tmp_path: Path, caps
     assert not compare.is_ours("epoch", "published, projected")
 
 
-def test_what_cannot_be_compared_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_files_that_cannot_be_compared_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     good, other = result(tmp_path, "a.json", x=[1]), result(tmp_path, "b.json", "s", x=[1])
     (tmp_path / "odd.json").write_text('{"cases": [1]}')
     for arguments, said in (
         ([good], "A.json B.json"),
         ([good, str(tmp_path / "none.json")], "none.json"),
-        ([good, str(tmp_path / "odd.json")], "odd.json: no result of a benchmark"),
-        ([good, other], "counts images/s"),
+        ([good, str(tmp_path / "odd.json")], "odd.json: not a result"),
+        ([good, other], "images/s"),
     ):
         assert compare.main(arguments) == 2
         assert said in capsys.readouterr().err
 
 
-def test_a_question_that_is_not_there(program: Run) -> None:
+def test_an_unknown_question_is_refused(program: Run) -> None:
     done = program("-m", "benchmarks", "speed")
     assert done.returncode == 2
-    assert "no question 'speed'. There are startup, convert, loader, pipeline, step, epoch, evaluate" in done.stderr
+    assert "'speed'" in done.stderr
+    assert "startup, convert, loader, pipeline, step, epoch, evaluate" in done.stderr
 
 
 def test_an_answer_is_written_three_ways_and_into_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Question:
         @staticmethod
         def measure() -> dict[str, Any]:
-            return {"unit": "ms", "cases": harness.summarise({"a": [1, 2, 3]}), "step_ms": 2.0, "ratio_eager": 3.5}
+            return {"unit": "ms", "cases": harness.summarise({"a": [1, 2, 3]}), "step_ms": 2.0, "speedup_eager": 3.5}
+
+        @staticmethod
+        def words(content: dict[str, Any]) -> list[str]:
+            return [f"A step takes {content['step_ms']} ms."]
 
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
@@ -117,11 +133,11 @@ def test_an_answer_is_written_three_ways_and_into_the_summary(tmp_path: Path, mo
     monkeypatch.setitem(menu.QUESTIONS, "step", Question)  # type: ignore[arg-type]
     assert menu.main(["step"]) == 0
     (stored,) = tmp_path.glob("step-*.json")
-    assert "| a | 2 | 1 | 3 |" in stored.with_suffix(".md").read_text()
+    assert stored.with_suffix(".md").read_text().endswith("| a | 2 | 1 | 3 |\n\nA step takes 2.0 ms.\n")
     (target,) = tmp_path.glob("summary-*.json")
     summary = json.loads(target.read_text())
     assert set(summary) >= ASKED | {"hardware", "commit"}
-    assert (summary["step_ms"], summary["step_ratio_eager"], summary["data_wait_share"]) == (2.0, 3.5, None)
+    assert (summary["step_ms"], summary["step_speedup_eager"], summary["data_wait_share"]) == (2.0, 3.5, None)
 
 
 @pytest.mark.parametrize("change", [{}, {"commit": "older"}, {"hardware": "other"}, None])
@@ -150,7 +166,7 @@ def test_a_result_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_share_of_waiting_is_not_cut_at_nothing() -> None:
+def test_a_share_of_waiting_may_be_negative() -> None:
     assert harness.waiting_share(3.0, 4.0) == 0.25
     assert harness.waiting_share(5.0, 4.0) == -0.25
 
@@ -164,21 +180,26 @@ def test_pillow_is_timed_with_as_many_threads_too(
     assert list(found["cases"]) == ["ours", "pillow", f"pillow, {convert.allowed_workers(0)} threads"]
     assert found["identical"]
     median = [case["median"] for case in found["cases"].values()]
-    assert (found["ratio_pillow"], found["ratio_pillow_threads"]) == (median[0] / median[1], median[0] / median[2])
+    assert (found["speedup_pillow"], found["speedup_pillow_threads"]) == (median[0] / median[1], median[0] / median[2])
+    (sentence,) = convert.words(found)
+    for said in (harness.times(found["speedup_pillow"]), harness.times(found["speedup_pillow_threads"]), "identical"):
+        assert said in sentence
     assert not list(tmp_path.iterdir())
 
 
-def test_the_checksum_is_timed_by_itself(beton_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_checksum_is_timed_separately(beton_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "drawn_set", lambda: (None, beton_root / "synthetic"))
     asked: list[int] = []
     verify = Prefetcher.verify
     monkeypatch.setattr(Prefetcher, "verify", lambda self, samples: asked.append(len(samples)) or verify(self, samples))
-    part = open_subset(beton_root / "synthetic", "train")
-    assert loader._checksum_us(part) > 0
-    assert asked == 2 * [len(part.sample_N)]
+    subset = open_subset(beton_root / "synthetic", "train")
+    assert loader._checksum_us(subset) > 0
+    assert asked == 2 * [len(subset.sample_N)]
     monkeypatch.setattr(loader, "EPOCHS", 1)
     found = loader.measure()
     assert {"first_use_us", "checksum_us"} <= set(found)
+    assert found["speedup_memcpy"] == found["cases"]["ours"]["median"] / found["cases"]["memcpy"]["median"]
+    assert harness.times(found["speedup_memcpy"]) in loader.words(found)[0]
 
 
 def test_ablations_end_with_the_engine_s_default() -> None:
@@ -190,7 +211,7 @@ def test_ablations_end_with_the_engine_s_default() -> None:
         if device == "cuda":
             every = {"precision", "channels_last", "fused", "augment", "compile", "graph"}
             assert every < set(inspect.signature(make_engine).parameters)
-            assert set(switches) == every, "a switch is measured that the ablation does not turn"
+            assert set(switches) == every, "the ablation must set exactly these options"
             assert "false" not in switches.values()
 
 
@@ -198,10 +219,10 @@ def test_the_naive_loops_give_the_program_s_numbers() -> None:
     rng = np.random.default_rng(3)
     distance = torch.from_numpy(rng.standard_normal((40, 60)).astype(np.float32))
     query, gallery = torch.from_numpy(rng.integers(0, 7, 40)), torch.from_numpy(rng.integers(0, 7, 60))
-    left_out = torch.from_numpy(rng.random((40, 60)) < 0.2)
+    excluded = torch.from_numpy(rng.random((40, 60)) < 0.2)
     for cmc in ("identities", "images"):
-        found = rank_metrics(distance, query, gallery, excluded_QG=left_out, cmc=cmc)  # type: ignore[arg-type]
-        naive = evaluate.loops(distance.numpy(), query.numpy(), gallery.numpy(), left_out.numpy(), cmc)  # type: ignore[arg-type]
+        found = rank_metrics(distance, query, gallery, excluded_QG=excluded, cmc=cmc)  # type: ignore[arg-type]
+        naive = evaluate.loops(distance.numpy(), query.numpy(), gallery.numpy(), excluded.numpy(), cmc)  # type: ignore[arg-type]
         assert naive[0] == pytest.approx(found.cmc[0])
         assert naive[2:] == pytest.approx((found.mAP, found.mINP))
 
@@ -227,18 +248,21 @@ def test_kernels_have_classes() -> None:
         assert profile.class_of(name) == kind, name
 
 
-def test_the_published_path_is_measured_for_itself() -> None:
+def test_the_published_path_is_measured_for_longer_than_it_warms_up() -> None:
     assert pipeline.PUBLISHED_BATCHES > 5 * pipeline.PUBLISHED_WARM_UP
 
 
 def not_shown(readme: str, results: Path) -> list[str]:
-    """Questions that have results, but none that stands whole in the README. A user's own results need not."""
+    """Questions that have results, none of which the README shows. A user's own results need not be shown."""
+
+    def shown(name: str, path: Path) -> bool:
+        try:
+            return menu.table(name, json.loads(path.read_text())) in readme
+        except KeyError:  # an older version's result, with other keys
+            return False
+
     stored = {name: sorted(results.glob(f"{name}-*.json")) for name in menu.QUESTIONS}
-    return [
-        name
-        for name, paths in stored.items()
-        if paths and not any(menu.table(name, json.loads(path.read_text())) in readme for path in paths)
-    ]
+    return [name for name, paths in stored.items() if paths and not any(shown(name, path) for path in paths)]
 
 
 def test_the_readme_shows_a_stored_result_of_every_question() -> None:
@@ -250,7 +274,7 @@ def test_the_readme_shows_the_counts_of_faults() -> None:
     target = harness.RESULTS / "faults.json"
     unchanged = ["git", "diff", "--quiet", "HEAD", "--", str(target)]
     if subprocess.run(unchanged, cwd=REPOSITORY, capture_output=True).returncode:
-        pytest.skip("made anew here, or no repository")
+        pytest.skip("counted again here, or no repository")
     counts = json.loads(target.read_text())
     assert {"device", "cores", "torch", "commit"} < counts.pop("environment").keys()
     assert list(counts) == [
@@ -270,11 +294,18 @@ def test_the_readme_shows_the_fuzzers_counts() -> None:
 
 
 def test_a_result_of_one_s_own_needs_no_place_in_the_readme(tmp_path: Path) -> None:
-    result(tmp_path, "step-here-2026.json", "ms", "step", a=[1, 2])
-    stored = json.loads((tmp_path / "step-here-2026.json").read_text())
+    measured = {"images": 8, "size_px": [288, 144], "step_ms": 2.5, "speedup_eager": 2.0}
+
+    def store(name: str, **cases: list[float]) -> dict[str, Any]:
+        path = Path(result(tmp_path, name, "ms", "step", **cases))
+        stored = {**json.loads(path.read_text()), **measured}
+        path.write_text(json.dumps(stored))
+        return stored
+
+    stored = store("step-here-2026.json", a=[1, 2])
     readme = "Speed\n\n" + menu.table("step", {**stored, "step_ms": 1.5})
     assert not_shown(readme, tmp_path) == ["step"], "a figure that was not measured"
     (tmp_path / "step-here-2026.json").write_text(json.dumps({**stored, "step_ms": 1.5}))
     assert not_shown(readme, tmp_path) == []
-    result(tmp_path, "step-there-2026.json", "ms", "step", a=[3, 4])
+    store("step-there-2026.json", a=[3, 4])
     assert not_shown(readme, tmp_path) == []

@@ -1,4 +1,4 @@
-"""Every peer that is installed delivers the stored pictures, whole epochs of them, and leaves nothing running."""
+"""Every installed peer yields whole epochs of the stored images, and leaves nothing running."""
 
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ from benchmarks.peers.prefetch import made_ahead, made_once
 from pipelines.subset import open_subset
 
 BATCH = 12
-SLACK = 4.0  # grey levels that JPEG may be off by in the mean
+SLACK = 4.0  # largest mean error of a JPEG image, in grey levels
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def images_NHWC(beton_root: Path) -> np.ndarray:
 
 
 def plan_of(images_NHWC: np.ndarray, epoch: int) -> np.ndarray:
-    """Every row once, in an order of the epoch's own: int64 (iterations, BATCH)."""
+    """Every row once, in an order that depends on the epoch: int64 (iterations, BATCH)."""
     return np.random.default_rng(epoch).permutation(len(images_NHWC)).reshape(-1, BATCH)
 
 
@@ -41,12 +41,12 @@ def check(peer: Peer, got_NHWC: np.ndarray, wanted_NHWC: np.ndarray) -> None:
 pytestmark = [
     # WebDataset and Mosaic Streaming leave the files that they read to the garbage collector.
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
-    # Mosaic Streaming's arrays and LitData's are views of the bytes read, which torch warns of, once a process.
+    # Arrays of Mosaic Streaming and LitData are read-only views; torch warns of them once per process.
     pytest.mark.filterwarnings("ignore:The given (NumPy array|buffer) is not writable:UserWarning"),
 ]
 
 
-MADE: set[tuple[str, int]] = set()  # shared memory of this process: name and inode. Others may take the same name
+MADE: set[tuple[str, int]] = set()  # name and inode of this process's shared memory; another may reuse the name
 
 
 @pytest.fixture(autouse=True)
@@ -69,27 +69,27 @@ def is_there(name: str, inode: int) -> bool:
 
 
 def running() -> set[object]:
-    """Threads, child processes, and the shared memory that this process made: Mosaic Streaming takes some."""
+    """Threads, child processes, and shared memory made by this process, as by Mosaic Streaming."""
     shared = {block for block in MADE if is_there(*block)}
     return {*threading.enumerate(), *multiprocessing.active_children(), *shared}
 
 
 def left_since(before: set[object]) -> set[object]:
-    """What was started since and does not end by itself: a library's threads may take a moment."""
+    """What was started since and does not end within 10 s: a library's threads may need a moment."""
     late = time.monotonic() + 10
     while (left := running() - before) and time.monotonic() < late:
         time.sleep(0.01)
     return left
 
 
-def test_every_tool_is_there_in_both_forms() -> None:
+def test_every_tool_has_both_forms() -> None:
     forms = {(peer.module, peer.form) for peer in PEERS.values()}
     assert forms == {(peer.module, form) for peer in PEERS.values() for form in ("documented", "by hand")}
     assert all((peer.form == "by hand") == name.endswith(", by hand") for name, peer in PEERS.items())
 
 
 @pytest.mark.parametrize("name", sorted(installed()))
-def test_a_peer_delivers_the_pictures_epoch_after_epoch(name: str, images_NHWC: np.ndarray, tmp_path: Path) -> None:
+def test_a_peer_delivers_the_images_epoch_after_epoch(name: str, images_NHWC: np.ndarray, tmp_path: Path) -> None:
     peer, before = PEERS[name], running()
     row_of = {image.tobytes(): row for row, image in enumerate(images_NHWC)}
     assert len(row_of) == len(images_NHWC)
@@ -100,12 +100,12 @@ def test_a_peer_delivers_the_pictures_epoch_after_epoch(name: str, images_NHWC: 
             assert got.dtype == np.uint8
             assert got.shape == (*plan.shape, *images_NHWC.shape[1:])
             rows = plan.ravel()
-            pictures = got.reshape(-1, *images_NHWC.shape[1:])
+            images = got.reshape(-1, *images_NHWC.shape[1:])
             if not peer.planned:
-                rows = np.array([row_of[picture.tobytes()] for picture in pictures])
+                rows = np.array([row_of[image.tobytes()] for image in images])
                 assert sorted(rows) == list(range(len(images_NHWC)))
                 assert not np.array_equal(rows, np.sort(rows))
-            check(peer, pictures, images_NHWC[rows])
+            check(peer, images, images_NHWC[rows])
     assert not left_since(before)
 
 
@@ -115,7 +115,7 @@ def test_a_plan_may_be_left_and_the_files_are_used_again(name: str, images_NHWC:
     for _ in range(2):
         with peer.open(images_NHWC, tmp_path / "files") as batches:
             files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-            for _ in range(8):  # more than any of them has buffers
+            for _ in range(8):  # more than any peer has buffers
                 left = batches(plan)
                 next(left)
                 left.close()
@@ -143,13 +143,13 @@ def test_shared_memory_of_this_process_counts_as_left_and_that_of_others_does_no
     assert running() == before
 
 
-def test_all_that_are_installed_are_opened(images_NHWC: np.ndarray, tmp_path: Path) -> None:
+def test_every_installed_peer_is_opened(images_NHWC: np.ndarray, tmp_path: Path) -> None:
     assert installed().items() <= PEERS.items()
     with open_peers(images_NHWC, tmp_path) as peers:
         assert list(peers) == list(installed())
 
 
-def test_files_of_other_pictures_or_half_made_ones_are_made_again(tmp_path: Path) -> None:
+def test_files_of_other_images_or_half_made_ones_are_made_again(tmp_path: Path) -> None:
     made: list[int] = []
 
     def make_of(images: np.ndarray) -> Callable[[Path], None]:
@@ -174,7 +174,7 @@ def test_files_of_other_pictures_or_half_made_ones_are_made_again(tmp_path: Path
     assert made == [6, 12, 12]
 
 
-def test_what_a_thread_could_not_fill_is_raised() -> None:
+def test_an_error_in_a_filling_thread_is_raised() -> None:
     def fill(rows: np.ndarray, out: np.ndarray) -> None:
         raise ValueError(f"row {rows[0]}")
 

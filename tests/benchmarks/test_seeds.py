@@ -1,4 +1,4 @@
-"""Results over seeds: gathered from comparable runs only, and the README's table is the stored one."""
+"""Results over seeds: collected from comparable runs only, and the README's table is the stored one."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_means_are_over_runs() -> None:
     ("second", "words"),
     [
         (result(0.2, 1, steps=2), "differ in steps"),
-        (result(0.2, 0), "a seed is there twice"),
+        (result(0.2, 0), "twice"),
         (result(0.2, 1, recipe={"optim": {"lr": 3}}), "recipes"),
     ],
 )

@@ -116,7 +116,7 @@ def _ordeals(beton_root: Path, data_root: Path, folder: Path) -> dict[str, Calla
         "decoding, a damaged picture": _with_fault(train, Decoder, "decode", _raising(DataError)),
         "decoding, no memory": _with_fault(train, Decoder, "decode", _raising(MemoryError)),
         "decoding, a library that exits": _with_fault(train, Decoder, "decode", _raising(SystemExit)),
-        "augmentation": _with_fault(train, EpochPlan, "table", _raising(OddError)),
+        "augmentation": _with_fault(train, EpochPlan, "parameters", _raising(OddError)),
         "the loop's body": lambda: train(stop_in_body),
         "evaluation": _with_fault(test, Decoder, "decode", _raising(OddError)),
         "Ctrl-C while waiting for a batch": _with_fault(train, Decoder, "decode", _signal(signal.SIGINT)),

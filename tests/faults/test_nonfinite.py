@@ -35,9 +35,9 @@ def spoil(monkeypatch: pytest.MonkeyPatch, *losses: str) -> list[torch.Tensor]:
     def spoilt(*arguments: Any) -> Step:
         step = make_step(*arguments)
 
-        def call(images: torch.Tensor, table: torch.Tensor, person_B: torch.Tensor) -> Losses:
+        def call(images: torch.Tensor, parameters: torch.Tensor, person_B: torch.Tensor) -> Losses:
             batches.append(person_B.clone())
-            found = step(images, table, person_B)
+            found = step(images, parameters, person_B)
             bad = {name: torch.tensor(float("nan")) for name in losses}
             return found._replace(**bad) if len(batches) == BAD_STEP else found
 

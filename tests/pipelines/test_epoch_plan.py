@@ -35,10 +35,10 @@ def test_two_ranks_take_their_halves_of_one_plan(subset: Subset) -> None:
     assert np.array_equal(np.concatenate([visible, infrared], axis=1), whole)
 
 
-def test_ranks_draw_augmentation_of_their_own(subset: Subset) -> None:
-    ranks = [plan(subset, 2, World(CPU, rank, 2)).table(0, 0) for rank in (0, 1)]
+def test_each_rank_draws_its_own_augmentation(subset: Subset) -> None:
+    ranks = [plan(subset, 2, World(CPU, rank, 2)).parameters(0, 0) for rank in (0, 1)]
     assert not np.array_equal(*ranks)
-    assert np.array_equal(ranks[0], plan(subset, 2, World(CPU)).table(0, 0))
+    assert np.array_equal(ranks[0], plan(subset, 2, World(CPU)).parameters(0, 0))
 
 
 def test_rows_and_labels_of_samples_are_those_of_the_subset(subset: Subset) -> None:

@@ -1,4 +1,4 @@
-"""Resident and host-augmented batches: the same batches, pixels and labels as the streamed ones."""
+"""Resident and host-augmented loaders yield the same pixels and labels as the streamed one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,13 +38,13 @@ def assert_same(first: list[tuple], second: list[tuple]) -> None:
 
 
 @pytest.mark.parametrize(("layout", "trial"), [("sysu", 0), ("regdb", 4)])
-def test_all_ways_bring_the_same_batches(converted_layout: Callable[[str], Path], layout: str, trial: int) -> None:
-    part = open_subset(converted_layout(layout), "train", trial=trial)
-    streamed = StreamedLoader(part, workers=1, **OPTIONS)
+def test_every_loader_yields_the_same_batches(converted_layout: Callable[[str], Path], layout: str, trial: int) -> None:
+    subset = open_subset(converted_layout(layout), "train", trial=trial)
+    streamed = StreamedLoader(subset, workers=1, **OPTIONS)
     for other in (
-        ResidentLoader(part, workers=1, **OPTIONS),
-        StreamedLoader(part, workers=1, augment_on="host", **OPTIONS),
-        StreamedLoader(part, workers=2, augment_on="host", **OPTIONS),
+        ResidentLoader(subset, workers=1, **OPTIONS),
+        StreamedLoader(subset, workers=1, augment_on="host", **OPTIONS),
+        StreamedLoader(subset, workers=2, augment_on="host", **OPTIONS),
     ):
         assert (other.iterations, other.identities, other.sha256) == (
             streamed.iterations, streamed.identities, streamed.sha256,
@@ -55,21 +55,21 @@ def test_all_ways_bring_the_same_batches(converted_layout: Callable[[str], Path]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_jpeg_pictures_are_augmented_on_the_host_as_on_the_device(
+def test_jpeg_images_are_augmented_on_the_host_as_on_the_device(
     data_root_of: Callable[[str], Path], tmp_path: Path, workers: int
 ) -> None:
     jpeg = ImageFormat(64, 32, "jpeg")
     convert(DATASETS["sysu"], data_root_of("sysu").parent, tmp_path, jpeg, workers=1)
-    part = open_subset(tmp_path / "sysu", "train")
-    device, host = (StreamedLoader(part, workers=workers, augment_on=side, **OPTIONS) for side in ("device", "host"))
+    subset = open_subset(tmp_path / "sysu", "train")
+    device, host = (StreamedLoader(subset, workers=workers, augment_on=side, **OPTIONS) for side in ("device", "host"))
     assert_same(batches(device, 0), batches(host, 0))
 
 
-def test_half_precision_input_is_the_rounded_one(converted_layout: Callable[[str], Path]) -> None:
-    part = open_subset(converted_layout("sysu"), "train")
-    whole = StreamedLoader(part, workers=1, **OPTIONS)
-    half = StreamedLoader(part, workers=1, augment_on="host", dtype=torch.bfloat16, **OPTIONS)
-    with whole.epoch(0) as first, half.epoch(0) as second:
+def test_bfloat16_images_are_the_rounded_float32_ones(converted_layout: Callable[[str], Path]) -> None:
+    subset = open_subset(converted_layout("sysu"), "train")
+    whole = StreamedLoader(subset, workers=1, **OPTIONS)
+    rounded = StreamedLoader(subset, workers=1, augment_on="host", dtype=torch.bfloat16, **OPTIONS)
+    with whole.epoch(0) as first, rounded.epoch(0) as second:
         for one, other in zip(first, second, strict=True):
             assert other.images.dtype == torch.bfloat16
             assert torch.equal(whole.augment(one.images, one.augmentation).bfloat16(), other.images)
@@ -84,16 +84,16 @@ def test_a_host_augmented_batch_lies_in_a_few_buffers(converted_layout: Callable
     assert len(places) <= 4
 
 
-def test_nothing_is_resident_on_a_cpu_by_itself(converted_layout: Callable[[str], Path]) -> None:
+def test_auto_keeps_nothing_resident_on_a_cpu(converted_layout: Callable[[str], Path]) -> None:
     assert not fits(open_subset(converted_layout("sysu"), "train"), CPU)
 
 
 def test_resident_test_batches_are_the_streamed_ones(converted_layout: Callable[[str], Path]) -> None:
-    part = open_subset(converted_layout("regdb"), "test", trial=3)
-    streamed = StreamedTestLoader(part.converted, batch_size=6, device=CPU, workers=1)
-    resident = ResidentTestLoader(part, batch_size=6, device=CPU, workers=1)
+    subset = open_subset(converted_layout("regdb"), "test", trial=3)
+    streamed = StreamedTestLoader(subset.converted, batch_size=6, device=CPU, workers=1)
+    resident = ResidentTestLoader(subset, batch_size=6, device=CPU, workers=1)
     for modality in (0, 1, 0):
-        samples = part.sample_N[part.modality_N == modality]
+        samples = subset.sample_N[subset.modality_N == modality]
         assert len(samples) % 6, "an odd last batch"
         with streamed.samples(samples) as expected, resident.samples(samples) as found:
             for one, other in zip(expected, found, strict=True):
@@ -102,6 +102,6 @@ def test_resident_test_batches_are_the_streamed_ones(converted_layout: Callable[
                 assert one.count == other.count
 
 
-def test_what_is_asked_for_decides_before_what_fits(converted_layout: Callable[[str], Path]) -> None:
-    part = open_subset(converted_layout("sysu"), "train")
-    assert [is_resident(source, part, CPU) for source in ("auto", "stream", "resident")] == [False, False, True]
+def test_an_explicit_source_overrides_what_fits(converted_layout: Callable[[str], Path]) -> None:
+    subset = open_subset(converted_layout("sysu"), "train")
+    assert [is_resident(source, subset, CPU) for source in ("auto", "stream", "resident")] == [False, False, True]

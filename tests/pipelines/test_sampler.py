@@ -14,7 +14,7 @@ P, K, ITERATIONS = 3, 4, 40
 
 
 def make_index(visible: list[int], other: list[int], kind: Modality = Modality.INFRARED, seed: int = 5) -> TrainIndex:
-    """visible[p] and other[p] pictures of person p, in a shuffled order, so that nothing hangs on the file's order."""
+    """visible[p] and other[p] images of identity p, shuffled, so that no test depends on the file's order."""
     person_N = np.concatenate([np.repeat(np.arange(len(visible)), visible), np.repeat(np.arange(len(other)), other)])
     modality_N = np.repeat([int(Modality.VISIBLE), int(kind)], [sum(visible), sum(other)])
     order = np.random.default_rng(seed).permutation(len(person_N))
@@ -37,10 +37,10 @@ def test_shape_and_type() -> None:
 
 
 @pytest.mark.parametrize("replacement", ["always", "needed"])
-def test_layout_is_visible_then_infrared_with_the_same_identities_k_pictures_together(replacement: str) -> None:
+def test_layout_is_visible_then_infrared_with_the_same_identities_k_images_together(replacement: str) -> None:
     indices = plan(replacement=replacement)
     person = INDEX.person_N[indices].reshape(ITERATIONS, 2, P, K)
-    assert (person == person[..., :1]).all(), "an identity's pictures are not together"
+    assert (person == person[..., :1]).all(), "an identity's images are not adjacent"
     assert np.array_equal(person[:, 0], person[:, 1]), "the halves' identities differ"
     modality = INDEX.modality_N[indices].reshape(ITERATIONS, 2, P * K)
     assert (modality[:, 0] == Modality.VISIBLE).all()
@@ -53,14 +53,14 @@ def test_sketches_make_the_second_half() -> None:
     assert (modality == np.array([Modality.VISIBLE, Modality.SKETCH])[:, None]).all()
 
 
-def test_no_identity_comes_twice_in_a_batch() -> None:
+def test_no_identity_occurs_twice_in_a_batch() -> None:
     for persons in (P, 7):  # 7 is all of them
         leaders = INDEX.person_N[plan(persons=persons)].reshape(ITERATIONS, 2, persons, K)[:, 0, :, 0]
         assert all(len(set(row)) == persons for row in leaders.tolist())
 
 
 def count_repeats(indices: np.ndarray, index: TrainIndex = INDEX) -> dict[bool, int]:
-    """How many groups of K repeat a picture, for identities with at least K pictures (True) and with fewer."""
+    """Count the groups of K that repeat an image, for identities with at least K images (True) and with fewer."""
     available = {(p, m): ((index.person_N == p) & (index.modality_N == m)).sum() for p in range(7) for m in range(2)}
     repeats = {True: 0, False: 0}
     for group in indices.reshape(-1, K):
@@ -78,13 +78,13 @@ def test_replacement_always_repeats_anywhere() -> None:
     assert count_repeats(plan(replacement="always"))[True] > 0
 
 
-def test_an_identity_with_exactly_k_pictures_shows_them_all() -> None:
+def test_an_identity_with_exactly_k_images_shows_them_all() -> None:
     index = make_index([K] * P, [K] * P)
     batches = plan(index, replacement="needed")
     assert all(sorted(row) == list(range(2 * P * K)) for row in batches.tolist())
 
 
-def test_one_picture_is_enough() -> None:
+def test_one_image_is_enough() -> None:
     index = make_index([1] * P, [1] * P)
     for replacement in ("always", "needed"):
         groups = plan(index, replacement=replacement).reshape(-1, K)
@@ -95,7 +95,9 @@ def test_the_plan_is_a_function_of_seed_and_epoch() -> None:
     before = np.random.get_state()[1].copy()  # noqa: NPY002  the global generator must not be touched
     assert np.array_equal(plan(seed=3, epoch=4), plan(seed=3, epoch=4))
     assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
-    assert not np.array_equal(plan(seed=0, epoch=1), plan(seed=1, epoch=0)), "FFCV's seed + epoch"
+    assert not np.array_equal(plan(seed=0, epoch=1), plan(seed=1, epoch=0)), (
+        "seed and epoch must not merely be added, as in FFCV"
+    )
     plans = {plan(seed=seed, epoch=epoch).tobytes() for seed in range(4) for epoch in range(5)}
     assert len(plans) == 20
 
@@ -105,13 +107,13 @@ def test_two_ranks_make_up_the_world_s_plan_and_share_no_identity(replacement: s
     index = make_index([5, 4, 9, 2, 7, 6, 8], [4, 3, 8, 2, 6, 5, 12])
     whole = plan(index, persons=2 * P, replacement=replacement).reshape(ITERATIONS, 2, 2 * P, K)
     ranks = [plan(index, replacement=replacement, rank=rank, world=2) for rank in (0, 1)]
-    together = np.concatenate([part.reshape(ITERATIONS, 2, P, K) for part in ranks], axis=2)
+    together = np.concatenate([rank.reshape(ITERATIONS, 2, P, K) for rank in ranks], axis=2)
     assert np.array_equal(together, whole)
     for first, second in zip(*ranks, strict=True):
         assert not set(index.person_N[first].tolist()) & set(index.person_N[second].tolist())
 
 
-# identities, visible, other pictures: SYSU-MM01, LLCM and one trial of RegDB
+# identities, visible and other images: SYSU-MM01, LLCM and one trial of RegDB
 @pytest.mark.parametrize(
     ("identities", "visible", "other", "iterations"),
     [(395, 22258, 11909, 927), (713, 16946, 13975, 706), (206, 2060, 2060, 85)],
@@ -125,7 +127,7 @@ def test_published_epoch_lengths(identities: int, visible: int, other: int, iter
     assert scheduled_iterations(index, 6, 4, world=2) == max(visible, other) // 48
 
 
-def test_pools_hold_every_sample_of_a_person_and_modality_once() -> None:
+def test_pools_hold_every_sample_of_an_identity_and_modality_once() -> None:
     for pool, modality in zip(pools(INDEX), (Modality.VISIBLE, Modality.INFRARED), strict=True):
         for person in range(7):
             found = pool.samples[pool.start[person] :][: pool.count[person]]
@@ -135,23 +137,23 @@ def test_pools_hold_every_sample_of_a_person_and_modality_once() -> None:
 
 def test_too_few_identities_is_an_error_that_says_what_to_set() -> None:
     plan(persons=7)
-    with pytest.raises(DataError, match=r"7 identities, a batch needs 8\. Lower data\.persons to 7"):
+    with pytest.raises(DataError, match=r"7 identities.* 8.*data\.persons to 7"):
         plan(persons=8)
-    with pytest.raises(DataError, match=r"a batch needs 8\. Lower data\.persons to 3"):
+    with pytest.raises(DataError, match=r"7 identities.* 8.*data\.persons to 3"):
         plan(persons=4, world=2)
 
 
 def test_an_identity_of_one_modality_is_an_error_that_names_it() -> None:
-    with pytest.raises(DataError, match=r"label 2 has pictures of one modality only \(1 identities"):
+    with pytest.raises(DataError, match=r"label 2 .*one modality.*\(1 identities"):
         plan(make_index([3, 3, 3, 3], [3, 3, 0, 3]))
     with pytest.raises(DataError, match=r"label 0 .*\(2 identities"):
         plan(make_index([0, 3, 3, 0], [3, 3, 3, 3]))
 
 
-def test_too_few_pictures_for_one_batch_is_an_error() -> None:
+def test_too_few_images_for_one_batch_is_an_error() -> None:
     index = make_index([1] * 6, [3] * 5 + [8])
     assert scheduled_iterations(index, 6, 3) == 1
-    with pytest.raises(DataError, match="fewer than 6 x 4 pictures"):
+    with pytest.raises(DataError, match=r"6 x 4 images.*data\.persons"):
         scheduled_iterations(index, 6, 4)
 
 
@@ -161,8 +163,8 @@ def chi_square(counts: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("replacement", ["always", "needed"])
-def test_identities_places_and_pictures_are_drawn_alike(replacement: str) -> None:
-    """Chi-square below its 99.99 % point (seeded: it cannot flake); a generator that skips a picture gives hundreds."""
+def test_identities_places_and_images_are_drawn_uniformly(replacement: str) -> None:
+    """Chi-square below its 99.99 % point (seeded, so never flaky); a generator that skips an image gives hundreds."""
     index = make_index([6] * 8, [6] * 8)
     indices = plan(index, iterations=3000, pictures=3, replacement=replacement)
     leaders = index.person_N[indices].reshape(-1, 2, P, 3)[:, 0, :, 0]
@@ -174,4 +176,4 @@ def test_identities_places_and_pictures_are_drawn_alike(replacement: str) -> Non
         for person in range(8):
             assert chi_square(drawn[(drawn > 0) & (index.person_N == person)]) < 25.7  # 5 degrees of freedom
     first, second = index.person_N[indices[:-1, 0]], index.person_N[indices[1:, 0]]
-    assert chi_square(np.bincount(first * 8 + second, minlength=64)) < 112.4  # batches follow each other by chance
+    assert chi_square(np.bincount(first * 8 + second, minlength=64)) < 112.4  # consecutive batches are independent

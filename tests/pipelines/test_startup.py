@@ -1,4 +1,4 @@
-"""From the first import to the first batch in a fresh process: FFCV alone takes 5 s and more, every time."""
+"""From the first import to the first batch in a fresh process: FFCV alone takes 5 s or more, every time."""
 
 import json
 import os
@@ -51,7 +51,7 @@ print(json.dumps({
 
 
 def start(beton_root: Path, cache: Path, *workers: int) -> dict[str, Any]:
-    """Start a process with its Numba cache in `cache` that makes a loader of each worker count; what it printed."""
+    """Start a process, with its Numba cache in `cache`, that opens a loader per worker count; return its output."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", SCRIPT, str(beton_root / "synthetic"), *map(str, workers)],
         env={**os.environ, "NUMBA_CACHE_DIR": str(cache)},
@@ -71,7 +71,7 @@ def warm_cache(beton_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     counts = [1, 2][: allowed_workers(2)]
     cold = start(beton_root, cache, *counts)
     print(f"cold start {cold['seconds']:.2f} s for {counts} workers, and import torch {cold['torch_s']:.2f} s")
-    assert sum(cold["misses"]) == len(counts), "the first start found a cache: what follows would show nothing"
+    assert sum(cold["misses"]) == len(counts), "the first start found a cache: the tests below would prove nothing"
     assert cold["compiled"]
     return cache
 
@@ -80,8 +80,8 @@ def warm_cache(beton_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def test_a_warm_start_is_quick_and_compiles_nothing(
     beton_root: Path, warm_cache: Path, workers: int, record_property: Callable[[str, object], None]
 ) -> None:
-    """Seconds from importing the pipeline to the first batch. Importing torch is not counted (any program that trains
-    pays for it, 1 to 3 s): it is done before, and its time printed beside."""
+    """Seconds from importing the pipeline to the first batch. Importing torch (1 to 3 s) comes first and is only
+    printed, because every program that trains needs it."""
     if allowed_workers(workers) < workers:
         pytest.skip("needs two cores")
     seconds = []
@@ -101,19 +101,19 @@ def test_a_warm_start_is_quick_and_compiles_nothing(
 
 
 @pytest.mark.parametrize("ending", ["nbi", "nbc"])
-def test_a_cut_cache_is_compiled_anew(beton_root: Path, warm_cache: Path, tmp_path: Path, ending: str) -> None:
-    """As a loss of power leaves it: every index empty, or of every file with code the first half."""
+def test_a_damaged_cache_is_compiled_again(beton_root: Path, warm_cache: Path, tmp_path: Path, ending: str) -> None:
+    """As a power failure leaves it: every index empty, or every code file cut to its first half."""
     whole = start(beton_root, warm_cache, 1)
     shutil.copytree(warm_cache, tmp_path / "numba")
     for path in (tmp_path / "numba").rglob(f"*.{ending}"):
         os.truncate(path, 0 if ending == "nbi" else path.stat().st_size // 2)
-    mended, again = (start(beton_root, tmp_path / "numba", 1) for _ in range(2))
-    assert mended["compiled"]
+    repaired, again = (start(beton_root, tmp_path / "numba", 1) for _ in range(2))
+    assert repaired["compiled"]
     assert again["compiled"] == []
-    assert mended["pixels"] == again["pixels"] == whole["pixels"]
+    assert repaired["pixels"] == again["pixels"] == whole["pixels"]
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(beton_root: Path, warm_cache: Path, tmp_path: Path) -> None:
+def test_a_start_needs_no_writable_cache(beton_root: Path, warm_cache: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     in_memory = start(beton_root, tmp_path / "file", 1)
     assert in_memory["compiled"]

@@ -1,4 +1,4 @@
-"""The augmentation: drawn numbers against published statistics, pixels against a naive image-by-image oracle."""
+"""The augmentation: parameters against published statistics, pixels against a naive image-by-image oracle."""
 
 import json
 import math
@@ -37,14 +37,14 @@ pytestmark = pytest.mark.numerical
 
 GOLDEN = json.loads((REPOSITORY / "tests" / "data" / "augmentation_statistics.json").read_text("utf-8"))
 GOLDEN_DRAWS, DRAWS, HEIGHT_PX, WIDTH_PX = 40_000, 1_000_000, 288, 144
-BATCH, HIGH, WIDE = 16, 32, 20  # small pictures for the pixel tests
+BATCH, HIGH, WIDE = 16, 32, 20  # small images for the pixel tests
 
 
 def draw_many(half: ModalityRecipe) -> np.ndarray:
     """Rows of `half`: many times the golden sample, whose own sampling error (1 % of a quantile) is most of the 2 %."""
     both = Recipe(half, half)
-    tables = [draw(both, DRAWS // 50, HEIGHT_PX, WIDTH_PX, seed=1, epoch=2, iteration=step) for step in range(50)]
-    return np.concatenate(tables).astype(np.float64)
+    drawn = [draw(both, DRAWS // 50, HEIGHT_PX, WIDTH_PX, seed=1, epoch=2, iteration=step) for step in range(50)]
+    return np.concatenate(drawn).astype(np.float64)
 
 
 @pytest.fixture(scope="module")
@@ -89,19 +89,19 @@ def test_channel_exchange_has_the_published_fractions(sysu_draws: np.ndarray, re
 def test_crop_flip_and_hue_are_uniform(sysu_draws: np.ndarray) -> None:
     for column in (CROP_TOP, CROP_LEFT):
         counts = np.bincount(sysu_draws[:, column].astype(int))
-        assert len(counts) == 21, "offsets 0 to 20: the picture may move by 10 px either way"
+        assert len(counts) == 21, "offsets 0 to 20: the image may move by 10 px either way"
         assert ((counts - DRAWS / 21) ** 2 / (DRAWS / 21)).sum() < 52.4  # 99.99 % point of chi-square, 20 degrees
     assert sysu_draws[:, FLIP].mean() == pytest.approx(0.5, abs=0.01)
     assert set(sysu_draws[:, FLIP]) == {0.0, 1.0}
-    table = draw(RECIPES["sysu"], 20_000, HEIGHT_PX, WIDTH_PX, seed=0, epoch=0, iteration=0)
-    hue = table[10_000:, HUE]
+    parameters = draw(RECIPES["sysu"], 20_000, HEIGHT_PX, WIDTH_PX, seed=0, epoch=0, iteration=0)
+    hue = parameters[10_000:, HUE]
     assert np.abs(hue).max() <= 0.5
     assert np.quantile(hue, [0.01, 0.25, 0.5, 0.75, 0.99]) == pytest.approx([-0.49, -0.25, 0, 0.25, 0.49], abs=0.01)
-    assert not table[:10_000, HUE].any(), "visible pictures keep their colours"
+    assert not parameters[:10_000, HUE].any(), "visible images keep their colours"
 
 
 def test_columns_are_independent(sysu_draws: np.ndarray) -> None:
-    """No two columns are drawn from the same number: correlations stay within five standard errors."""
+    """No two columns share a random number: correlations stay within five standard errors."""
     applied = sysu_draws[:, [ERASE + 2, CHANNEL_ERASE + 2, EXCHANGE]] > 0
     columns = np.column_stack([sysu_draws[:, [CROP_TOP, CROP_LEFT, FLIP]], applied])
     off_diagonal = np.corrcoef(columns.T)[~np.eye(columns.shape[1], dtype=bool)]
@@ -131,11 +131,11 @@ def values_of(half: ModalityRecipe) -> tuple:
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
-def test_a_table_uses_just_the_columns_of_its_recipe(name: str) -> None:
-    table = draw(RECIPES[name], 400, HEIGHT_PX, WIDTH_PX, seed=0, epoch=0, iteration=0)
-    assert table.shape == (400, COLUMNS)
-    assert table.dtype == np.float32
-    for half, (erase, hue, channel_erase, exchange) in zip(np.split(table, 2), PUBLISHED[name], strict=True):
+def test_parameters_use_only_the_columns_of_their_recipe(name: str) -> None:
+    parameters = draw(RECIPES[name], 400, HEIGHT_PX, WIDTH_PX, seed=0, epoch=0, iteration=0)
+    assert parameters.shape == (400, COLUMNS)
+    assert parameters.dtype == np.float32
+    for half, (erase, hue, channel_erase, exchange) in zip(np.split(parameters, 2), PUBLISHED[name], strict=True):
         assert half[:, CROP_TOP].any()
         assert half[:, FLIP].any()
         assert half[:, ERASE : ERASE + 4].any() == erase
@@ -145,39 +145,39 @@ def test_a_table_uses_just_the_columns_of_its_recipe(name: str) -> None:
 
 
 def test_switches_of_a_recipe_do_not_move_the_other_columns() -> None:
-    """So runs that differ in one switch see the same crops: a comparison of recipes compares recipes."""
-    tables = {name: draw(RECIPES[name], BATCH, HIGH, WIDE, seed=3, epoch=1, iteration=7) for name in RECIPES}
-    for table in tables.values():
-        assert np.array_equal(table[:, [CROP_TOP, CROP_LEFT, FLIP]], tables["sysu"][:, [CROP_TOP, CROP_LEFT, FLIP]])
+    """Runs that differ in one option see the same crops, so that a comparison of recipes compares nothing else."""
+    drawn = {name: draw(RECIPES[name], BATCH, HIGH, WIDE, seed=3, epoch=1, iteration=7) for name in RECIPES}
+    for parameters in drawn.values():
+        assert np.array_equal(parameters[:, [CROP_TOP, CROP_LEFT, FLIP]], drawn["sysu"][:, [CROP_TOP, CROP_LEFT, FLIP]])
     erase, channel_erase = slice(ERASE, ERASE + 4), slice(CHANNEL_ERASE, CHANNEL_ERASE + 4)
-    assert np.array_equal(tables["regdb"][:, erase], tables["sysu"][:, erase])
-    assert np.array_equal(tables["llcm"][:, channel_erase], tables["sysu"][:, channel_erase])
-    assert np.array_equal(tables["llcm"][:, HUE], tables["sysu"][:, HUE])
+    assert np.array_equal(drawn["regdb"][:, erase], drawn["sysu"][:, erase])
+    assert np.array_equal(drawn["llcm"][:, channel_erase], drawn["sysu"][:, channel_erase])
+    assert np.array_equal(drawn["llcm"][:, HUE], drawn["sysu"][:, HUE])
 
 
 def test_draws_depend_on_seed_epoch_iteration_and_rank_and_on_nothing_else() -> None:
     base = {"seed": 1, "epoch": 2, "iteration": 3, "rank": 0}
 
-    def table(**changes: int) -> np.ndarray:
+    def parameters(**changes: int) -> np.ndarray:
         return draw(RECIPES["sysu"], BATCH, HEIGHT_PX, WIDTH_PX, **{**base, **changes})
 
-    assert np.array_equal(table(), table())
+    assert np.array_equal(parameters(), parameters())
     changes: list[dict[str, int]] = [{}, {"seed": 2}, {"epoch": 1}, {"iteration": 4}, {"rank": 1}]
-    changes.append({"seed": 2, "epoch": 1})  # a sum of seeds would give the same again
-    assert len({table(**change).tobytes() for change in changes}) == len(changes)
+    changes.append({"seed": 2, "epoch": 1})  # adding seed and epoch would give the same numbers
+    assert len({parameters(**change).tobytes() for change in changes}) == len(changes)
 
 
 def test_every_image_has_a_draw_of_its_own() -> None:
-    table = draw(RECIPES["sysu"], 48, HEIGHT_PX, WIDTH_PX, seed=0, epoch=0, iteration=0)
-    assert len(np.unique(table, axis=0)) == 48
-    assert all(len(np.unique(table[:, column])) > 1 for column in range(COLUMNS))
+    parameters = draw(RECIPES["sysu"], 48, HEIGHT_PX, WIDTH_PX, seed=0, epoch=0, iteration=0)
+    assert len(np.unique(parameters, axis=0)) == 48
+    assert all(len(np.unique(parameters[:, column])) > 1 for column in range(COLUMNS))
 
 
 # --- pixels ---------------------------------------------------------------------------------------------------------
 
 
-def pictures(batch: int = BATCH, seed: int = 0, high: int = HIGH, wide: int = WIDE) -> Tensor:
-    """Noise with pure, dark, white and grey pixels among it: uint8 (batch, high, wide, 3)."""
+def random_images(batch: int = BATCH, seed: int = 0, high: int = HIGH, wide: int = WIDE) -> Tensor:
+    """Noise that includes pure, black, white and grey pixels: uint8 (batch, high, wide, 3)."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (batch, high, wide, 3), dtype=np.uint8)
     pixels[:, :4, :4] = rng.choice([0, 255], (batch, 4, 4, 3))
@@ -185,7 +185,7 @@ def pictures(batch: int = BATCH, seed: int = 0, high: int = HIGH, wide: int = WI
     return torch.from_numpy(pixels)
 
 
-def random_table(recipe: Recipe, seed: int, batch: int = BATCH) -> Tensor:
+def random_parameters(recipe: Recipe, seed: int, batch: int = BATCH) -> Tensor:
     return torch.from_numpy(draw(recipe, batch, HIGH, WIDE, seed=seed, epoch=0, iteration=0))
 
 
@@ -221,9 +221,9 @@ def fill_rectangle(image: Tensor, rectangle: list[float]) -> Tensor:
     return image
 
 
-def expected(images: Tensor, table: Tensor, recipe: Recipe) -> Tensor:
+def expected(images: Tensor, parameters: Tensor, recipe: Recipe) -> Tensor:
     halves = [recipe.visible] * (len(images) // 2) + [recipe.other] * (len(images) - len(images) // 2)
-    rows = table.double().tolist()
+    rows = parameters.double().tolist()
     return torch.stack([oracle(*pair, recipe.pad_px) for pair in zip(images, rows, halves, strict=True)])
 
 
@@ -231,35 +231,37 @@ def expected(images: Tensor, table: Tensor, recipe: Recipe) -> Tensor:
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_pixels_equal_the_naive_oracle(name: str, seed: int) -> None:
     recipe = RECIPES[name]
-    images, table = pictures(seed=seed), random_table(recipe, seed)
-    torch.testing.assert_close(apply(images, table, recipe), expected(images, table, recipe), rtol=0, atol=1e-5)
+    images, parameters = random_images(seed=seed), random_parameters(recipe, seed)
+    torch.testing.assert_close(
+        apply(images, parameters, recipe), expected(images, parameters, recipe), rtol=0, atol=1e-5
+    )
 
 
 def test_pixels_equal_the_oracle_with_every_step_in_every_image() -> None:
-    """Tables of `draw` apply a step to some images only; here each has them all, at the edges as well."""
+    """`draw` applies a step to some images only; here every image gets all of them, also at the edges."""
     everything = ModalityRecipe(erase=True, hue=0.5, channel_erase=True, exchange=3)
     recipe = Recipe(everything, everything, pad_px=6)
-    rng, table = np.random.default_rng(0), np.zeros((BATCH, COLUMNS), dtype=np.float32)
-    table[:, [CROP_TOP, CROP_LEFT]] = rng.integers(0, 13, (BATCH, 2))
-    table[:4, [CROP_TOP, CROP_LEFT]] = [[0, 0], [12, 12], [0, 12], [12, 0]]
-    table[:, FLIP] = np.arange(BATCH) % 2
-    table[:, HUE] = rng.uniform(-0.5, 0.5, BATCH)
-    table[:5, HUE] = [-0.5, 0.5, 0.0, 1 / 3, -1 / 6]
-    table[:, ERASE : ERASE + 4] = [HIGH - 5, WIDE - 7, 5, 7]
-    table[:, CHANNEL_ERASE : CHANNEL_ERASE + 4] = [0, 0, 3, WIDE - 1]
-    table[:, EXCHANGE] = np.arange(BATCH) % 5
-    images = pictures(seed=9)
-    found = apply(images, torch.from_numpy(table), recipe)
-    torch.testing.assert_close(found, expected(images, torch.from_numpy(table), recipe), rtol=0, atol=1e-5)
+    rng, parameters = np.random.default_rng(0), np.zeros((BATCH, COLUMNS), dtype=np.float32)
+    parameters[:, [CROP_TOP, CROP_LEFT]] = rng.integers(0, 13, (BATCH, 2))
+    parameters[:4, [CROP_TOP, CROP_LEFT]] = [[0, 0], [12, 12], [0, 12], [12, 0]]
+    parameters[:, FLIP] = np.arange(BATCH) % 2
+    parameters[:, HUE] = rng.uniform(-0.5, 0.5, BATCH)
+    parameters[:5, HUE] = [-0.5, 0.5, 0.0, 1 / 3, -1 / 6]
+    parameters[:, ERASE : ERASE + 4] = [HIGH - 5, WIDE - 7, 5, 7]
+    parameters[:, CHANNEL_ERASE : CHANNEL_ERASE + 4] = [0, 0, 3, WIDE - 1]
+    parameters[:, EXCHANGE] = np.arange(BATCH) % 5
+    images = random_images(seed=9)
+    found = apply(images, torch.from_numpy(parameters), recipe)
+    torch.testing.assert_close(found, expected(images, torch.from_numpy(parameters), recipe), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("pad_px", [0, 1, 10])
 def test_crop_and_flip_move_whole_pixels(pad_px: int) -> None:
-    """Exact: 255 x the result before normalising is the integer picture, black where it came from outside."""
+    """Exact: 255 x the result before normalising is the integer image, black where the crop leaves the image."""
     recipe = replace(RECIPES["pku_sketch"], pad_px=pad_px)
-    images, table = pictures(seed=pad_px), random_table(recipe, seed=pad_px)
-    found = apply(images, table, recipe) * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
-    for image, row, result in zip(images.tolist(), table.tolist(), (found * 255).round().int(), strict=True):
+    images, parameters = random_images(seed=pad_px), random_parameters(recipe, seed=pad_px)
+    found = apply(images, parameters, recipe) * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+    for image, row, result in zip(images.tolist(), parameters.tolist(), (found * 255).round().int(), strict=True):
         for y in range(HIGH):
             for x in range(WIDE):
                 source_x = (WIDE - 1 - x if row[FLIP] else x) + int(row[CROP_LEFT]) - pad_px
@@ -269,17 +271,17 @@ def test_crop_and_flip_move_whole_pixels(pad_px: int) -> None:
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
-def test_the_identity_table_gives_the_normalised_images(name: str) -> None:
-    """To the rounding of a hue that goes through HSV and back; exactly, where there is no hue step."""
-    recipe, images = RECIPES[name], pictures()
-    table = torch.zeros(BATCH, COLUMNS)
-    table[:, [CROP_TOP, CROP_LEFT]] = recipe.pad_px
+def test_parameters_that_change_nothing_give_the_normalised_images(name: str) -> None:
+    """Exactly without a hue step; with one, up to the rounding of the hue shift."""
+    recipe, images = RECIPES[name], random_images()
+    parameters = torch.zeros(BATCH, COLUMNS)
+    parameters[:, [CROP_TOP, CROP_LEFT]] = recipe.pad_px
     tolerance = 1e-5 if recipe.other.hue else 0
-    torch.testing.assert_close(apply(images, table, recipe), normalise(images), rtol=0, atol=tolerance)
+    torch.testing.assert_close(apply(images, parameters, recipe), normalise(images), rtol=0, atol=tolerance)
 
 
 def test_normalise_is_torchvision_s() -> None:
-    images = pictures()
+    images = random_images()
     pairs = zip(normalise(images), images, strict=True)
     for found, image in pairs:
         wanted = vision.normalize(vision.to_tensor(image.numpy()), list(MEAN), list(STD))
@@ -287,23 +289,25 @@ def test_normalise_is_torchvision_s() -> None:
 
 
 @pytest.mark.parametrize("name", ["sysu", "regdb"])
-def test_images_do_not_see_each_other(name: str) -> None:
-    recipe, images = RECIPES[name], pictures()
-    table = random_table(recipe, seed=4)
+def test_images_do_not_affect_each_other(name: str) -> None:
+    recipe, images = RECIPES[name], random_images()
+    parameters = random_parameters(recipe, seed=4)
     half = BATCH // 2
     rng = np.random.default_rng(0)
     order = torch.from_numpy(np.concatenate([rng.permutation(half), half + rng.permutation(half)]))
-    assert torch.equal(apply(images[order], table[order], recipe), apply(images, table, recipe)[order])
+    assert torch.equal(apply(images[order], parameters[order], recipe), apply(images, parameters, recipe)[order])
 
 
 def test_grey_images_keep_their_grey_under_hue() -> None:
-    grey = pictures()[..., :1].expand(-1, -1, -1, 3).contiguous()
+    grey = random_images()[..., :1].expand(-1, -1, -1, 3).contiguous()
     pixels = grey.float() / 255
     assert torch.equal(shift_hue(pixels, torch.linspace(-0.5, 0.5, BATCH)), pixels)
     recipe = Recipe(ModalityRecipe(), ModalityRecipe(hue=0.5))
-    table = random_table(recipe, seed=0)
-    assert table[BATCH // 2 :, HUE].abs().min() > 0
-    assert torch.equal(apply(grey, table, recipe), apply(grey, table, replace(recipe, other=ModalityRecipe())))
+    parameters = random_parameters(recipe, seed=0)
+    assert parameters[BATCH // 2 :, HUE].abs().min() > 0
+    assert torch.equal(
+        apply(grey, parameters, recipe), apply(grey, parameters, replace(recipe, other=ModalityRecipe()))
+    )
 
 
 def test_hue_turns_primaries() -> None:
@@ -315,24 +319,24 @@ def test_hue_turns_primaries() -> None:
 
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_results_are_float32_channels_last_repeatable_and_leave_their_input_alone(name: str) -> None:
-    recipe, images = RECIPES[name], pictures()
-    table = random_table(recipe, seed=1)
-    before = images.clone(), table.clone()
-    first = apply(images, table, recipe)
+    recipe, images = RECIPES[name], random_images()
+    parameters = random_parameters(recipe, seed=1)
+    before = images.clone(), parameters.clone()
+    first = apply(images, parameters, recipe)
     for result in (first, normalise(images)):
         assert result.shape == (BATCH, 3, HIGH, WIDE)
         assert result.dtype == torch.float32
         assert result.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(first, apply(images, table, recipe))
+    assert torch.equal(first, apply(images, parameters, recipe))
     assert torch.equal(images, before[0])
-    assert torch.equal(table, before[1])
+    assert torch.equal(parameters, before[1])
 
 
 def test_a_rectangle_that_never_fits_erases_nothing() -> None:
-    """A flat picture, where no draw of the published ranges fits: no error, and no rectangle."""
-    table = draw(RECIPES["sysu"], 200, 2, 400, seed=0, epoch=0, iteration=0)
+    """In a flat image many drawn rectangles do not fit: they raise no error and erase nothing."""
+    parameters = draw(RECIPES["sysu"], 200, 2, 400, seed=0, epoch=0, iteration=0)
     for first in (ERASE, CHANNEL_ERASE):
-        top, left, high, wide = table[:, first : first + 4].T
+        top, left, high, wide = parameters[:, first : first + 4].T
         erased = high > 0
         assert ((high < 2) & (wide < 400))[erased].all()
         assert not np.stack([top, left, wide])[:, ~erased].any()
@@ -346,9 +350,9 @@ def test_module_constants() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_apply_compiles_whole_and_computes_the_same(name: str) -> None:
-    """No graph break in any recipe; the captured graph is run as it is."""
+    """No recipe breaks the graph; backend="eager" runs the captured graph unchanged."""
     recipe = RECIPES[name]
     images = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (8, HIGH, WIDE, 3), dtype=np.uint8))
-    table = torch.from_numpy(draw(recipe, 8, HIGH, WIDE, seed=1, epoch=0, iteration=0))
+    parameters = torch.from_numpy(draw(recipe, 8, HIGH, WIDE, seed=1, epoch=0, iteration=0))
     compiled = torch.compile(lambda pixels, numbers: apply(pixels, numbers, recipe), fullgraph=True, backend="eager")
-    assert torch.equal(compiled(images, table), apply(images, table, recipe))
+    assert torch.equal(compiled(images, parameters), apply(images, parameters, recipe))

@@ -1,4 +1,4 @@
-"""The CPU's one-pass augmentation: the same bits as apply on the same table."""
+"""The CPU's one-pass augmentation gives the same bits as apply.py for the same parameters."""
 
 from dataclasses import replace
 
@@ -34,8 +34,8 @@ def _threads() -> None:
     numba.set_num_threads(WORKERS[-1])
 
 
-def pictures(seed: int) -> np.ndarray:
-    """Noise; the second half has grey pictures, coloured ones, and grey pixels in coloured ones."""
+def random_images(seed: int) -> np.ndarray:
+    """Noise; the second half has grey images, coloured images, and coloured images with grey pixels."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (BATCH, HIGH, WIDE, 3), dtype=np.uint8)
     pixels[BATCH // 2 : BATCH // 2 + 2] = pixels[BATCH // 2 : BATCH // 2 + 2, :, :, :1]
@@ -44,16 +44,18 @@ def pictures(seed: int) -> np.ndarray:
     return pixels
 
 
-def compare(images: np.ndarray, table: np.ndarray, recipe: Recipe, dtype: torch.dtype, workers: int, out=None) -> None:
-    expected = apply(torch.from_numpy(images), torch.from_numpy(table), recipe).to(dtype)
+def compare(
+    images: np.ndarray, parameters: np.ndarray, recipe: Recipe, dtype: torch.dtype, workers: int, out=None
+) -> None:
+    expected = apply(torch.from_numpy(images), torch.from_numpy(parameters), recipe).to(dtype)
     augmenter = Augmenter(pad_px=recipe.pad_px, workers=workers, dtype=dtype)
     out = augmenter.buffer(BATCH, HIGH, WIDE) if out is None else out
     out.fill_(float("nan"))
-    before = images.copy(), table.copy()
-    assert augmenter.apply(images, table, out) is out
+    before = images.copy(), parameters.copy()
+    assert augmenter.apply(images, parameters, out) is out
     assert torch.equal(out, expected)
     assert np.array_equal(images, before[0])
-    assert np.array_equal(table, before[1])
+    assert np.array_equal(parameters, before[1])
 
 
 @pytest.mark.parametrize("workers", WORKERS)
@@ -61,51 +63,51 @@ def compare(images: np.ndarray, table: np.ndarray, recipe: Recipe, dtype: torch.
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_gives_the_same_bits(name: str, dtype: torch.dtype, workers: int) -> None:
     for seed in range(4):
-        table = draw(RECIPES[name], BATCH, HIGH, WIDE, seed=seed, epoch=0, iteration=0)
-        compare(pictures(seed), table, RECIPES[name], dtype, workers)
+        parameters = draw(RECIPES[name], BATCH, HIGH, WIDE, seed=seed, epoch=0, iteration=0)
+        compare(random_images(seed), parameters, RECIPES[name], dtype, workers)
 
 
 def test_every_step_in_every_image_at_the_edges_too() -> None:
     everything = ModalityRecipe(erase=True, hue=0.5, channel_erase=True, exchange=3)
     recipe, rng = Recipe(everything, everything, pad_px=6), np.random.default_rng(0)
-    table = np.zeros((BATCH, COLUMNS), dtype=np.float32)
-    table[:, :2] = rng.integers(0, 13, (BATCH, 2))
-    table[:4, :2] = [[0, 0], [12, 12], [0, 12], [12, 0]]
-    table[:, FLIP] = np.arange(BATCH) % 2
-    table[:, HUE] = rng.uniform(-0.5, 0.5, BATCH)
-    table[:5, HUE] = [-0.5, 0.5, 1e-6, 1 / 3, -1 / 6]
-    table[:, ERASE : ERASE + 4] = [HIGH - 5, WIDE - 7, 5, 7]
-    table[:, CHANNEL_ERASE : CHANNEL_ERASE + 4] = [0, 0, 3, WIDE - 1]
-    table[:, EXCHANGE] = np.arange(BATCH) % 5
-    compare(pictures(9), table, recipe, torch.float32, WORKERS[-1])
+    parameters = np.zeros((BATCH, COLUMNS), dtype=np.float32)
+    parameters[:, :2] = rng.integers(0, 13, (BATCH, 2))
+    parameters[:4, :2] = [[0, 0], [12, 12], [0, 12], [12, 0]]
+    parameters[:, FLIP] = np.arange(BATCH) % 2
+    parameters[:, HUE] = rng.uniform(-0.5, 0.5, BATCH)
+    parameters[:5, HUE] = [-0.5, 0.5, 1e-6, 1 / 3, -1 / 6]
+    parameters[:, ERASE : ERASE + 4] = [HIGH - 5, WIDE - 7, 5, 7]
+    parameters[:, CHANNEL_ERASE : CHANNEL_ERASE + 4] = [0, 0, 3, WIDE - 1]
+    parameters[:, EXCHANGE] = np.arange(BATCH) % 5
+    compare(random_images(9), parameters, recipe, torch.float32, WORKERS[-1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_any_memory_format_can_be_filled(dtype: torch.dtype) -> None:
-    table = draw(RECIPES["sysu"], BATCH, HIGH, WIDE, seed=3, epoch=0, iteration=0)
+    parameters = draw(RECIPES["sysu"], BATCH, HIGH, WIDE, seed=3, epoch=0, iteration=0)
     out = torch.empty(BATCH, 3, HIGH, WIDE, dtype=dtype).to(memory_format=torch.channels_last)
-    compare(pictures(3), table, RECIPES["sysu"], dtype, 1, out)
+    compare(random_images(3), parameters, RECIPES["sysu"], dtype, 1, out)
 
 
 @pytest.mark.parametrize("pad_px", [0, 1, 30])
-def test_borders_wider_than_the_picture_are_black(pad_px: int) -> None:
+def test_borders_wider_than_the_image_are_black(pad_px: int) -> None:
     recipe = replace(RECIPES["regdb"], pad_px=pad_px)
-    table = draw(recipe, BATCH, HIGH, WIDE, seed=1, epoch=0, iteration=0)
-    compare(pictures(1), table, recipe, torch.float32, WORKERS[-1])
+    parameters = draw(recipe, BATCH, HIGH, WIDE, seed=1, epoch=0, iteration=0)
+    compare(random_images(1), parameters, recipe, torch.float32, WORKERS[-1])
 
 
 @pytest.mark.parametrize("offset", [0, 4])
 @pytest.mark.parametrize("workers", WORKERS)
 def test_rows_of_whole_cache_lines_are_the_same_in_any_place(workers: int, offset: int) -> None:
-    """They are written past the caches where they begin at a multiple of 64 bytes."""
+    """Rows that start at a multiple of 64 bytes are written past the caches; others are not."""
     recipe, size = RECIPES["sysu"], (BATCH, 3, 40, 48)
     images = np.random.default_rng(2).integers(0, 256, (BATCH, 40, 48, 3), dtype=np.uint8)
-    table = draw(recipe, BATCH, 40, 48, seed=2, epoch=0, iteration=0)
+    parameters = draw(recipe, BATCH, 40, 48, seed=2, epoch=0, iteration=0)
     memory = np.empty(4 * int(np.prod(size)) + 128, dtype=np.uint8)
     first = -memory.ctypes.data % 64 + offset
     out = torch.from_numpy(memory[first : first + 4 * int(np.prod(size))].view(np.float32).reshape(size))
     assert (out.data_ptr() % 64 == 0) == (offset == 0)
     augmenter = Augmenter(pad_px=recipe.pad_px, workers=workers)
     assert torch.equal(
-        augmenter.apply(images, table, out), apply(torch.from_numpy(images), torch.from_numpy(table), recipe)
+        augmenter.apply(images, parameters, out), apply(torch.from_numpy(images), torch.from_numpy(parameters), recipe)
     )
