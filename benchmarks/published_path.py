@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import transforms
@@ -106,10 +105,3 @@ def reference_batches(images_NHWC: np.ndarray, rows: np.ndarray, recipe: Recipe,
     )
     for visible, other in loader:
         yield torch.cat([visible, other])
-
-
-def jpeg_image(path: str, height_px: int, width_px: int) -> np.ndarray:
-    """Read an image as the published code does: uint8 (H, W, 3)."""
-    with Image.open(path) as image:
-        resized = image.convert("RGB").resize((width_px, height_px), Image.Resampling.LANCZOS)
-    return np.asarray(resized)

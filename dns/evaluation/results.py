@@ -43,7 +43,7 @@ def read_rows(path: Path, key: str) -> list[Row]:
     one's; `evaluation` for these and the rows of eval.py. Raises ReportError where there are none."""
     rows = read_json(path).get(key)
     if not rows:
-        raise ReportError(f"{path}: lacks the rows of {key}. Move it away, then give the same command again")
+        raise ReportError(f"{path}: lacks the rows of {key}. Move it away, then run the same command again")
     return rows
 
 
@@ -77,7 +77,7 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno == errno.ELOOP:
             raise ReportError(f"{error.filename}: {error.strerror}. Remove it, then try again") from None
         what = f"could not be written ({error.strerror or error})"
-        raise ReportError(f"{path}: {what}. Free some space, then give the same command again") from None
+        raise ReportError(f"{path}: {what}. Free some space, then run the same command again") from None
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -106,7 +106,7 @@ def _wait_for_lock(descriptor: int, folder: Path) -> None:
     except BlockingIOError:
         raise ReportError(
             f"{folder}: another process has been writing a result in it for {WAIT_S:g} s. If it hangs, end it "
-            "(lslocks names it), then give the same command again"
+            "(lslocks names it), then run the same command again"
         ) from None
 
 

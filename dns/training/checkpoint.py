@@ -62,7 +62,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
         before = "; the one before it stands" if path.exists() else ""
         first = "Free some space" if cause.errno in (errno.ENOSPC, errno.EDQUOT) else "Check the disk"
         raise CheckpointError(
-            f"{path}: could not be written ({cause.strerror}){before}. {first}, then give the same command again"
+            f"{path}: could not be written ({cause.strerror}){before}. {first}, then run the same command again"
         ) from None
 
 

@@ -65,7 +65,7 @@ class JsonLines:
             except ValueError:
                 if number < len(lines):
                     raise ReportError(
-                        f"{self.path}: line {number} is damaged. Remove it, then give the same command again"
+                        f"{self.path}: line {number} is damaged. Remove it, then run the same command again"
                     ) from None
         return read
 

@@ -3,7 +3,6 @@
 import inspect
 import json
 import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from dns.engine import make_engine
 from dns.evaluation.metrics import rank_metrics
 from pipelines.prefetch import Prefetcher
 from pipelines.subset import open_subset
-from tests.conftest import REPOSITORY, Run
+from tests.conftest import Run
 
 ASKED = {  # keys of the summary
     "ready_speedup_published", "ready_speedup_best_peer", "best_peer", "uint8_speedup_memcpy", "startup_warm_s",
@@ -250,62 +249,3 @@ def test_kernels_have_classes() -> None:
 
 def test_the_published_path_is_measured_for_longer_than_it_warms_up() -> None:
     assert pipeline.PUBLISHED_BATCHES > 5 * pipeline.PUBLISHED_WARM_UP
-
-
-def not_shown(readme: str, results: Path) -> list[str]:
-    """Questions that have results, none of which the README shows. A user's own results need not be shown."""
-
-    def shown(name: str, path: Path) -> bool:
-        try:
-            return menu.table(name, json.loads(path.read_text())) in readme
-        except KeyError:  # an older version's result, with other keys
-            return False
-
-    stored = {name: sorted(results.glob(f"{name}-*.json")) for name in menu.QUESTIONS}
-    return [name for name, paths in stored.items() if paths and not any(shown(name, path) for path in paths)]
-
-
-def test_the_readme_shows_a_stored_result_of_every_question() -> None:
-    assert list(harness.RESULTS.glob("step-*.json"))
-    assert not not_shown((REPOSITORY / "README.md").read_text(encoding="utf-8"), harness.RESULTS)
-
-
-def test_the_readme_shows_the_counts_of_faults() -> None:
-    target = harness.RESULTS / "faults.json"
-    unchanged = ["git", "diff", "--quiet", "HEAD", "--", str(target)]
-    if subprocess.run(unchanged, cwd=REPOSITORY, capture_output=True).returncode:
-        pytest.skip("counted again here, or no repository")
-    counts = json.loads(target.read_text())
-    assert {"device", "cores", "torch", "commit"} < counts.pop("environment").keys()
-    assert list(counts) == [
-        "kills", "damages", "hang_classes", "hostile_inputs", "silent", "hung", "lost", "crashed",
-    ]  # fmt: skip
-    row = "| " + " | ".join(f"{count:,}" for count in counts.values()) + " |"
-    assert row in (REPOSITORY / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_readme_shows_the_fuzzers_counts() -> None:
-    stored = json.loads((harness.RESULTS / "fuzz.json").read_text())
-    assert stored["seconds"] * len(stored["targets"]) >= 600
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    for name, found in stored["targets"].items():
-        crashes = len(found["crashes"])
-        assert f"| {name} | {found['executions']:,} | {found['new_coverage_inputs']} | {crashes} |" in readme
-
-
-def test_a_result_of_one_s_own_needs_no_place_in_the_readme(tmp_path: Path) -> None:
-    measured = {"images": 8, "size_px": [288, 144], "step_ms": 2.5, "speedup_eager": 2.0}
-
-    def store(name: str, **cases: list[float]) -> dict[str, Any]:
-        path = Path(result(tmp_path, name, "ms", "step", **cases))
-        stored = {**json.loads(path.read_text()), **measured}
-        path.write_text(json.dumps(stored))
-        return stored
-
-    stored = store("step-here-2026.json", a=[1, 2])
-    readme = "Speed\n\n" + menu.table("step", {**stored, "step_ms": 1.5})
-    assert not_shown(readme, tmp_path) == ["step"], "a figure that was not measured"
-    (tmp_path / "step-here-2026.json").write_text(json.dumps({**stored, "step_ms": 1.5}))
-    assert not_shown(readme, tmp_path) == []
-    store("step-there-2026.json", a=[3, 4])
-    assert not_shown(readme, tmp_path) == []

@@ -1,0 +1,56 @@
+"""The documentation's tables are those of the stored results."""
+
+import json
+import subprocess
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as menu
+from benchmarks import page
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture
+def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The results as they were committed: a user may have measured others, or counted faults again."""
+    archive = ["git", "archive", "HEAD", "benchmarks/results"]
+    done = subprocess.run(archive, cwd=REPOSITORY, capture_output=True)
+    if done.returncode:
+        pytest.skip("no repository")
+    with tarfile.open(fileobj=BytesIO(done.stdout)) as content:
+        content.extractall(tmp_path, filter="data")
+    monkeypatch.setattr(page, "RESULTS", tmp_path / "benchmarks" / "results")
+    return tmp_path / "benchmarks" / "results"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in page.DOCS.glob("*.md")))
+def test_tables_are_those_of_the_stored_results(committed: Path, name: str) -> None:
+    text = (page.DOCS / name).read_text(encoding="utf-8")
+    assert page.render(text) == text, "python -m benchmarks.page writes it again"
+
+
+def test_every_question_has_its_table() -> None:
+    shown = {block[1] for block in page.BLOCK.finditer((page.DOCS / "results.md").read_text(encoding="utf-8"))}
+    assert set(menu.QUESTIONS) <= shown
+
+
+def test_a_result_without_its_table_is_noticed(committed: Path) -> None:
+    (path,) = committed.glob("startup-*.json")
+    content = json.loads(path.read_text())
+    content["cases"]["import to first batch"]["median"] *= 2
+    path.write_text(json.dumps(content))
+    text = (page.DOCS / "results.md").read_text(encoding="utf-8")
+    assert page.render(text) != text
+
+
+def test_a_result_that_is_missing_is_named(committed: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        page.render("<!-- nothing -->\n<!-- end -->")
+
+
+def test_the_fuzzer_ran_long_enough(committed: Path) -> None:
+    stored = json.loads((committed / "fuzz.json").read_text())
+    assert stored["seconds"] * len(stored["targets"]) >= 600
