@@ -10,7 +10,7 @@ from ffcv_convert.common.errors import DataError, as_data_errors
 from ffcv_convert.datasets import synthetic
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.images import Encoding, ImageFormat
-from ffcv_convert.records import check_links, check_records
+from ffcv_convert.records import check_records
 from ffcv_convert.writer import BetonJob, source_fingerprint, up_to_date, write_betons
 
 
@@ -28,7 +28,6 @@ def convert(
         )
     records = dataset.list_records(root)
     check_records(records, root)
-    check_links(records, root)
     parts = {part: [record for record in records if record.split == part] for part in dataset.parts}
     for part, chosen in parts.items():
         if not chosen:

@@ -1,6 +1,5 @@
 """What a data set lists: one `Record` a picture, and the invariants that training and testing rely on."""
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,32 +37,6 @@ def inside(root: Path, name: str, source: str) -> str:
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name or len(name) > MAX_PATH:
         raise DataError(f"{root}: {source} names {shown(name)}, which is not below this folder. Correct the list")
     return str(path)
-
-
-def check_links(records: Sequence[Record], root: Path) -> None:
-    """Raises DataError for a picture that lies outside `root`, by a link of its own or of a folder.
-
-    An archive may bring such a link, and what it leads to would end up in the .beton. `root` itself may be a link.
-    """
-    folders = {os.path.dirname(record.image) for record in records}
-    links = (record.image for record in records if os.path.islink(f"{root}/{record.image}"))
-    real_root = os.path.realpath(root)
-    for name in (*sorted(folders), *links):
-        _check_link(root, name, real_root)
-
-
-def check_link(root: Path, name: str) -> None:
-    """Raises DataError if a link at `name`, or at a folder of it, leads out of `root`."""
-    _check_link(root, name, os.path.realpath(root))
-
-
-def _check_link(root: Path, name: str, real_root: str) -> None:
-    target = Path(os.path.realpath(f"{root}/{name}"))
-    if not target.is_relative_to(real_root):
-        raise DataError(
-            f"{root / name}: a link to {target}, which is not below {root}. Put the files themselves there; "
-            "only the data set's whole folder may be a link to elsewhere"
-        )
 
 
 def check_records(records: Sequence[Record], root: Path) -> None:

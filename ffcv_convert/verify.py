@@ -11,11 +11,10 @@ import PIL
 from PIL import Image
 from tqdm import tqdm
 
-from ffcv_convert.beton import Converted, Manifest, Modality, manifest_path, open_beton
+from ffcv_convert.beton import Converted, Manifest, Modality, open_beton
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.images import Encoding, ImageFormat, encode, in_order
-from ffcv_convert.records import Record, check_links, inside
 
 CONVERT_AGAIN = "Remove the file, then convert the data set again: make convert-datasets"
 
@@ -105,10 +104,7 @@ def _check_sources(converted: Converted, root: Path, workers: int) -> None:
     manifest = converted.manifest
     encoding: Encoding = "jpeg" if manifest.encoding == "jpeg" else "raw"
     image_format = ImageFormat(manifest.height_px, manifest.width_px, encoding)
-    source = manifest_path(converted.path).name
-    names = [inside(root, path, source) for path in manifest.column("path")]
-    check_links([Record(name, 0, 0, Modality.VISIBLE, "") for name in names], root)
-    paths = [root / name for name in names]
+    paths = [root / path for path in manifest.column("path")]
     again = in_order(lambda path: encode(path, image_format), paths, workers)
     title = f"{converted.path.stem}: converted again"
     for path, image, expected in zip(paths, tqdm(again, title, len(paths), unit="images"),

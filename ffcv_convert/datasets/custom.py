@@ -21,7 +21,7 @@ from pathlib import Path
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
-from ffcv_convert.datasets.files import file_in, images_in, is_number, read_text
+from ffcv_convert.datasets.files import images_in, is_number, read_text, refuse_broken_link
 from ffcv_convert.records import Record, inside, shown
 
 COLUMNS = ("path", "person", "camera", "modality", "split")
@@ -32,7 +32,7 @@ def list_records(root: Path) -> list[Record]:
     """The CSV's rows in order, or the folders' pictures by split, modality, person, camera and name."""
     # A link that leads nowhere is there too: it is refused, and not passed over.
     listed = os.path.lexists(root / "records.csv")
-    return _from_csv(root, file_in(root, "records.csv")) if listed else _from_folders(root)
+    return _from_csv(root, root / "records.csv") if listed else _from_folders(root)
 
 
 def _from_csv(root: Path, path: Path) -> list[Record]:
@@ -81,10 +81,12 @@ def _from_folders(root: Path) -> list[Record]:
 
 def _numbered(root: Path, folder: str) -> list[tuple[int, str]]:
     """Folders named by a number, letters before it allowed ("0001", "c2", "cam2"), in ascending order."""
+    refuse_broken_link(root / folder)
     if not (root / folder).is_dir():
         return []
     found = []
-    for path in file_in(root, folder).iterdir():
+    for path in (root / folder).iterdir():
+        refuse_broken_link(path)
         if path.is_dir() and not path.name.startswith("."):
             number = re.fullmatch(r"[A-Za-z]*(\d{1,18})", path.name, re.ASCII)
             if number is None:

@@ -5,16 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ffcv_convert.common.errors import DataError
-from ffcv_convert.records import check_link, inside, shown
+from ffcv_convert.records import inside, shown
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp"}
 RESTORE = "Restore it from the data set's archive"
-
-
-def file_in(root: Path, name: str) -> Path:
-    """Where this file or folder lies. Raises DataError for a link out of `root`: messages show lines and names."""
-    check_link(root, name)
-    return root / name
 
 
 def read_text(path: Path) -> str:
@@ -67,11 +61,20 @@ def is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
-def images_in(folder: Path) -> list[str]:
-    """Names of the pictures in `folder`, sorted; none if there is no such folder.
+def refuse_broken_link(path: Path) -> None:
+    """Raises DataError if `path`, or a folder above it, is a link to nothing: without it the set would be smaller."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            raise DataError(
+                f"{place}: a link to {os.readlink(place)}, which is not there. Mount it, or correct the link"
+            )
 
-    A name that begins with a dot is not of the set: macOS packs a "._x.jpg" beside x.jpg into archives. A link that
-    leads nowhere is listed, so that the conversion fails: left out, the set would shrink in silence.
+
+def images_in(folder: Path) -> list[str]:
+    """Sorted names of the images in `folder`; [] if there is no such folder. Links are followed.
+
+    Names that begin with a dot are skipped: macOS packs a "._x.jpg" beside x.jpg into archives. A broken link to an
+    image is listed, and a broken link to a folder raises DataError: skipping them would shrink the set silently.
     """
     try:
         with os.scandir(folder) as entries:
@@ -83,4 +86,5 @@ def images_in(folder: Path) -> list[str]:
                 and not entry.is_dir()
             )
     except FileNotFoundError:
+        refuse_broken_link(folder)
         return []

@@ -13,7 +13,7 @@ from pathlib import Path
 from ffcv_convert.beton import STYLES, Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset, published
-from ffcv_convert.datasets.files import RESTORE, file_in, images_in, is_number
+from ffcv_convert.datasets.files import RESTORE, images_in, is_number
 from ffcv_convert.records import Record
 
 FOLDERS = {"train": "train", "test": "query"}
@@ -33,7 +33,7 @@ def _pictures(root: Path, folder: str, modality: Modality, split: str) -> list[R
     if not (root / folder).is_dir():
         raise DataError(f"{root / folder}: no such folder. {RESTORE}")
     records = []
-    for name in images_in(file_in(root, folder)):
+    for name in images_in(root / folder):
         if not is_number(name[:4]):
             raise DataError(f"{root / folder / name}: its first four characters are no identity. Remove or rename it")
         if modality == Modality.SKETCH:

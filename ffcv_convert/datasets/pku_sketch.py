@@ -12,7 +12,7 @@ from pathlib import Path
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset, published
-from ffcv_convert.datasets.files import file_in, is_number, read_lines
+from ffcv_convert.datasets.files import is_number, read_lines
 from ffcv_convert.records import Record, inside, shown
 
 MODALITIES = {"1": Modality.SKETCH, "2": Modality.VISIBLE}
@@ -22,7 +22,7 @@ def list_records(root: Path) -> list[Record]:
     """Training pictures, then test pictures, in the order of the lists."""
     records = []
     for split in ("train", "test"):
-        path = file_in(root, f"trainPKUList_{split}.txt")
+        path = root / f"trainPKUList_{split}.txt"
         for place, line in read_lines(path):
             fields = line.split()
             if len(fields) < 4 or not is_number(fields[1]) or fields[-2] not in MODALITIES:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset, Trials, published
-from ffcv_convert.datasets.files import file_in, is_number, read_labelled_paths
+from ffcv_convert.datasets.files import is_number, read_labelled_paths
 from ffcv_convert.records import Record
 
 TRIALS = range(1, 11)
@@ -57,7 +57,7 @@ def _read(root: Path, split: str, trial: int) -> dict[Modality, list[tuple[str, 
     owner: dict[int, int] = {}
     seen = set()
     for modality, short in SHORT.items():
-        path = file_in(root, f"idx/{split}_{short}_{trial}.txt")
+        path = root / f"idx/{split}_{short}_{trial}.txt"
         rows[modality] = read_labelled_paths(root, path)
         for name, label in rows[modality]:
             person = _identity(root, name)

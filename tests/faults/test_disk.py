@@ -184,7 +184,7 @@ def test_a_folder_in_the_place_of_a_file(data: Path, tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "custom" / "train.beton") == ["mine"]
 
 
-@pytest.mark.parametrize("after", ["check_records", "check_links", "source_fingerprint", "up_to_date"])
+@pytest.mark.parametrize("after", ["check_records", "source_fingerprint", "up_to_date"])
 def test_a_picture_that_vanishes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
     root = draw_custom_set(tmp_path / "data" / "custom", identities=4)
     convert(custom.DATASET, root.parent, tmp_path, OLDER, workers=1)

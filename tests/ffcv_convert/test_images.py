@@ -1,7 +1,10 @@
 """One image: every kind becomes RGB, and what a file claims takes neither memory nor time."""
 
 import io
+import resource
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,6 @@ import pytest
 from PIL import Image
 
 from ffcv_convert.common.errors import DataError
-from ffcv_convert.datasets.sysu import _memory_bounded
 from ffcv_convert.images import MAX_SCANS, Encoding, ImageFormat, load_image
 
 
@@ -32,6 +34,18 @@ def test_sizes_that_do_not_fit_a_page_are_refused_at_once(size: tuple[int, int],
         ImageFormat(*size, encoding)
 
 
+@contextmanager
+def memory_bounded(more_bytes: int) -> Iterator[None]:
+    """MemoryError for what allocates more inside."""
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    bound = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize() + more_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, limits)
+
+
 def test_a_length_that_is_wrong_takes_no_memory(tmp_path: Path) -> None:
     """Two billion bytes of a chunk, after the pixels: Pillow reads over them."""
     file = io.BytesIO()
@@ -40,7 +54,7 @@ def test_a_length_that_is_wrong_takes_no_memory(tmp_path: Path) -> None:
     at = png.index(b"IDAT") - 4
     png[at : at + 4] = struct.pack(">I", (1 << 31) + struct.unpack(">I", png[at : at + 4])[0])
     (tmp_path / "a.png").write_bytes(png)
-    with _memory_bounded(1 << 28):
+    with memory_bounded(1 << 28):
         assert load_image(tmp_path / "a.png", ImageFormat(24, 12)).shape == (24, 12, 3)
 
 
