@@ -1,4 +1,4 @@
-"""What the data sets' readers share: list files and folders of pictures."""
+"""Reading list files and image folders, shared by all data sets."""
 
 import os
 from collections.abc import Iterator
@@ -13,17 +13,17 @@ RESTORE = "Restore it from the data set's archive"
 
 def read_text(path: Path) -> str:
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device would never end
-            raise OSError("it is no regular file")
-        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+        if path.exists() and not path.is_file():  # reading a pipe or a device would never end
+            raise OSError("not a regular file")
+        return path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except FileNotFoundError:
-        raise DataError(f"{path}: no such list. {RESTORE}") from None
+        raise DataError(f"{path}: no such file. {RESTORE}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable list ({error}). {RESTORE}") from None
+        raise DataError(f"{path}: cannot be read ({error}). {RESTORE}") from None
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """(place, line) of every line that is not blank; place, such as "list.txt line 3", is for messages."""
+    """Yield (place, line) for every line that is not blank; place, such as "list.txt line 3", is for messages."""
     empty = True
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.strip():
@@ -37,7 +37,7 @@ def read_labelled_paths(root: Path, path: Path) -> list[tuple[str, int]]:
     """Lines "path label" -> (path below root, label)."""
     rows = []
     for place, line in read_lines(path):
-        fields = line.rsplit(maxsplit=1)  # some lists have a tab
+        fields = line.rsplit(maxsplit=1)  # some lists use a tab
         if len(fields) != 2 or not is_number(fields[1]):
             raise DataError(f"{path.parent / place}: {shown(line)} is not 'path label'. Correct the list")
         rows.append((inside(root, fields[0], place), int(fields[1])))
@@ -45,19 +45,21 @@ def read_labelled_paths(root: Path, path: Path) -> list[tuple[str, int]]:
 
 
 def read_identities(path: Path) -> list[int]:
-    """Numbers separated by commas, in one line or several -> ascending ids."""
+    """Read numbers separated by commas, on one or more lines. Returns the identities in ascending order."""
     fields = [field.strip() for field in read_text(path).replace("\n", ",").split(",")]
     wrong = [field for field in fields if field and not is_number(field)]
     if wrong:
-        raise DataError(f"{path}: {shown(wrong[0])} is no identity. It should hold numbers separated by commas")
+        raise DataError(
+            f"{path}: {shown(wrong[0])} is not an identity. The file should hold numbers separated by commas"
+        )
     persons = sorted({int(field) for field in fields if field})
     if not persons:
-        raise DataError(f"{path}: names no identity. {RESTORE}")
+        raise DataError(f"{path}: lists no identity. {RESTORE}")
     return persons
 
 
 def is_number(text: str) -> bool:
-    """Digits that fit the int64 of a label: no sign, no fraction, none of Unicode's other digits."""
+    """Whether `text` is ASCII digits only and fits the int64 of a label."""
     return text.isascii() and text.isdecimal() and len(text) <= 18
 
 

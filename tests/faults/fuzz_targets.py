@@ -54,7 +54,7 @@ def targets(folder: Path) -> dict[str, Target]:
         "csv": Target(Csv(folder / "csv").read, [CSV]),
         "manifest": (manifest := Opening(folder / "manifest")).of_manifest(),
         "beton": manifest.of_beton(),
-        "picture": Target(Picture(folder / "picture").read, [stored(kind) for kind in ("PNG", "JPEG", "BMP")]),
+        "image": Target(StoredImage(folder / "image").read, [stored(kind) for kind in ("PNG", "JPEG", "BMP")]),
     }
 
 
@@ -88,15 +88,15 @@ class Csv:
         return accepted(lambda: check_records(custom.list_records(self.root), self.root))
 
 
-class Picture:
+class StoredImage:
     def __init__(self, root: Path):
         root.mkdir(parents=True)
-        self.file = root / "picture"
+        self.file = root / "image"
 
     def read(self, data: bytes) -> bool:
         self.file.write_bytes(data)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, of pictures that it reads all the same
+            warnings.simplefilter("ignore")  # Pillow's, of images that it reads all the same
             return accepted(lambda: load_image(self.file, FORMAT))
 
 

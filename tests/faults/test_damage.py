@@ -33,7 +33,7 @@ Betons = Callable[[str], Path]
 
 @pytest.fixture(scope="module")
 def betons(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Betons]:
-    """encoding -> train.beton with 96 pictures of 192 x 96. Read only."""
+    """encoding -> train.beton with 96 images of 192 x 96. Read only."""
     root = tmp_path_factory.mktemp("beton")
     for encoding in ("raw", "jpeg"):
         convert(synthetic.DATASET, data_root, root / encoding, ImageFormat(192, 96, encoding), workers=2)
@@ -41,7 +41,7 @@ def betons(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         manifest = read_manifest(beton)
         for row, other in zip(manifest.samples, np.roll(manifest.column("crc32"), 1).tolist(), strict=True):
             row[SAMPLE_COLUMNS.index("crc32")] = other
-        beton.with_name("other_pictures.json").write_text(manifest.to_json())
+        beton.with_name("other_images.json").write_text(manifest.to_json())
     with server():
         yield lambda encoding: root / encoding / "synthetic" / "train.beton"
 
@@ -57,7 +57,7 @@ def outcomes(
 ) -> Iterator[tuple[str, str]]:
     """(what was damaged, what came of it), of these numbers."""
     intact = betons(encoding)
-    others = [intact.with_name("test.json"), intact.with_name("other_pictures.json")]
+    others = [intact.with_name("test.json"), intact.with_name("other_images.json")]
     others.append(manifest_path(betons("jpeg" if encoding == "raw" else "raw")))
     first = numbers.start
     while first < numbers.stop:
@@ -79,7 +79,7 @@ def outcomes(
 def test_no_damage_is_silent(
     betons: Betons, encoding: Encoding, tmp_path: Path, tally: Tally, times: Callable[[int, int], int]
 ) -> None:
-    """Refused, or named, or without meaning; never a crash, a hang, a wrong picture, a wrong label."""
+    """Refused, or named, or without meaning; never a crash, a hang, a wrong image, a wrong label."""
     count = times(60, 450)
     seen: Counter[str] = Counter()
     for what, outcome in outcomes(betons, encoding, tmp_path, range(count)):

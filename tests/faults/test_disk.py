@@ -1,4 +1,4 @@
-"""The converter on a disk that is full or may not be written, and pictures that vanish or change under its hands."""
+"""The converter on a disk that is full or may not be written, and images that vanish or change under its hands."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ DISK_BYTES = 1 << 25
 PAGE = os.sysconf("SC_PAGE_SIZE")
 OLDER, NEWER = ImageFormat(24, 12), ImageFormat(192, 96)
 NEWER_SIZE = ["--height-px", "192", "--width-px", "96"]
-NEWER_BYTES = 24 * 192 * 96 * 3  # of train.beton's pictures
+NEWER_BYTES = 24 * 192 * 96 * 3  # of train.beton's images
 SPACE = "Check the path, its permissions and the space left\n"
 
 
@@ -58,7 +58,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DATA_ROOT with `custom`: 24 training pictures, 4 to test on. Read only."""
+    """A DATA_ROOT with `custom`: 24 training images, 4 to test on. Read only."""
     root = tmp_path_factory.mktemp("data")
     draw_custom_set(root / "custom", identities=12)
     return root
@@ -185,26 +185,26 @@ def test_a_folder_in_the_place_of_a_file(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("after", ["check_records", "source_fingerprint", "up_to_date"])
-def test_a_picture_that_vanishes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
+def test_a_image_that_vanishes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
     root = draw_custom_set(tmp_path / "data" / "custom", identities=4)
     convert(custom.DATASET, root.parent, tmp_path, OLDER, workers=1)
     older = files_in(tmp_path / "custom")
-    picture = root / "train/infrared/3/a.png"
+    image = root / "train/infrared/3/a.png"
     step: Callable[..., object] = getattr(convert_module, after)
 
     def vanishing(*arguments: object) -> object:
         result = step(*arguments)
-        picture.unlink(missing_ok=True)
+        image.unlink(missing_ok=True)
         return result
 
     monkeypatch.setattr(convert_module, after, vanishing)
     with pytest.raises(DataError) as caught:
         convert(custom.DATASET, root.parent, tmp_path, NEWER, workers=2)
-    assert str(caught.value).startswith(f"{picture}: listed, but not there. Restore it from the")
+    assert str(caught.value).startswith(f"{image}: listed, but not found. Restore it")
     assert files_in(tmp_path / "custom") == older
 
 
-def test_a_picture_that_changes_meanwhile_is_converted_by_the_next_call(
+def test_a_image_that_changes_meanwhile_is_converted_by_the_next_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its new pixels may be in the .beton, but not the fingerprint of what it is now."""

@@ -1,4 +1,4 @@
-"""Data sets, pictures, recipes and names that would lead the programs astray: refused with file, problem, next step."""
+"""Data sets, images, recipes and names that would lead the programs astray: refused with file, problem, next step."""
 
 import json
 import re
@@ -40,7 +40,8 @@ def test_a_list_that_names_a_path_outside_is_refused(tmp_path: Path, tally: Tall
     tally.did("hostile_inputs")
     message = str(caught.value)
     assert message.startswith(f"{tmp_path}: {Path(file).name} line ")
-    assert message.endswith(", which is not below this folder. Correct the list")
+    assert "not inside this folder" in message
+    assert message.endswith("Correct the list")
     assert len(message) < 500 + len(str(tmp_path))
 
 
@@ -79,7 +80,7 @@ def test_a_bomb_is_refused_by_its_declared_size(tmp_path: Path, tally: Tally) ->
         message, grown_mb, seconds = json.loads(line)
         tally.did("hostile_inputs")
         assert message.startswith(f"{file}: ")
-        refused = r"\d+ x \d+ pixels is no|a JPEG of \d+ scans is no|cannot be decoded .*(exceeds limit|too large)"
+        refused = r"\d+ x \d+ pixels|a JPEG with \d+ scans|cannot be decoded .*(exceeds limit|too large)"
         assert re.search(f": ({refused})", message)
         assert message.endswith((". Replace it", ". Restore it from the data set's archive"))
         assert grown_mb < 30, f"{file}: {grown_mb} MB"

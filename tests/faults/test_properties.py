@@ -1,4 +1,4 @@
-"""Whatever bytes lists, CSV files, manifests, .beton files and pictures hold: read right, or refused by a DataError."""
+"""Whatever bytes lists, CSV files, manifests, .beton files and images hold: read right, or refused by a DataError."""
 
 import json
 import re
@@ -107,7 +107,7 @@ def test_a_manifest_with_another_value_is_refused_or_says_the_same(
     tmp_path: Path, examples: settings, tally: Tally
 ) -> None:
     """With a checksum of its own, whatever differs is refused. Without one, as older ones are, what the file
-    itself can tell is compared: a label, size, picture's checksum or kind of storing that differs is refused."""
+    itself can tell is compared: a label, size, image's checksum or kind of storing that differs is refused."""
     opening = Opening(tmp_path / "opening")
     good = json.loads(opening.manifest)
     unsealed = {key: value for key, value in good.items() if key != "checksum"}

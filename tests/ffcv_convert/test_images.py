@@ -20,7 +20,7 @@ def noise() -> Image.Image:
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1"])
-def test_other_kinds_of_pictures_become_rgb(tmp_path: Path, mode: str) -> None:
+def test_other_kinds_of_images_become_rgb(tmp_path: Path, mode: str) -> None:
     grey = np.zeros((4, 4), np.uint8)
     grey[:, 2:] = 255
     Image.fromarray(grey).convert(mode).save(tmp_path / "a.png")
@@ -30,7 +30,7 @@ def test_other_kinds_of_pictures_become_rgb(tmp_path: Path, mode: str) -> None:
 @pytest.mark.parametrize("size", [(2000, 400), (16_385, 9), (9, 70_000), (10**9, 10**9)])
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
 def test_sizes_that_do_not_fit_a_page_are_refused_at_once(size: tuple[int, int], encoding: Encoding) -> None:
-    with pytest.raises(DataError, match=f"{size[0]} x {size[1]} pixels do not fit a page"):
+    with pytest.raises(DataError, match=f"{size[0]} x {size[1]} pixels do not fit into a page"):
         ImageFormat(*size, encoding)
 
 
@@ -69,10 +69,10 @@ def with_scans(more: int, comment: bytes = b"", behind: bytes = b"") -> bytes:
 
 
 def test_the_scans_of_a_jpeg_are_limited(tmp_path: Path) -> None:
-    """Its decoder goes over the whole picture for each. What looks like one in a thumbnail or a film is none."""
+    """Its decoder goes over the whole image for each. What looks like one in a thumbnail or a film is none."""
     path = tmp_path / "a.jpg"
     path.write_bytes(with_scans(MAX_SCANS - 10, b"\xff\xda" * 500, b"\xff\xda" * 500))
     assert load_image(path, ImageFormat(32, 16)).shape == (32, 16, 3)
     path.write_bytes(with_scans(MAX_SCANS - 9))
-    with pytest.raises(DataError, match=r"a\.jpg: a JPEG of 101 scans is no pedestrian picture\. Replace it"):
+    with pytest.raises(DataError, match=r"a\.jpg: a JPEG with 101 scans is no pedestrian image\. Replace it"):
         load_image(path, ImageFormat(32, 16))

@@ -1,4 +1,4 @@
-"""The Lanczos resize: Pillow's pixels, whatever the picture and the sizes."""
+"""The Lanczos resize: Pillow's pixels, whatever the image and the sizes."""
 
 import numpy as np
 import pytest
@@ -28,24 +28,24 @@ def test_pixels_are_pillow_s(draw, seed: int) -> None:
         height = high
     if seed % 4 == 1:
         width = wide
-    picture = draw(rng, (high, wide, 3))
-    expected = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
-    assert np.array_equal(resize(picture, height, width), expected)
+    image = draw(rng, (high, wide, 3))
+    expected = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    assert np.array_equal(resize(image, height, width), expected)
 
 
 @pytest.mark.parametrize(("high", "wide"), [(1, 1), (1, 300), (300, 1), (2, 2), (288, 144), (3000, 700)])
 def test_odd_sizes_become_the_stored_one(high: int, wide: int) -> None:
-    picture = noise(np.random.default_rng(0), (high, wide, 3))
-    expected = np.asarray(Image.fromarray(picture).resize((144, 288), Image.Resampling.LANCZOS))
-    assert np.array_equal(resize(picture, 288, 144), expected)
+    image = noise(np.random.default_rng(0), (high, wide, 3))
+    expected = np.asarray(Image.fromarray(image).resize((144, 288), Image.Resampling.LANCZOS))
+    assert np.array_equal(resize(image, 288, 144), expected)
 
 
-def test_a_read_only_picture_is_taken_and_left_as_it_is() -> None:
-    picture = noise(np.random.default_rng(1), (90, 40, 3))
-    picture.flags.writeable = False
-    before = picture.copy()
-    resize(picture, 33, 55)
-    assert np.array_equal(picture, before)
+def test_a_read_only_image_is_taken_and_left_as_it_is() -> None:
+    image = noise(np.random.default_rng(1), (90, 40, 3))
+    image.flags.writeable = False
+    before = image.copy()
+    resize(image, 33, 55)
+    assert np.array_equal(image, before)
 
 
 def test_what_is_kept_of_weights_is_little() -> None:

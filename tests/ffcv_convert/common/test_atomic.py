@@ -142,7 +142,7 @@ def test_a_file_that_another_process_removed_does_not_get_the_name(path: Path) -
         partial_of(path).unlink()
         partial_of(path).write_bytes(b"another's")
 
-    with pytest.raises(FileNotFoundError, match="removed it before it was whole"):
+    with pytest.raises(FileNotFoundError, match="removed it before it was complete"):
         write_and_then(path, take_away)
     assert path.read_bytes() == b"old"
     assert partial_of(path).read_bytes() == b"another's"

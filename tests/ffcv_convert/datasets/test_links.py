@@ -1,4 +1,4 @@
-"""Links inside a data set are followed, also out of it: sets lie on shared disks. A broken link stops the conversion."""
+"""Links inside a data set are followed, also out of it (shared disks); a broken link stops the conversion."""
 
 import os
 import shutil

@@ -19,7 +19,7 @@ from ffcv_convert.records import Record
 from tests.conftest import Run
 from tests.support.trees import touch, write
 
-# (identity, camera) -> number of pictures. Test identities are 5, 7, 12: not every camera saw each.
+# (identity, camera) -> number of images. Test identities are 5, 7, 12: not every camera saw each.
 COUNTS = {(3, 1): 2, (3, 3): 2, (5, 1): 13, (5, 2): 1, (5, 3): 4, (5, 5): 10, (7, 4): 11, (7, 6): 3, (12, 1): 3,
           (12, 2): 27, (12, 4): 2, (12, 5): 9, (12, 3): 12}  # fmt: skip
 TESTED = [(5, 1), (5, 2), (5, 5), (7, 4), (12, 1), (12, 2), (12, 4), (12, 5)]
@@ -90,8 +90,8 @@ def test_no_file_no_trials_and_none_for_training(tree: Path, permutations: Permu
 
 
 WRONG: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "one more picture": lambda order: np.concatenate([order, np.full((10, 1), 12, np.uint8)], axis=1),
-    "one less picture": lambda order: np.where(order[:, 1:] == 11, order[:, :1], order[:, 1:]),
+    "one more image": lambda order: np.concatenate([order, np.full((10, 1), 12, np.uint8)], axis=1),
+    "one less image": lambda order: np.where(order[:, 1:] == 11, order[:, :1], order[:, 1:]),
     "a repeated place": lambda order: np.where(order == 11, 1, order),
     "places from 0": lambda order: order - 1,
     "halves": lambda order: order + 0.5,
@@ -114,7 +114,7 @@ def test_a_permutation_that_does_not_fit_its_folder_is_refused(
     with pytest.raises(DataError) as caught:
         sysu.list_trials(tree, "test", of_test_part(tree))
     assert str(caught.value) == (
-        f"{path}: its permutation for identity 7, camera 4 does not fit the 11 pictures in {tree / 'cam4' / '0007'}. "
+        f"{path}: its permutation for identity 7, camera 4 does not fit the 11 images in {tree / 'cam4' / '0007'}. "
         "Restore both, or remove the file"
     )
 
@@ -123,7 +123,7 @@ def test_an_identity_behind_the_last_cell_is_refused(tree: Path, permutations: P
     save(tree, permutations)
     write(tree, "exp/test_id.txt", "5,13")
     touch(tree, "cam1/0013/0001.jpg")
-    with pytest.raises(DataError, match="identity 13, camera 1 does not fit the 1 pictures"):
+    with pytest.raises(DataError, match="identity 13, camera 1 does not fit the 1 images"):
         sysu.list_trials(tree, "test", of_test_part(tree))
 
 
