@@ -81,7 +81,7 @@ def run_convert(options: argparse.Namespace) -> None:
             broken += 1
             complain(error)
     if broken:
-        raise DataError(f"{broken} of {found} data sets in {root} could not be converted, see the errors above")
+        raise DataError(f"{broken} of {found} data sets in {root} could not be converted, see above")
     if not found:
         problem = f"holds none of {', '.join(DATASETS)}" if root.is_dir() else "no such folder"
         raise DataError(

@@ -26,9 +26,7 @@ MAX_SIDE_PX = 16_384  # of the source and of the stored image; .beton allows up 
 JPEG_QUALITY = 95
 # A progressive JPEG has about ten. Ten bytes of file can hold a scan, and each scan costs a pass over the whole image.
 MAX_SCANS = 100
-MARKER = re.compile(
-    rb"\xff+([\x02-\xcf\xd8-\xfe])"
-)  # excludes stuffed 0xff bytes and restart markers inside coded data
+MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")  # not the stuffed 0xff and restart markers of coded data
 FORMATS = ("JPEG", "PNG", "BMP")  # used by the data sets; Pillow would run Ghostscript for a PostScript file
 
 
@@ -64,16 +62,14 @@ def load_image(path: Path, image_format: ImageFormat) -> np.ndarray:
         if size == 0:
             raise DataError(f"{path}: empty file. Restore it from the data set's archive")
         if size > MAX_FILE_BYTES:
-            raise DataError(f"{path}: {size} bytes is too large for a pedestrian image. Replace it")
+            raise DataError(f"{path}: {size} bytes is no pedestrian image. Replace it")
         # Read the file first: a damaged length field would make Pillow allocate gigabytes.
         content = path.read_bytes()
         if content.startswith(b"\xff\xd8") and (scans := _scans(content)) > MAX_SCANS:
             raise DataError(f"{path}: a JPEG with {scans} scans is no pedestrian image. Replace it")
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE_PX:
-                raise DataError(
-                    f"{path}: {image.width} x {image.height} pixels is too large for a pedestrian image. Replace it"
-                )
+                raise DataError(f"{path}: {image.width} x {image.height} pixels is no pedestrian image. Replace it")
             if image.mode.startswith(("I", "F")):  # conversion to RGB would make them white
                 raise DataError(f"{path}: has more than 8 bits per channel. Replace it with an 8-bit image")
             rgb = np.asarray(image.convert("RGB"))

@@ -32,7 +32,4 @@ def lock(descriptor: int, path: Path, *, wait_s: float = 0.0) -> None:
 
 @cache  # print it once
 def _note(folder: Path, why: str) -> None:
-    print(
-        f"note: {folder}: files cannot be locked here ({why}). Let only one process at a time write in it",
-        file=sys.stderr,
-    )
+    print(f"note: {folder}: no file locks here ({why}). Let only one process at a time write in it", file=sys.stderr)

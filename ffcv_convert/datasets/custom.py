@@ -90,9 +90,7 @@ def _numbered(root: Path, folder: str) -> list[tuple[int, str]]:
         if path.is_dir() and not path.name.startswith("."):
             number = re.fullmatch(r"[A-Za-z]*(\d{1,18})", path.name, re.ASCII)
             if number is None:
-                raise DataError(
-                    f"{path}: the folder's name is not a number. Rename it, or list the images in records.csv"
-                )
+                raise DataError(f"{path}: its name is not a number. Rename it, or list the images in records.csv")
             found.append((int(number[1]), f"{folder}/{path.name}"))
     return sorted(found)
 

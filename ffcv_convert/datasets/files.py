@@ -49,9 +49,7 @@ def read_identities(path: Path) -> list[int]:
     fields = [field.strip() for field in read_text(path).replace("\n", ",").split(",")]
     wrong = [field for field in fields if field and not is_number(field)]
     if wrong:
-        raise DataError(
-            f"{path}: {shown(wrong[0])} is not an identity. The file should hold numbers separated by commas"
-        )
+        raise DataError(f"{path}: {shown(wrong[0])} is not an identity. It should hold numbers separated by commas")
     persons = sorted({int(field) for field in fields if field})
     if not persons:
         raise DataError(f"{path}: lists no identity. {RESTORE}")
@@ -68,7 +66,7 @@ def refuse_broken_link(path: Path) -> None:
     for place in (path, *path.parents):
         if place.is_symlink() and not place.exists():
             raise DataError(
-                f"{place}: a link to {os.readlink(place)}, which is not there. Mount it, or correct the link"
+                f"{place}: a link to {os.readlink(place)}, which does not exist. Restore it or fix the link"
             )
 
 

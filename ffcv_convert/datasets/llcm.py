@@ -33,9 +33,7 @@ def list_records(root: Path) -> list[Record]:
 def _train(root: Path, modality: Modality) -> list[Record]:
     records = []
     for name, label in read_labelled_paths(root, root / f"idx/train_{SHORT[modality]}.txt"):
-        camera = re.search(
-            r"_c(\d{1,9})_", name.rsplit("/", 1)[-1]
-        )  # 0 if the name has none; training does not use cameras
+        camera = re.search(r"_c(\d{1,9})_", name.rsplit("/", 1)[-1])  # 0 if there is none: training does not use it
         records.append(Record(name, label, int(camera[1]) if camera else 0, modality, "train"))
     return records
 
@@ -50,9 +48,7 @@ def _test(root: Path, modality: Modality, persons: list[int]) -> list[Record]:
                 Record(f"{folder}/{name}", person, camera, modality, "test") for name in images_in(root / folder)
             ]
     if not records:
-        raise DataError(
-            f"{root / top}: holds no image of the {len(persons)} identities in idx/test_id.txt. Restore both"
-        )
+        raise DataError(f"{root / top}: has no image of the {len(persons)} identities in idx/test_id.txt. Restore both")
     return records
 
 

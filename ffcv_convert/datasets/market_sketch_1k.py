@@ -35,9 +35,7 @@ def _images(root: Path, folder: str, modality: Modality, split: str) -> list[Rec
     records = []
     for name in images_in(root / folder):
         if not is_number(name[:4]):
-            raise DataError(
-                f"{root / folder / name}: its first four characters are not an identity. Remove or rename it"
-            )
+            raise DataError(f"{root / folder / name}: its name does not begin with four digits. Remove or rename it")
         if modality == Modality.SKETCH:
             camera = 1 + STYLES.index(folder.split("/")[1])
         else:

@@ -115,7 +115,7 @@ def _children_ignore_ctrl_c() -> Iterator[None]:
     """Delay Ctrl-C and SIGTERM until the end of the block, so that no started process is unknown. Processes started
     inside ignore Ctrl-C, which a terminal sends to all of them: the parent stops them."""
     with stops_held():
-        resource_tracker.ensure_running()  # starting with the first process, it would unblock the signals again
+        resource_tracker.ensure_running()  # else the first process would start it, which unblocks the signals
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
         try:
             yield

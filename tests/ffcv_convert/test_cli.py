@@ -205,7 +205,7 @@ def test_a_set_that_the_system_refuses_does_not_keep_the_others_from_being_conve
     first, *_, last = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert f"{sysu}/cam1/0001" in first
     assert first.endswith(f". {advice}")
-    assert last == f"error: 1 of 2 data sets in {tmp_path / 'data'} could not be converted, see the errors above"
+    assert last == f"error: 1 of 2 data sets in {tmp_path / 'data'} could not be converted, see above"
     assert (tmp_path / "beton" / "synthetic" / "test.beton").exists()
 
 

@@ -117,7 +117,7 @@ def make_link(partial: Path) -> None:
 @pytest.mark.parametrize(
     ("hinder", "words"),
     [
-        (make_link, r"a\.npz\.partial: is a link, and what it leads to is not overwritten\. Remove it$"),
+        (make_link, r"a\.npz\.partial: is a link, and its target is not overwritten\. Remove it$"),
         (Path.mkdir, r"a\.npz\.partial: Is a directory\. Check the path, its permissions and the space left$"),
     ],
 )

@@ -160,7 +160,7 @@ def test_the_csv_wins_over_the_folders(tmp_path: Path) -> None:
     touch(tmp_path, "train/visible/0001/c1/a.jpg", "train/infrared/anna/a.jpg")
     assert listed(tmp_path, HEAD + ROWS) == RECORDS
     write(tmp_path, "records.csv", None)
-    with pytest.raises(DataError, match="infrared/anna: .*not a number"):
+    with pytest.raises(DataError, match=r"infrared/anna: .*not a number"):
         list_records(tmp_path)
 
 

@@ -130,7 +130,7 @@ GOOD = "vis/0007/odd.jpg 0\n"
         ("test_id.txt", ",\n,", "lists no identity"),
         ("test_id.txt", "64;143", "'64;143' is not an identity"),
         ("test_id.txt", "64,-143", "'-143' is not an identity"),
-        ("test_id.txt", "5555", "holds no image of the 1 identities"),
+        ("test_id.txt", "5555", "has no image of the 1 identities"),
         ("train_vis.txt", GOOD + "vis/0007/odd.jpg", r"train_vis\.txt line 2: .* is not 'path label'"),
         ("train_vis.txt", GOOD + "vis/0007/odd.jpg one", "line 2: .* is not 'path label'"),
         ("train_vis.txt", GOOD + "vis/0007/odd.jpg -1", "line 2: .* is not 'path label'"),

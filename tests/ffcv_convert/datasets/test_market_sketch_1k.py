@@ -79,7 +79,7 @@ def test_a_name_without_an_identity_is_refused(tree: Path, folder: str, name: st
     touch(tree, f"{folder}/{name}")
     with pytest.raises(DataError) as caught:
         list_records(tree)
-    message = "its first four characters are not an identity. Remove or rename it"
+    message = "does not begin with four digits. Remove or rename it"
     assert str(caught.value) == f"{tree / folder / name}: {message}"
 
 
