@@ -79,14 +79,14 @@ def test_a_name_without_an_identity_is_refused(tree: Path, folder: str, name: st
     touch(tree, f"{folder}/{name}")
     with pytest.raises(DataError) as caught:
         list_records(tree)
-    message = "does not begin with four digits. Remove or rename it"
+    message = "its name does not begin with four digits. Remove or rename it"
     assert str(caught.value) == f"{tree / folder / name}: {message}"
 
 
 def test_an_identity_that_nobody_drew_cannot_train(tree: Path) -> None:
     (tree / "sketch/A/train/0002.jpg").unlink()
     (tree / "sketch/C/train/0002.jpg").unlink()
-    with pytest.raises(DataError, match="training identity 2 has visible images only"):
+    with pytest.raises(DataError, match="training identity 2 has only visible images"):
         check_records(list_records(tree), tree)
 
 

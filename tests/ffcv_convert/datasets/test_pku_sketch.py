@@ -89,7 +89,7 @@ def test_a_list_that_says_nothing_is_refused(tree: Path, name: str, text: str | 
     ("added", "message"),
     [
         ("6 7 2 photo/7_02_2.jpg\n", r"photo/7_02_2\.jpg: listed twice for train"),
-        ("6 9 2 photo/9_01_2.jpg\n", "training identity 9 has visible images only"),
+        ("6 9 2 photo/9_01_2.jpg\n", "training identity 9 has only visible images"),
         ("", r"sketch/12\.jpg: listed, but not found"),
     ],
 )

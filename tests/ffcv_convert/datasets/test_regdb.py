@@ -135,12 +135,15 @@ def test_a_label_of_two_identities_is_refused(tree: Path, short: str) -> None:
     name = f"idx/test_{short}_2.txt"
     wrong = images(short, members("test", 2)[1])[0]
     write(tree, name, LISTS[name].replace(f"{wrong} 1", f"{wrong} 0"))
-    refuse(tree, rf"test_{short}_2\.txt: label 0 is identity {members('test', 2)[0]} and, in {wrong}, .* one archive")
+    refuse(
+        tree,
+        rf"test_{short}_2\.txt: label 0 stands for identity {members('test', 2)[0]} and, in {wrong}, for .* one archive",
+    )
 
 
 def test_lists_of_two_archives_are_refused(tree: Path) -> None:
     write(tree, "idx/test_thermal_2.txt", LISTS["idx/test_thermal_5.txt"])
-    refuse(tree, r"test_thermal_2\.txt: label 0 is identity .* Restore the lists from one archive")
+    refuse(tree, r"test_thermal_2\.txt: label 0 stands for identity .* Restore the lists from one archive")
 
 
 def test_a_trial_that_trains_and_tests_on_one_identity_is_refused(tree: Path) -> None:
