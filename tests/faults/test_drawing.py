@@ -1,4 +1,4 @@
-"""Synthetic people stopped at any moment: the set is there whole or not at all, and a second call completes it."""
+"""Synthetic people stopped at any moment: the set appears complete or not at all, and a second call completes it."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def workers_of(parent: int) -> list[int]:
-    """Processes that `parent` started to draw in."""
+    """The drawing processes that `parent` started."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -46,7 +46,7 @@ def workers_of(parent: int) -> list[int]:
 
 
 def kill_a_worker(process: Process, delay_s: float) -> bool:
-    """After the delay, counted from when there is one. Returns whether there still was one."""
+    """Kill one after the delay, counted from the first one's start. Returns whether one was still running."""
     while not (workers := workers_of(process.pid)) and process.poll() is None:
         time.sleep(0.005)
     time.sleep(delay_s)

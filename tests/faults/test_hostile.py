@@ -1,4 +1,4 @@
-"""Data sets, images, recipes and names that would lead the programs astray: refused with file, problem, next step."""
+"""Hostile lists, images and recipes: refused with the file, the problem and the next step."""
 
 import json
 import re
@@ -66,8 +66,7 @@ for path in sys.argv[2:]:
 
 
 def test_a_bomb_is_refused_by_its_declared_size(tmp_path: Path, tally: Tally) -> None:
-    """Before anything is decoded: the one that keeps its promise would take 194 MB, that of scans half a minute, the
-    others 10 GB."""
+    """Before decoding, which would take 194 MB (true.png), half a minute (scans.jpg) or 10 GB (the others)."""
     good = draw_custom_set(tmp_path / "custom", identities=1) / "train/visible/1/a.png"
     files = []
     for name, content in bombs().items():

@@ -1,4 +1,4 @@
-"""Lists, CSV files and manifests that are hostile: refused by a DataError, in a message that can be read."""
+"""Damaged or hostile lists and manifests, and wrong CSV files: refused by a DataError with a readable message."""
 
 import json
 import os
@@ -21,7 +21,7 @@ DEEP = 200_000
 
 
 def refused(read: Callable[[], object], file: Path, tally: Tally) -> str:
-    """The message, which names the file, is no page long and is all that comes out."""
+    """Returns the message of the DataError, which names the file and is short."""
     tally.did("hostile_inputs")
     with pytest.raises(DataError) as caught:
         read()
@@ -180,7 +180,7 @@ def test_an_endless_line_is_refused(tmp_path: Path, tally: Tally, times: Times, 
 @pytest.mark.parametrize("file", [*READERS, "test.json", "test.beton"])
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "loop"])
 def test_what_is_no_file_is_refused(tmp_path: Path, opening: Opening, tally: Tally, file: str, kind: str) -> None:
-    """Without waiting for the end of a pipe, or of what /dev/zero gives."""
+    """Without reading a pipe or /dev/zero, which never end."""
     path = tmp_path / file
     for good in (opening.beton, manifest_path(opening.beton)):
         (tmp_path / good.name).write_bytes(good.read_bytes())

@@ -1,4 +1,4 @@
-"""Folders and images with names that mean something to a shell or to make: taken as they are, or refused."""
+"""Folders and images with names that have a meaning in a shell or in make: used as they are, or refused."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Every layout, drawn and converted once a session."""
+"""Every layout, drawn and converted once per session."""
 
 from pathlib import Path
 

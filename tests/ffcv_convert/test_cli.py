@@ -1,4 +1,4 @@
-"""python -m ffcv_convert: what it says and the code it ends with."""
+"""python -m ffcv_convert: its output and exit codes."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ SIZE = ["--height-px", "32", "--width-px", "16", "--workers", "2"]
 
 
 def call(*arguments: object) -> int:
-    """main(), with argparse's exit as a code."""
+    """Call main(); returns the exit code, also argparse's."""
     try:
         return cli.main([str(argument) for argument in arguments])
     except SystemExit as stop:
@@ -137,7 +137,7 @@ def test_ctrl_c_ends_with_130(
 
 
 def test_a_full_disk_ends_with_2_and_leaves_nothing(data_root: Path, tmp_path: Path) -> None:
-    """A limit on the size of files stands for it: both are an OSError in the middle of writing."""
+    """A file size limit stands in for a full disk: both raise OSError while writing."""
     command = (
         f"ulimit -f 1000; exec '{sys.executable}' -m ffcv_convert convert --data-root '{data_root}' --beton-root ."
     )
@@ -189,7 +189,7 @@ def test_a_broken_set_does_not_keep_the_others_from_being_converted(data_root: P
 def test_a_set_that_the_system_refuses_does_not_keep_the_others_from_being_converted(
     data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, advice: str
 ) -> None:
-    """SYSU-MM01 comes first. An error of the system's is no DataError."""
+    """SYSU-MM01 is converted first; its OSError is not a DataError."""
     sysu = tmp_path / "data" / "SYSU-MM01"
     for folder in ("exp", *(f"cam{camera}" for camera in range(1, 7))):
         (sysu / folder).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""One image: every kind becomes RGB, and what a file claims takes neither memory nor time."""
+"""Loading one image: every mode becomes RGB, and false sizes cost neither memory nor time."""
 
 import io
 import resource
@@ -36,7 +36,7 @@ def test_sizes_that_do_not_fit_a_page_are_refused_at_once(size: tuple[int, int],
 
 @contextmanager
 def memory_bounded(more_bytes: int) -> Iterator[None]:
-    """MemoryError for what allocates more inside."""
+    """Allocating more than this inside the block raises MemoryError."""
     limits = resource.getrlimit(resource.RLIMIT_DATA)
     bound = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize() + more_bytes
     resource.setrlimit(resource.RLIMIT_DATA, (bound, limits[1]))
@@ -47,7 +47,7 @@ def memory_bounded(more_bytes: int) -> Iterator[None]:
 
 
 def test_a_length_that_is_wrong_takes_no_memory(tmp_path: Path) -> None:
-    """Two billion bytes of a chunk, after the pixels: Pillow reads over them."""
+    """A chunk claims two billion bytes; Pillow has the pixels already and ignores it."""
     file = io.BytesIO()
     noise().save(file, "PNG")
     png = bytearray(file.getvalue())
@@ -59,7 +59,7 @@ def test_a_length_that_is_wrong_takes_no_memory(tmp_path: Path) -> None:
 
 
 def with_scans(more: int, comment: bytes = b"", behind: bytes = b"") -> bytes:
-    """A progressive JPEG, its last of ten scans `more` times again."""
+    """A progressive JPEG of ten scans, with the last scan repeated `more` times."""
     file = io.BytesIO()
     noise().save(file, "JPEG", progressive=True)
     content = file.getvalue()
@@ -69,7 +69,7 @@ def with_scans(more: int, comment: bytes = b"", behind: bytes = b"") -> bytes:
 
 
 def test_the_scans_of_a_jpeg_are_limited(tmp_path: Path) -> None:
-    """Its decoder goes over the whole image for each. What looks like one in a thumbnail or a film is none."""
+    """Each scan costs a pass over the image. Markers inside thumbnails or after the image do not count."""
     path = tmp_path / "a.jpg"
     path.write_bytes(with_scans(MAX_SCANS - 10, b"\xff\xda" * 500, b"\xff\xda" * 500))
     assert load_image(path, ImageFormat(32, 16)).shape == (32, 16, 3)

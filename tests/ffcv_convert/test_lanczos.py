@@ -1,4 +1,4 @@
-"""The Lanczos resize: Pillow's pixels, whatever the image and the sizes."""
+"""The Lanczos resize gives Pillow's pixels for any image and size."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def noise(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def black_and_white(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
-    """Edges everywhere: sums leave the range of 8 bits at both ends."""
+    """Edges everywhere, so that sums overshoot 8 bits at both ends."""
     return (255 * rng.integers(0, 2, shape)).astype(np.uint8)
 
 
@@ -49,7 +49,7 @@ def test_a_read_only_image_is_taken_and_left_as_it_is() -> None:
 
 
 def test_what_is_kept_of_weights_is_little() -> None:
-    """Of a thousand crops' sides; those of a panorama are made for it alone."""
+    """Weights for the sides of crops are cached; those of very large images are not."""
     lanczos._kept_weights.cache_clear()
     for size in (*range(30, 60), 16_384, 5000):
         lanczos._taps(size, 288)

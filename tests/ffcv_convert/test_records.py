@@ -1,4 +1,4 @@
-"""What is asked of every listing."""
+"""The checks of every list of records."""
 
 from collections.abc import Sequence
 from pathlib import Path

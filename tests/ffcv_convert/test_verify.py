@@ -1,4 +1,4 @@
-"""`verify`: good sets are called good, with their numbers; a damaged one does not keep others from being checked."""
+"""`verify` on intact sets: it reports their numbers, and checks every set even if one is damaged."""
 
 import shutil
 from dataclasses import replace

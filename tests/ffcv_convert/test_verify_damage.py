@@ -1,4 +1,4 @@
-"""`verify` on damaged sets: what is wrong is found, by a full or a deep check, and named with the next step."""
+"""`verify` on damaged sets: a full or deep check finds the damage, and the message names the next step."""
 
 import io
 import os
@@ -109,7 +109,7 @@ def test_deep_finds_a_source_that_was_changed_or_lost(both: tuple[Path, Path], e
 def test_deep_finds_a_jpeg_that_was_stored_wrong(
     both: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], cut: int, problem: str
 ) -> None:
-    """Its checksums are those of what was stored, so only decoding tells."""
+    """Its checksums match what was stored, so only decoding finds it."""
     data, betons = both
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What the writer stores: Pillow's pixels, FFCV's layout, the same bytes every time; and when it writes at all."""
+"""What the writer stores: Pillow's pixels, FFCV's layout, the same bytes every time; and when it writes."""
 
 import importlib
 import io
@@ -186,8 +186,8 @@ def test_only_what_is_not_up_to_date_is_written(copied: tuple[Path, Path]) -> No
 
 
 @pytest.mark.parametrize("damage", ["pixels", "table", "cut", "manifest", "no manifest", "other manifest"])
-def test_what_cannot_be_opened_is_written_anew(copied: tuple[Path, Path], damage: str) -> None:
-    """The message of `open_beton` says: convert again. Then converting again has to help."""
+def test_what_cannot_be_opened_is_written_again(copied: tuple[Path, Path], damage: str) -> None:
+    """The message of `open_beton` advises to convert again, so that must help."""
     data, root = copied
     beton = root / "synthetic" / "train.beton"
     good, manifest = beton.read_bytes(), json.loads(manifest_path(beton).read_text())

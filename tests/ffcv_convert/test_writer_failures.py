@@ -1,4 +1,4 @@
-"""A conversion that fails leaves nothing behind and an older pair as it was; two at once do not meet."""
+"""A failed conversion leaves nothing behind and keeps older files; two at once do not disturb each other."""
 
 import fcntl
 import io
@@ -51,7 +51,7 @@ def left(root: Path) -> dict[str, bytes]:
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A PNG that says how large it is, with nothing in it."""
+    """A PNG that declares a size and holds no pixels."""
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = [
         struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in (head, b"IDAT")
@@ -181,7 +181,7 @@ with replacing(pathlib.Path(sys.argv[1])) as file:
 
 
 def test_what_a_killed_writer_left_is_taken_over(root: Path) -> None:
-    """Longer than the new file, so that a tail of it would show."""
+    """The leftover is longer than the new file, so any remains would show."""
     write(root)
     expected = left(root)
     (root / "beton" / "test.beton").unlink()
@@ -212,7 +212,7 @@ def test_a_link_in_the_place_of_a_partial_file_is_not_followed(root: Path, preci
 
 
 def test_nothing_gets_its_name_before_all_is_on_the_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fills up between the two would leave the new .beton with the older manifest."""
+    """Else a disk that fills up in between would leave the new .beton with the older manifest."""
     write(root)
     older = left(root)
     image(99).save(root / "3.jpg")
@@ -232,7 +232,7 @@ def test_nothing_gets_its_name_before_all_is_on_the_disk(root: Path, monkeypatch
 
 
 def test_the_first_error_ends_the_work(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No thread goes on reading a set of which an image has failed."""
+    """After a failed image, no thread reads further images."""
     read = []
 
     def counted(path: Path, image_format: ImageFormat) -> Encoded:

@@ -54,7 +54,7 @@ def test_trials_are_read_back(beton: Path) -> None:
 
 
 def contents(beton: Path) -> dict[str, Any]:
-    """Of the manifest, as if it had been written when it had no checksum: what is changed in it is looked at."""
+    """The manifest without its checksum, like older ones, so that a change reaches the other checks."""
     body = json.loads(manifest_path(beton).read_text())
     assert len(body.pop("checksum")) == 64
     return body
@@ -144,7 +144,7 @@ def swap(rows: np.ndarray, *columns: str) -> None:
 
 
 def both(parts: Parts, sample: int, pointer: int) -> None:
-    """The same wrong place in both tables."""
+    """Put the same wrong position into both tables."""
     parts.metadata["f0"]["data_ptr"][sample] = parts.table["ptr"][sample] = np.uint64(pointer % 2**64)
 
 
@@ -209,7 +209,7 @@ def test_damaged_file(beton: Path, name: str) -> None:
 
 
 def test_structure_alone_tells_what_would_crash(beton: Path) -> None:
-    """The same without the manifest's digest, where a sum of place and size wraps round 2**64."""
+    """Without the manifest's digest, read_structure itself finds that position plus size overflows 2**64."""
     parts = Parts(beton)
     parts.metadata["f0"]["mode"] = MODE_JPEG
     parts.table["size"][4] = np.uint64(2**64 - DATA_START)

@@ -1,4 +1,4 @@
-"""A file that is replaced: whole or as it was, by one process at a time, also after one that was killed."""
+"""Replacing a file: completely or not at all, by one process at a time, also after a killed one."""
 
 import os
 import signal
@@ -98,7 +98,7 @@ for _ in range(30):
 
 
 def test_of_two_that_write_at_once_each_file_is_whole(tmp_path: Path) -> None:
-    """As two `eval.py` with one --eval.export."""
+    """Like two runs of `eval.py` with the same --eval.export."""
     path = tmp_path / "a.npz"
     each = [subprocess.Popen([sys.executable, "-c", MANY, str(path), number], cwd=REPOSITORY) for number in "12"]
     while any(process.poll() is None for process in each):

@@ -1,4 +1,4 @@
-"""Locks: another holder is refused or waited for; where there are none, a note says so once."""
+"""Locks: a second process is refused or waits; without file locks, a note is printed once."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ from ffcv_convert.common.locks import lock
 
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[int]:
-    """A locked descriptor of the folder; each call of open gives a lock of its own."""
+    """A locked descriptor of the folder. Every os.open creates an independent lock."""
     descriptor = os.open(tmp_path, os.O_RDONLY)
     lock(descriptor, tmp_path)
     yield descriptor

@@ -1,4 +1,4 @@
-"""Your own images, listed in a CSV file or by folders; every mistake is named with its place."""
+"""Your own images, listed in a CSV file or by folders; every mistake is reported with its place."""
 
 from pathlib import Path
 

@@ -51,7 +51,7 @@ def test_what_lies_elsewhere_is_read_through_its_link(
 def test_a_broken_link_stops_the_conversion(
     data_root_of: Callable[[str], Path], tmp_path: Path, name: str, path: str
 ) -> None:
-    """Passed over, it would make the set smaller without a word."""
+    """Ignoring it would shrink the set silently."""
     root = tmp_path / "data" / DATASETS[name].folders[0]
     shutil.copytree(data_root_of(name), root)
     shutil.rmtree(root / path) if (root / path).is_dir() else (root / path).unlink()

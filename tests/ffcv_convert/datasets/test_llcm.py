@@ -1,4 +1,4 @@
-"""LLCM's listing, against a made-up tree and against lists and folders that are wrong."""
+"""LLCM's listing, against a made-up tree and against lists and folders with mistakes."""
 
 import json
 from pathlib import Path

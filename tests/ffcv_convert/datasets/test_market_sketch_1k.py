@@ -1,4 +1,4 @@
-"""Market-Sketch-1K's listing, against a made-up tree and against folders that are wrong."""
+"""Market-Sketch-1K's listing, against a made-up tree and against folders with mistakes."""
 
 import shutil
 from pathlib import Path

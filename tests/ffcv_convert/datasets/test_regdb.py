@@ -1,4 +1,4 @@
-"""RegDB's listing and its ten trials, against a made-up tree and against lists that are wrong."""
+"""RegDB's listing and its ten trials, against a made-up tree and against lists with mistakes."""
 
 from collections import Counter
 from pathlib import Path
@@ -25,7 +25,7 @@ def images(short: str, person: int) -> list[str]:
 
 
 def members(split: str, trial: int) -> list[int]:
-    """Four identities train and two test, others in each trial."""
+    """Four training and two test identities, different in each trial."""
     turned = PERSONS[trial % 6 :] + PERSONS[: trial % 6]
     return sorted(turned[:4] if split == "train" else turned[4:])
 
@@ -131,14 +131,11 @@ def test_bad_lists_are_refused(tree: Path, text: str | bytes, message: str) -> N
 
 @pytest.mark.parametrize("short", ["visible", "thermal"])
 def test_a_label_of_two_identities_is_refused(tree: Path, short: str) -> None:
-    """In one list, or between the two lists of a split: then one of them is of another redistribution."""
+    """Within one list, or between the two lists of a split, which then come from different archives."""
     name = f"idx/test_{short}_2.txt"
     wrong = images(short, members("test", 2)[1])[0]
     write(tree, name, LISTS[name].replace(f"{wrong} 1", f"{wrong} 0"))
-    refuse(
-        tree,
-        rf"test_{short}_2\.txt: label 0 stands for identity {members('test', 2)[0]} and, in {wrong}, for .* one archive",
-    )
+    refuse(tree, rf"test_{short}_2\.txt: label 0 .* identity {members('test', 2)[0]} and, in {wrong}, .* one archive")
 
 
 def test_lists_of_two_archives_are_refused(tree: Path) -> None:

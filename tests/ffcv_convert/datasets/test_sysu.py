@@ -1,4 +1,4 @@
-"""SYSU-MM01's listing, against a made-up tree and against lists and folders that are wrong."""
+"""SYSU-MM01's listing, against a made-up tree and against lists and folders with mistakes."""
 
 import json
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_any_usual_ending_is_taken(tree: Path, name: str) -> None:
 
 
 def test_a_link_that_leads_nowhere_stops_the_conversion(tree: Path) -> None:
-    """Left out, it would make the set smaller without a word."""
+    """Ignoring it would shrink the set silently."""
     (tree / "cam1/0021/0000.jpg").symlink_to(tree / "moved.jpg")
     with pytest.raises(DataError, match=r"cam1/0021/0000\.jpg: listed, but not found\. Restore"):
         convert(sysu.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)

@@ -1,4 +1,4 @@
-"""SYSU-MM01's official draw of galleries, exp/rand_perm_cam.mat: read, and refused where it does not fit."""
+"""SYSU-MM01's official draw of galleries, exp/rand_perm_cam.mat: read, or refused if it does not fit."""
 
 import os
 import struct
@@ -47,7 +47,7 @@ def permutations() -> Permutations:
 
 
 def save(root: Path, permutations: Permutations, name: str = "rand_perm_cam") -> Path:
-    """The official form: six cells, of one cell an identity, of 10 x images places from 1, or of nothing."""
+    """Save in the official form: six cells, each with one cell per identity: 10 x images positions from 1, or empty."""
     cameras = np.empty((6, 1), dtype=object)
     for camera, identities in IDENTITIES.items():
         cells = np.empty((identities, 1), dtype=object)

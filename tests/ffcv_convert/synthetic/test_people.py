@@ -23,7 +23,7 @@ NOTHING_CARRIED: dict[str, Any] = {"backpack": 0.0, "strap_bag": 0.0, "hand_item
 
 
 def paint_alone(person: Identity, yaw_rad: float) -> np.ndarray:
-    """The person without background, light or noise: (288, 144, 4), the last channel the mask."""
+    """The figure without background, light or noise: (288, 144, 4), the last channel is the mask."""
     sheet = np.zeros((288, 144, 4), np.uint8)
     draw_figure(Portrait(sheet, person, person.infrared, View(72.0, 280.0, 250.0, yaw_rad, 0.0)), POSE)
     return sheet
@@ -47,7 +47,7 @@ def test_same_arguments_give_the_same_pixels_and_any_other_argument_does_not() -
 
 
 def test_images_do_not_depend_on_what_was_drawn_before() -> None:
-    """Caches hold scenes and identities: one that was painted into would leak into the next image."""
+    """Painting into a cached scene or identity would leak into the next image."""
     before = draw_person(7, 1, 0, Modality.VISIBLE)
     for frame in range(20):
         draw_person(8, 1, frame, Modality.VISIBLE)

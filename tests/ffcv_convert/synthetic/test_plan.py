@@ -101,7 +101,7 @@ def test_regdb() -> None:
     assert sorted(lists) == sorted(names)
 
 
-def test_regdb_trials_split_the_identities_anew_and_share_labels() -> None:
+def test_each_regdb_trial_has_its_own_split_of_the_identities() -> None:
     images, lists = small("regdb")
     person_of = {p.path: p.person for p in images}
     splits = set()

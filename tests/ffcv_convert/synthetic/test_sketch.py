@@ -1,4 +1,4 @@
-"""Sketches of synthetic people: grey pencil on paper, of one form with the photos, in six hands."""
+"""Sketches of synthetic people: grey pencil on paper, with the form of the photos, in six styles."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ NOTHING_CARRIED: dict[str, Any] = {"backpack": 0.0, "strap_bag": 0.0, "hand_item
 
 
 def standing(height_px: int = 96, yaw_rad: float = 0.0) -> Shot:
-    """One pose and crop for every person."""
+    """The same pose and crop for every identity."""
     view = View(height_px / 4, 0.96 * height_px, 0.9 * height_px, yaw_rad, 0.0)
     pose = Pose(step_rad=0.6, stride_rad=0.3, swing_rad=0.3, bend_rad=0.2, head_turn_rad=0.0)
     shot = draw_shot(np.random.default_rng(0), height_px)
@@ -100,7 +100,7 @@ def test_a_dark_garment_is_drawn_darker(style: int) -> None:
 
 
 def test_identities_differ_more_than_hands() -> None:
-    """In one pose, a sketch is nearer to the same person's by another artist than to another person's."""
+    """In one pose, a sketch resembles another artist's of the same identity more than one of another identity."""
     people = [draw_identity(0, identity) for identity in range(30)]
 
     def shape(person: Identity, style: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The synthetic set: LLCM's layout, the same bytes for the same options, whole or not at all."""
+"""The synthetic set: LLCM's layout, the same bytes for the same options, complete or not at all."""
 
 import fcntl
 import os
