@@ -97,7 +97,7 @@ def read_manifest(beton: Path) -> Manifest:
         if path.exists() and not path.is_file():  # reading a pipe or a device would never end
             raise OSError("not a regular file")
         text = path.read_text(encoding="utf-8")
-        body = json.loads(text, object_pairs_hook=_mapping, parse_constant=_no_number)
+        body = json.loads(text, object_pairs_hook=_mapping)
     except FileNotFoundError:
         raise DataError(f"{path}: the manifest of {beton.name} is missing. {CONVERT_AGAIN}") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -122,11 +122,6 @@ def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(mapping) < len(pairs):
         raise ValueError("duplicate key")
     return mapping
-
-
-def _no_number(text: str) -> None:
-    """For json, which would accept NaN and Infinity although JSON has neither."""
-    raise ValueError(f"{text} is not a number")
 
 
 def _wrong_keys(body: dict[str, Any], columns: Any) -> str | None:

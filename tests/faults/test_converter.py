@@ -1,4 +1,4 @@
-"""Conversion stopped at any moment, or run twice at once: only complete .beton files open; the next call completes it."""
+"""Conversion killed at any moment, or run twice at once: only complete files open; the next call completes it."""
 
 import fcntl
 import signal
