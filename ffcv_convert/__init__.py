@@ -1,1 +1,1 @@
-"""Raw data set folder -> `.beton` and manifest. Knows files; knows no loader and no model."""
+"""Converts raw data set folders into `.beton` files with manifests. Uses no loader and no model."""

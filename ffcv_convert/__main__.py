@@ -1,8 +1,8 @@
 """python -m ffcv_convert convert | verify | synthesise
 
-convert     raw folders below DATA_ROOT -> .beton files below BETON_ROOT, whatever is not up to date
-verify      counts, structure and checksums of .beton files; with --deep every picture again
-synthesise  draw synthetic people in the layout of one of the data sets
+convert     write a .beton file below BETON_ROOT for each raw data set below DATA_ROOT, unless it is up to date
+verify      check counts, structure and checksums of .beton files; --deep also decodes every image
+synthesise  draw synthetic people in the folder layout of one of the data sets
 """
 
 import argparse
@@ -24,26 +24,26 @@ def parser() -> argparse.ArgumentParser:
     cores = len(os.sched_getaffinity(0))
     top = argparse.ArgumentParser(prog="python -m ffcv_convert", description=__doc__.split("\n")[0])
     commands = top.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("convert", help="raw data sets -> .beton", formatter_class=_HELP)
+    command = commands.add_parser("convert", help="convert raw data sets to .beton files", formatter_class=_HELP)
     command.add_argument("--data-root", type=Path, default=Path("Dataset"), help="folder that holds the raw data sets")
     command.add_argument("--beton-root", type=Path, default=Path("Beton"), help="folder to write .beton files to")
-    command.add_argument("--dataset", choices=[*DATASETS, "all"], default="all", help="all: every one that is there")
-    command.add_argument("--height-px", type=_positive, help="stored height; as before, or the set's own")
-    command.add_argument("--width-px", type=_positive, help="stored width; as before, or the set's own")
-    command.add_argument("--encoding", choices=["raw", "jpeg"], help="jpeg: a tenth of the disk, lossy")
+    command.add_argument("--dataset", choices=[*DATASETS, "all"], default="all", help="all: every set found")
+    command.add_argument("--height-px", type=_positive, help="stored height; default: as before, else the set's own")
+    command.add_argument("--width-px", type=_positive, help="stored width; default: as before, else the set's own")
+    command.add_argument("--encoding", choices=["raw", "jpeg"], help="jpeg takes a tenth of the disk, but is lossy")
     command.add_argument("--workers", type=_positive, default=cores, help="threads")
     command.set_defaults(run=run_convert)
     command = commands.add_parser("verify", help="check .beton files", formatter_class=_HELP)
-    command.add_argument("--data-root", type=Path, default=Path("Dataset"), help="raw data sets, for --deep if there")
+    command.add_argument("--data-root", type=Path, default=Path("Dataset"), help="raw data sets, used by --deep")
     command.add_argument("--beton-root", type=Path, default=Path("Beton"), help="folder that holds the .beton files")
-    command.add_argument("--dataset", choices=[*DATASETS, "all"], default="all", help="all: every one that is there")
-    command.add_argument("--deep", action="store_true", help="decode every picture; convert its source again")
+    command.add_argument("--dataset", choices=[*DATASETS, "all"], default="all", help="all: every set found")
+    command.add_argument("--deep", action="store_true", help="decode every image, convert its source again and compare")
     command.add_argument("--workers", type=_positive, default=cores, help="threads")
     command.set_defaults(run=run_verify)
     command = commands.add_parser("synthesise", help="draw synthetic people", formatter_class=_HELP)
-    command.add_argument("--layout", choices=list(synthetic.FOLDERS), default="llcm", help="whose folders and lists")
-    command.add_argument("--official-size", action="store_true", help="the real set's own numbers, of sysu alone")
-    command.add_argument("--root", type=Path, help=f"folder to create; without it {_ROOTS}")
+    command.add_argument("--layout", choices=list(synthetic.FOLDERS), default="llcm", help="data set to imitate")
+    command.add_argument("--official-size", action="store_true", help="as many images as the real set has (sysu only)")
+    command.add_argument("--root", type=Path, help=f"folder to create; default: {_ROOTS}")
     for name, field in synthetic.Options.__dataclass_fields__.items():
         if field.type is int:
             kind = int if name == "seed" else _positive
@@ -65,7 +65,7 @@ def _positive(text: str) -> int:
 
 
 def run_convert(options: argparse.Namespace) -> None:
-    """One data set, or every one that is there: a broken one does not keep the others from being converted."""
+    """Convert one data set, or every one found. If one fails, the others are still converted."""
     if options.dataset != "all":
         return convert_one(DATASETS[options.dataset], options)
     root = options.data_root
@@ -85,7 +85,7 @@ def run_convert(options: argparse.Namespace) -> None:
     if not found:
         problem = f"holds none of {', '.join(DATASETS)}" if root.is_dir() else "no such folder"
         raise DataError(
-            f"{root}: {problem}. Each set needs its own folder in it; or name another: --data-root, make DATA_ROOT=..."
+            f"{root}: {problem}. Give each set its own folder there, or name another: --data-root, make DATA_ROOT=..."
         )
 
 
@@ -101,11 +101,11 @@ def convert_one(dataset: Dataset, options: argparse.Namespace) -> None:
 
 
 def run_verify(options: argparse.Namespace) -> None:
-    """One data set, or every one that was converted: a damaged one does not keep the others from being checked."""
+    """Check one data set, or every converted one. If one is damaged, the others are still checked."""
     there = [name for name in DATASETS if is_converted(options.beton_root / name)]
     names = there if options.dataset == "all" else [options.dataset]
     if not names:
-        raise DataError(f"{options.beton_root}: holds no converted data set. Convert first: make convert-datasets")
+        raise DataError(f"{options.beton_root}: no converted data set here. Convert first: make convert-datasets")
     damaged = 0
     for name in names:
         try:
@@ -121,12 +121,12 @@ def run_verify(options: argparse.Namespace) -> None:
 
 
 def is_converted(folder: Path) -> bool:
-    """Whether a `.beton` or a manifest is there. A first conversion that fails leaves an empty folder."""
+    """Whether the folder holds a `.beton` or a manifest. A failed first conversion leaves it empty."""
     try:
         return any(path.suffix in (".beton", ".json") for path in folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:  # what is wrong with it will be said when it is read
+    except OSError:  # reading it will raise this error again, with a message
         return True
 
 
@@ -134,7 +134,7 @@ def run_synthesise(options: argparse.Namespace) -> None:
     values = {name: getattr(options, name) for name in synthetic.Options.__dataclass_fields__}
     root = options.root or Path("Dataset") / synthetic.FOLDERS[options.layout]
     count = synthetic.synthesise(root, synthetic.Options(**values), workers=options.workers)
-    say(f"{root}: {f'{count} pictures drawn' if count else 'up to date'}")
+    say(f"{root}: {f'{count} images drawn' if count else 'up to date'}")
 
 
 def say(message: str, file: TextIO | None = None) -> None:
@@ -142,15 +142,15 @@ def say(message: str, file: TextIO | None = None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 0; ends by SystemExit with 2 for bad input, 130 or 143 when stopped."""
+    """Returns 0. Raises SystemExit: 2 for bad input, 130 or 143 when stopped by a signal."""
     options = parser().parse_args(arguments)
-    with user_errors("stopped; nothing half-written was left"):
+    with user_errors("stopped; no half-written file is left"):
         options.run(options)
     return 0
 
 
 def _terminate(number: int, frame: object) -> None:
-    """SIGTERM tidies up as Ctrl-C does."""
+    """Let SIGTERM clean up as Ctrl-C does."""
     raise KeyboardInterrupt(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""Convert the data sets below a folder: find, list, check, write what is not up to date."""
+"""Convert one data set: find its folder, list and check its images, write what is not up to date."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +10,16 @@ from ffcv_convert.common.errors import DataError, as_data_errors
 from ffcv_convert.datasets import synthetic
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.images import Encoding, ImageFormat
-from ffcv_convert.records import check_links, check_records
+from ffcv_convert.records import check_records
 from ffcv_convert.writer import BetonJob, source_fingerprint, up_to_date, write_betons
 
 
 def convert(
     dataset: Dataset, data_root: Path, beton_root: Path, image_format: ImageFormat, *, workers: int
 ) -> dict[Path, bool]:
-    """Write every part of `dataset`. Returns each .beton and whether it was written (False: it was up to date).
+    """Write every part of `dataset`. Returns for each .beton whether it was written (False: it was up to date).
 
-    Raises DataError; then every part is as it was.
+    If it raises DataError, every existing file is unchanged.
     """
     root = dataset.find(data_root)
     if root is None:
@@ -28,11 +28,10 @@ def convert(
         )
     records = dataset.list_records(root)
     check_records(records, root)
-    check_links(records, root)
     parts = {part: [record for record in records if record.split == part] for part in dataset.parts}
     for part, chosen in parts.items():
         if not chosen:
-            raise DataError(f"{root}: no picture was listed for {part}. Check the list files and the folder's layout")
+            raise DataError(f"{root}: no image is listed for {part}. Check the list files and the folder layout")
     trials = {part: dataset.list_trials(root, part, chosen) for part, chosen in parts.items()}
     fingerprints = {
         part: source_fingerprint(chosen, root, image_format, trials[part]) for part, chosen in parts.items()
@@ -52,13 +51,13 @@ def convert(
 
 
 def shown_name(dataset: Dataset, root: Path) -> str:
-    """The name that reports will show: drawn people in a real set's layout must not pass for the set."""
+    """The name in reports: drawn people in a real set's layout must not look like the real set."""
     drawn = (root / synthetic.OPTIONS_FILE).exists() and dataset is not synthetic.DATASET
     return f"{dataset.name} (synthetic)" if drawn else dataset.name
 
 
 def _stored_format(beton: Path) -> ImageFormat | None:
-    """Of what is there: by its manifest, or by the .beton itself where that is damaged or gone."""
+    """The format of the existing conversion, from its manifest or, if that is damaged or gone, from the .beton."""
     try:
         before = read_manifest(beton)
         return ImageFormat(before.height_px, before.width_px, "jpeg" if before.encoding == "jpeg" else "raw")
@@ -75,7 +74,7 @@ def _stored_format(beton: Path) -> ImageFormat | None:
 def image_format_for(
     dataset: Dataset, beton: Path, height_px: int | None, width_px: int | None, encoding: Encoding | None
 ) -> ImageFormat:
-    """What is asked for; else what `beton` already has, so that a size once chosen stays; else the data set's own."""
+    """The requested format; else that of the existing `beton`, so that a size once chosen stays; else the set's own."""
     own = _stored_format(beton) or ImageFormat(dataset.height_px, dataset.width_px)
     return replace(
         own, height_px=height_px or own.height_px, width_px=width_px or own.width_px, encoding=encoding or own.encoding

@@ -1,10 +1,9 @@
-"""Pillow's Lanczos resize of 8-bit RGB, pixel for pixel and several times as fast: what the published code stores.
+"""Pillow's Lanczos resize of 8-bit RGB images: the same pixels, several times as fast. The published code uses Pillow.
 
-Pillow filters along rows, rounds to 8 bits, and filters along columns, in whole numbers of 2^-22. So does this, with
-every sum running over a whole row of numbers, of which compilers make vector instructions; for the first of the two the
-picture is transposed. A test holds it to Pillow's results. Pillow 13 takes the columns first where a picture shrinks
-more in height than in width, and comes out up to some grey levels off: it is not what the published numbers come from,
-and not used here.
+Like Pillow, it filters along rows, rounds to 8 bits, then filters along columns, with weights in units of 2^-22. Each
+sum runs over whole rows, so that compilers emit vector instructions; filtering along rows therefore transposes the
+image first. A test compares the pixels with Pillow's. Pillow 13 filters columns first if the height shrinks more than
+the width, and differs by a few grey levels; the published numbers come from older versions, as here.
 """
 
 import math
@@ -15,9 +14,9 @@ import numpy as np
 
 from ffcv_convert.common.numba_cache import njit
 
-KEPT_PX = 1024  # longest side whose weights are kept: 30 kB, of a side of 16,384 px 0.4 MB
+KEPT_PX = 1024  # weights are cached up to this side: 30 kB each; a side of 16,384 px would take 0.4 MB
 LOBES = 3.0  # of the Lanczos window
-BITS = 22  # of a weight behind the point: 8 for a pixel, 2 for overshoot, and these fill 32
+BITS = 22  # fractional bits of a fixed-point weight: 32 - 8 (pixel) - 2 (overshoot)
 
 _jit = njit(nogil=True, error_model="numpy", cache=True)
 
@@ -31,7 +30,7 @@ class Taps(NamedTuple):
 
 
 def resize(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
-    """uint8 RGB (H, W, 3) -> (height, width, 3), as Image.resize((width, height), Image.Resampling.LANCZOS)."""
+    """uint8 RGB (H, W, 3) -> (height, width, 3), like Image.resize((width, height), Image.Resampling.LANCZOS)."""
     high, wide, _ = image_HWC.shape
     out = image_HWC
     if wide != width:
@@ -43,12 +42,12 @@ def resize(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _taps(size: int, target: int) -> Taps:
-    """Kept: crops have a thousand sizes, and these numbers take longer than to resize one of them."""
+    """Cached weights: crops have about a thousand sizes, and computing weights takes longer than one resize."""
     return (_kept_weights if size <= KEPT_PX else _weights)(size, target)
 
 
 def _weights(size: int, target: int) -> Taps:
-    """Weights for `target` numbers of `size`: the window is widened where the picture shrinks, and cut at the edges."""
+    """Weights from `size` to `target` pixels. Shrinking widens the window; the edges cut it off."""
     scale = size / target
     widened = max(scale, 1.0)
     reach = LOBES * widened
@@ -59,7 +58,7 @@ def _weights(size: int, target: int) -> Taps:
         begin, end = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), size)
         values = [_lanczos((at - centre + 0.5) * (1.0 / widened)) for at in range(begin, end)]
         total = 0.0
-        for value in values:  # one after another, as Pillow: sum() is more exact from Python 3.12 on
+        for value in values:  # a loop, as in Pillow: since Python 3.12, sum() rounds differently
             total += value
         for tap, value in enumerate(values):
             exact = value / total * (1 << BITS)
@@ -94,7 +93,7 @@ def _transposed(image):
 
 @_jit
 def _weighted(source, first, number, weight):
-    """Weighted sums of the rows of `source`, uint8 (M, N) -> (len(first), N)."""
+    """Weighted sums of the rows of `source`: uint8 (M, N) -> (len(first), N)."""
     out = np.empty((len(first), source.shape[1]), dtype=np.uint8)
     total = np.empty(source.shape[1], dtype=np.int32)
     for place in range(np.uintp(len(first))):

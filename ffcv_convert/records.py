@@ -1,6 +1,5 @@
-"""What a data set lists: one `Record` a picture, and the invariants that training and testing rely on."""
+"""One `Record` per image of a data set, and the checks that training and testing rely on."""
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from ffcv_convert.common.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One picture. `image` is relative to the data set's root, with forward slashes; `person` is the original id;
-    `camera` the original number, 0 where the set has none, for a sketch its artist's; `split` is train, test, or all
-    (each trial splits it anew)."""
+    """One image. `image`: path relative to the set's root, with forward slashes. `person`: the original identity.
+    `camera`: the original number; 0 if the set has none; the artist of a sketch. `split`: train, test, or all (if
+    each trial splits the set differently)."""
 
     image: str
     person: int
@@ -23,52 +22,26 @@ class Record:
     split: str
 
 
-MAX_PATH = 4096  # bytes, Linux's
+MAX_PATH = 4096  # bytes, the limit of Linux
 OTHER_SPLIT = {"train": "test", "test": "train"}
 
 
 def shown(text: str) -> str:
-    """`text` for a message: quoted, and cut where a damaged list has a line without end."""
+    """`text` for a message: quoted, and cut off if it is long, because damaged lists have endless lines."""
     return repr(text if len(text) <= 120 else f"{text[:120]}...")
 
 
 def inside(root: Path, name: str, source: str) -> str:
-    """`name` as a clean path below `root`; DataError (naming `source`, such as "list.txt line 3") if it leads out."""
+    """`name` as a clean path below `root`. Raises DataError, naming `source` ("list.txt line 3"), if it leads out."""
     path = PurePosixPath(name[: MAX_PATH + 1])
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name or len(name) > MAX_PATH:
-        raise DataError(f"{root}: {source} names {shown(name)}, which is not below this folder. Correct the list")
+        raise DataError(f"{root}: {source} names {shown(name)}, which is not inside this folder. Correct the list")
     return str(path)
 
 
-def check_links(records: Sequence[Record], root: Path) -> None:
-    """Raises DataError for a picture that lies outside `root`, by a link of its own or of a folder.
-
-    An archive may bring such a link, and what it leads to would end up in the .beton. `root` itself may be a link.
-    """
-    folders = {os.path.dirname(record.image) for record in records}
-    links = (record.image for record in records if os.path.islink(f"{root}/{record.image}"))
-    real_root = os.path.realpath(root)
-    for name in (*sorted(folders), *links):
-        _check_link(root, name, real_root)
-
-
-def check_link(root: Path, name: str) -> None:
-    """Raises DataError if a link at `name`, or at a folder of it, leads out of `root`."""
-    _check_link(root, name, os.path.realpath(root))
-
-
-def _check_link(root: Path, name: str, real_root: str) -> None:
-    target = Path(os.path.realpath(f"{root}/{name}"))
-    if not target.is_relative_to(real_root):
-        raise DataError(
-            f"{root / name}: a link to {target}, which is not below {root}. Put the files themselves there; "
-            "only the data set's whole folder may be a link to elsewhere"
-        )
-
-
 def check_records(records: Sequence[Record], root: Path) -> None:
-    """Raises DataError unless every training identity has pictures in two modalities, and no picture is listed
-    twice or both to train and to test on."""
+    """Raises DataError unless every training identity has images in two modalities, and no image is listed twice, or
+    for both training and testing."""
     seen: set[tuple[str, str]] = set()
     modalities: dict[int, set[Modality]] = defaultdict(set)
     for record in records:
@@ -78,28 +51,30 @@ def check_records(records: Sequence[Record], root: Path) -> None:
         seen.add(key)
         if (OTHER_SPLIT.get(record.split), record.image) in seen:
             raise DataError(
-                f"{root / record.image}: listed for train and for test, and a test on what was trained on shows "
-                "nothing. Correct the list"
+                f"{root / record.image}: listed for both train and test, so the test would be meaningless. "
+                "Correct the list"
             )
         if record.split != "test":
             modalities[record.person].add(record.modality)
     if not modalities:
         raise DataError(
-            f"{root}: no training picture was listed. Check the list files and the folder's layout, drawn in the set's "
-            "file in ffcv_convert/datasets/"
+            f"{root}: no training image is listed. Check the list files and the folder layout, which is shown in the "
+            "set's file in ffcv_convert/datasets/"
         )
     if len(set().union(*modalities.values())) > 2:
-        raise DataError(f"{root}: trains on infrared and sketch pictures at once. DNS pairs visible with one of them")
-    lonely = sorted(person for person, kinds in modalities.items() if len(kinds) < 2)
-    if lonely:
-        only = ", ".join(sorted(kind.name.lower() for kind in modalities[lonely[0]]))
         raise DataError(
-            f"{root}: training identity {lonely[0]} has {only} pictures only"
-            + (f" ({len(lonely)} identities are like that)" if len(lonely) > 1 else "")
-            + ". Each needs both modalities: complete the set or remove the identity from the list"
+            f"{root}: trains on both infrared and sketch images. Use only one of them: DNS pairs it with visible"
+        )
+    incomplete = sorted(person for person, kinds in modalities.items() if len(kinds) < 2)
+    if incomplete:
+        only = ", ".join(sorted(kind.name.lower() for kind in modalities[incomplete[0]]))
+        raise DataError(
+            f"{root}: training identity {incomplete[0]} has only {only} images"
+            + (f" ({len(incomplete)} such identities)" if len(incomplete) > 1 else "")
+            + ". Each needs both modalities: complete the set, or remove the identity from the list"
         )
 
 
 def training_labels(records: Sequence[Record]) -> dict[int, int]:
-    """Original id -> 0-based contiguous label, in ascending order of ids."""
+    """Original identity -> label 0, 1, 2, ..., in ascending order of identities."""
     return {person: label for label, person in enumerate(sorted({record.person for record in records}))}

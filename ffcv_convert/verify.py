@@ -1,4 +1,4 @@
-"""Check a converted set: counts against the published ones, structure and checksums, and every picture once more."""
+"""Check a converted set: published counts, structure, checksums and, on request, every image against its source."""
 
 import hashlib
 import io
@@ -11,19 +11,18 @@ import PIL
 from PIL import Image
 from tqdm import tqdm
 
-from ffcv_convert.beton import Converted, Manifest, Modality, manifest_path, open_beton
+from ffcv_convert.beton import Converted, Manifest, Modality, open_beton
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.images import Encoding, ImageFormat, encode, in_order
-from ffcv_convert.records import Record, check_links, inside
 
 CONVERT_AGAIN = "Remove the file, then convert the data set again: make convert-datasets"
 
 
 def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, workers: int) -> Iterator[str]:
-    """Lines that say what was found good, and warnings; raises DataError at the first part that is damaged.
+    """Yield lines that report what is intact, and warnings. Raises DataError at the first damaged part.
 
-    deep: every stored picture is decoded, and, where the raw set is there, converted again and compared.
+    deep: decode every stored image and, if the raw set exists, convert every source again and compare.
     """
     root = dataset.find(data_root)
     counts: dict[str, int] = {}
@@ -33,13 +32,13 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
         name = converted.manifest.dataset
         _check_sha256(converted)
         counts |= count(converted.manifest)
-        yield f"{beton}: {len(converted)} samples, structure and checksums good"
+        yield f"{beton}: {len(converted)} samples, structure and checksums are good"
         if deep:
             _check_stored(converted)
-            yield f"{beton}: every picture decoded"
+            yield f"{beton}: every image decodes"
         if deep and root is not None:
             _check_sources(converted, root, workers)
-            yield f"{beton}: every picture converted again from {root}: the same"
+            yield f"{beton}: every image converted again from {root} is the same"
     for key, number in counts.items():
         expected = dataset.counts.get(key, number)
         yield (f"{name}: {number} {key}" if number == expected
@@ -50,7 +49,7 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
 
 
 def count(manifest: Manifest) -> dict[str, int]:
-    """Keys such as `train identities`, `train visible images`; for each trial its list's identities."""
+    """Numbers of `train identities`, `train visible images` and so on, and of the identities in each trial."""
     persons: dict[str, set[int]] = defaultdict(set)
     images: dict[str, int] = defaultdict(int)
     columns = (manifest.column(name) for name in ("person", "modality", "split"))
@@ -73,9 +72,9 @@ def _check_sha256(converted: Converted) -> None:
         first = (
             f"sample {bad[0]} ({converted.manifest.samples[bad[0]][0]}), {len(bad)} in all"
             if bad
-            else "what lies between the pictures"
+            else "bytes between the images"
         )
-        raise DataError(f"{converted.path}: fails its SHA-256; damaged: {first}. {CONVERT_AGAIN}")
+        raise DataError(f"{converted.path}: fails its SHA-256 check; damaged: {first}. {CONVERT_AGAIN}")
 
 
 def _stored_is_good(converted: Converted, sample: int) -> bool:
@@ -84,7 +83,7 @@ def _stored_is_good(converted: Converted, sample: int) -> bool:
 
 
 def _check_stored(converted: Converted) -> None:
-    """A raw picture is its bytes, which the SHA-256 covers; its checksum is compared, and a JPEG is decoded."""
+    """Compare every image's checksum; decode JPEGs too, as raw images need no decoding."""
     jpeg = converted.manifest.encoding == "jpeg"
     size = (converted.manifest.width_px, converted.manifest.height_px)
     for sample in tqdm(range(len(converted)), f"{converted.path.stem}: stored", unit="images"):
@@ -105,16 +104,13 @@ def _check_sources(converted: Converted, root: Path, workers: int) -> None:
     manifest = converted.manifest
     encoding: Encoding = "jpeg" if manifest.encoding == "jpeg" else "raw"
     image_format = ImageFormat(manifest.height_px, manifest.width_px, encoding)
-    source = manifest_path(converted.path).name
-    names = [inside(root, path, source) for path in manifest.column("path")]
-    check_links([Record(name, 0, 0, Modality.VISIBLE, "") for name in names], root)
-    paths = [root / name for name in names]
+    paths = [root / path for path in manifest.column("path")]
     again = in_order(lambda path: encode(path, image_format), paths, workers)
     title = f"{converted.path.stem}: converted again"
     for path, image, expected in zip(paths, tqdm(again, title, len(paths), unit="images"),
                                      manifest.column("crc32"), strict=True):  # fmt: skip
         if image.crc32 != expected:
             raise DataError(
-                f"{path}: {converted.path} holds another picture than this file gives now (converted with Pillow "
-                f"{manifest.tools.get('pillow')}, here {PIL.__version__}). Restore the file, or convert the set again"
+                f"{path}: {converted.path} holds another image than this file gives now (converted with Pillow "
+                f"{manifest.tools.get('pillow')}, now {PIL.__version__}). Restore the file, or convert the set again"
             )

@@ -1,9 +1,9 @@
-"""Write records into a `.beton`: decode, resize (Lanczos), relabel, all or nothing.
+"""Write records into a `.beton`: decode, resize (Lanczos), relabel; completely or not at all.
 
-FFCV's own DatasetWriter hangs when a worker fails, truncates the target before the first picture is read, and lays
-pages out in the order in which its workers finish. Here threads decode and resize (without the GIL) and one writer
-appends in the records' order: the same pictures give the same bytes, whatever the number of workers. The file is
-written under another name and renamed when it is whole and on the disk.
+FFCV's own DatasetWriter hangs when a worker fails, truncates the target before reading any image, and orders pages by
+which worker finishes first. Here threads decode and resize (without the GIL), and one writer appends in the order of
+the records: the same images give the same bytes with any number of workers. The file is written under another name,
+and renamed once it is complete and on the disk.
 """
 
 import hashlib
@@ -42,34 +42,34 @@ from ffcv_convert.records import Record, training_labels
 def source_fingerprint(
     records: Sequence[Record], root: Path, image_format: ImageFormat, trials: Mapping[str, list[int]]
 ) -> str:
-    """Changes when a listed picture, a label, a trial, or the way of storing does; reads no picture, only its size and
-    time."""
+    """A digest that changes with any listed image, label, trial or storage option. Of images, only size and time are
+    read."""
     digest = hashlib.sha256(repr((image_format, FORMAT_VERSION, trials)).encode())
     for record in records:
         try:
             status = os.stat(root / record.image)
-        except OSError as error:  # not there, or with a name that no file can have
+        except OSError as error:  # missing, or a name that no file can have
             why = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
             raise DataError(
-                f"{root / record.image}: listed, but not there{why}. Restore it from the archive, or correct the list"
+                f"{root / record.image}: listed, but not found{why}. Restore it from the archive, or correct the list"
             ) from None
         digest.update(repr((record, status.st_size, status.st_mtime_ns)).encode())
     return digest.hexdigest()
 
 
 def up_to_date(beton: Path, fingerprint: str) -> bool:
-    """True if `beton` was made from just these sources and can be opened: what asks for a conversion must get one."""
+    """Whether `beton` was made from exactly these sources and opens without an error."""
     try:
         return open_beton(beton).manifest.source_fingerprint == fingerprint
-    except (DataError, OSError):
+    except (DataError, OSError):  # its message says: convert again
         return False
 
 
 @dataclass(frozen=True)
 class BetonJob:
-    """What one .beton is to hold. Persons of the part `train` become labels 0..identities-1.
+    """The contents of one .beton to be written. Identities of the part `train` become labels 0..identities-1.
 
-    trials: named lists of positions in `records`; fingerprint: see source_fingerprint, "" is never up to date.
+    trials: named lists of positions in `records`. fingerprint: see source_fingerprint; "" is never up to date.
     """
 
     beton: Path
@@ -81,10 +81,10 @@ class BetonJob:
 
 
 def write_betons(parts: Sequence[BetonJob], root: Path, image_format: ImageFormat, *, workers: int) -> list[Manifest]:
-    """Write every part's records, pictures below `root`, to its .beton and manifest: all parts, or none.
+    """Write the records of every part, with images below `root`, to its .beton and manifest: all parts or none.
 
-    Raises DataError for a picture that cannot be read, and where nothing can be written; then nothing is left behind,
-    and older files are untouched.
+    Raises DataError if an image cannot be read or a file cannot be written. Then nothing is left behind, and older
+    files are unchanged.
     """
     manifests, beton_files, manifest_files = [], [], []
     with as_data_errors(), ExitStack() as stack:
@@ -97,8 +97,8 @@ def write_betons(parts: Sequence[BetonJob], root: Path, image_format: ImageForma
                 manifest_file.write(manifests[-1].to_json().encode())
                 beton_files.append((file, part.beton))
                 manifest_files.append((manifest_file, manifest_path(part.beton)))
-        # A stop among the names leaves a .beton beside another's manifest: refused, and made again. So two parts that
-        # open are of one conversion.
+        # All .beton files are renamed before all manifests. If this is interrupted, some .beton and manifest disagree:
+        # opening fails and the next conversion repairs it. So parts that open come from the same conversion.
         publish(*beton_files, *manifest_files)
     return manifests
 
@@ -139,7 +139,7 @@ def _write_part(file: BinaryIO, part: BetonJob, root: Path, image_format: ImageF
 
 
 def _infrared_is_grey(records: Sequence[Record], images: Sequence[Encoded]) -> bool:
-    """True where there are infrared pictures, and all of them are grey."""
+    """Whether there are infrared images and all of them are grey."""
     grey = [image.grey for image, record in zip(images, records, strict=True) if record.modality == Modality.INFRARED]
     return bool(grey) and all(grey)
 
@@ -147,7 +147,8 @@ def _infrared_is_grey(records: Sequence[Record], images: Sequence[Encoded]) -> b
 def _write_pages(
     file: BinaryIO, records: Sequence[Record], root: Path, image_format: ImageFormat, workers: int, title: str
 ) -> tuple[np.ndarray, np.ndarray, list[Encoded]]:
-    """Append every image to the data pages, in order; none crosses a page. Returns both tables and the summaries."""
+    """Append every image to the data pages, in order; no image crosses a page. Returns metadata, allocation table and
+    the images without their bytes."""
     metadata = np.zeros(len(records), dtype=METADATA)
     allocation = np.zeros(len(records), dtype=ALLOCATION)
     metadata["f0"]["mode"] = MODE_RAW if image_format.encoding == "raw" else MODE_JPEG
@@ -160,7 +161,7 @@ def _write_pages(
     for sample, image in enumerate(tqdm(encoded, title, total=len(paths), unit="images", dynamic_ncols=True)):
         size = len(image.stored)
         if size > PAGE_BYTES:
-            raise DataError(f"{paths[sample]}: {size} bytes do not fit a page of {PAGE_BYTES}. Use a smaller size")
+            raise DataError(f"{paths[sample]}: {size} bytes do not fit into a page of {PAGE_BYTES}. Use a smaller size")
         left = -offset % PAGE_BYTES
         if left < size and left:
             file.write(bytes(left))
@@ -175,7 +176,7 @@ def _write_pages(
 
 
 def _write_tables(file: BinaryIO, metadata: np.ndarray, allocation: np.ndarray) -> str:
-    """Append the allocation table, then fill in the head of the file. Returns the structure's SHA-256."""
+    """Append the allocation table, then write the head of the file. Returns the SHA-256 of head and table."""
     table_ptr = file.tell()
     file.write(allocation.tobytes())
     header = np.zeros((), dtype=HEADER)
@@ -189,7 +190,7 @@ def _write_tables(file: BinaryIO, metadata: np.ndarray, allocation: np.ndarray) 
 
 
 def _sha256(file: BinaryIO) -> str:
-    """Of the whole file, while it is being put on the disk."""
+    """SHA-256 of the whole file, computed while the file is flushed to the disk."""
     digest = hashlib.sha256()
     file.flush()
     with ThreadPoolExecutor(1) as pool:

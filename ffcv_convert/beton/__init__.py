@@ -1,6 +1,6 @@
-"""What a converted data set is: the `.beton` fields, their binary layout, and the manifest beside the file.
+"""The format of a converted data set: the `.beton` fields, their binary layout, and the manifest beside the file.
 
-Readers of converted sets import this, and nothing else of `ffcv_convert` but `common`.
+Code that reads converted sets imports this package and `common`, nothing else of `ffcv_convert`.
 """
 
 from ffcv_convert.beton.labels import STYLES, Modality

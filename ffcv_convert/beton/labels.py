@@ -1,4 +1,4 @@
-"""The codes that a `.beton` stores in the place of names, which every reader of it shares."""
+"""The numbers that a `.beton` stores instead of names, shared by every reader."""
 
 from enum import IntEnum
 
@@ -9,6 +9,6 @@ class Modality(IntEnum):
     SKETCH = 2
 
 
-STYLES = "ABCDEF"  # artists of Market-Sketch-1K: a sketch's camera is its artist's number, from 1
-# The published sets: their recipes' augmentations, in pipelines/augment/recipes.py, bear these names.
+STYLES = "ABCDEF"  # the artists of Market-Sketch-1K; the camera of a sketch is its artist's number, from 1
+# pipelines/augment/recipes.py names the published augmentations after these sets.
 PUBLISHED_SETS = ("sysu", "llcm", "regdb", "market_sketch_1k", "pku_sketch")

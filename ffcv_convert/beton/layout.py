@@ -1,10 +1,10 @@
 """The binary layout of an FFCV `.beton` file (format version 2), as this project fills it.
 
-    header | field descriptors | one metadata row a sample | padding | data pages | allocation table
+    header | field descriptors | one metadata row per sample | padding | data pages | allocation table
 
 Five fields, in this order: `image` (RGB uint8, raw or JPEG), `person`, `camera`, `modality`, `index`.
-The dtypes equal `ffcv.types` (a test holds them together); they are repeated here because FFCV itself reads a damaged
-file without complaint, and because importing it costs seconds that listing, writing and checking do not need.
+The dtypes repeat those of `ffcv.types` (a test compares them): FFCV reads damaged files without an error, and importing
+it takes seconds that listing, writing and checking should not need.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import numpy as np
 from ffcv_convert.common.errors import DataError
 
 FORMAT_VERSION = 2
-PAGE_BYTES = 1 << 21  # FFCV's smallest; one 288 x 144 image would occupy 8 MiB of its default page
+PAGE_BYTES = 1 << 21  # FFCV's smallest; its default of 8 MiB would waste space on small sets
 MODE_JPEG, MODE_RAW = 0, 1
 TYPE_INT, TYPE_RGB_IMAGE = 1, 2
 
@@ -56,7 +56,7 @@ def field_descriptors() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Structure:
-    """Everything of a `.beton` but its pixels. Columns have one entry a sample, N."""
+    """Everything in a `.beton` except its pixels. Columns have N entries, one per sample."""
 
     path: Path
     size_bytes: int
@@ -69,7 +69,7 @@ class Structure:
         return self.metadata_N[f"f{list(FIELDS).index(name)}"]
 
     def stored_bytes(self, sample: int) -> bytes:
-        """The bytes stored for one sample's image, read from disk."""
+        """Read the stored bytes of one sample's image from disk."""
         row = self.allocation_N[sample]
         with open(self.path, "rb") as file:
             file.seek(int(row["ptr"]))
@@ -77,10 +77,10 @@ class Structure:
 
 
 def read_structure(path: Path) -> Structure:
-    """Read and check header, fields, metadata and allocation table; O(samples), no pixel is read.
+    """Read and check header, fields, metadata and allocation table, in O(samples) and without reading pixels.
 
-    Raises DataError where FFCV would crash or hand out wrong pictures: a file cut short, killed while being written,
-    of another format or of other fields, or whose tables disagree.
+    Raises DataError for files on which FFCV would crash or return wrong images: truncated, half-written, of another
+    format or with other fields, or with tables that disagree.
     """
 
     def refuse(problem: str) -> DataError:
@@ -102,7 +102,7 @@ def read_structure(path: Path) -> Structure:
     if header["num_fields"] != len(FIELDS) or head[HEADER.itemsize :].tobytes() != field_descriptors().tobytes():
         raise refuse(f"its fields are not {', '.join(FIELDS)}")
     if table_ptr == 0:
-        raise refuse("its writer was stopped before the end")
+        raise refuse("not complete: its conversion was stopped")
     if count == 0 or table_ptr + count * ALLOCATION.itemsize != size or table_ptr < data_start(count):
         raise refuse(f"cut short or damaged: {size} bytes do not hold {count} samples and their table")
     metadata = np.fromfile(path, dtype=METADATA, count=count, offset=METADATA_START)
@@ -116,7 +116,7 @@ def read_structure(path: Path) -> Structure:
 
 
 def _disagreement(metadata: np.ndarray, allocation: np.ndarray, table_ptr: int) -> str | None:
-    """Why metadata and allocation table cannot belong together, or None."""
+    """How metadata and allocation table contradict each other, or None."""
     samples = np.arange(len(metadata), dtype=np.uint64)
     image = metadata["f0"]
     raw_bytes = image["width"].astype(np.uint64) * image["height"] * 3
@@ -124,16 +124,16 @@ def _disagreement(metadata: np.ndarray, allocation: np.ndarray, table_ptr: int) 
     if not np.array_equal(allocation["sample_id"], samples):
         return "its allocation table is damaged (sample numbers)"
     if not np.array_equal(allocation["ptr"], image["data_ptr"]):
-        return "its metadata and allocation table disagree about where images lie"
+        return "its metadata and allocation table disagree about the positions of images"
     if (
         (allocation["ptr"] < data_start(len(metadata))).any()
         or (end > table_ptr).any()
-        or (end < allocation["ptr"]).any()  # their sum wrapped round
+        or (end < allocation["ptr"]).any()  # the sum overflowed
         or (end[:-1] > allocation["ptr"][1:]).any()
     ):
-        return "its allocation table is damaged (places outside the data, or on each other)"
+        return "its allocation table is damaged (positions outside the data, or overlapping)"
     if not np.isin(image["mode"], (MODE_JPEG, MODE_RAW)).all():
-        return "its images are stored in an unknown way"
+        return "its images have an unknown encoding"
     if (image["width"] != image["width"][0]).any() or (image["height"] != image["height"][0]).any():
         return "its images differ in size"
     if (allocation["size"] != raw_bytes)[image["mode"] == MODE_RAW].any() or (raw_bytes == 0).any():

@@ -1,8 +1,8 @@
-"""The manifest: a JSON file beside the `.beton` that says what was converted, from what, and how.
+"""The manifest: a JSON file beside the `.beton` that says what was converted, from which files, and how.
 
-A `.beton` is opened together with its manifest or not at all. Opening checks the structure, its digest, and the
-checksums of a few images spread over the file; `Manifest.sha256` covers every byte, for a full check. The manifest
-begins with a checksum of its own text: much of it, such as trials and splits, is written nowhere else.
+A `.beton` is only opened together with its manifest. Opening checks the structure, its digest, and the checksums of a
+few images spread over the file; `Manifest.sha256` covers every byte, for a full check. The manifest begins with a
+checksum of its own text, because trials, splits and more are stored nowhere else.
 """
 
 import hashlib
@@ -22,15 +22,15 @@ from ffcv_convert.common.errors import DataError
 MANIFEST_VERSION = 1
 SPOT_CHECKS = 16
 SAMPLE_COLUMNS = ("path", "person", "camera", "modality", "split", "crc32")
-NUMBERS_BELOW = {"person": 2**63, "camera": 2**63, "modality": len(Modality), "crc32": 2**32}  # the others are texts
-EDITED = "damaged, or edited. Restore it from a copy, or convert the data set again: make convert-datasets"
+NUMBERS_BELOW = {"person": 2**63, "camera": 2**63, "modality": len(Modality), "crc32": 2**32}  # the others are text
+EDITED = "damaged or edited. Restore a copy, or convert the data set again: make convert-datasets"
 CONVERT_AGAIN = "Convert the data set again: make convert-datasets"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """`samples` has one row of SAMPLE_COLUMNS a sample: source path relative to the data set's root, original id,
-    camera, modality code, split, CRC-32 of the stored bytes. `trials` maps a trial's name to sample numbers."""
+    """`samples` has one row of SAMPLE_COLUMNS per sample: source path relative to the data set's root, original
+    identity, camera, modality code, split, CRC-32 of the stored bytes. `trials` maps names to sample numbers."""
 
     dataset: str
     part: str
@@ -54,8 +54,8 @@ class Manifest:
         return [row[position] for row in self.samples]
 
     def to_json(self) -> str:
-        """One line a key and one line a sample, so that two manifests can be compared by eye; the first is the checksum
-        of all others. In ASCII: a path that is no UTF-8 keeps its bytes, as Python's surrogates."""
+        """One line per key and per sample, so that diff works on manifests. The first line is the checksum of the
+        others. All ASCII: paths that are not UTF-8 keep their bytes as Python's surrogates."""
         body = {**vars(self), "sample_columns": list(SAMPLE_COLUMNS)}  # asdict would copy every sample
         samples = ",\n".join("  " + json.dumps(row) for row in body.pop("samples"))
         keys = [f' "{key}": {json.dumps(value)}' for key, value in sorted(body.items())]
@@ -65,7 +65,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Converted:
-    """A `.beton` that was checked against its manifest."""
+    """A `.beton` that has been checked against its manifest."""
 
     structure: Structure
     manifest: Manifest
@@ -79,7 +79,7 @@ class Converted:
 
 
 def _seal(text: str) -> str:
-    """How a manifest begins that goes on with `text`."""
+    """The first lines of the manifest whose remaining text is `text`."""
     return f'{{\n "checksum": "{hashlib.sha256(text.encode()).hexdigest()}",\n'
 
 
@@ -91,13 +91,13 @@ def manifest_path(beton: Path) -> Path:
 
 
 def read_manifest(beton: Path) -> Manifest:
-    """Raises DataError for a manifest that is missing, damaged, or of another version."""
+    """Raises DataError if the manifest is missing, damaged, or of another version."""
     path = manifest_path(beton)
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device would never end
-            raise OSError("it is no regular file")
+        if path.exists() and not path.is_file():  # reading a pipe or a device would never end
+            raise OSError("not a regular file")
         text = path.read_text(encoding="utf-8")
-        body = json.loads(text, object_pairs_hook=_mapping, parse_constant=_no_number)
+        body = json.loads(text, object_pairs_hook=_mapping)
     except FileNotFoundError:
         raise DataError(f"{path}: the manifest of {beton.name} is missing. {CONVERT_AGAIN}") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -105,7 +105,7 @@ def read_manifest(beton: Path) -> Manifest:
     version = body.get("version") if isinstance(body, dict) else None
     if version != MANIFEST_VERSION:
         raise DataError(f"{path}: manifest version {version!r}, this program reads {MANIFEST_VERSION}. {CONVERT_AGAIN}")
-    # Manifests were once written without a checksum. A key that is damaged is an unknown one.
+    # Older manifests have no checksum. If the key itself is damaged, _wrong_keys reports it as unknown.
     if "checksum" in body and not text.startswith(_seal(text[SEAL_CHARACTERS:])):
         raise DataError(f"{path}: fails its checksum: {EDITED}")
     body.pop("checksum", None)
@@ -117,41 +117,35 @@ def read_manifest(beton: Path) -> Manifest:
 
 
 def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """For json: it would let the last of two equal keys win."""
+    """For json, which would silently keep the last of two equal keys."""
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
-        raise ValueError("a key is given twice")
+        raise ValueError("duplicate key")
     return mapping
 
 
-def _no_number(text: str) -> None:
-    """For json: it would read NaN and Infinity, which are not of its grammar."""
-    raise ValueError(f"{text} is no number")
-
-
 def _wrong_keys(body: dict[str, Any], columns: Any) -> str | None:
-    """Why this is no manifest of ours, or None."""
+    """What is wrong with the manifest's keys and their types, or None."""
     known = get_type_hints(Manifest)
     if set(body) != set(known) or columns != list(SAMPLE_COLUMNS):
-        return f"keys that differ: {', '.join(sorted(set(body) ^ set(known)))[:200] or 'sample_columns'}"
+        return f"unexpected or missing keys: {', '.join(sorted(set(body) ^ set(known)))[:200] or 'sample_columns'}"
     for name, kind in known.items():
-        # Of annotations such as list[list] only the origin counts here. True is no int.
-        if type(body[name]) is not (get_origin(kind) or kind):
-            return f"{name} is no {kind}"
-    # It stands in tables, and no set's name holds what a terminal would obey.
-    return None if body["dataset"].isprintable() else "dataset holds control characters"
+        expected = get_origin(kind) or kind  # list for list[list]
+        if type(body[name]) is not expected:  # not isinstance: True is an int
+            return f"{name} is not of type {expected.__name__}"
+    return None
 
 
 def _wrong_samples(samples: list[Any]) -> str | None:
     if any(type(row) is not list or len(row) != len(SAMPLE_COLUMNS) for row in samples):
-        return f"a sample without {', '.join(SAMPLE_COLUMNS)}"
+        return f"a sample row that is not {', '.join(SAMPLE_COLUMNS)}"
     for number, name in enumerate(SAMPLE_COLUMNS):
         column = [row[number] for row in samples]
         below = NUMBERS_BELOW.get(name)
         if set(map(type, column)) - {str if below is None else int}:
-            return f"the {name} of a sample is no {'text' if below is None else 'number'}"
+            return f"a sample's {name} is not a {'text' if below is None else 'number'}"
         if below is not None and column and not 0 <= min(column) <= max(column) < below:
-            return f"the {name} of a sample is not in 0 ... {below - 1}"
+            return f"a sample's {name} is not in 0 ... {below - 1}"
     return None
 
 
@@ -159,14 +153,14 @@ def _wrong_trials(body: dict[str, Any]) -> str | None:
     everyone = range(len(body["samples"]))
     for name, samples in body["trials"].items():
         if not re.fullmatch(r"[a-z]+-[1-9][0-9]{0,3}", name):
-            return f"{name[:200]!r} is no trial's name"
+            return f"{name[:200]!r} is not a valid trial name"
         if type(samples) is not list or not samples or any(type(n) is not int or n not in everyone for n in samples):
-            return f"trial {name} names samples that are not there"
+            return f"trial {name} names samples that do not exist"
     return None
 
 
 def open_beton(beton: Path) -> Converted:
-    """Check that file and manifest are whole and belong together. Raises DataError."""
+    """Open a `.beton`. Raises DataError unless file and manifest are complete and belong together."""
     beton = Path(beton)
     structure = read_structure(beton)
     manifest = read_manifest(beton)
@@ -182,7 +176,7 @@ def open_beton(beton: Path) -> Converted:
 
 
 def _difference(structure: Structure, manifest: Manifest) -> str | None:
-    """In what the manifest is that of another file, or None."""
+    """How the manifest contradicts the file, or None."""
     if structure.size_bytes != manifest.size_bytes or structure.sha256 != manifest.structure_sha256:
         return "size or checksum differs"
     if len(structure.metadata_N) != len(manifest.samples):
@@ -194,9 +188,9 @@ def _difference(structure: Structure, manifest: Manifest) -> str | None:
     identities, label_N = np.unique(np.array(manifest.column("person"), dtype=np.int64), return_inverse=True)
     person_N = label_N if manifest.part == "train" else identities[label_N]
     if not np.array_equal(structure.column("person"), person_N) or len(identities) != manifest.identities:
-        return "persons differ"
+        return "identities differ"
     image = structure.column("image")[0]
     encoding = "raw" if image["mode"] == MODE_RAW else "jpeg"
     if (image["height"], image["width"], encoding) != (manifest.height_px, manifest.width_px, manifest.encoding):
-        return "sizes or encodings of pictures differ"
+        return "image sizes or encodings differ"
     return None

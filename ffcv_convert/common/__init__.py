@@ -1,1 +1,1 @@
-"""What every package may import: errors, files that appear whole or not at all, locks, compiled code kept on disk."""
+"""Code that every package may import: errors, atomic file writing, locks, Numba's cache on disk."""

@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all, with one writer at a time.
+"""Files and folders that are written completely or not at all, by one process at a time.
 
-What is being written has another name, `<path>.partial`. It is locked, so that a second process is refused; what a
-killed process left is taken over. Errors are OSError; see `errors.as_data_errors`.
+Writing goes to `<path>.partial`, which is then renamed. The partial file is locked, so that a second process is
+refused; one that a killed process left is overwritten. Errors are OSError; see `errors.as_data_errors`.
 """
 
 import errno
@@ -22,7 +22,7 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` at the end of the block; any other way out leaves `path` as it was."""
+    """A file that replaces `path` when the block ends; after an exception `path` is unchanged."""
     with partial_file(path) as file:
         yield file
         publish((file, path))
@@ -30,10 +30,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[BinaryIO]:
-    """Open `<path>.partial`, empty, for writing and reading; it is removed at the end of the block unless `publish`
-    made it `path`.
+    """Open an empty `<path>.partial` for reading and writing. The end of the block removes it, unless `publish`
+    renamed it to `path`.
 
-    Raises BlockingIOError while another process writes it, and OSError where it is a link.
+    Raises BlockingIOError while another process writes it, and OSError if it is a link.
     """
     partial = _partial(path)
     with _held(partial, _open_file, Path.unlink) as descriptor:
@@ -42,14 +42,14 @@ def partial_file(path: Path) -> Iterator[BinaryIO]:
             file.truncate(0)
             yield file
         finally:
-            with suppress(OSError):  # what is still to be written of a failed file: the disk may be full
+            with suppress(OSError):  # closing writes the buffer, which fails again if the disk is full
                 file.close()
 
 
 def publish(*files: tuple[BinaryIO, Path]) -> None:
-    """Put the bytes of all these partial files on the disk, then give each its name, in this order.
+    """Flush all these partial files to the disk, then rename each to its path, in this order.
 
-    Where the disk is full, no file gets its name: what is there already, and belongs together, stays as it was.
+    If the disk is full, no file is renamed, so that older files that belong together stay together.
     """
     for file, path in files:
         with named(path):
@@ -58,7 +58,7 @@ def publish(*files: tuple[BinaryIO, Path]) -> None:
     for file, path in files:
         partial = _partial(path)
         if not _is_at(file.fileno(), partial):
-            raise FileNotFoundError(errno.ENOENT, "another process removed it before it was whole", str(partial))
+            raise FileNotFoundError(errno.ENOENT, "another process removed it before it was complete", str(partial))
         os.replace(partial, path)
         _synchronise_folder(path.parent)
 
@@ -72,9 +72,9 @@ def sweep(path: Path) -> None:
 
 @contextmanager
 def partial_folder(partial: Path) -> Iterator[None]:
-    """Hold the folder `partial`, empty; it is removed at the end of the block unless it was renamed.
+    """Create and lock the empty folder `partial`. The end of the block removes it, unless it was renamed.
 
-    Raises BlockingIOError while another process holds it, and OSError where it is a link or a file.
+    Raises BlockingIOError while another process holds it, and OSError if it is a link or a file.
     """
     with _held(partial, _open_folder, lambda path: shutil.rmtree(path, ignore_errors=True)):
         for path in partial.iterdir():
@@ -84,8 +84,8 @@ def partial_folder(partial: Path) -> Iterator[None]:
 
 @contextmanager
 def stops_held() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait for the block's end, whichever thread they come to."""
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+    """Delay Ctrl-C and SIGTERM until the end of the block."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can set signal handlers
         yield
         return
     came: list[int] = []
@@ -101,10 +101,10 @@ def stops_held() -> Iterator[None]:
 
 @contextmanager
 def _held(partial: Path, opened: Callable[[Path], int], remove: Callable[[Path], None]) -> Iterator[int]:
-    """Descriptor of `partial`, made if it is not there, and locked; removed at the end if it still has its name."""
+    """Create `partial` if necessary, lock it and yield its descriptor; at the end, remove it unless it was renamed."""
     descriptor = None
     try:
-        with stops_held():  # or what was just made would be left, as nobody would know it
+        with stops_held():  # so that an interrupt cannot leave a partial file behind
             descriptor = _locked(partial, opened)
         yield descriptor
     finally:
@@ -133,7 +133,7 @@ def _open_file(partial: Path) -> int:
         return os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            error.strerror = "is a link, and what it leads to is not overwritten"
+            error.strerror = "is a link, and its target is not overwritten"
         raise
 
 
@@ -141,7 +141,7 @@ def _open_folder(partial: Path) -> int:
     while True:
         with suppress(FileExistsError):
             partial.mkdir()
-        with suppress(FileNotFoundError):  # its last holder renamed or removed it since
+        with suppress(FileNotFoundError):  # the last holder has renamed or removed it
             return os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
 
 
@@ -157,12 +157,12 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _synchronise_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk."""
+    """Flush the folder's entries to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that knows no such thing
+        if error.errno != errno.EINVAL:  # this file system cannot flush folders
             raise
     finally:
         os.close(descriptor)

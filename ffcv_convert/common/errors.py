@@ -1,4 +1,4 @@
-"""Errors that end a program with a message in the place of a traceback, and how a message is put on a terminal."""
+"""Errors that end a program with a message instead of a traceback, and how messages are printed."""
 
 import errno
 import io
@@ -13,54 +13,54 @@ STOPPED = "stopped; the same command goes on from the last checkpoint, if there 
 
 
 class UserError(Exception):
-    """What whoever runs the program can put right. The message names the file, the problem and the next step."""
+    """An error that the user can fix. The message names the file, the problem and the next step."""
 
     exit_code = 2
 
 
 class DataError(UserError):
-    """A data set, or a converted one, that is missing, damaged or does not fit."""
+    """A raw or converted data set is missing, damaged or does not fit."""
 
 
 class ConfigError(UserError):
-    """A configuration that cannot be used; the message names the key, its place and the nearest valid key."""
+    """The configuration cannot be used. The message names the key, where it was set and the nearest valid key."""
 
 
 class CheckpointError(UserError):
-    """A checkpoint that cannot be read, written or used."""
+    """A checkpoint cannot be read, written or used."""
 
 
 class WeightsError(UserError):
-    """Initial weights that cannot be had or do not fit."""
+    """Initial weights cannot be obtained or do not fit."""
 
 
 class ProtocolError(UserError):
-    """A test protocol that does not fit the test set; the message says what the set lacks."""
+    """A test protocol does not fit the test set. The message says what the set lacks."""
 
 
 class ReportError(UserError):
-    """A result that cannot be read or written."""
+    """A result cannot be read or written."""
 
 
 class TrainingError(UserError):
-    """Training cannot go on; the message says what was written where."""
+    """Training cannot continue. The message says what was written where."""
 
     exit_code = 1
 
 
-# Without a path, but clear: the disk is full, or what reads the output has ended.
+# Clear without a path: the disk is full, or the reader of the output has ended.
 CLEAR = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE)
 
 
 def says_enough(error: OSError) -> bool:
-    """Whether the message alone tells what to do, as it names a path or says that the disk is full. Any other, such as
-    that of a library which does not load, is of no use without its traceback."""
+    """Whether the message is useful without a traceback, because it names a path or says that the disk is full.
+    Others are not, such as a library that does not load."""
     return error.filename is not None or error.errno in CLEAR
 
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Let an error of the system that names no file, as that of a write does not, name this one."""
+    """Add `path` to an OSError that names no file, such as that of a failed write."""
     try:
         yield
     except OSError as error:
@@ -70,7 +70,7 @@ def named(path: Path) -> Iterator[None]:
 
 @contextmanager
 def as_data_errors() -> Iterator[None]:
-    """Turn an error of the system that says enough into a DataError with advice."""
+    """Turn an OSError that says enough into a DataError with advice."""
     try:
         yield
     except OSError as error:
@@ -86,8 +86,8 @@ def _advice(error: OSError) -> str:
 
 
 def printable(message: str, *, newlines: bool = True) -> str:
-    """`message` without what a terminal would obey: names of files and values of manifests may hold control characters.
-    Of what is longer than MAX_MESSAGE both ends stay."""
+    """`message` with control characters escaped, which names of files in archives may hold. If it is longer than
+    MAX_MESSAGE, the middle is cut out."""
     half = MAX_MESSAGE // 2
     kept = "\n" if newlines else ""
     shown = "".join(
@@ -97,8 +97,7 @@ def printable(message: str, *, newlines: bool = True) -> str:
 
 
 def complain(error: UserError | OSError) -> None:
-    """Print the message to standard error: with advice for an error of the system, with its traceback where the
-    message alone says too little."""
+    """Print the message to standard error. An OSError gets advice, or a traceback if its message says too little."""
     advice = ""
     if isinstance(error, OSError):
         if says_enough(error):
@@ -110,10 +109,10 @@ def complain(error: UserError | OSError) -> None:
 
 @contextmanager
 def user_errors(stopped: str = STOPPED) -> Iterator[None]:
-    """A program's main block. Errors of users end it with their message and exit code, Ctrl-C with the message
-    `stopped` and 130, or with the code that the KeyboardInterrupt carries; other errors keep their traceback."""
+    """Wraps a program's main block. A UserError ends it with its message and exit code; Ctrl-C with the message
+    `stopped` and 130, or the code that the KeyboardInterrupt carries. Other errors keep their traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may be no UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may not be UTF-8
     try:
         yield
     except (UserError, OSError) as error:

@@ -1,4 +1,4 @@
-"""One writer at a time: locks of open files and folders, which end with the process that holds them."""
+"""Locks on open files and folders, so that one process at a time writes. They end with the process."""
 
 import errno
 import fcntl
@@ -11,10 +11,10 @@ POLL_S = 0.05
 
 
 def lock(descriptor: int, path: Path, *, wait_s: float = 0.0) -> None:
-    """Lock the open file or folder `path` until it is closed, or the process ends.
+    """Lock the open file or folder `path` until it is closed or the process ends.
 
-    Raises BlockingIOError if another process still holds it after `wait_s` seconds. Any other error, as on a file
-    system without locks, is a note, once a folder, and work goes on: most users have one process a folder anyway.
+    Raises BlockingIOError if another process still holds it after `wait_s` seconds. On a file system without locks,
+    prints a note once per folder and continues: most users run one process per folder anyway.
     """
     end = time.monotonic() + wait_s
     while True:
@@ -30,6 +30,6 @@ def lock(descriptor: int, path: Path, *, wait_s: float = 0.0) -> None:
         return
 
 
-@cache  # said once
+@cache  # print it once
 def _note(folder: Path, why: str) -> None:
-    print(f"note: {folder}: no locks here ({why}); let one process at a time write in this folder", file=sys.stderr)
+    print(f"note: {folder}: no file locks here ({why}). Let only one process at a time write in it", file=sys.stderr)

@@ -1,10 +1,10 @@
-"""Numba's compiled code kept on disk, for both packages: in the user's folder, and never a reason to stop.
+"""Keeps Numba's compiled code in the user's cache folder, and never lets the cache stop a run.
 
-Numba alone ends every later run with an EOFError or the like where a loss of power left a file of its cache cut, and
-ends with an error where it cannot write one: the disk is full, the folder read-only, or there is no home. Here what
-does not load is removed and compiled anew, and what cannot be kept is used from memory.
+Plain Numba fails on every run after a power loss truncated a cache file, and whenever it cannot write one: disk full,
+folder read-only, no home. Here, files that do not load are removed and the code is compiled again; code that cannot be
+saved stays in memory.
 
-What is to be kept must be declared after this was imported, so take njit from here.
+Only functions declared after this import are affected, so import njit from here.
 """
 
 import os
@@ -27,7 +27,7 @@ __all__ = ["FOLDER", "njit"]
 
 
 def _cache_home() -> Path:
-    """Without a home it is where nothing can be written: a folder that all share would let others put code there."""
+    """Without a home directory, an unwritable path: in a shared folder, other users could inject code."""
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:
@@ -39,7 +39,7 @@ numba.config.CACHE_DIR = str(FOLDER)
 
 
 class _Locator(caching.UserProvidedCacheLocator):
-    """Always that folder. Numba's own asks whether it can be written, and goes on to the program's folder if not."""
+    """Always uses FOLDER. Numba's own locator falls back to the program's folder if it cannot write there."""
 
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> "_Locator":
@@ -47,7 +47,7 @@ class _Locator(caching.UserProvidedCacheLocator):
 
 
 class _CheckedCode(caching.CompileResultCacheImpl):
-    """With a checksum: machine code with a hole in it would be run."""
+    """Adds a checksum, because Numba would execute damaged machine code."""
 
     _locator_classes = (_Locator,)
 
@@ -80,21 +80,21 @@ class _ForgivingCache(caching.FunctionCache):
             _note(numba.config.CACHE_DIR, error.strerror or str(error))
 
     def _forget(self) -> None:
-        """Index and code of the function: Numba writes the index first, which may name code of an older one."""
+        """Remove the function's index and code. Numba writes the index first, so it may name older code."""
         with suppress(OSError):
             for path in Path(self.cache_path).glob(f"{self._impl.filename_base}.*nb[ic]"):
                 path.unlink(missing_ok=True)
 
 
-@cache  # said once
+@cache  # print it once
 def _note(folder: str, why: str) -> None:
     print(
         printable(
-            f"note: {folder}: compiled code cannot be kept there ({why}), so every start compiles anew. Make room, or "
-            "name another folder: NUMBA_CACHE_DIR"
+            f"note: {folder}: compiled code cannot be saved there ({why}), so every start compiles it again. Make "
+            "room, or set NUMBA_CACHE_DIR to another folder"
         ),
         file=sys.stderr,
     )
 
 
-dispatcher.FunctionCache = _ForgivingCache  # type: ignore[attr-defined]  # what cache=True makes
+dispatcher.FunctionCache = _ForgivingCache  # type: ignore[attr-defined]  # cache=True creates this class

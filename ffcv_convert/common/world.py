@@ -1,4 +1,4 @@
-"""The processes that train together, and which of them this is."""
+"""How many processes train together, and which of them this one is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class World:
-    """rank: of this process, 0 to size - 1; device: on which it computes. Today there is one process: World(device)."""
+    """rank: this process, 0 to size - 1; device: where it computes. So far there is one process: World(device)."""
 
     device: torch.device
     rank: int = 0

@@ -1,4 +1,4 @@
-"""What the converter asks of a data set."""
+"""What the converter needs to know about a data set."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ def no_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
 
 
 def published(other: Modality, **parts: tuple[int, int, int]) -> dict[str, int]:
-    """`counts` of a set; part -> its identities, visible images and images of the other modality."""
+    """Dataset.counts from part = (identities, visible images, images of the other modality)."""
     counts = {}
     for part, (identities, visible, others) in parts.items():
         counts[f"{part} identities"] = identities
@@ -26,11 +26,11 @@ def published(other: Modality, **parts: tuple[int, int, int]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Dataset:
-    """`folders` are the names that the set's root may have below DATA_ROOT; `parts` the .beton files made from it, each
-    with the records of the split of its name. Persons of the part `train` are relabelled 0, 1, 2, ...
+    """folders: possible names of the set's folder below DATA_ROOT. parts: one .beton is written for each, with the
+    records of the split of the same name; identities of the part `train` are relabelled 0, 1, 2, ...
 
     list_trials: (root, part, the part's records) -> named lists of positions in these records. counts: the published
-    numbers of identities and images, keyed as `verify.count` does. Sizes in pixels.
+    numbers of identities and images, with the keys of `verify.count`.
     """
 
     name: str

@@ -1,35 +1,29 @@
-"""What the data sets' readers share: list files and folders of pictures."""
+"""Reading list files and image folders, shared by all data sets."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from ffcv_convert.common.errors import DataError
-from ffcv_convert.records import check_link, inside, shown
+from ffcv_convert.records import inside, shown
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp"}
 RESTORE = "Restore it from the data set's archive"
 
 
-def file_in(root: Path, name: str) -> Path:
-    """Where this file or folder lies. Raises DataError for a link out of `root`: messages show lines and names."""
-    check_link(root, name)
-    return root / name
-
-
 def read_text(path: Path) -> str:
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device would never end
-            raise OSError("it is no regular file")
-        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+        if path.exists() and not path.is_file():  # reading a pipe or a device would never end
+            raise OSError("not a regular file")
+        return path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except FileNotFoundError:
-        raise DataError(f"{path}: no such list. {RESTORE}") from None
+        raise DataError(f"{path}: no such file. {RESTORE}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable list ({error}). {RESTORE}") from None
+        raise DataError(f"{path}: cannot be read ({error}). {RESTORE}") from None
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """(place, line) of every line that is not blank; place, such as "list.txt line 3", is for messages."""
+    """Yield (place, line) for every line that is not blank; place, such as "list.txt line 3", is for messages."""
     empty = True
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.strip():
@@ -43,7 +37,7 @@ def read_labelled_paths(root: Path, path: Path) -> list[tuple[str, int]]:
     """Lines "path label" -> (path below root, label)."""
     rows = []
     for place, line in read_lines(path):
-        fields = line.rsplit(maxsplit=1)  # some lists have a tab
+        fields = line.rsplit(maxsplit=1)  # some lists use a tab
         if len(fields) != 2 or not is_number(fields[1]):
             raise DataError(f"{path.parent / place}: {shown(line)} is not 'path label'. Correct the list")
         rows.append((inside(root, fields[0], place), int(fields[1])))
@@ -51,27 +45,36 @@ def read_labelled_paths(root: Path, path: Path) -> list[tuple[str, int]]:
 
 
 def read_identities(path: Path) -> list[int]:
-    """Numbers separated by commas, in one line or several -> ascending ids."""
+    """Read numbers separated by commas, on one or more lines. Returns the identities in ascending order."""
     fields = [field.strip() for field in read_text(path).replace("\n", ",").split(",")]
     wrong = [field for field in fields if field and not is_number(field)]
     if wrong:
-        raise DataError(f"{path}: {shown(wrong[0])} is no identity. It should hold numbers separated by commas")
+        raise DataError(f"{path}: {shown(wrong[0])} is not an identity. It should hold numbers separated by commas")
     persons = sorted({int(field) for field in fields if field})
     if not persons:
-        raise DataError(f"{path}: names no identity. {RESTORE}")
+        raise DataError(f"{path}: lists no identity. {RESTORE}")
     return persons
 
 
 def is_number(text: str) -> bool:
-    """Digits that fit the int64 of a label: no sign, no fraction, none of Unicode's other digits."""
+    """Whether `text` is ASCII digits only and fits the int64 of a label."""
     return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
-def images_in(folder: Path) -> list[str]:
-    """Names of the pictures in `folder`, sorted; none if there is no such folder.
+def refuse_broken_link(path: Path) -> None:
+    """Raises DataError if `path`, or a folder above it, is a link to nothing: without it the set would be smaller."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            raise DataError(
+                f"{place}: a link to {os.readlink(place)}, which does not exist. Restore it or fix the link"
+            )
 
-    A name that begins with a dot is not of the set: macOS packs a "._x.jpg" beside x.jpg into archives. A link that
-    leads nowhere is listed, so that the conversion fails: left out, the set would shrink in silence.
+
+def images_in(folder: Path) -> list[str]:
+    """Sorted names of the images in `folder`; [] if there is no such folder. Links are followed.
+
+    Names that begin with a dot are skipped: macOS packs a "._x.jpg" beside x.jpg into archives. A broken link to an
+    image is listed, and a broken link to a folder raises DataError: skipping them would shrink the set silently.
     """
     try:
         with os.scandir(folder) as entries:
@@ -83,4 +86,5 @@ def images_in(folder: Path) -> list[str]:
                 and not entry.is_dir()
             )
     except FileNotFoundError:
+        refuse_broken_link(folder)
         return []

@@ -2,8 +2,8 @@
 
 LLCM/
   idx/train_vis.txt  idx/train_nir.txt     lines "path label", paths relative to LLCM/
-  idx/test_id.txt                          one line of ids, separated by commas
-  vis/0351/0351_c06_s200656_f4830_vis.jpg  training; nir/ alike
+  idx/test_id.txt                          one line of identities, separated by commas
+  vis/0351/0351_c06_s200656_f4830_vis.jpg  training; nir/ is the same for infrared
   test_vis/cam1/0003/*.jpg ... cam9        testing
   test_nir/cam1/0003/*.jpg ... cam9        there is no infrared camera 3
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
-from ffcv_convert.datasets.files import file_in, images_in, read_identities, read_labelled_paths
+from ffcv_convert.datasets.files import images_in, read_identities, read_labelled_paths
 from ffcv_convert.records import Record
 
 CAMERAS = {Modality.VISIBLE: (1, 2, 3, 4, 5, 6, 7, 8, 9), Modality.INFRARED: (1, 2, 4, 5, 6, 7, 8, 9)}
@@ -22,9 +22,9 @@ SHORT = {Modality.VISIBLE: "vis", Modality.INFRARED: "nir"}
 
 
 def list_records(root: Path) -> list[Record]:
-    """Training pictures in the order of the lists, then test pictures by identity, camera and name."""
+    """Training images in the order of the lists, then test images by identity, camera and name."""
     records = [record for modality in SHORT for record in _train(root, modality)]
-    persons = read_identities(file_in(root, "idx/test_id.txt"))
+    persons = read_identities(root / "idx/test_id.txt")
     for modality in SHORT:
         records += _test(root, modality, persons)
     return records
@@ -32,8 +32,8 @@ def list_records(root: Path) -> list[Record]:
 
 def _train(root: Path, modality: Modality) -> list[Record]:
     records = []
-    for name, label in read_labelled_paths(root, file_in(root, f"idx/train_{SHORT[modality]}.txt")):
-        camera = re.search(r"_c(\d{1,9})_", name.rsplit("/", 1)[-1])  # training does not use it; 0 if a name lacks it
+    for name, label in read_labelled_paths(root, root / f"idx/train_{SHORT[modality]}.txt"):
+        camera = re.search(r"_c(\d{1,9})_", name.rsplit("/", 1)[-1])  # 0 if there is none: training does not use it
         records.append(Record(name, label, int(camera[1]) if camera else 0, modality, "train"))
     return records
 
@@ -48,7 +48,7 @@ def _test(root: Path, modality: Modality, persons: list[int]) -> list[Record]:
                 Record(f"{folder}/{name}", person, camera, modality, "test") for name in images_in(root / folder)
             ]
     if not records:
-        raise DataError(f"{root / top}: holds no picture of the {len(persons)} identities in idx/test_id.txt")
+        raise DataError(f"{root / top}: has no image of the {len(persons)} identities in idx/test_id.txt. Restore both")
     return records
 
 

@@ -1,10 +1,10 @@
 """Market-Sketch-1K (Lin et al., "Beyond Domain Gap", ACM MM 2023): photos of Market-1501, sketches by six artists.
 
 Market-Sketch-1K/
-  photo/train/0002_c1s1_000451_03.jpg   identity: the first four characters; photo/query is the test gallery
-  sketch/A/train/0002*.jpg ... F        a folder an artist (style); sketch/A/query holds test queries
+  photo/train/0002_c1s1_000451_03.jpg   the first four characters are the identity; photo/query: test gallery
+  sketch/A/train/0002*.jpg              one folder per artist (style) A ... F; sketch/A/query: test queries
 
-A sketch's camera is its artist: A is 1, F is 6. Some files are grey.
+The camera of a sketch is its artist: A is 1, F is 6. Some files are grey.
 """
 
 import re
@@ -13,29 +13,29 @@ from pathlib import Path
 from ffcv_convert.beton import STYLES, Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset, published
-from ffcv_convert.datasets.files import RESTORE, file_in, images_in, is_number
+from ffcv_convert.datasets.files import RESTORE, images_in, is_number
 from ffcv_convert.records import Record
 
 FOLDERS = {"train": "train", "test": "query"}
 
 
 def list_records(root: Path) -> list[Record]:
-    """Training pictures, then test pictures; photos before sketches, by name; sketches by artist and name."""
+    """Training images, then test images; in each, photos by name, then sketches by artist and name."""
     records = []
     for split, folder in FOLDERS.items():
-        records += _pictures(root, f"photo/{folder}", Modality.VISIBLE, split)
+        records += _images(root, f"photo/{folder}", Modality.VISIBLE, split)
         for style in STYLES:
-            records += _pictures(root, f"sketch/{style}/{folder}", Modality.SKETCH, split)
+            records += _images(root, f"sketch/{style}/{folder}", Modality.SKETCH, split)
     return records
 
 
-def _pictures(root: Path, folder: str, modality: Modality, split: str) -> list[Record]:
+def _images(root: Path, folder: str, modality: Modality, split: str) -> list[Record]:
     if not (root / folder).is_dir():
         raise DataError(f"{root / folder}: no such folder. {RESTORE}")
     records = []
-    for name in images_in(file_in(root, folder)):
+    for name in images_in(root / folder):
         if not is_number(name[:4]):
-            raise DataError(f"{root / folder / name}: its first four characters are no identity. Remove or rename it")
+            raise DataError(f"{root / folder / name}: its name does not begin with four digits. Remove or rename it")
         if modality == Modality.SKETCH:
             camera = 1 + STYLES.index(folder.split("/")[1])
         else:

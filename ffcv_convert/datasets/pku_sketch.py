@@ -1,10 +1,10 @@
 """PKU-Sketch (Pang et al., "Cross-Domain Adversarial Feature Learning for Sketch Re-identification", ACM MM 2018).
 
 PKU-Sketch/
-  trainPKUList_train.txt  trainPKUList_test.txt   fields by spaces: the second is the identity (from 1), the last but
-                                                  one the modality (1 sketch, 2 photo), the last the path
+  trainPKUList_train.txt  trainPKUList_test.txt   fields separated by spaces: second the identity (from 1), last
+                                                  but one the modality (1 sketch, 2 photo), last the path
 
-200 identities, one sketch and two photos each; the published split trains on 150. No cameras.
+200 identities with one sketch and two photos each; 150 are for training. Cameras are unknown.
 """
 
 from pathlib import Path
@@ -12,17 +12,17 @@ from pathlib import Path
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset, published
-from ffcv_convert.datasets.files import file_in, is_number, read_lines
+from ffcv_convert.datasets.files import is_number, read_lines
 from ffcv_convert.records import Record, inside, shown
 
 MODALITIES = {"1": Modality.SKETCH, "2": Modality.VISIBLE}
 
 
 def list_records(root: Path) -> list[Record]:
-    """Training pictures, then test pictures, in the order of the lists."""
+    """Training images, then test images, in the order of the lists."""
     records = []
     for split in ("train", "test"):
-        path = file_in(root, f"trainPKUList_{split}.txt")
+        path = root / f"trainPKUList_{split}.txt"
         for place, line in read_lines(path):
             fields = line.split()
             if len(fields) < 4 or not is_number(fields[1]) or fields[-2] not in MODALITIES:

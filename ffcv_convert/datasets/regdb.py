@@ -1,11 +1,11 @@
-"""RegDB (Nguyen et al., Sensors 2017): 412 identities, ten visible and ten thermal pictures each, ten trials.
+"""RegDB (Nguyen et al., Sensors 2017): 412 identities, ten visible and ten thermal images each, ten trials.
 
 RegDB/
   Visible/1/male_front_v_00007_1.bmp    the folder's name is the identity; Thermal/1/male_front_t_00007_1.bmp
   idx/train_visible_1.txt ... _10.txt   lines "path label", paths relative to RegDB/, labels from 0 in each file
   idx/{train_thermal,test_visible,test_thermal}_1.txt ... _10.txt
 
-Every trial splits the same pictures anew, so they are converted once, and the manifest holds the ten splits.
+Each trial splits the same images differently, so they are converted once, and the manifest holds the ten splits.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from pathlib import Path
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset, Trials, published
-from ffcv_convert.datasets.files import file_in, is_number, read_labelled_paths
+from ffcv_convert.datasets.files import is_number, read_labelled_paths
 from ffcv_convert.records import Record
 
 TRIALS = range(1, 11)
@@ -22,7 +22,7 @@ SHORT = {Modality.VISIBLE: "visible", Modality.INFRARED: "thermal"}
 
 
 def list_records(root: Path) -> list[Record]:
-    """Every picture that a list names, visible before infrared, by identity and name inside."""
+    """Every image that a list names, visible before infrared, then by identity and name."""
     named = {
         (modality, _identity(root, name), name)
         for trial in TRIALS
@@ -34,7 +34,7 @@ def list_records(root: Path) -> list[Record]:
 
 
 def list_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
-    """Names train-1, test-1, ... to 10: the pictures of each list, visible before infrared."""
+    """train-1, test-1, ... test-10: positions of the images in each list, visible before infrared."""
     number = {record.image: position for position, record in enumerate(records)}
     trials = {
         f"{split}-{trial}": [number[name] for rows in _read(root, split, trial).values() for name, _ in rows]
@@ -52,18 +52,18 @@ def list_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
 
 
 def _read(root: Path, split: str, trial: int) -> dict[Modality, list[tuple[str, int]]]:
-    """Both lists of one split. Raises DataError where one label is of two identities, or a picture is named twice."""
+    """Both lists of one split. Raises DataError if a label has two identities, or an image is listed twice."""
     rows = {}
     owner: dict[int, int] = {}
     seen = set()
     for modality, short in SHORT.items():
-        path = file_in(root, f"idx/{split}_{short}_{trial}.txt")
+        path = root / f"idx/{split}_{short}_{trial}.txt"
         rows[modality] = read_labelled_paths(root, path)
         for name, label in rows[modality]:
             person = _identity(root, name)
             if owner.setdefault(label, person) != person:
                 raise DataError(
-                    f"{path}: label {label} is identity {owner[label]} and, in {name}, {person}. "
+                    f"{path}: label {label} stands for identity {owner[label]} and, in {name}, for {person}. "
                     "Restore the lists from one archive"
                 )
             if name in seen:
@@ -85,7 +85,7 @@ DATASET = Dataset(
     list_records=list_records,
     list_trials=list_trials,
     parts=("all",),
-    how_to_get="send the form of Dongguk University for the pictures; idx/ comes with the common redistribution",
+    how_to_get="send the form of Dongguk University for the images; idx/ comes with the common redistribution",
     counts=published(Modality.INFRARED, all=(412, 4_120, 4_120))
     | {f"{split}-{trial} identities": 206 for trial in TRIALS for split in ("train", "test")},
 )

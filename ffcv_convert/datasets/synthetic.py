@@ -3,7 +3,7 @@
 from ffcv_convert.datasets import llcm
 from ffcv_convert.datasets.dataset import Dataset
 
-OPTIONS_FILE = "synthetic.json"  # lies in the root of every drawn set, whatever its layout
+OPTIONS_FILE = "synthetic.json"  # in the root of every drawn set, whatever its layout
 
 DATASET = Dataset(
     name="synthetic",

@@ -1,19 +1,20 @@
 """SYSU-MM01 (Wu et al., "RGB-Infrared Cross-Modality Person Re-Identification", ICCV 2017): 491 identities.
 
 SYSU-MM01/
-  exp/train_id.txt  exp/val_id.txt  exp/test_id.txt   one line of ids each, separated by commas; both first ones train
-  exp/rand_perm_cam.mat                               the official draw of galleries, if you have it
+  exp/train_id.txt  exp/val_id.txt  exp/test_id.txt   identities, separated by commas; train and val are used to train
+  exp/rand_perm_cam.mat                               the official random galleries, if you have them
   cam1/0001/0001.jpg ... cam2                         visible, indoor
   cam4/0001/0001.jpg ... cam5                         visible, outdoor
-  cam3/0001/0001.jpg ... cam6                         infrared (3 stands in the room of 2)
+  cam3/0001/0001.jpg ... cam6                         infrared (camera 3 is in the same room as 2)
 
-Folders on the disk that no list names belong to nothing, so the lists are read and the tree is never walked.
+Identities that no list names are ignored, so the folders are never searched for identities.
 """
 
+import json
 import os
-import resource
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import subprocess
+import sys
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -22,23 +23,24 @@ import numpy as np
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset, Trials, published
-from ffcv_convert.datasets.files import RESTORE, file_in, images_in, read_identities
+from ffcv_convert.datasets.files import RESTORE, images_in, read_identities
 from ffcv_convert.records import Record
 
 CAMERAS = {Modality.VISIBLE: (1, 2, 4, 5), Modality.INFRARED: (3, 6)}
-SHOTS = 10  # of multi-shot testing: as many of a permutation's first images are kept
+SHOTS = 10  # of multi-shot testing: the first ten images of each permutation are kept
 TRIALS = 10
-MAX_BYTES = 1 << 26  # that reading the official draw may take: 45,863 places in ten trials are 4 MB as doubles
+READER = Path(__file__).with_name("read_permutations.py")
+MAX_BYTES = 1 << 26  # memory for the official draw: its 45,863 images in ten trials are 4 MB as doubles
 
 
 def list_records(root: Path) -> list[Record]:
-    """Training pictures, then test pictures; visible before infrared; by identity, camera and name inside."""
-    train_ids, val_ids, test_ids = (file_in(root, f"exp/{name}_id.txt") for name in ("train", "val", "test"))
+    """Training images, then test images; visible before infrared; then by identity, camera and name."""
+    train_ids, val_ids, test_ids = (root / f"exp/{name}_id.txt" for name in ("train", "val", "test"))
     train = sorted({*read_identities(train_ids), *read_identities(val_ids)})
     test = read_identities(test_ids)
     both = sorted(set(train) & set(test))
     if both:
-        raise DataError(f"{test_ids}: identity {both[0]} is a training identity too. {RESTORE}")
+        raise DataError(f"{test_ids}: identity {both[0]} is also a training identity. {RESTORE}")
     for camera in (camera for cameras in CAMERAS.values() for camera in cameras):
         if not (root / f"cam{camera}").is_dir():
             raise DataError(f"{root / f'cam{camera}'}: no such folder. {RESTORE}")
@@ -54,11 +56,11 @@ def list_records(root: Path) -> list[Record]:
 
 
 def list_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
-    """Names official-1 to official-10: each (identity, visible camera)'s first ten images in that permutation."""
+    """official-1 ... official-10: the first ten images of each (identity, visible camera) in its permutation."""
     path = root / "exp" / "rand_perm_cam.mat"
-    if part != "test" or not os.path.lexists(path):  # a link that leads nowhere is refused
+    if part != "test" or not os.path.lexists(path):  # a broken link is refused below
         return {}
-    permutations = _read_permutations(file_in(root, "exp/rand_perm_cam.mat"))
+    permutations = _read_permutations(root / "exp/rand_perm_cam.mat")
     visible = [(number, r) for number, r in enumerate(records) if r.modality == Modality.VISIBLE]
     trials: Trials = {}
     for (person, camera), group in groupby(visible, lambda pair: (pair[1].person, pair[1].camera)):
@@ -70,41 +72,29 @@ def list_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
         if not numeric or (np.sort(order, axis=1) != places_N).any():
             raise DataError(
                 f"{path}: its permutation for identity {person}, camera {camera} does not fit the {len(numbers)} "
-                f"pictures in {root / f'cam{camera}' / f'{person:04d}'}. Restore both, or remove the file"
+                f"images in {root / f'cam{camera}' / f'{person:04d}'}. Restore both, or remove the file"
             )
-        for trial, places in enumerate(order[:, :SHOTS].astype(int), start=1):  # MATLAB may have stored doubles
+        for trial, places in enumerate(order[:, :SHOTS].astype(int), start=1):  # MATLAB may store them as doubles
             trials.setdefault(f"official-{trial}", []).extend(numbers[place - 1] for place in places)
     return trials
 
 
-def _read_permutations(path: Path) -> list[list[np.ndarray]]:
-    """[camera - 1][identity - 1] -> (trials, images) of 1-based positions among the sorted file names."""
-    from scipy.io import loadmat
+def _read_permutations(path: Path) -> list[list[list]]:
+    """[camera - 1][identity - 1] -> (trials, images), 1-based positions among the sorted file names.
+
+    A child process reads the file, see read_permutations.py: it may be hostile.
+    """
 
     def refuse(problem: str) -> DataError:
         return DataError(f"{path}: not the official permutation ({problem}). Restore it, or remove it")
 
-    if not path.is_file():  # a pipe or a device would never end
-        raise refuse("no regular file")
-    try:
-        with _memory_bounded(MAX_BYTES):
-            cells = loadmat(path, variable_names=["rand_perm_cam"])["rand_perm_cam"]
-            return [[cell[0] for cell in cells[camera, 0]] for camera in range(6)]
-    except Exception as error:  # loadmat raises whatever a damaged file makes it run into
-        raise refuse(type(error).__name__) from None
-
-
-@contextmanager
-def _memory_bounded(more_bytes: int) -> Iterator[None]:
-    """MemoryError for what allocates more inside: a file of 300 kB can unpack to 300 MB, and one of 300 bytes declare
-    a hundred million cells."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    bound = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize() + more_bytes
-    resource.setrlimit(resource.RLIMIT_DATA, (bound if soft == resource.RLIM_INFINITY else min(bound, soft), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+    if not path.is_file():  # reading a pipe or a device would never end
+        raise refuse("not a regular file")
+    done = subprocess.run([sys.executable, READER, path, str(MAX_BYTES)], capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").split() or [f"exit code {done.returncode}"]
+        raise refuse(said[-1])
+    return json.loads(done.stdout)
 
 
 DATASET = Dataset(

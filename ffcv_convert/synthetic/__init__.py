@@ -1,4 +1,4 @@
-"""Synthetic people in the exact folder layouts of the real data sets: test, demonstration and benchmark data."""
+"""Draws synthetic people in the exact folder layouts of the real data sets, for tests, demos and benchmarks."""
 
 from ffcv_convert.synthetic.draw import synthesise
 from ffcv_convert.synthetic.options import FOLDERS, Options

@@ -1,7 +1,7 @@
-"""Draw a set of synthetic people into a folder, in several processes, whole or not at all.
+"""Draw a set of synthetic people into a folder, in several processes, completely or not at all.
 
-`people.draw_person` draws each picture from (seed, identity, camera, frame, modality) alone, so a set is a function of
-its options. They are kept in `synthetic.json` beside the pictures. Nothing of it is a benchmark of accuracy.
+`people.draw_person` draws each image from (seed, identity, camera, frame, modality) alone, so a set depends only on
+its options, which are stored in its `synthetic.json`. Accuracies on such a set say nothing about real ones.
 """
 
 import json
@@ -22,27 +22,27 @@ from tqdm import tqdm
 from ffcv_convert.common.atomic import partial_folder, stops_held
 from ffcv_convert.common.errors import DataError, as_data_errors, named
 from ffcv_convert.datasets.synthetic import OPTIONS_FILE
-from ffcv_convert.synthetic.options import Options, Picture
+from ffcv_convert.synthetic.options import Options, PlannedImage
 from ffcv_convert.synthetic.people import draw_person
 from ffcv_convert.synthetic.plan import plan
 
 JPEG_QUALITY = 90
-MAX_PROCESSES = 64  # each takes eight descriptors of files, and 1,024 are often all that a program may have
-AT_ONCE = 32  # pictures a task
+MAX_PROCESSES = 64  # each takes eight file descriptors, and programs are often limited to 1,024
+AT_ONCE = 32  # images per task
 
 
 def synthesise(root: Path, options: Options, *, workers: int) -> int:
-    """Draw the set into `root`; returns how many pictures were written (0: the same set was there already).
+    """Draw the set into `root`. Returns how many images were written (0: the same set already existed).
 
-    Raises DataError, and touches nothing, if `root` holds anything else or another process draws it. The folder appears
-    whole or not at all.
+    Raises DataError, and changes nothing, if `root` holds anything else or another process is drawing it. The folder
+    appears only when it is complete.
     """
     if _is_there(root, options):
         return 0
     root.parent.mkdir(parents=True, exist_ok=True)
-    partial = root.with_name(f"{root.name}.dns-ffcv.partial")  # a name that no folder of the user's has
+    partial = root.with_name(f"{root.name}.dns-ffcv.partial")  # a name that no folder of a user has
     with as_data_errors(), partial_folder(partial):
-        if _is_there(root, options):  # drawn since, by the last one that held the folder
+        if _is_there(root, options):  # another process has finished it since the first check
             return 0
         count = _write(partial, options, workers)
         os.replace(partial, root)
@@ -50,21 +50,21 @@ def synthesise(root: Path, options: Options, *, workers: int) -> int:
 
 
 def _is_there(root: Path, options: Options) -> bool:
-    """Raises DataError if `root` holds anything else."""
+    """Whether `root` holds this set. Raises DataError if it holds anything else."""
     if root.exists() and _stored_options(root) != asdict(options):
-        raise DataError(f"{root}: exists and is another set. Remove it, or name another folder with --root")
+        raise DataError(f"{root}: exists, but is not this set. Remove it, or name another folder with --root")
     return root.exists()
 
 
 def _write(root: Path, options: Options, workers: int) -> int:
-    pictures, lists = plan(options)
-    for folder in {str(Path(path).parent) for path in (*lists, *(picture.path for picture in pictures))}:
+    images, lists = plan(options)
+    for folder in {str(Path(path).parent) for path in (*lists, *(image.path for image in images))}:
         (root / folder).mkdir(parents=True, exist_ok=True)
-    _draw(root, pictures, options, workers)
+    _draw(root, images, options, workers)
     for path, text in {**lists, OPTIONS_FILE: json.dumps(asdict(options))}.items():
         with named(root / path):
             (root / path).write_text(text, encoding="utf-8")
-    return len(pictures)
+    return len(images)
 
 
 def _stored_options(root: Path) -> dict | None:
@@ -72,35 +72,35 @@ def _stored_options(root: Path) -> dict | None:
         stored = json.loads((root / OPTIONS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    # A set that was drawn when there was one layout names none.
+    # Older sets name no layout, because there was only one.
     return {"layout": "llcm", "official_size": False, **stored} if isinstance(stored, dict) else None
 
 
-def _draw(root: Path, pictures: list[Picture], options: Options, workers: int) -> None:
-    """Draw and write every picture in `workers` processes (drawing holds the GIL), started fresh, not forked.
+def _draw(root: Path, images: list[PlannedImage], options: Options, workers: int) -> None:
+    """Draw and write every image in `workers` spawned processes, because drawing holds the GIL.
 
-    Each has a pool of its own: one pool of several may hang where a process is killed while others start.
+    Each process has its own pool: a pool of several can hang if one is killed while others start.
     """
-    workers = min(workers, len(pictures), MAX_PROCESSES)
+    workers = min(workers, len(images), MAX_PROCESSES)
     context, others = get_context("spawn"), set(active_children())
     pools: list[ProcessPoolExecutor] = []
     drawn: list[Future[int]] = []
     try:
-        with _started_deaf_to_ctrl_c():
+        with _children_ignore_ctrl_c():
             for number in range(workers):
-                share = pictures[number::workers]
+                share = images[number::workers]
                 pools.append(ProcessPoolExecutor(1, context, _begin))
                 for start in range(0, len(share), AT_ONCE):
-                    drawn.append(pools[-1].submit(_draw_pictures, root, share[start : start + AT_ONCE], options))
-                # A task that is submitted at the moment when the process is killed may never be done. So the last one
-                # is a task that nobody waits for, which raises BrokenProcessPool if that befell one before.
+                    drawn.append(pools[-1].submit(_draw_images, root, share[start : start + AT_ONCE], options))
+                # If the process is killed while a task is submitted, the task may never end. This last task, which
+                # nobody waits for, makes sure that such a pool raises BrokenProcessPool.
                 pools[-1].submit(int)
-        with tqdm(desc="people", total=len(pictures), unit="images") as bar:
+        with tqdm(desc="people", total=len(images), unit="images") as bar:
             for done in as_completed(drawn):
                 bar.update(done.result())
     except BrokenProcessPool as error:
         raise DataError(
-            f"{root}: a process that drew pictures was killed. Is the memory full? Try again, with fewer --workers"
+            f"{root}: a drawing process was killed, perhaps because the memory is full. Try again with fewer --workers"
         ) from error
     finally:
         with stops_held():
@@ -111,12 +111,12 @@ def _draw(root: Path, pictures: list[Picture], options: Options, workers: int) -
 
 
 @contextmanager
-def _started_deaf_to_ctrl_c() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait for the block's end, so that each process that was started is known; and those processes
-    are deaf to Ctrl-C, which a terminal sends to all of them: it is the program's own."""
+def _children_ignore_ctrl_c() -> Iterator[None]:
+    """Delay Ctrl-C and SIGTERM until the end of the block, so that no started process is unknown. Processes started
+    inside ignore Ctrl-C, which a terminal sends to all of them: the parent stops them."""
     with stops_held():
-        resource_tracker.ensure_running()  # by itself it would come with the first process, and unblock what is blocked
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited
+        resource_tracker.ensure_running()  # else the first process would start it, which unblocks the signals
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
         try:
             yield
         finally:
@@ -124,7 +124,7 @@ def _started_deaf_to_ctrl_c() -> Iterator[None]:
 
 
 def _begin() -> None:
-    """In each process: draw in one thread, and end with the parent, which may be killed."""
+    """Set up a drawing process: use one thread, and end when the parent ends, even if it is killed."""
     cv2.setNumThreads(1)
     parent = parent_process()
     assert parent is not None
@@ -136,17 +136,17 @@ def _begin() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _draw_pictures(root: Path, pictures: list[Picture], options: Options) -> int:
-    """A process's work. Returns how many pictures were drawn."""
-    for picture in pictures:
+def _draw_images(root: Path, images: list[PlannedImage], options: Options) -> int:
+    """The task of a drawing process. Returns how many images it drew."""
+    for image in images:
         pixels = draw_person(
-            picture.person, picture.camera, picture.frame, picture.modality,
+            image.person, image.camera, image.frame, image.modality,
             seed=options.seed, height_px=options.height_px,
         )  # fmt: skip
-        stored = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY if picture.grey_file else cv2.COLOR_RGB2BGR)
-        path = root / picture.path
+        stored = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY if image.grey_file else cv2.COLOR_RGB2BGR)
+        path = root / image.path
         quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
-        # Not imwrite: where the disk is full, it leaves an empty .bmp and says that all is well.
+        # Not cv2.imwrite, which reports success on a full disk and leaves an empty .bmp.
         with named(path):
             path.write_bytes(cv2.imencode(path.suffix, stored, quality)[1].tobytes())
-    return len(pictures)
+    return len(images)

@@ -1,4 +1,4 @@
-"""What can be asked for, and what a plan of it consists of."""
+"""The options of a synthetic set, and the types of its plan."""
 
 from dataclasses import asdict, dataclass
 
@@ -19,11 +19,11 @@ MAX_MARKET_IDENTITIES = 9999
 
 @dataclass(frozen=True)
 class Options:
-    """Identities and pictures. Training: `train_images` an identity and modality, cameras by turns; testing:
-    `test_images` an identity, modality and camera. What a layout makes of them otherwise, its plan says.
+    """Numbers of identities and images. Training: `train_images` per identity and modality, cameras in turn. Testing:
+    `test_images` per identity, modality and camera. Each layout's plan documents its exceptions.
 
-    official_size: as many identities and pictures as the real set has; the four numbers then count for nothing.
-    Raises DataError for numbers that are too small, an unknown layout, or an official size that is not known.
+    official_size: use the real set's numbers of identities and images; the four options are then ignored.
+    Raises DataError for numbers that are too small, an unknown layout, or one whose official size is unknown.
     """
 
     train_identities: int = 320
@@ -37,27 +37,27 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.layout not in FOLDERS:
-            raise DataError(f"synthetic people: no layout {self.layout!r}. Name one of {', '.join(FOLDERS)}")
+            raise DataError(f"synthetic people: unknown layout {self.layout!r}. Choose one of {', '.join(FOLDERS)}")
         if self.official_size and self.layout != "sysu":
             raise DataError(
-                f"synthetic people: no official size is known for {self.layout}. Say --layout sysu, or leave "
-                "--official-size out and give the numbers of identities and images"
+                f"synthetic people: the official size of {self.layout} is not known. Use --layout sysu, or leave "
+                "out --official-size and give the numbers of identities and images"
             )
-        # Of SYSU-MM01's training identities some are in val_id.txt, and neither list is empty.
+        # SYSU-MM01 has training identities in two lists, train_id.txt and val_id.txt, and neither may be empty.
         least = {"seed": 0, "height_px": MIN_HEIGHT_PX, "train_identities": 2 if self.layout == "sysu" else 1}
         for name, value in asdict(self).items():
             if name not in ("layout", "official_size") and value < least.get(name, 1):
-                raise DataError(f"synthetic people: {name} = {value} is too small")
+                raise DataError(f"synthetic people: {name} = {value} is too small. Use at least {least.get(name, 1)}")
         if self.layout == "market_sketch_1k" and self.train_identities + self.test_identities > MAX_MARKET_IDENTITIES:
             raise DataError(
-                f"synthetic people: market_sketch_1k holds {MAX_MARKET_IDENTITIES} identities at most, as its file "
-                "names begin with four digits. Ask for fewer"
+                f"synthetic people: market_sketch_1k has at most {MAX_MARKET_IDENTITIES} identities, because its file "
+                "names begin with four digits. Use fewer"
             )
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One file of a set, `path` relative to its root. `grey_file`: stored with one channel instead of three."""
+class PlannedImage:
+    """One image to draw; `path` is relative to the set's root. `grey_file`: store one channel instead of three."""
 
     path: str
     person: int
@@ -67,5 +67,5 @@ class Picture:
     grey_file: bool = False
 
 
-# The pictures, and the lists beside them: path relative to the root -> text.
-Plan = tuple[list[Picture], dict[str, str]]
+# The images, and the list files: path relative to the root -> text.
+Plan = tuple[list[PlannedImage], dict[str, str]]

@@ -1,20 +1,20 @@
-"""Which pictures and lists a set consists of: a pure function a layout. `ffcv_convert.datasets` draws the layouts.
+"""The images and list files of a set, by one pure function per layout. `ffcv_convert.datasets` shows the layouts.
 
-Persons 1..train_identities train, the next ones test: no identity does both, but for RegDB, where each trial has its
-own split. Every file name, camera and split follows from the options alone.
+Identities 1..train_identities are for training, the following ones for testing. Only in RegDB does an identity have
+both roles, because each trial has its own split. Every file name, camera and split depends on the options alone.
 """
 
 import numpy as np
 
 from ffcv_convert.beton import Modality
 from ffcv_convert.datasets import llcm, regdb
-from ffcv_convert.synthetic.options import Options, Picture, Plan
+from ffcv_convert.synthetic.options import Options, Plan, PlannedImage
 from ffcv_convert.synthetic.plan_sketch_sets import plan_market_sketch_1k, plan_pku_sketch
 from ffcv_convert.synthetic.plan_sysu import plan_sysu
 
 
 def plan(options: Options) -> Plan:
-    """The pictures and lists of the layout that the options name."""
+    """The images and list files of `options.layout`."""
     plan_layout = {
         "llcm": plan_llcm,
         "sysu": plan_sysu,
@@ -26,7 +26,7 @@ def plan(options: Options) -> Plan:
 
 
 def plan_llcm(options: Options) -> Plan:
-    """Nine visible cameras, no third infrared one; every test identity is seen by each."""
+    """Nine visible cameras and eight infrared ones (no camera 3). Every camera sees every test identity."""
     train, test = [], []
     for person in range(1, options.train_identities + options.test_identities + 1):
         for modality, cameras in llcm.CAMERAS.items():
@@ -35,18 +35,18 @@ def plan_llcm(options: Options) -> Plan:
                 for frame, turn in enumerate(turns):
                     name = _llcm_name(options.seed, person, cameras[turn], frame, modality)
                     path = f"{llcm.SHORT[modality]}/{person:04d}/{name}"
-                    train.append(Picture(path, person, cameras[turn], frame, modality))
+                    train.append(PlannedImage(path, person, cameras[turn], frame, modality))
                 continue
             for camera in cameras:
                 for frame in range(options.test_images):
                     name = _llcm_name(options.seed, person, camera, frame, modality)
                     path = f"test_{llcm.SHORT[modality]}/cam{camera}/{person:04d}/{name}"
-                    test.append(Picture(path, person, camera, frame, modality))
+                    test.append(PlannedImage(path, person, camera, frame, modality))
     lists = {
         f"idx/train_{short}.txt": "".join(f"{p.path} {p.person - 1}\n" for p in train if p.modality == modality)
         for modality, short in llcm.SHORT.items()
     }
-    persons = sorted({picture.person for picture in test})
+    persons = sorted({image.person for image in test})
     lists["idx/test_id.txt"] = ",".join(map(str, persons)) + "\n"
     return train + test, lists
 
@@ -57,10 +57,10 @@ def _llcm_name(seed: int, person: int, camera: int, frame: int, modality: Modali
 
 
 def plan_regdb(options: Options) -> Plan:
-    """`train_images` pictures an identity and modality, all from one camera; ten splits, `train_identities` train."""
+    """`train_images` images per identity and modality, from one camera; ten splits, each with `train_identities`."""
     persons = range(1, options.train_identities + options.test_identities + 1)
-    pictures = [
-        Picture(path, person, 1, frame, modality)
+    images = [
+        PlannedImage(path, person, 1, frame, modality)
         for modality in regdb.SHORT
         for person in persons
         for frame, path in enumerate(_regdb_paths(options, person, modality))
@@ -72,14 +72,14 @@ def plan_regdb(options: Options) -> Plan:
         for part, members in split.items():
             label = {person: number for number, person in enumerate(sorted(members))}
             for modality, short in regdb.SHORT.items():
-                rows = [p for p in pictures if p.modality == modality and p.person in label]
+                rows = [p for p in images if p.modality == modality and p.person in label]
                 text = "".join(f"{p.path} {label[p.person]}\n" for p in rows)
                 lists[f"idx/{part}_{short}_{trial}.txt"] = text
-    return pictures, lists
+    return images, lists
 
 
 def _regdb_paths(options: Options, person: int, modality: Modality) -> list[str]:
-    """The two pictures of one moment have one number in both modalities; every second frame was kept."""
+    """Images of the same moment have the same number in both modalities. Numbers are two apart, as in the real set."""
     rng = np.random.default_rng([options.seed, 61, person])
     kind = ("male_front", "male_back", "female_front", "female_back")[rng.integers(4)]
     first = int(rng.integers(2, 14_000))

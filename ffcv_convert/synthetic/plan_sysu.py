@@ -1,4 +1,4 @@
-"""SYSU-MM01's layout (ffcv_convert/datasets/sysu.py draws it), at any size and at its own."""
+"""SYSU-MM01's layout (shown in ffcv_convert/datasets/sysu.py), at any size or at the official one."""
 
 import json
 from pathlib import Path
@@ -7,26 +7,26 @@ import numpy as np
 
 from ffcv_convert.beton import Modality
 from ffcv_convert.datasets import sysu
-from ffcv_convert.synthetic.options import Options, Picture, Plan
+from ffcv_convert.synthetic.options import Options, Plan, PlannedImage
 
-# Its field `about` says what of it is the real set's and what is our choice.
+# Its field `about` says which numbers come from the real set and which are our choice.
 COUNTS_FILE = Path(__file__).with_name("sysu_mm01_counts.json")
 
-# (camera, identity) -> number of pictures; and the list's name -> its identities.
+# Counts: (camera, identity) -> number of images. Lists: name of the list -> its identities.
 Counts = dict[tuple[int, int], int]
 Lists = dict[str, list[int]]
 
 
 def plan_sysu(options: Options) -> Plan:
-    """`train_identities` are in train_id.txt or val_id.txt; as in the real set, some folders are in no list."""
+    """`train_identities` are listed in train_id.txt or val_id.txt. As in the real set, some folders are in no list."""
     counts, lists = _official() if options.official_size else _small(options)
     modality_of = {camera: modality for modality, cameras in sysu.CAMERAS.items() for camera in cameras}
-    pictures = [
-        Picture(f"cam{camera}/{person:04d}/{frame + 1:04d}.jpg", person, camera, frame, modality_of[camera])
+    images = [
+        PlannedImage(f"cam{camera}/{person:04d}/{frame + 1:04d}.jpg", person, camera, frame, modality_of[camera])
         for (camera, person), count in sorted(counts.items())
         for frame in range(count)
     ]
-    return pictures, {f"exp/{name}_id.txt": ",".join(map(str, persons)) + "\n" for name, persons in lists.items()}
+    return images, {f"exp/{name}_id.txt": ",".join(map(str, persons)) + "\n" for name, persons in lists.items()}
 
 
 def _official() -> tuple[Counts, Lists]:
@@ -51,7 +51,7 @@ def _small(options: Options) -> tuple[Counts, Lists]:
                 place = (cameras[turn], person)
                 counts[place] = counts.get(place, 0) + 1
         counts |= {(c, person): options.test_images for c in cameras for person in range(trained + 1, listed + 1)}
-    # One that two visible cameras saw, one that both infrared cameras saw.
+    # Two unlisted identities: one seen by two visible cameras, one by both infrared cameras.
     counts |= {(c, listed + 1): options.test_images for c in (4, 5)}
     counts |= {(c, listed + 2): options.test_images for c in sysu.CAMERAS[Modality.INFRARED]}
     lists = {

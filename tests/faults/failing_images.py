@@ -1,4 +1,4 @@
-"""Pictures: a small set of one's own, in folders, files that say they are larger than memory, one not to be drawn."""
+"""A small custom set in folders, images that claim huge sizes, and an image whose drawing fails."""
 
 import io
 import struct
@@ -11,11 +11,11 @@ from PIL import Image
 
 from ffcv_convert.beton import Modality
 from ffcv_convert.synthetic import Options, draw, synthesise
-from ffcv_convert.synthetic.options import Picture
+from ffcv_convert.synthetic.options import PlannedImage
 
 
 def draw_custom_set(root: Path, *, identities: int) -> Path:
-    """`root` with two pictures of noise of each training identity, 1, 2, ..., and of two to test on. Returns `root`."""
+    """Write two noise images per identity: training identities 1, 2, ... and two test identities. Returns `root`."""
     rng = np.random.default_rng(identities)
     for split, persons in (("train", range(1, identities + 1)), ("test", range(1, 3))):
         for modality in ("visible", "infrared"):
@@ -27,9 +27,9 @@ def draw_custom_set(root: Path, *, identities: int) -> Path:
 
 
 def draw_a_picture_that_fails(root: Path, path: str = "a.jpg", person: int = -1) -> None:
-    """In a process of its own, as every picture of a set: there is no person -1."""
+    """In a drawing process, like every image of a set: identity -1 raises ValueError."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(draw, "plan", lambda options: ([Picture(path, person, 1, 0, Modality.VISIBLE)], {}))
+        patch.setattr(draw, "plan", lambda options: ([PlannedImage(path, person, 1, 0, Modality.VISIBLE)], {}))
         synthesise(root, Options(height_px=64), workers=1)
 
 

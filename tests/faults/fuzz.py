@@ -18,7 +18,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ("lists", "csv", "manifest", "beton", "picture")
+NAMES = ("lists", "csv", "manifest", "beton", "image")
 REPOSITORY = Path(__file__).parents[2]
 MEMORY_BYTES = 2 << 30
 

@@ -1,4 +1,4 @@
-"""The converter's readers, fed with bytes: whatever they hold, only a DataError may come out.
+"""The converter's readers, called with arbitrary bytes: they may raise only DataError.
 
 `test_properties.py` feeds them with hypothesis, `fuzz.py` with a fuzzer that follows the code's branches.
 """
@@ -48,13 +48,13 @@ def accepted(read: Callable[[], object]) -> bool:
 
 
 def targets(folder: Path) -> dict[str, Target]:
-    """All of them, which write to `folder` what they read."""
+    """All targets. They write their input below `folder`."""
     return {
         "lists": Target(Lists(folder / "lists").read, [b"a/b_c01_f.jpg 1\nb.jpg 1\n", b"1,2,3\n", b"0 7 1 2 a.jpg\n"]),
         "csv": Target(Csv(folder / "csv").read, [CSV]),
         "manifest": (manifest := Opening(folder / "manifest")).of_manifest(),
         "beton": manifest.of_beton(),
-        "picture": Target(Picture(folder / "picture").read, [stored(kind) for kind in ("PNG", "JPEG", "BMP")]),
+        "image": Target(StoredImage(folder / "image").read, [stored(kind) for kind in ("PNG", "JPEG", "BMP")]),
     }
 
 
@@ -88,15 +88,15 @@ class Csv:
         return accepted(lambda: check_records(custom.list_records(self.root), self.root))
 
 
-class Picture:
+class StoredImage:
     def __init__(self, root: Path):
         root.mkdir(parents=True)
-        self.file = root / "picture"
+        self.file = root / "image"
 
     def read(self, data: bytes) -> bool:
         self.file.write_bytes(data)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, of pictures that it reads all the same
+            warnings.simplefilter("ignore")  # Pillow's, of images that it reads all the same
             return accepted(lambda: load_image(self.file, FORMAT))
 
 
@@ -107,7 +107,7 @@ def stored(kind: str) -> bytes:
 
 
 class Opening:
-    """A small .beton and its manifest, one of which is fed."""
+    """A small .beton and its manifest, one of which is replaced by the input."""
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True)
@@ -141,7 +141,7 @@ class Opening:
             manifest_path(self.beton).write_bytes(self.manifest)
 
     def read_beton(self, data: bytes) -> bool:
-        """`data`: three bytes a change, a place (two bytes) and what its byte is combined with by exclusive or."""
+        """`data`: three bytes per change: a place (two bytes) and a value that is XORed into its byte."""
         damaged = bytearray(self.good)
         for start in range(0, len(data) - 2, 3):
             place = self.places[int.from_bytes(data[start : start + 2], "little") % len(self.places)]

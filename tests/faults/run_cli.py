@@ -11,7 +11,7 @@ from tests.conftest import REPOSITORY
 from tests.faults.conftest import Tally
 
 Process = subprocess.Popen[str]
-STOPPED = "stopped; nothing half-written was left\n"
+STOPPED = "stopped; no half-written file is left\n"
 
 
 def start(*arguments: object) -> Process:

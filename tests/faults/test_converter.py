@@ -1,4 +1,4 @@
-"""The converter stopped at any moment, or twice at once: only a whole .beton opens, and the next call completes it."""
+"""Conversion killed at any moment, or run twice at once: only complete files open; the next call completes it."""
 
 import fcntl
 import signal
@@ -87,7 +87,7 @@ def with_files(folder: Path, files: Files) -> Path:
 
 
 def check_what_opens(folder: Path, right: list[Files], tally: Tally, what: str) -> None:
-    """Each part's pair is refused, or byte for byte that of `right`: all of one of them."""
+    """Every part either is refused or equals the bytes in `right`, and all parts are from the same conversion."""
     opened: Files = {}
     for part in PARTS:
         try:
@@ -150,7 +150,7 @@ def test_killed_at_any_step_of_publishing(
 def test_a_set_that_is_up_to_date_is_rid_of_what_a_killed_conversion_left(
     data_root: Path, newer: Files, tmp_path: Path
 ) -> None:
-    """As where another size was asked for, killed, and not asked for again."""
+    """For example after a killed conversion to another size that is not repeated."""
     folder = with_files(tmp_path / "synthetic", newer)
     for name in ("train.beton.partial", "train.json.partial", "test.beton.partial"):
         (folder / name).write_bytes(b"half")

@@ -1,4 +1,4 @@
-"""A damaged `.beton` is refused, or the damaged sample is named when it is read, or the damage means nothing.
+"""A damaged `.beton` is refused, or the damaged sample is named when it is read, or the damage is harmless.
 
 Hundreds of damages of every kind, in raw and JPEG files, in children: a crash is seen as a crash.
 """
@@ -33,7 +33,7 @@ Betons = Callable[[str], Path]
 
 @pytest.fixture(scope="module")
 def betons(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Betons]:
-    """encoding -> train.beton with 96 pictures of 192 x 96. Read only."""
+    """encoding -> train.beton with 96 images of 192 x 96. Read only."""
     root = tmp_path_factory.mktemp("beton")
     for encoding in ("raw", "jpeg"):
         convert(synthetic.DATASET, data_root, root / encoding, ImageFormat(192, 96, encoding), workers=2)
@@ -41,7 +41,7 @@ def betons(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         manifest = read_manifest(beton)
         for row, other in zip(manifest.samples, np.roll(manifest.column("crc32"), 1).tolist(), strict=True):
             row[SAMPLE_COLUMNS.index("crc32")] = other
-        beton.with_name("other_pictures.json").write_text(manifest.to_json())
+        beton.with_name("other_images.json").write_text(manifest.to_json())
     with server():
         yield lambda encoding: root / encoding / "synthetic" / "train.beton"
 
@@ -53,16 +53,16 @@ def outcomes(
     numbers: range,
     *,
     limit_s: float = LIMIT_S,
-    hurt: Callable[[], None] | None = None,
+    inject: Callable[[], None] | None = None,
 ) -> Iterator[tuple[str, str]]:
-    """(what was damaged, what came of it), of these numbers."""
+    """(damage, outcome) for the damages of these numbers."""
     intact = betons(encoding)
-    others = [intact.with_name("test.json"), intact.with_name("other_pictures.json")]
+    others = [intact.with_name("test.json"), intact.with_name("other_images.json")]
     others.append(manifest_path(betons("jpeg" if encoding == "raw" else "raw")))
     first = numbers.start
     while first < numbers.stop:
         end = min(first + GROUP, numbers.stop)
-        child = Child(partial(run_damages, intact, others, work, first, end, limit_s), hurt)
+        child = Child(partial(run_damages, intact, others, work, first, end, limit_s), inject)
         code, output = child.end()
         lines = [json.loads(line) for line in output.splitlines() if line.startswith('{"number"')]
         seen = {line["number"]: line["outcome"] for line in lines if "outcome" in line}
@@ -79,7 +79,7 @@ def outcomes(
 def test_no_damage_is_silent(
     betons: Betons, encoding: Encoding, tmp_path: Path, tally: Tally, times: Callable[[int, int], int]
 ) -> None:
-    """Refused, or named, or without meaning; never a crash, a hang, a wrong picture, a wrong label."""
+    """Refused, named or harmless; never a crash, a hang, a wrong image or a wrong label."""
     count = times(60, 450)
     seen: Counter[str] = Counter()
     for what, outcome in outcomes(betons, encoding, tmp_path, range(count)):
@@ -94,7 +94,7 @@ def test_no_damage_is_silent(
 
 
 def unchecked(owner: Any, name: str, instead: Callable) -> None:
-    """To be called in the child."""
+    """Called in the child."""
     setattr(owner, name, instead)
 
 
@@ -121,16 +121,21 @@ def sleep(*arguments: Any) -> None:
 def test_without_the_checks_damage_is_silent_crashes_or_hangs(
     betons: Betons, tmp_path: Path, owner: type, name: str, instead: Callable, what: str, kind: str
 ) -> None:
-    """The test above could not fail otherwise; it goes on with the damage that comes after."""
+    """Shows that the test above can fail."""
     series = damages(open_beton(betons("raw")).structure, [])
     wanted = [number for number, damage in zip(range(200), series, strict=False) if what in damage.what]
-    hurt = partial(unchecked, owner, name, instead)
+    inject = partial(unchecked, owner, name, instead)
     found: list[str] = []
     for number in wanted:
         found += [
             outcome
             for _, outcome in outcomes(
-                betons, "raw", tmp_path, range(number, number + 1), limit_s=1 if kind == "hung" else LIMIT_S, hurt=hurt
+                betons,
+                "raw",
+                tmp_path,
+                range(number, number + 1),
+                limit_s=1 if kind == "hung" else LIMIT_S,
+                inject=inject,
             )
         ]
         if found[-1].startswith(kind):

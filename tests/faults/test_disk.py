@@ -1,4 +1,4 @@
-"""The converter on a disk that is full or may not be written, and pictures that vanish or change under its hands."""
+"""Conversion to a full or unwritable disk, and of images that vanish or change meanwhile."""
 
 import os
 import shutil
@@ -24,12 +24,12 @@ DISK_BYTES = 1 << 25
 PAGE = os.sysconf("SC_PAGE_SIZE")
 OLDER, NEWER = ImageFormat(24, 12), ImageFormat(192, 96)
 NEWER_SIZE = ["--height-px", "192", "--width-px", "96"]
-NEWER_BYTES = 24 * 192 * 96 * 3  # of train.beton's pictures
+NEWER_BYTES = 24 * 192 * 96 * 3  # of train.beton's images
 SPACE = "Check the path, its permissions and the space left\n"
 
 
 class Disk:
-    """A small disk; where none can be mounted, a folder and a limit on the size of a file."""
+    """A small disk or, if none can be mounted, a folder with a limit on file sizes."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -38,7 +38,7 @@ class Disk:
         self.mounted = subprocess.run(mount, capture_output=True).returncode == 0
 
     def leave(self, free: int) -> list[str]:
-        """Fill it up but for so many bytes. Returns what to put before a command."""
+        """Fill the disk except for `free` bytes. Returns a prefix for commands."""
         if not self.mounted:
             return limited_to(free // 1024)
         (self.path / "filler").unlink(missing_ok=True)
@@ -58,7 +58,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DATA_ROOT with `custom`: 24 training pictures, 4 to test on. Read only."""
+    """A DATA_ROOT with `custom`: 24 training images, 4 to test on. Read only."""
     root = tmp_path_factory.mktemp("data")
     draw_custom_set(root / "custom", identities=12)
     return root
@@ -98,7 +98,7 @@ def test_a_full_disk_is_said_and_the_older_file_stays(
 def test_a_disk_that_lacks_a_page_for_the_last_manifest_keeps_the_older_files(
     data: Path, disk: Disk, tally: Tally
 ) -> None:
-    """Another process reads the older .beton, so that nothing is gained by putting the new one in its place."""
+    """Another process has the older .beton open, so replacing it frees no space."""
     if not disk.mounted:
         pytest.skip(
             "no disk can be mounted here; it takes root. See test_nothing_gets_its_name_before_all_is_on_the_disk"
@@ -127,7 +127,7 @@ SMALL = ["--train-identities=2", "--test-identities=1", "--train-images=4", "--h
 
 
 def limited_to(kilobytes: int) -> list[str]:
-    """What to put before a command that shall not write a larger file."""
+    """A prefix for commands that may not write larger files."""
     return ["bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "bash"]
 
 
@@ -142,7 +142,7 @@ def test_drawing_on_a_full_disk_leaves_nothing(disk: Disk, tally: Tally, times: 
 
 
 def test_a_bmp_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    """OpenCV leaves it empty, and says that all is well. Here the lists can be written."""
+    """OpenCV would leave it empty and report success. The lists are small enough to be written here."""
     done = call("synthesise", "--layout", "regdb", "--root", tmp_path / "set", *SMALL, before=limited_to(4))
     assert done.returncode == 2
     assert f"error: {tmp_path}/set.dns-ffcv.partial/" in done.stderr
@@ -152,7 +152,7 @@ def test_a_bmp_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 @pytest.fixture
 def without_root(tmp_path: Path) -> list[str]:
-    """What to put before a command for which permissions shall count: root passes over them by a right of its own."""
+    """A prefix that makes permissions count for root, who otherwise bypasses them."""
     (tmp_path / "locked").mkdir(mode=0o555)
     return ["setpriv", "--bounding-set", "-dac_override"] if os.access(tmp_path / "locked", os.W_OK) else []
 
@@ -184,30 +184,30 @@ def test_a_folder_in_the_place_of_a_file(data: Path, tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "custom" / "train.beton") == ["mine"]
 
 
-@pytest.mark.parametrize("after", ["check_records", "check_links", "source_fingerprint", "up_to_date"])
-def test_a_picture_that_vanishes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
+@pytest.mark.parametrize("after", ["check_records", "source_fingerprint", "up_to_date"])
+def test_a_image_that_vanishes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
     root = draw_custom_set(tmp_path / "data" / "custom", identities=4)
     convert(custom.DATASET, root.parent, tmp_path, OLDER, workers=1)
     older = files_in(tmp_path / "custom")
-    picture = root / "train/infrared/3/a.png"
+    image = root / "train/infrared/3/a.png"
     step: Callable[..., object] = getattr(convert_module, after)
 
     def vanishing(*arguments: object) -> object:
         result = step(*arguments)
-        picture.unlink(missing_ok=True)
+        image.unlink(missing_ok=True)
         return result
 
     monkeypatch.setattr(convert_module, after, vanishing)
     with pytest.raises(DataError) as caught:
         convert(custom.DATASET, root.parent, tmp_path, NEWER, workers=2)
-    assert str(caught.value).startswith(f"{picture}: listed, but not there. Restore it from the")
+    assert str(caught.value).startswith(f"{image}: listed, but not found. Restore it")
     assert files_in(tmp_path / "custom") == older
 
 
-def test_a_picture_that_changes_meanwhile_is_converted_by_the_next_call(
+def test_a_image_that_changes_meanwhile_is_converted_by_the_next_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its new pixels may be in the .beton, but not the fingerprint of what it is now."""
+    """The .beton may hold the new pixels, but the fingerprint is that of the old file."""
     root = draw_custom_set(tmp_path / "data" / "custom", identities=4)
     fingerprint = convert_module.source_fingerprint
 

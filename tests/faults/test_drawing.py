@@ -1,4 +1,4 @@
-"""Synthetic people stopped at any moment: the set is there whole or not at all, and a second call completes it."""
+"""Synthetic people stopped at any moment: the set appears complete or not at all, and a second call completes it."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def workers_of(parent: int) -> list[int]:
-    """Processes that `parent` started to draw in."""
+    """The drawing processes that `parent` started."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -46,7 +46,7 @@ def workers_of(parent: int) -> list[int]:
 
 
 def kill_a_worker(process: Process, delay_s: float) -> bool:
-    """After the delay, counted from when there is one. Returns whether there still was one."""
+    """Kill one after the delay, counted from the first one's start. Returns whether one was still running."""
     while not (workers := workers_of(process.pid)) and process.poll() is None:
         time.sleep(0.005)
     time.sleep(delay_s)
@@ -75,7 +75,7 @@ def test_a_stopped_drawing_is_completed_by_the_next(
                 wait_for(process, "synthetic.dns-ffcv.partial/**/*.jpg", root.parent)
             stopped = stop(process, delay_s * (run % 2), getattr(signal, target))
         code, errors = end(process, tally, what)
-        missed = f"error: {root}.dns-ffcv.partial: a process that drew pictures was killed. Is the" in errors
+        missed = f"error: {root}.dns-ffcv.partial: a drawing process was killed" in errors
         if (target == "worker" and missed != (code == 2)) or (run == 0 and target == "worker" and not missed):
             tally.wrong("crashed", f"{what}: {code}, {errors}")
         tally.did("kills", stopped)
@@ -124,7 +124,7 @@ def test_an_error_in_a_process_that_draws_comes_with_its_traceback(tmp_path: Pat
     with pytest.raises(ValueError, match="expected non-negative integer") as caught:
         draw_a_picture_that_fails(tmp_path / "set")
     shown = "".join(traceback.format_exception(caught.type, caught.value, caught.tb))
-    assert all(f"in {function}\n" in shown for function in ("_draw_pictures", "draw_person", "draw_identity"))
+    assert all(f"in {function}\n" in shown for function in ("_draw_images", "draw_person", "draw_identity"))
     assert os.listdir(tmp_path) == []
 
 

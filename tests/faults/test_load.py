@@ -28,7 +28,7 @@ import json, re, sys, time
 from pathlib import Path
 import numpy as np
 from ffcv_convert.datasets import custom
-from ffcv_convert.records import check_links, check_records, training_labels
+from ffcv_convert.records import check_records, training_labels
 from ffcv_convert.beton import Manifest, Modality, read_manifest
 from pipelines.subset import TrainIndex
 from pipelines.sampler import plan_epoch, scheduled_iterations
@@ -41,8 +41,6 @@ def steps(folder, count, say):
     say("listed")
     check_records(records, folder)
     say("checked")
-    check_links(records, folder)
-    say("links checked")
     labels = training_labels(records)
     rows = [[r.image, r.person, r.camera, int(r.modality), r.split, 0] for r in records]
     manifest = Manifest("custom", "train", 96, 48, "lanczos", "raw", len(labels), True, "", 0, "", "", {}, rows)

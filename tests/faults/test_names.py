@@ -1,4 +1,4 @@
-"""Folders and pictures with names that mean something to a shell or to make: taken as they are, or refused."""
+"""Folders and images with names that have a meaning in a shell or in make: used as they are, or refused."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def call(*arguments: object, cwd: Path) -> "subprocess.CompletedProcess[bytes]":
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, timeout=120)
 
 
-def test_folders_and_pictures_of_any_name_are_converted(tmp_path: Path, tally: Tally, times) -> None:
+def test_folders_and_images_of_any_name_are_converted(tmp_path: Path, tally: Tally, times) -> None:
     for number, name in enumerate(NAMES[:: times(6, 1)]):
         top = tmp_path / str(number)
         root = draw_custom_set(top / name / "custom", identities=1)

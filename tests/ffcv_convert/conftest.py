@@ -1,4 +1,4 @@
-"""Every layout, drawn and converted once a session."""
+"""Every layout, drawn and converted once per session."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.support.trees import DRAWN
 
 @pytest.fixture(scope="session")
 def drawn_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DATA_ROOT with every layout in its folder: 4 + 2 identities, pictures of about 64 x 32. Read only."""
+    """A DATA_ROOT with every layout in its folder: 4 + 2 identities, images of about 64 x 32. Read only."""
     root = tmp_path_factory.mktemp("layouts")
     for layout, folder in FOLDERS.items():
         synthesise(root / folder, Options(**DRAWN, layout=layout), workers=1)

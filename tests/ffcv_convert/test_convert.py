@@ -1,4 +1,4 @@
-"""What `convert` calls a set, and the trials that it stores."""
+"""The set names and trials that `convert` stores."""
 
 import os
 import shutil
@@ -79,12 +79,12 @@ def test_the_fingerprint_covers_a_trials_name_and_order(tmp_path: Path) -> None:
 
 
 def test_a_size_once_chosen_outlives_its_manifest(data_root: Path, tmp_path: Path) -> None:
-    """It is in the .beton too; where that is damaged as well, the set's own size is taken."""
+    """The .beton holds it too; if that is damaged as well, the set's own size is used."""
     for image_format in (ImageFormat(24, 12), ImageFormat(40, 20, "jpeg")):
         convert(synthetic.DATASET, data_root, tmp_path, image_format, workers=1)
         beton = tmp_path / "synthetic" / "train.beton"
-        for spoil in (lambda path: path.write_text("{}"), Path.unlink):
-            spoil(manifest_path(beton))
+        for damage in (lambda path: path.write_text("{}"), Path.unlink):
+            damage(manifest_path(beton))
             assert image_format_for(synthetic.DATASET, beton, None, None, None) == image_format
     beton.write_bytes(b"")
     assert image_format_for(synthetic.DATASET, beton, None, None, None) == ImageFormat(

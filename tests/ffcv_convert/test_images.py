@@ -1,7 +1,10 @@
-"""One image: every kind becomes RGB, and what a file claims takes neither memory nor time."""
+"""Loading one image: every mode becomes RGB, and false sizes cost neither memory nor time."""
 
 import io
+import resource
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,6 @@ import pytest
 from PIL import Image
 
 from ffcv_convert.common.errors import DataError
-from ffcv_convert.datasets.sysu import _memory_bounded
 from ffcv_convert.images import MAX_SCANS, Encoding, ImageFormat, load_image
 
 
@@ -18,7 +20,7 @@ def noise() -> Image.Image:
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1"])
-def test_other_kinds_of_pictures_become_rgb(tmp_path: Path, mode: str) -> None:
+def test_other_kinds_of_images_become_rgb(tmp_path: Path, mode: str) -> None:
     grey = np.zeros((4, 4), np.uint8)
     grey[:, 2:] = 255
     Image.fromarray(grey).convert(mode).save(tmp_path / "a.png")
@@ -28,24 +30,36 @@ def test_other_kinds_of_pictures_become_rgb(tmp_path: Path, mode: str) -> None:
 @pytest.mark.parametrize("size", [(2000, 400), (16_385, 9), (9, 70_000), (10**9, 10**9)])
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
 def test_sizes_that_do_not_fit_a_page_are_refused_at_once(size: tuple[int, int], encoding: Encoding) -> None:
-    with pytest.raises(DataError, match=f"{size[0]} x {size[1]} pixels do not fit a page"):
+    with pytest.raises(DataError, match=f"{size[0]} x {size[1]} pixels do not fit into a page"):
         ImageFormat(*size, encoding)
 
 
+@contextmanager
+def memory_bounded(more_bytes: int) -> Iterator[None]:
+    """Allocating more than this inside the block raises MemoryError."""
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    bound = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize() + more_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, limits)
+
+
 def test_a_length_that_is_wrong_takes_no_memory(tmp_path: Path) -> None:
-    """Two billion bytes of a chunk, after the pixels: Pillow reads over them."""
+    """A chunk claims two billion bytes; Pillow has the pixels already and ignores it."""
     file = io.BytesIO()
     noise().save(file, "PNG")
     png = bytearray(file.getvalue())
     at = png.index(b"IDAT") - 4
     png[at : at + 4] = struct.pack(">I", (1 << 31) + struct.unpack(">I", png[at : at + 4])[0])
     (tmp_path / "a.png").write_bytes(png)
-    with _memory_bounded(1 << 28):
+    with memory_bounded(1 << 28):
         assert load_image(tmp_path / "a.png", ImageFormat(24, 12)).shape == (24, 12, 3)
 
 
 def with_scans(more: int, comment: bytes = b"", behind: bytes = b"") -> bytes:
-    """A progressive JPEG, its last of ten scans `more` times again."""
+    """A progressive JPEG of ten scans, with the last scan repeated `more` times."""
     file = io.BytesIO()
     noise().save(file, "JPEG", progressive=True)
     content = file.getvalue()
@@ -55,10 +69,10 @@ def with_scans(more: int, comment: bytes = b"", behind: bytes = b"") -> bytes:
 
 
 def test_the_scans_of_a_jpeg_are_limited(tmp_path: Path) -> None:
-    """Its decoder goes over the whole picture for each. What looks like one in a thumbnail or a film is none."""
+    """Each scan costs a pass over the image. Markers inside thumbnails or after the image do not count."""
     path = tmp_path / "a.jpg"
     path.write_bytes(with_scans(MAX_SCANS - 10, b"\xff\xda" * 500, b"\xff\xda" * 500))
     assert load_image(path, ImageFormat(32, 16)).shape == (32, 16, 3)
     path.write_bytes(with_scans(MAX_SCANS - 9))
-    with pytest.raises(DataError, match=r"a\.jpg: a JPEG of 101 scans is no pedestrian picture\. Replace it"):
+    with pytest.raises(DataError, match=r"a\.jpg: a JPEG with 101 scans is no pedestrian image\. Replace it"):
         load_image(path, ImageFormat(32, 16))

@@ -1,4 +1,4 @@
-"""The Lanczos resize: Pillow's pixels, whatever the picture and the sizes."""
+"""The Lanczos resize gives Pillow's pixels for any image and size."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def noise(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def black_and_white(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
-    """Edges everywhere: sums leave the range of 8 bits at both ends."""
+    """Edges everywhere, so that sums overshoot 8 bits at both ends."""
     return (255 * rng.integers(0, 2, shape)).astype(np.uint8)
 
 
@@ -28,28 +28,28 @@ def test_pixels_are_pillow_s(draw, seed: int) -> None:
         height = high
     if seed % 4 == 1:
         width = wide
-    picture = draw(rng, (high, wide, 3))
-    expected = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
-    assert np.array_equal(resize(picture, height, width), expected)
+    image = draw(rng, (high, wide, 3))
+    expected = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    assert np.array_equal(resize(image, height, width), expected)
 
 
 @pytest.mark.parametrize(("high", "wide"), [(1, 1), (1, 300), (300, 1), (2, 2), (288, 144), (3000, 700)])
 def test_odd_sizes_become_the_stored_one(high: int, wide: int) -> None:
-    picture = noise(np.random.default_rng(0), (high, wide, 3))
-    expected = np.asarray(Image.fromarray(picture).resize((144, 288), Image.Resampling.LANCZOS))
-    assert np.array_equal(resize(picture, 288, 144), expected)
+    image = noise(np.random.default_rng(0), (high, wide, 3))
+    expected = np.asarray(Image.fromarray(image).resize((144, 288), Image.Resampling.LANCZOS))
+    assert np.array_equal(resize(image, 288, 144), expected)
 
 
-def test_a_read_only_picture_is_taken_and_left_as_it_is() -> None:
-    picture = noise(np.random.default_rng(1), (90, 40, 3))
-    picture.flags.writeable = False
-    before = picture.copy()
-    resize(picture, 33, 55)
-    assert np.array_equal(picture, before)
+def test_a_read_only_image_is_taken_and_left_as_it_is() -> None:
+    image = noise(np.random.default_rng(1), (90, 40, 3))
+    image.flags.writeable = False
+    before = image.copy()
+    resize(image, 33, 55)
+    assert np.array_equal(image, before)
 
 
 def test_what_is_kept_of_weights_is_little() -> None:
-    """Of a thousand crops' sides; those of a panorama are made for it alone."""
+    """Weights for the sides of crops are cached; those of very large images are not."""
     lanczos._kept_weights.cache_clear()
     for size in (*range(30, 60), 16_384, 5000):
         lanczos._taps(size, 288)

@@ -1,4 +1,4 @@
-"""`verify`: good sets are called good, with their numbers; a damaged one does not keep others from being checked."""
+"""`verify` on intact sets: it reports their numbers, and checks every set even if one is damaged."""
 
 import shutil
 from dataclasses import replace
@@ -19,7 +19,7 @@ SKETCHED = [p.person for p in plan(Options(**DRAWN, layout="market_sketch_1k"))[
 
 
 def numbers(train: tuple[int, int], test: tuple[int, int], other: str) -> dict[str, int]:
-    """(visible, other) pictures of four training and two test identities."""
+    """(visible, other) images of four training and two test identities."""
     return {
         "train identities": 4, "train visible images": train[0], f"train {other} images": train[1],
         "test identities": 2, "test visible images": test[0], f"test {other} images": test[1],
@@ -56,7 +56,7 @@ def test_good_sets_are_good_and_other_numbers_than_the_published_ones_are_warned
     published = DATASETS[name].counts
     samples = {part: len(open_beton(drawn_betons / name / f"{part}.beton")) for part in DATASETS[name].parts}
     good = [
-        f"{drawn_betons / name / f'{part}.beton'}: {count} samples, structure and checksums good"
+        f"{drawn_betons / name / f'{part}.beton'}: {count} samples, structure and checksums are good"
         for part, count in samples.items()
     ]
     told = [
@@ -94,19 +94,19 @@ def test_a_published_number_of_what_is_not_there_is_warned_of(drawn_root: Path, 
 
 
 @pytest.mark.parametrize("name", DRAWN_SETS)
-def test_deep_decodes_and_converts_every_picture_again(drawn_root: Path, drawn_betons: Path, name: str) -> None:
+def test_deep_decodes_and_converts_every_image_again(drawn_root: Path, drawn_betons: Path, name: str) -> None:
     shallow, lines = (check(name, drawn_root, drawn_betons, deep=deep) for deep in (False, True))
     root = DATASETS[name].find(drawn_root)
     for part in DATASETS[name].parts:
         beton = drawn_betons / name / f"{part}.beton"
-        assert f"{beton}: every picture decoded" in lines
-        assert f"{beton}: every picture converted again from {root}: the same" in lines
-    assert [line for line in lines if "every picture" not in line] == shallow
+        assert f"{beton}: every image decodes" in lines
+        assert f"{beton}: every image converted again from {root} is the same" in lines
+    assert [line for line in lines if "every image" not in line] == shallow
 
 
 def test_without_the_raw_set_the_comparison_alone_is_left_out(drawn_betons: Path, tmp_path: Path) -> None:
     lines = check("sysu", tmp_path, drawn_betons, deep=True)
-    assert sum("every picture decoded" in line for line in lines) == 2
+    assert sum("every image decodes" in line for line in lines) == 2
     assert not [line for line in lines if "converted again" in line]
 
 
@@ -118,7 +118,7 @@ def test_the_command_checks_every_set_though_one_is_damaged(
         shutil.copytree(drawn_betons / name, tmp_path / name)
     assert main(["verify", "--deep", *folders]) == 0
     good = capsys.readouterr()
-    assert good.out.count("structure and checksums good") == good.out.count("converted again from") == 6
+    assert good.out.count("structure and checksums are good") == good.out.count("converted again from") == 6
     assert "warning: sysu (synthetic): 4 train identities, published 395" in good.err
     assert "warning" not in good.out
 
@@ -126,7 +126,7 @@ def test_the_command_checks_every_set_though_one_is_damaged(
     with pytest.raises(SystemExit, match=r"^2$"):
         main(["verify", *folders])
     out, err = capsys.readouterr()
-    assert out.count("structure and checksums good") == 4
+    assert out.count("structure and checksums are good") == 4
     assert f"error: {tmp_path}/sysu/train.beton: cut short (0 bytes)" in err
     assert err.splitlines()[-1] == "error: 1 of 3 data sets are damaged, see above"
     assert main(["verify", "--dataset", "synthetic", *folders]) == 0

@@ -1,4 +1,4 @@
-"""`verify` on damaged sets: what is wrong is found, by a full or a deep check, and named with the next step."""
+"""`verify` on damaged sets: a full or deep check finds the damage, and the message names the next step."""
 
 import io
 import os
@@ -45,7 +45,7 @@ def never_looked_at(converted: Converted) -> list[int]:
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_a_flipped_byte_of_a_picture_is_found_and_named(drawn_root: Path, copied: Path, deep: bool) -> None:
+def test_a_flipped_byte_of_a_image_is_found_and_named(drawn_root: Path, copied: Path, deep: bool) -> None:
     beton = copied / "regdb" / "all.beton"
     converted = open_beton(beton)
     first, second = never_looked_at(converted)[1:3]
@@ -55,12 +55,12 @@ def test_a_flipped_byte_of_a_picture_is_found_and_named(drawn_root: Path, copied
         with pytest.raises(DataError) as caught:
             check("regdb", drawn_root, copied, deep=deep)
         assert str(caught.value) == (
-            f"{beton}: fails its SHA-256; damaged: sample {sample} ({converted.manifest.samples[sample][0]}), "
+            f"{beton}: fails its SHA-256 check; damaged: sample {sample} ({converted.manifest.samples[sample][0]}), "
             f"{damaged} in all. Remove the file, then convert the data set again: make convert-datasets"
         )
 
 
-def test_a_flipped_byte_between_the_pictures_is_found(drawn_root: Path, copied: Path) -> None:
+def test_a_flipped_byte_between_the_images_is_found(drawn_root: Path, copied: Path) -> None:
     beton = copied / "regdb" / "all.beton"
     table = open_beton(beton).structure.allocation_N
     padding = int(table["ptr"][-1] + table["size"][-1]) + 5
@@ -69,7 +69,7 @@ def test_a_flipped_byte_between_the_pictures_is_found(drawn_root: Path, copied: 
     open_beton(beton)
     with pytest.raises(
         DataError,
-        match=r"all\.beton: fails its SHA-256; damaged: what lies between the pictures\. Remove the file, then",
+        match=r"all\.beton: fails its SHA-256 check; damaged: bytes between the images\. Remove the file, then",
     ):
         check("regdb", drawn_root, copied)
 
@@ -87,18 +87,18 @@ def test_deep_finds_a_source_that_was_changed_or_lost(both: tuple[Path, Path], e
     convert(DATASETS["pku_sketch"], data, betons, ImageFormat(64, 32, encoding), workers=1)
     lines = check("pku_sketch", data, betons, deep=True)
     assert sum("converted again" in line for line in lines) == 2
-    picture, other = sorted((data / "PKU-Sketch" / "photo").iterdir())[4:6]
-    times = picture.stat().st_atime_ns, picture.stat().st_mtime_ns
-    shutil.copyfile(other, picture)
-    os.utime(picture, ns=times)
+    image, other = sorted((data / "PKU-Sketch" / "photo").iterdir())[4:6]
+    times = image.stat().st_atime_ns, image.stat().st_mtime_ns
+    shutil.copyfile(other, image)
+    os.utime(image, ns=times)
     check("pku_sketch", data, betons)
     with pytest.raises(DataError) as caught:
         check("pku_sketch", data, betons, deep=True)
-    assert str(caught.value).startswith(f"{picture}: {betons / 'pku_sketch'}/train.beton holds another picture than")
+    assert str(caught.value).startswith(f"{image}: {betons / 'pku_sketch'}/train.beton holds another image than")
     assert f"converted with Pillow {Image.__version__}" in str(caught.value)
     assert str(caught.value).endswith("Restore the file, or convert the set again")
-    picture.unlink()
-    with pytest.raises(DataError, match=rf"{picture.name}: listed, but not there"):
+    image.unlink()
+    with pytest.raises(DataError, match=rf"{image.name}: listed, but not found"):
         check("pku_sketch", data, betons, deep=True)
 
 
@@ -109,7 +109,7 @@ def test_deep_finds_a_source_that_was_changed_or_lost(both: tuple[Path, Path], e
 def test_deep_finds_a_jpeg_that_was_stored_wrong(
     both: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], cut: int, problem: str
 ) -> None:
-    """Its checksums are those of what was stored, so only decoding tells."""
+    """Its checksums match what was stored, so only decoding finds it."""
     data, betons = both
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     buffer = io.BytesIO()

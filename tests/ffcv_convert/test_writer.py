@@ -1,4 +1,4 @@
-"""What the writer stores: Pillow's pixels, FFCV's layout, the same bytes every time; and when it writes at all."""
+"""What the writer stores: Pillow's pixels, FFCV's layout, the same bytes every time; and when it writes."""
 
 import importlib
 import io
@@ -100,7 +100,7 @@ def test_same_bytes_whatever_the_number_of_workers(
 
 
 def test_images_cross_no_page(data_root: Path, tmp_path: Path) -> None:
-    """Six images of 500 x 200 fill a page; 96 training pictures take sixteen pages."""
+    """Six images of 500 x 200 fill a page; 96 training images take sixteen pages."""
     convert(synthetic.DATASET, data_root, tmp_path, ImageFormat(500, 200), workers=2)
     table = open_beton(tmp_path / "synthetic" / "train.beton").structure.allocation_N
     first, last = table["ptr"] // PAGE_BYTES, (table["ptr"] + table["size"] - 1) // PAGE_BYTES
@@ -108,7 +108,7 @@ def test_images_cross_no_page(data_root: Path, tmp_path: Path) -> None:
     assert len(np.unique(first)) == 16
 
 
-def test_infrared_grey_is_true_for_grey_pictures_alone(tmp_path: Path) -> None:
+def test_infrared_grey_is_true_for_grey_images_alone(tmp_path: Path) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (40, 20), dtype=np.uint8)
     tinted = np.stack([grey, grey, grey], axis=2)
     tinted[20, 10, 2] ^= 128
@@ -171,10 +171,10 @@ def test_only_what_is_not_up_to_date_is_written(copied: tuple[Path, Path]) -> No
     assert written(data, beton) == {"train": False, "test": False}
     assert {path: path.stat().st_mtime_ns for path in beton.rglob("*")} == before
 
-    picture = next((data / "synthetic" / "test_vis").rglob("*.jpg"))
-    os.utime(picture, ns=(0, 0))
+    image = next((data / "synthetic" / "test_vis").rglob("*.jpg"))
+    os.utime(image, ns=(0, 0))
     assert written(data, beton) == {"train": False, "test": True}
-    shutil.copy(next((data / "synthetic" / "vis").rglob("*.jpg")), picture)
+    shutil.copy(next((data / "synthetic" / "vis").rglob("*.jpg")), image)
     assert written(data, beton) == {"train": False, "test": True}
 
     labels = data / "synthetic" / "idx" / "train_vis.txt"
@@ -186,8 +186,8 @@ def test_only_what_is_not_up_to_date_is_written(copied: tuple[Path, Path]) -> No
 
 
 @pytest.mark.parametrize("damage", ["pixels", "table", "cut", "manifest", "no manifest", "other manifest"])
-def test_what_cannot_be_opened_is_written_anew(copied: tuple[Path, Path], damage: str) -> None:
-    """The message of `open_beton` says: convert again. Then converting again has to help."""
+def test_what_cannot_be_opened_is_written_again(copied: tuple[Path, Path], damage: str) -> None:
+    """The message of `open_beton` advises to convert again, so that must help."""
     data, root = copied
     beton = root / "synthetic" / "train.beton"
     good, manifest = beton.read_bytes(), json.loads(manifest_path(beton).read_text())

@@ -1,4 +1,4 @@
-"""A conversion that fails leaves nothing behind and an older pair as it was; two at once do not meet."""
+"""A failed conversion leaves nothing behind and keeps older files; two at once do not disturb each other."""
 
 import fcntl
 import io
@@ -24,25 +24,25 @@ from ffcv_convert.records import Record
 from ffcv_convert.writer import BetonJob, write_betons
 from tests.conftest import REPOSITORY
 
-PICTURES = 24
+IMAGES = 24
 BAD = 17
 FORMAT = ImageFormat(32, 16)
 
 
-def picture(number: int) -> Image.Image:
+def image(number: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(number).integers(0, 256, (40, 20, 3), dtype=np.uint8))
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder of small JPEG pictures: 0.jpg, 1.jpg, ..."""
-    for number in range(PICTURES):
-        picture(number).save(tmp_path / f"{number}.jpg", quality=90)
+    """A folder of small JPEG images: 0.jpg, 1.jpg, ..."""
+    for number in range(IMAGES):
+        image(number).save(tmp_path / f"{number}.jpg", quality=90)
     return tmp_path
 
 
 def write(root: Path) -> None:
-    records = [Record(f"{number}.jpg", number, 1, Modality.INFRARED, "test") for number in range(PICTURES)]
+    records = [Record(f"{number}.jpg", number, 1, Modality.INFRARED, "test") for number in range(IMAGES)]
     write_betons([BetonJob(root / "beton" / "test.beton", "made-up", "test", records)], root, FORMAT, workers=2)
 
 
@@ -51,7 +51,7 @@ def left(root: Path) -> dict[str, bytes]:
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A PNG that says how large it is, with nothing in it."""
+    """A PNG that declares a size and holds no pixels."""
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = [
         struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in (head, b"IDAT")
@@ -67,35 +67,35 @@ def sixteen_bits() -> bytes:
 
 def jpeg() -> bytes:
     file = io.BytesIO()
-    picture(BAD).save(file, "JPEG", quality=90)
+    image(BAD).save(file, "JPEG", quality=90)
     return file.getvalue()
 
 
-SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+DAMAGED: dict[str, tuple[Callable[[Path], object], str]] = {
     "garbage": (lambda p: p.write_bytes(np.random.default_rng(0).bytes(900)), "cannot be decoded"),
     "garbage behind a good head": (lambda p: p.write_bytes(jpeg()[:300] + bytes(600)), "cannot be decoded"),
     "truncated": (lambda p: p.write_bytes(jpeg()[:-200]), "cannot be decoded"),
     "empty": (lambda p: p.write_bytes(b""), "empty file"),
     "text": (lambda p: p.write_text("<html>404</html>"), "cannot be decoded"),
-    "many pixels": (lambda p: p.write_bytes(png_of(5001, 5000)), "5001 x 5000 pixels is no pedestrian picture"),
+    "many pixels": (lambda p: p.write_bytes(png_of(5001, 5000)), "5001 x 5000 pixels"),
     "just not too many": (lambda p: p.write_bytes(png_of(5000, 5000)), "cannot be decoded"),
-    "a long side": (lambda p: p.write_bytes(png_of(16_385, 9)), "16385 x 9 pixels is no pedestrian picture"),
+    "a long side": (lambda p: p.write_bytes(png_of(16_385, 9)), "16385 x 9 pixels"),
     "just not too long": (lambda p: p.write_bytes(png_of(9, 16_384)), "cannot be decoded"),
     "bomb": (lambda p: p.write_bytes(png_of(60000, 60000)), "cannot be decoded .*exceeds limit"),
-    "a large file": (lambda p: os.truncate(p, (1 << 27) + 1), "134217729 bytes is no pedestrian picture"),
-    "sixteen bits": (lambda p: p.write_bytes(sixteen_bits()), "more than 8 bits a channel"),
-    "vanished": (lambda p: p.unlink(), "listed, but not there"),
+    "a large file": (lambda p: os.truncate(p, (1 << 27) + 1), "134217729 bytes"),
+    "sixteen bits": (lambda p: p.write_bytes(sixteen_bits()), "more than 8 bits per channel"),
+    "vanished": (lambda p: p.unlink(), "listed, but not found"),
     "folder": (lambda p: (p.unlink(), p.mkdir()), "cannot be decoded"),
     "pipe": (lambda p: (p.unlink(), os.mkfifo(p)), "empty file"),
 }
 
 
-@pytest.mark.parametrize("name", SPOILT)
-def test_a_picture_that_fails_leaves_nothing_and_keeps_the_older_pair(root: Path, name: str) -> None:
-    spoil, message = SPOILT[name]
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_image_that_fails_leaves_nothing_and_keeps_the_older_pair(root: Path, name: str) -> None:
+    damage, message = DAMAGED[name]
     file = root / f"{BAD}.jpg"
     good = file.read_bytes()
-    spoil(file)
+    damage(file)
     with pytest.raises(DataError, match=rf"{BAD}\.jpg: .*{message}"):
         write(root)
     assert left(root) == {}
@@ -105,7 +105,7 @@ def test_a_picture_that_fails_leaves_nothing_and_keeps_the_older_pair(root: Path
     write(root)
     older = left(root)
     assert set(older) == {"test.beton", "test.json"}
-    spoil(file)
+    damage(file)
     with pytest.raises(DataError, match=message):
         write(root)
     assert left(root) == older
@@ -134,7 +134,7 @@ def test_a_stop_between_file_and_manifest_leaves_a_pair_that_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(root)
-    picture(99).save(root / "3.jpg")
+    image(99).save(root / "3.jpg")
 
     replace = os.replace
 
@@ -151,7 +151,7 @@ def test_a_stop_between_file_and_manifest_leaves_a_pair_that_is_refused(
     with pytest.raises(DataError, match=r"sample 3 \(3\.jpg\) fails its checksum"):
         open_beton(root / "beton" / "test.beton")
     write(root)
-    assert len(open_beton(root / "beton" / "test.beton")) == PICTURES
+    assert len(open_beton(root / "beton" / "test.beton")) == IMAGES
 
 
 @pytest.mark.parametrize("name", ["test.beton.partial", "test.json.partial"])
@@ -181,7 +181,7 @@ with replacing(pathlib.Path(sys.argv[1])) as file:
 
 
 def test_what_a_killed_writer_left_is_taken_over(root: Path) -> None:
-    """Longer than the new file, so that a tail of it would show."""
+    """The leftover is longer than the new file, so any remains would show."""
     write(root)
     expected = left(root)
     (root / "beton" / "test.beton").unlink()
@@ -204,7 +204,7 @@ def test_a_link_in_the_place_of_a_partial_file_is_not_followed(root: Path, preci
     if precious:
         (root / "precious").write_bytes(precious)
     (root / "beton" / "test.beton.partial").symlink_to(root / "precious")
-    with pytest.raises(DataError, match=r"test\.beton\.partial: is a link, and what it leads to is not overwritten"):
+    with pytest.raises(DataError, match=r"test\.beton\.partial: is a link, and its target is not overwritten"):
         write(root)
     assert (root / "precious").exists() == bool(precious)
     assert not precious or (root / "precious").read_bytes() == precious
@@ -212,10 +212,10 @@ def test_a_link_in_the_place_of_a_partial_file_is_not_followed(root: Path, preci
 
 
 def test_nothing_gets_its_name_before_all_is_on_the_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fills up between the two would leave the new .beton with the older manifest."""
+    """Else a disk that fills up in between would leave the new .beton with the older manifest."""
     write(root)
     older = left(root)
-    picture(99).save(root / "3.jpg")
+    image(99).save(root / "3.jpg")
     calls, fsync = [], os.fsync
 
     def failing(descriptor: int) -> None:
@@ -232,7 +232,7 @@ def test_nothing_gets_its_name_before_all_is_on_the_disk(root: Path, monkeypatch
 
 
 def test_the_first_error_ends_the_work(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No thread goes on reading a set of which a picture has failed."""
+    """After a failed image, no thread reads further images."""
     read = []
 
     def counted(path: Path, image_format: ImageFormat) -> Encoded:

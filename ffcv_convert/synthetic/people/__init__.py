@@ -1,4 +1,4 @@
-"""Drawn pedestrians: one picture is a function of (seed, identity, camera, frame, modality)."""
+"""Draws pedestrians: each image is a function of (seed, identity, camera, frame, modality)."""
 
 from ffcv_convert.synthetic.people.person import draw_person
 

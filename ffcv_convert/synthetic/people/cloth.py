@@ -1,8 +1,7 @@
 """Cloth and limbs: the strokes that synthetic people are drawn with.
 
-A picture in the making is a `Sheet`: RGB plus a fourth channel that is 0 on the background and 255 on the
-person, so that each stroke keeps the person's mask at no cost. A `View` says where body coordinates
-(across, up, forward; in body heights) fall in the picture.
+People are painted onto a `Sheet`: RGB plus a mask channel, 0 on the background and 255 on the body, which every stroke
+updates at no cost. A `View` maps body coordinates (across, up, forward; in body heights) to positions in the image.
 """
 
 import math
@@ -18,7 +17,7 @@ Sheet = np.ndarray
 
 SUBPIXEL_BITS = 4
 SUBPIXELS = 1 << SUBPIXEL_BITS
-# The camera looks slightly downwards: what is nearer to it appears lower.
+# The camera looks slightly down, so that nearer parts appear lower.
 LOOK_DOWN = 0.18
 
 
@@ -26,7 +25,7 @@ LOOK_DOWN = 0.18
 class View:
     """An orthographic camera: where the feet stand, the body height in pixels, the body's turn and lean.
 
-    yaw_rad 0 faces the camera (the body's left at the picture's right), pi shows the back.
+    yaw_rad 0 faces the camera (the body's left at the image's right), pi shows the back.
     """
 
     foot_x_px: float
@@ -36,14 +35,14 @@ class View:
     lean_rad: float
 
     def place(self, across: float, up: float) -> Point:
-        """Picture position of a point given in the picture plane, relative to the feet."""
+        """Position in the image of a point in the image plane, relative to the feet."""
         sine, cosine = math.sin(self.lean_rad), math.cos(self.lean_rad)
         x = across * cosine + up * sine
         y = up * cosine - across * sine
         return self.foot_x_px + x * self.unit_px, self.foot_y_px - y * self.unit_px
 
     def project(self, left: float, up: float, forward: float) -> Point:
-        """Picture position of a point given in the body's own axes."""
+        """Position in the image of a point in the body's own axes."""
         across = left * math.cos(self.yaw_rad) + forward * math.sin(self.yaw_rad)
         return self.place(across, up - LOOK_DOWN * self.depth(left, forward))
 
@@ -58,7 +57,7 @@ class View:
 
 @dataclass(frozen=True)
 class Portrait:
-    """One person about to be painted in one modality's palette; the sheet is painted in place."""
+    """One identity to be painted in one modality's palette; painting changes `sheet` in place."""
 
     sheet: Sheet
     person: Identity
@@ -118,7 +117,7 @@ def paint_cloth(
     top: float,
     half_width: float,
 ) -> None:
-    """Fill a garment's outline with its pattern, hung from body height `top` around the body's axis."""
+    """Fill a garment's outline with its pattern, which starts at body height `top` on the body's axis."""
     sheet, view = portrait.sheet, portrait.view
     if cloth.pattern == "plain":
         fill(sheet, outline, tones[0])
@@ -155,7 +154,7 @@ def pattern_share(cloth: Cloth, across: np.ndarray, down: np.ndarray, half_width
     """The second tone's share (0..1) at each point; `across` and `down` are in body heights."""
     edge = 1.0 / view.unit_px
     period, offset, duty = cloth.period, cloth.offset, cloth.duty
-    # Turning the body moves what is printed on it; only the sideways part of the turn matters.
+    # Turning the body moves the printed pattern; only the sideways part of the turn matters.
     turned = across + half_width * 0.6 * math.sin(view.yaw_rad)
     if cloth.pattern == "horizontal stripes":
         return _wave(down + offset * period, period, duty, edge)
@@ -183,7 +182,7 @@ def pattern_share(cloth: Cloth, across: np.ndarray, down: np.ndarray, half_width
         return _within(-np.abs(across), -half_width * (0.3 + 0.5 * duty), edge) + 0 * down
     if cloth.pattern == "hem band":
         return _within(-down, -(0.1 + 0.1 * offset), edge) + 0 * across
-    raise ValueError(f"no way to paint the pattern {cloth.pattern!r}")
+    raise ValueError(f"unknown pattern {cloth.pattern!r}")
 
 
 def _wave(position: np.ndarray, period: float, duty: float, edge: float) -> np.ndarray:

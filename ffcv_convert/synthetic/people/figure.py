@@ -1,7 +1,7 @@
-"""The body of a synthetic person: legs, garments, arms and head, hung on a small walking skeleton.
+"""The body of a synthetic person: legs, garments, arms and head on a small walking skeleton.
 
-Joints are computed in the body's own axes (left, up, forward; in body heights) and projected by the
-`View`, so a turn of the body needs no case of its own. Parts are painted from far to near.
+Joints are computed in the body's own axes (left, up, forward; in body heights) and projected by the `View`, so turned
+bodies need no special cases. Parts are painted from far to near.
 """
 
 import math
@@ -29,7 +29,7 @@ SLEEVE_PATTERNS = ("horizontal stripes", "checks", "dots")
 
 @dataclass(frozen=True)
 class Pose:
-    """How a person walks in one picture: step angle, stride (radians), arm swing and bend (radians)."""
+    """How a person walks in one image: angles of step, stride, arm swing, arm bend and head turn."""
 
     step_rad: float
     stride_rad: float
@@ -39,7 +39,7 @@ class Pose:
 
 
 def draw_figure(portrait: Portrait, pose: Pose) -> None:
-    """Paint one person onto the portrait's sheet."""
+    """Paint the whole figure onto the portrait's sheet."""
     person, view = portrait.person, portrait.view
     parts: list[tuple[float, Callable[..., None], tuple]] = [
         (0.0, _trunk, (portrait,)),
@@ -66,7 +66,7 @@ def draw_figure(portrait: Portrait, pose: Pose) -> None:
 
 
 def _leg(portrait: Portrait, pose: Pose, side: int) -> None:
-    """One leg, its garment and its shoe."""
+    """Paint one leg, its garment and its shoe."""
     person, palette, view = portrait.person, portrait.palette, portrait.view
     sheet, unit = portrait.sheet, view.unit_px
     hip, knee, ankle, toe = _leg_joints(portrait, pose, side)
@@ -87,7 +87,7 @@ def _leg(portrait: Portrait, pose: Pose, side: int) -> None:
 
 
 def _leg_joints(portrait: Portrait, pose: Pose, side: int) -> tuple[Point, Point, Point, Point]:
-    """Picture positions of the hip, knee, ankle and toe of one side."""
+    """Positions in the image of the hip, knee, ankle and toe of one side."""
     person, view = portrait.person, portrait.view
     swing = side * pose.stride_rad * math.sin(pose.step_rad)
     # The knee bends most while its leg passes under the body.
@@ -106,7 +106,7 @@ def _leg_joints(portrait: Portrait, pose: Pose, side: int) -> tuple[Point, Point
 
 
 def _bare_leg(portrait: Portrait, joints: tuple[Point, Point, Point], shade: float) -> None:
-    """A leg under a skirt, or in shorts."""
+    """Paint a leg under a skirt, or in shorts."""
     hip, knee, ankle = joints
     sheet, palette = portrait.sheet, portrait.palette
     thick = portrait.person.build**0.6 * portrait.view.unit_px
@@ -119,7 +119,7 @@ def _bare_leg(portrait: Portrait, joints: tuple[Point, Point, Point], shade: flo
 
 
 def _trouser_leg(portrait: Portrait, joints: tuple[Point, Point, Point], shade: float) -> None:
-    """A trouser leg with a dark rim, and perhaps a stripe, a band at the hem, or a knee patch."""
+    """Paint a trouser leg with a dark rim, and perhaps a stripe, a band at the hem, or a knee patch."""
     hip, knee, ankle = joints
     sheet, unit = portrait.sheet, portrait.view.unit_px
     thick = portrait.person.build**0.6 * unit
@@ -152,7 +152,7 @@ def _arm_swing(person: Identity, pose: Pose, side: int) -> float:
 
 
 def _arm_joints(portrait: Portrait, pose: Pose, side: int) -> tuple[Point, Point, Point]:
-    """Picture positions of the shoulder, elbow and hand of one side."""
+    """Positions in the image of the shoulder, elbow and hand of one side."""
     person, view = portrait.person, portrait.view
     swing = _arm_swing(person, pose, side)
     forearm = swing + (0.1 if _holds(person, side) else pose.bend_rad)
@@ -164,7 +164,7 @@ def _arm_joints(portrait: Portrait, pose: Pose, side: int) -> tuple[Point, Point
 
 
 def _arm(portrait: Portrait, joints: tuple[Point, Point, Point]) -> None:
-    """One arm in its sleeve, with a dark rim that sets it off from the trunk."""
+    """Paint one arm in its sleeve, with a dark rim that separates it from the trunk."""
     shoulder, elbow, hand = joints
     sheet, person, palette, unit = portrait.sheet, portrait.person, portrait.palette, portrait.view.unit_px
     upper, lower, wrist = 0.037 * person.build**0.7 * unit, 0.029 * unit, 0.02 * unit
@@ -187,7 +187,7 @@ def _arm(portrait: Portrait, joints: tuple[Point, Point, Point]) -> None:
 
 
 def _trunk(portrait: Portrait) -> None:
-    """Neck, lower garment's top or skirt, upper garment with its pattern, trim."""
+    """Paint the neck, the top of the lower garment or skirt, the upper garment and its trim."""
     person, palette, view = portrait.person, portrait.palette, portrait.view
     hip, hem = person.leg_length, person.leg_length - person.hem_drop
     hips = view.half_width(person.hip_half, 0.078 * person.build)
@@ -218,7 +218,7 @@ def _trunk(portrait: Portrait) -> None:
 
 
 def _mirrored(view: View, half: list[Point]) -> list[Point]:
-    """The outline whose right half is given as (across, up), from top to bottom."""
+    """The whole outline from its right half, given as (across, up) from top to bottom."""
     right = [view.place(across, up) for across, up in half]
     left = [view.place(-across, up) for across, up in reversed(half)]
     return right + left

@@ -1,4 +1,4 @@
-"""The head of a synthetic person: face, hair and headwear, turned a little apart from the body."""
+"""The head of a synthetic person: face, hair and headwear, turned slightly against the body."""
 
 import math
 
@@ -6,7 +6,7 @@ from ffcv_convert.synthetic.people.cloth import Point, Portrait, darker, disc, e
 
 
 def draw_head(portrait: Portrait, turn_rad: float) -> None:
-    """Head, hair and headwear; the face shows as far as the head is turned to the camera."""
+    """Paint head, hair and headwear; the face shows as far as it is turned to the camera."""
     sheet, person, palette, view = portrait.sheet, portrait.person, portrait.palette, portrait.view
     yaw = view.yaw_rad + turn_rad
     half_up = person.head_height / 2
@@ -21,7 +21,7 @@ def draw_head(portrait: Portrait, turn_rad: float) -> None:
         disc(sheet, view.place(0.0, up + 0.012), half_up * 1.22 * unit, hair)
     ellipse(sheet, centre, (radii[0] * 1.08, radii[1] * 1.02), view.lean_rad, hair)
     if toward > -0.45:
-        # Seen from the side the face covers the front half only, from ahead all but the hairline.
+        # From the side, the face covers only the front half; from the front, all but the hairline.
         shift = half_across * 0.5 * aside
         face = (radii[0] * (0.6 + 0.3 * max(toward, 0.0)), radii[1] * 0.78)
         ellipse(sheet, view.place(0.012 * aside + shift, up - half_up * 0.2), face, view.lean_rad, palette.skin)
@@ -33,14 +33,14 @@ def draw_head(portrait: Portrait, turn_rad: float) -> None:
 
 
 def _long_hair(portrait: Portrait, facing: Point) -> None:
-    """The hair that hangs or is tied outside the skull's outline."""
+    """Paint hair that hangs or is tied outside the outline of the skull."""
     toward, aside = facing
     sheet, person, palette, view = portrait.sheet, portrait.person, portrait.palette, portrait.view
     half_up, unit, hair = person.head_height / 2, view.unit_px, palette.hair
     up = 1.0 - half_up
     if person.hair in ("bob", "long"):
         length = 0.035 if person.hair == "bob" else 0.12
-        # From ahead, long hair falls behind the shoulders: only its sides are seen beside the neck.
+        # From the front, long hair is behind the shoulders: only its sides show beside the neck.
         end = up - half_up * 0.55 - length * (0.7 if toward > 0.4 else 1.0)
         wide = half_up * (0.98 if person.hair == "bob" else 0.88)
         crown, tips = view.place(-0.012 * aside, up + 0.01), view.place(-0.03 * aside, end)
@@ -57,7 +57,7 @@ def _long_hair(portrait: Portrait, facing: Point) -> None:
 
 
 def _headwear(portrait: Portrait, facing: Point) -> None:
-    """Cap, beanie, brimmed hat or hood, over the hair."""
+    """Paint a cap, beanie, brimmed hat or hood over the hair."""
     toward, aside = facing
     sheet, headwear, tone, view = (
         portrait.sheet,
@@ -86,7 +86,7 @@ def _headwear(portrait: Portrait, facing: Point) -> None:
 
 
 def _hood(portrait: Portrait, facing: Point) -> None:
-    """A hood in the tone of the sleeves, open towards the face."""
+    """Paint a hood in the colour of the sleeves, open at the face."""
     toward, aside = facing
     sheet, person, palette, view = portrait.sheet, portrait.person, portrait.palette, portrait.view
     half_up, unit = person.head_height / 2, view.unit_px

@@ -1,9 +1,8 @@
-"""Who a synthetic person is: what stays the same in every picture of one identity.
+"""Synthetic identities: what stays the same in every image of one identity.
 
-Three independent streams are drawn from (seed, identity): one for form (body, clothes, pattern, things
-carried), one for the colours of the visible pictures, one for the reflectances of the infrared pictures.
-As in the near infrared, where dyes hardly count, a part's colour says nothing about its infrared grey:
-only form is shared. Also the sign of a pattern's contrast differs freely between the two modalities.
+(seed, identity) gives three independent random streams: form (body, clothes, patterns, things carried), visible
+colours, and infrared reflectances. Dyes hardly matter in the near infrared, so a part's colour says nothing about its
+infrared grey, and a pattern's contrast may even be reversed. The modalities share only the form.
 
 All lengths are in body heights (1.0 from the sole to the crown).
 """
@@ -38,7 +37,7 @@ HAND_ITEMS = ("none", "handbag", "shopping bag", "suitcase", "umbrella")
 
 @dataclass(frozen=True)
 class Cloth:
-    """A two-toned pattern. `offset` (0..1) moves it or sets its slant, `duty` is the second tone's share."""
+    """A two-toned pattern. `offset` (0..1) moves it or sets its slant; `duty` is the second tone's share."""
 
     pattern: str
     period: float
@@ -48,7 +47,7 @@ class Cloth:
 
 @dataclass(frozen=True)
 class Palette:
-    """The tone of each part in one modality; in the infrared R = G = B."""
+    """The colour of each part in one modality; infrared has R = G = B."""
 
     skin: Colour
     hair: Colour
@@ -65,7 +64,7 @@ class Palette:
 
 @dataclass(frozen=True)
 class Identity:
-    """One person. Sides are -1 or +1, the body's right and left."""
+    """The form and palettes of one identity. Sides are -1 (the body's right) or +1 (left)."""
 
     build: float
     shoulder_half: float
@@ -136,7 +135,7 @@ def _choice(rng: np.random.Generator, names: tuple[str, ...], share: tuple[float
 
 
 def _cloth(rng: np.random.Generator, pattern: str) -> Cloth:
-    """A period of 1/17 body height is the finest: it is still 5 pixels in a picture 96 pixels high."""
+    """The finest period is 1/17 of the body height: still 5 pixels in an image 96 pixels high."""
     period, offset, duty = rng.uniform((0.058, 0.0, 0.35), (0.12, 1.0, 0.6))
     return Cloth(pattern, float(period), float(offset), float(duty))
 
@@ -148,17 +147,17 @@ def _lower_cloth(rng: np.random.Generator, lower: str) -> Cloth:
 
 
 def _tone_pair(rng: np.random.Generator, least: float, most: float) -> tuple[float, float]:
-    """Two luminances, `least` to `most` apart; which of them is the darker is a coin toss."""
+    """Two luminances, `least` to `most` apart; which one is darker is random."""
     half = rng.uniform(least, most) / 2 * rng.choice((-1, 1))
     centre = rng.uniform(28 + abs(half), 222 - abs(half))
     return centre - half, centre + half
 
 
 def _coloured(rng: np.random.Generator, luminance: float, chroma: float) -> Colour:
-    """A random hue of about the given Rec. 601 luminance; `chroma` is the largest departure from grey."""
+    """A random hue of about the given Rec. 601 luminance; `chroma` is the largest difference from grey."""
     direction = rng.normal(size=3)
     direction -= direction @ np.array([0.299, 0.587, 0.114])
-    # Most clothes are dull: the square keeps bright hues rare.
+    # Most clothes are dull; the square makes bright hues rare.
     direction *= chroma * (0.12 + 0.88 * rng.random() ** 2) / np.abs(direction).max()
     return _whole(np.clip(luminance + direction, 6, 248))
 
@@ -190,7 +189,7 @@ def _visible_palette(rng: np.random.Generator) -> Palette:
 
 
 def _infrared_palette(rng: np.random.Generator) -> Palette:
-    """Reflectances under an infrared lamp: skin is bright, hair mostly dark, cloth may be anything."""
+    """Reflectances under an infrared lamp: bright skin, mostly dark hair, any cloth."""
     upper, upper_second = _tone_pair(rng, 45, 110)
     lower, lower_second = _tone_pair(rng, 45, 100)
     bag, bag_second = _tone_pair(rng, 35, 90)

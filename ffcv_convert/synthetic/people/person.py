@@ -1,14 +1,14 @@
-"""Synthetic pedestrians: pictures to test, show and time cross-modality matching with, at any size.
+"""Draws synthetic pedestrians of any size, to test, show and time cross-modality matching.
 
     identity (body, clothes, pattern, bags, tones)   identity.py   fixed by seed, identity
     camera (scene, light, blur, noise, cast)         scenes.py     fixed by seed, camera, modality
-    pose and crop (turn, step, scale, shift)         shot.py       anew for each picture
-    artist (pencil, strokes, paper)                  sketch.py     fixed by camera, of sketches
+    pose and crop (turn, step, scale, shift)         shot.py       new for each image
+    artist (pencil, strokes, paper)                  sketch.py     fixed by camera, for sketches
 
-What two modalities share is form: body shape, cut and pattern of the clothes, hair, bags. Colour does not
-carry over, because the infrared grey of each part is drawn apart from its visible colour; a sketch has no colour,
-and artists A to E draw how dark a part looks. Turn, step, crop, light and background change from picture to
-picture, as in crops from a detector.
+The modalities share the form: body shape, cut and pattern of the clothes, hair, bags. They do not share colour: the
+infrared grey of each part is independent of its visible colour, and sketches have no colour, although artists A to E
+draw how dark a part looks. Turn, step, crop, light and background change from image to image, as in crops from a
+detector.
 """
 
 import cv2
@@ -37,14 +37,14 @@ from ffcv_convert.synthetic.people.sketch import draw_sketch
 def draw_person(
     identity: int, camera: int, frame: int, modality: Modality, *, seed: int = 0, height_px: int = 288
 ) -> np.ndarray:
-    """Draw one picture, (H, W, 3) uint8 RGB; the same arguments give the same pixels.
+    """Draw one image, (H, W, 3) uint8 RGB; the same arguments give the same pixels.
 
-    H is about `height_px` and W about half of it; both vary by 15 % from picture to picture.
-    An infrared picture and a sketch have R = G = B; a sketch's `camera` is its artist, from 1. Raises ValueError for a
-    `height_px` below 32 and for negative numbers.
+    H is about `height_px` and W about half of it; both vary by 15 % from image to image. Infrared images and sketches
+    have R = G = B. The `camera` of a sketch is its artist, from 1. Raises ValueError for a `height_px` below 32 and for
+    negative numbers.
     """
     if height_px < MIN_HEIGHT_PX:
-        raise ValueError(f"a person takes at least {MIN_HEIGHT_PX} pixels in height, not {height_px}")
+        raise ValueError(f"height_px is {height_px}, but a person needs at least {MIN_HEIGHT_PX} pixels")
     person = draw_identity(seed, identity)
     shot = draw_shot(np.random.default_rng([seed, 41, identity, camera, frame, int(modality)]), height_px)
     if modality == Modality.SKETCH:
@@ -54,13 +54,13 @@ def draw_person(
     sheet = _background(draw_scene(seed, camera, infrared), shot)
     palette = person.infrared if infrared else person.visible
     draw_figure(Portrait(sheet, person, palette, shot.view), shot.pose)
-    picture = _shade(sheet, shot, look)
-    _occlude(picture, shot)
-    return _expose(picture, shot, look, infrared)
+    image = _shade(sheet, shot, look)
+    _occlude(image, shot)
+    return _expose(image, shot, look, infrared)
 
 
 def _background(scene: np.ndarray, shot: Shot) -> Sheet:
-    """A window of the scene as an RGB sheet with an empty person mask."""
+    """A window of the scene as a sheet with an empty mask."""
     zoom, down, along, flip = shot.window
     high = int(SCENE_HEIGHT_PX * (0.8 + 0.2 * zoom))
     wide = min(int(high * shot.width_px / shot.height_px), SCENE_WIDTH_PX)
@@ -75,7 +75,7 @@ def _background(scene: np.ndarray, shot: Shot) -> Sheet:
 
 
 def _shade(sheet: Sheet, shot: Shot, look: Camera) -> np.ndarray:
-    """Round the figure off, crease its clothes, throw its shadow and light the scene."""
+    """Make the figure look round, add folds and a shadow, and light the scene."""
     view, size = shot.view, (shot.width_px, shot.height_px)
     mask = sheet[..., 3]
     ground: np.ndarray = np.full(mask.shape, 128, np.uint8)
@@ -93,7 +93,7 @@ def _shade(sheet: Sheet, shot: Shot, look: Camera) -> np.ndarray:
 
 
 def _light_field(shot: Shot, look: Camera) -> np.ndarray:
-    """(24, 12) uint8, 128 for plain light: brightness, a slant, and the fall-off around the lamp's spot."""
+    """(24, 12) uint8, 128 for neutral light: brightness, a gradient, and the fall-off around the lamp."""
     up, left, tilt_rows, tilt_columns, level = (shot.light - 0.5).tolist()
     rows = np.linspace(-1, 1, 24, dtype=np.float32)[:, None] - up
     columns = np.linspace(-1, 1, 12, dtype=np.float32)[None] - 1.2 * left
@@ -102,22 +102,22 @@ def _light_field(shot: Shot, look: Camera) -> np.ndarray:
     return np.clip(128 * light, 30, 230).astype(np.uint8)
 
 
-def _occlude(picture: np.ndarray, shot: Shot) -> None:
-    """In one picture of 20 something stands before the legs, in place."""
+def _occlude(image: np.ndarray, shot: Shot) -> None:
+    """In one image of 20, draw an object in front of the legs, in place."""
     happens, rise, aside, tone = shot.occluder.tolist()
     if happens >= 0.05:
         return
-    high, wide = picture.shape[:2]
+    high, wide = image.shape[:2]
     top, left = int(high * (0.76 + 0.14 * rise)), int(wide * (aside - 0.4))
     right, level = left + int(0.7 * wide), int(40 + 140 * tone)
-    cv2.rectangle(picture, (left, top), (right, high), (level, level, level), -1)
-    cv2.rectangle(picture, (left, top), (right, top + high // 70), (level // 2,) * 3, -1)
+    cv2.rectangle(image, (left, top), (right, high), (level, level, level), -1)
+    cv2.rectangle(image, (left, top), (right, top + high // 70), (level // 2,) * 3, -1)
 
 
-def _expose(picture: np.ndarray, shot: Shot, look: Camera, infrared: bool) -> np.ndarray:
-    """Blur, tone, a fading of one picture in six, and noise."""
+def _expose(image: np.ndarray, shot: Shot, look: Camera, infrared: bool) -> np.ndarray:
+    """Add blur and noise, apply the camera's tone, and fade one image in six."""
     blur_px = look.blur_px * shot.height_px / 288
-    blurred = cv2.GaussianBlur(picture, (0, 0), blur_px) if blur_px > 0.25 else picture
+    blurred = cv2.GaussianBlur(image, (0, 0), blur_px) if blur_px > 0.25 else image
     toned = cv2.LUT(blurred, tone_table(look))
     strength = 0.6 if shot.fading < 0.16 else 1.0
     noise = noise_tile(infrared)
@@ -127,5 +127,5 @@ def _expose(picture: np.ndarray, shot: Shot, look: Camera, infrared: bool) -> np
     x = int(shot.noise[1] * (noise.shape[1] - shot.width_px))
     tile = noise[y : y + shot.height_px, x : x + shot.width_px]
     share = look.noise / NOISE_TILE_SPREAD
-    # Fading pulls towards a dull grey of 110; noise is centred at 128 in its tile.
+    # Fading pulls towards a grey of 110; the noise tile is centred at 128.
     return cv2.addWeighted(toned, strength, tile, share, (1 - strength) * 110 - 128 * share)

@@ -1,7 +1,7 @@
-"""What the cameras of synthetic people see and do: backgrounds, lighting, blur, noise and tone.
+"""The cameras that see synthetic people: backgrounds, lighting, blur, noise and tone.
 
-Each (seed, camera, modality) has one wide scene, and every picture cuts its own window out of it.
-Scenes are drawn apart from the identities and anew for each modality, so a background tells nothing.
+Each (seed, camera, modality) has one wide scene, and every image shows its own window of it. Scenes are independent of
+identities and differ between modalities, so a background reveals nothing.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ NOISE_TILE_SPREAD = 40.0
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera's habits. `gains` scale R, G, B; `lamp` is how far light falls off from the centre."""
+    """The properties of one camera. `gains` scale R, G, B; `lamp` is the light's fall-off from the centre."""
 
     noise: float
     blur_px: float
@@ -30,7 +30,7 @@ class Camera:
 
 @lru_cache(maxsize=256)
 def draw_camera(seed: int, camera: int, infrared: bool) -> Camera:
-    """The habits of one camera in one modality; `blur_px` is for a picture 288 pixels high."""
+    """The properties of one camera in one modality; `blur_px` is for an image 288 pixels high."""
     rng = np.random.default_rng([seed, 21, camera, int(infrared)])
     low = (2.0, 0.3, 0.72, 0.8) if infrared else (1.5, 0.3, 0.75, 0.75)
     high = (6.5, 1.3, 1.0, 1.25) if infrared else (6.5, 1.3, 1.08, 1.3)
@@ -42,7 +42,7 @@ def draw_camera(seed: int, camera: int, infrared: bool) -> Camera:
 
 @lru_cache(maxsize=256)
 def tone_table(camera: Camera) -> np.ndarray:
-    """(1, 256, 3) uint8: gamma, contrast about mid grey, and colour cast, in one look-up."""
+    """(1, 256, 3) uint8: gamma, contrast about mid grey, and colour cast, in one look-up table."""
     level = np.arange(256, dtype=np.float64)[:, None] / 255
     curve = ((level**camera.gamma - 0.5) * camera.contrast + 0.5) * np.array(camera.gains)
     return _read_only(np.clip(np.rint(255 * curve), 0, 255).astype(np.uint8)[None])
@@ -61,7 +61,7 @@ def noise_tile(infrared: bool) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def fold_tile() -> np.ndarray:
-    """uint8 about 128: soft, upright streaks as of folded cloth."""
+    """uint8 about 128: soft, upright streaks like the folds of cloth."""
     rng = np.random.default_rng([32])
     streaks = cv2.GaussianBlur(
         rng.normal(size=(NOISE_TILE_PX, NOISE_TILE_PX)).astype(np.float32), (0, 0), 3.0, None, 9.0
@@ -71,7 +71,7 @@ def fold_tile() -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def draw_scene(seed: int, camera: int, infrared: bool) -> np.ndarray:
-    """(SCENE_HEIGHT_PX, SCENE_WIDTH_PX, 3) uint8: a wall, a floor and what stands before the wall."""
+    """(SCENE_HEIGHT_PX, SCENE_WIDTH_PX, 3) uint8: a wall, a floor and objects in front of the wall."""
     rng = np.random.default_rng([seed, 22, camera, int(infrared)])
     scene = np.empty((SCENE_HEIGHT_PX, SCENE_WIDTH_PX, 3), np.uint8)
     floor_top = int(rng.uniform(0.5, 0.8) * SCENE_HEIGHT_PX)
@@ -96,7 +96,7 @@ def draw_scene(seed: int, camera: int, infrared: bool) -> np.ndarray:
 
 
 def _read_only(image: np.ndarray) -> np.ndarray:
-    """Every picture and thread shares what the caches hold, so nobody may paint into it."""
+    """All images and threads share the cached arrays, so nothing may paint into them."""
     image.flags.writeable = False
     return image
 
@@ -119,7 +119,7 @@ def _bricks(wall: np.ndarray, rng: np.random.Generator, infrared: bool) -> None:
 
 
 def _panels(wall: np.ndarray, rng: np.random.Generator, infrared: bool) -> None:
-    """A corridor: wide panels, some of another tone, and a rail."""
+    """A corridor: wide panels of various tones, and a rail."""
     left = 0
     while left < wall.shape[1]:
         right = left + int(rng.integers(50, 170))
@@ -152,7 +152,7 @@ def _facade(wall: np.ndarray, rng: np.random.Generator, infrared: bool) -> None:
 
 
 def _pave(floor: np.ndarray, rng: np.random.Generator) -> None:
-    """Paving joints that run together towards the wall; a share of floors is bare asphalt."""
+    """Paving joints that converge towards the wall; some floors are bare asphalt."""
     if rng.random() < 0.35:
         return
     high, wide = floor.shape[:2]

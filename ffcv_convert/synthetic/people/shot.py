@@ -1,4 +1,4 @@
-"""How one picture of a person is taken: size, crop, turn and step, drawn anew for each picture."""
+"""How one image is taken: size, crop, turn and step, drawn at random for each image."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ MIN_HEIGHT_PX = 32
 
 @dataclass(frozen=True)
 class Shot:
-    """All that is drawn anew for one picture. From `window` on: uniform numbers for the look of it."""
+    """Everything that is random in one image. From `window` on, uniform numbers that vary its look."""
 
     height_px: int
     width_px: int
@@ -28,15 +28,15 @@ class Shot:
 
 
 def draw_shot(rng: np.random.Generator, height_px: int) -> Shot:
-    """Draw size, crop, turn and step of one picture."""
+    """Draw size, crop, turn and step of one image."""
     chance = rng.random(33)
     tall, wide, fill, cut, foot, aside, turned, turn, back, lean, step, stride, swing, bend, head = chance[:15].tolist()
     height = round(height_px * (0.85 + 0.3 * tall))
     width = round(height * 0.5 * (0.85 + 0.3 * wide))
     unit_px = height * (0.77 + 0.18 * fill)
-    # One picture in eight is cut at the feet, as by a detector that missed them.
+    # One image in eight cuts off the feet, as if a detector had missed them.
     foot_y_px = height - (height - unit_px) * (0.25 + 0.45 * foot) + (0.06 * height if cut < 0.125 else 0.0)
-    # Half of the people walk about towards or away from the camera, the others anywhere.
+    # Half of the people walk roughly towards or away from the camera, the others in any direction.
     along = 0.7 * (turn - 0.5) + (math.pi if back < 0.5 else 0.0)
     yaw_rad = along if turned < 0.5 else 2 * math.pi * turn
     view = View(width * (0.44 + 0.12 * aside), foot_y_px, unit_px, yaw_rad, 0.1 * (lean - 0.5))

@@ -1,8 +1,8 @@
 """A pencil sketch of a person, as a witness's artist would draw it.
 
-The figure is painted once into a sheet whose first channel is the visible brightness of each part and whose second one
-tells the parts apart. Lines go where either changes or the figure ends; darker parts are laid with more graphite. An
-artist has a style: the hand, the pencil, how tones are laid, and the paper. No colour and no background is drawn.
+The figure is painted once onto a sheet whose first channel is the visible brightness of each part and whose second
+channel is the number of the part. Lines are drawn where either changes or the figure ends; darker parts get more
+graphite. Each artist has a style: hand, pencil, shading and paper. Colour and background are not drawn.
 """
 
 import math
@@ -18,7 +18,7 @@ from ffcv_convert.synthetic.people.identity import Colour, Identity, Palette
 from ffcv_convert.synthetic.people.shot import Shot
 
 LUMINANCE = (0.299, 0.587, 0.114)
-# Lines are thinner than a pixel of a small picture: it is drawn at least this high, then reduced.
+# Lines are thinner than a pixel of a small image, so it is drawn at least this high, then reduced.
 BOARD_HEIGHT_PX = 480
 TILE_PX = 768
 WINDOW_PX = 288
@@ -26,7 +26,7 @@ WINDOW_PX = 288
 
 @dataclass(frozen=True)
 class Artist:
-    """A style. Lengths are in thousandths of the picture's height, graphite is a share of black (0..1)."""
+    """A style. Lengths are in thousandths of the image height; graphite is a share of black (0..1)."""
 
     paper: int
     line: float
@@ -39,7 +39,7 @@ class Artist:
     hatch_rad: tuple[float, ...]
 
 
-# A to F: fine outlines; soft charcoal; cross-hatching; smudged graphite; quick strokes; outlines, hardly a tone.
+# A to F: fine outlines; soft charcoal; cross-hatching; smudged graphite; quick strokes; outlines, hardly any shading.
 ARTISTS = (
     Artist(246, 0.80, 1.2, 1, 2.5, 0.12, 0.50, 13.0, (0.9,)),
     Artist(236, 0.95, 3.0, 1, 3.5, 0.62, 0.18, 20.0, (0.5,)),
@@ -51,7 +51,7 @@ ARTISTS = (
 
 
 def draw_sketch(person: Identity, style: int, shot: Shot) -> np.ndarray:
-    """(H, W, 3) uint8 with R = G = B; `style` 1 to 6 are the artists, higher numbers begin again with the first."""
+    """(H, W, 3) uint8 with R = G = B; `style` 1 to 6 are the artists; higher numbers start again with the first."""
     artist = ARTISTS[(style - 1) % len(ARTISTS)]
     sheet = _paint_parts(person, shot)
     graphite = _tones(sheet, artist, shot)
@@ -59,7 +59,7 @@ def draw_sketch(person: Identity, style: int, shot: Shot) -> np.ndarray:
         graphite = np.maximum(graphite, _lines(sheet, artist, shot, stroke))
     size = (shot.width_px, shot.height_px)
     graphite = cv2.resize(graphite, size, interpolation=cv2.INTER_AREA)
-    # Graphite catches on the tooth of the paper: light tones break up, bare paper hardly shows it.
+    # Graphite sticks to the grain of the paper: light tones break up, bare paper hardly shows it.
     grain = _window(_grain_tile(), shot, size, 0)
     graphite = np.clip(graphite * (1.0 + 0.22 * grain), 0.0, 0.92)
     grey = np.clip((artist.paper + 2.0 * grain) * (1.0 - graphite), 0, 255).astype(np.uint8)
@@ -67,12 +67,12 @@ def draw_sketch(person: Identity, style: int, shot: Shot) -> np.ndarray:
 
 
 def _paint_parts(person: Identity, shot: Shot) -> np.ndarray:
-    """(H', W', 4) uint8, a whole multiple of the picture's size: brightness, part, 0, mask."""
+    """(H', W', 4) uint8, a whole multiple of the image's size: brightness, part, 0, mask."""
     times = -(-BOARD_HEIGHT_PX // shot.height_px)
     tones: dict[str, Colour] = {}
     for number, (part, colour) in enumerate(vars(person.visible).items()):
         brightness = sum(share * value for share, value in zip(LUMINANCE, colour, strict=True))
-        # Faces and hands are left nearly bare, whatever the skin.
+        # Artists leave faces and hands nearly white, whatever the skin.
         brightness = 200 + 0.2 * brightness if part == "skin" else brightness
         tones[part] = (int(brightness), 60 + 17 * number, 0)
     view = shot.view
@@ -85,7 +85,7 @@ def _paint_parts(person: Identity, shot: Shot) -> np.ndarray:
 
 
 def _tones(sheet: np.ndarray, artist: Artist, shot: Shot) -> np.ndarray:
-    """(H', W') float32 graphite: even shading, and strokes that are the broader the darker a part is."""
+    """(H', W') float32 graphite: even shading, and strokes that are broader on darker parts."""
     high, wide = sheet.shape[:2]
     dark = (1.0 - sheet[..., 0] * np.float32(1 / 255)) * (sheet[..., 3] * np.float32(1 / 255))
     dark = cv2.GaussianBlur(dark, (0, 0), 0.003 * high)
@@ -96,21 +96,21 @@ def _tones(sheet: np.ndarray, artist: Artist, shot: Shot) -> np.ndarray:
     for number, turn in enumerate(artist.hatch_rad):
         across = rows * math.cos(turn) + columns * math.sin(turn) + bend
         wave = np.cos(across * np.float32(2000 * math.pi / (artist.hatch_period * high)))
-        # A further direction of strokes is for the darkest parts.
+        # A second direction of strokes is for the darkest parts only.
         breadth = 2.2 * dark - 1.2 - 0.5 * number
         graphite = np.maximum(graphite, artist.hatch * np.clip(1.5 * (wave + breadth), 0.0, 1.0))
     return graphite
 
 
 def _lines(sheet: np.ndarray, artist: Artist, shot: Shot, stroke: int) -> np.ndarray:
-    """(H', W') float32 graphite: outlines in an unsteady hand, the figure's own the strongest."""
+    """(H', W') float32 graphite: outlines in an unsteady hand; the outer outline is the strongest."""
     high, wide = sheet.shape[:2]
     square = np.ones((2, 2), np.uint8)
     change = cv2.subtract(cv2.dilate(sheet, square), cv2.erode(sheet, square)).astype(np.float32)
     brightness, part, mask = change[..., 0] / 150, 0.8 * np.minimum(change[..., 1] / 12, 1), change[..., 3] / 128
     edge = np.minimum(np.maximum(np.maximum(brightness, part), mask), 1)
     spread = 0.001 * high * artist.line_width
-    # A line of one pixel keeps its darkness as it is spread, up to full black.
+    # A line of one pixel keeps its darkness when it is blurred, up to full black.
     edge = np.minimum(cv2.GaussianBlur(edge, (0, 0), 0.5 * spread + 0.3) * (0.8 + spread), 1)
     reach = 0.001 * high * artist.wobble
     hand = [reach * _window(_wave_tile(), shot, (wide, high), 2 + 3 * stroke + axis) for axis in range(3)]
@@ -122,7 +122,7 @@ def _lines(sheet: np.ndarray, artist: Artist, shot: Shot, stroke: int) -> np.nda
 
 @lru_cache(maxsize=1)
 def _wave_tile() -> np.ndarray:
-    """float32 about 0, spread 1: slow waves, of an unsteady hand."""
+    """float32 about 0, spread 1: slow waves of an unsteady hand."""
     cells = np.random.default_rng([51]).normal(size=(TILE_PX // 16, TILE_PX // 16)).astype(np.float32)
     tile = cv2.resize(cells, (TILE_PX, TILE_PX), interpolation=cv2.INTER_CUBIC)
     return tile / tile.std()
@@ -130,14 +130,14 @@ def _wave_tile() -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _grain_tile() -> np.ndarray:
-    """float32 about 0, spread 1: the tooth of drawing paper."""
+    """float32 about 0, spread 1: the grain of drawing paper."""
     noise = np.random.default_rng([52]).normal(size=(TILE_PX, TILE_PX)).astype(np.float32)
     tile = cv2.GaussianBlur(noise, (0, 0), 0.6)
     return tile / tile.std()
 
 
 def _window(tile: np.ndarray, shot: Shot, size: tuple[int, int], number: int) -> np.ndarray:
-    """A window of the tile at `size` (width, height), at a place that the shot's numbers and `number` choose."""
+    """A window of the tile at `size` (width, height), at a position given by the shot's random numbers and `number`."""
     high, wide = WINDOW_PX, WINDOW_PX * shot.width_px // shot.height_px
     top = int((shot.noise[0] + 0.31 * number) % 1 * (TILE_PX - high))
     left = int((shot.noise[1] + 0.43 * number) % 1 * (TILE_PX - wide))

@@ -1,4 +1,4 @@
-"""What synthetic people carry or wear over their clothes: bags, suitcase, umbrella, reflective bands."""
+"""Things that synthetic people carry or wear over their clothes: bags, suitcase, umbrella, reflective bands."""
 
 import math
 
@@ -7,7 +7,7 @@ from ffcv_convert.synthetic.people.identity import Colour
 
 
 def back_bag(portrait: Portrait) -> None:
-    """A backpack: the whole bag from behind, its profile from the side, its rim from ahead."""
+    """Paint a backpack: the whole bag from behind, its profile from the side, its rim from the front."""
     sheet, person, palette, view = portrait.sheet, portrait.person, portrait.palette, portrait.view
     size = person.backpack
     behind = 0.07 * person.build + 0.05 * size
@@ -20,7 +20,7 @@ def back_bag(portrait: Portrait) -> None:
 
 
 def back_bag_straps(portrait: Portrait) -> None:
-    """The two straps of a backpack over the front of the shoulders."""
+    """Paint the two straps of a backpack over the front of the shoulders."""
     sheet, person, palette, view = portrait.sheet, portrait.person, portrait.palette, portrait.view
     toward, aside = math.cos(view.yaw_rad), math.sin(view.yaw_rad)
     half = 0.017 * person.backpack * view.unit_px
@@ -31,7 +31,7 @@ def back_bag_straps(portrait: Portrait) -> None:
 
 
 def bag_strap(portrait: Portrait) -> None:
-    """The strap of a shoulder bag, over chest or back from the other shoulder."""
+    """Paint the strap of a shoulder bag, across chest or back from the other shoulder."""
     person, view = portrait.person, portrait.view
     shoulder = view.place(-person.strap_side * person.shoulder_half * 0.55 * math.cos(view.yaw_rad), 0.84)
     half = 0.0135 * person.strap_bag * view.unit_px
@@ -40,7 +40,7 @@ def bag_strap(portrait: Portrait) -> None:
 
 
 def strap_bag(portrait: Portrait) -> None:
-    """A shoulder bag at the hip."""
+    """Paint a shoulder bag at the hip."""
     palette, view, size = portrait.palette, portrait.view, portrait.person.strap_bag
     across = _bag_across(portrait)
     wide = view.half_width(0.055 * size, 0.085 * size)
@@ -54,7 +54,7 @@ def _bag_across(portrait: Portrait) -> float:
 
 
 def hand_item(portrait: Portrait, hand_px: Point) -> None:
-    """Whatever hangs from, or is drawn along by, the hand at `hand_px`."""
+    """Paint the bag, suitcase or umbrella held by the hand at `hand_px`."""
     sheet, person, palette, view = portrait.sheet, portrait.person, portrait.palette, portrait.view
     unit, size = view.unit_px, person.item_size
     x, y = hand_px
@@ -80,7 +80,7 @@ def hand_item(portrait: Portrait, hand_px: Point) -> None:
 
 
 def _suitcase(portrait: Portrait, hand_px: Point) -> None:
-    """A case on wheels, drawn along behind: its handle rises to the hand."""
+    """Paint a suitcase on wheels behind the person, with a handle up to the hand."""
     sheet, palette, view, size = portrait.sheet, portrait.palette, portrait.view, portrait.person.item_size
     unit = view.unit_px
     trail = -0.1 * math.sin(view.yaw_rad) * unit
@@ -99,7 +99,7 @@ def _suitcase(portrait: Portrait, hand_px: Point) -> None:
 
 
 def trim_bands(portrait: Portrait, half_width: float) -> None:
-    """Reflective bands around the trunk."""
+    """Paint reflective bands around the trunk."""
     view = portrait.view
     for index in range(portrait.person.trim_bands):
         up = 0.6 - 0.055 * index
@@ -114,7 +114,7 @@ def _upright_box(x: float, half: float, top_bottom: tuple[float, float]) -> list
 
 
 def _rounded_box(sheet: Sheet, view: View, centre: Point, halves: Point, colour: Colour) -> None:
-    """An upright box with cut corners, about a point in the picture plane, with a dark rim."""
+    """Paint an upright box with cut corners and a dark rim around a point in the image plane."""
     for grow, tone in ((0.006, darker(colour, 0.55)), (0.0, colour)):
         half, tall = halves[0] + grow, halves[1] + grow
         corner = 0.3 * min(half, tall)

@@ -61,7 +61,7 @@ def test_a_file_system_without_locks_is_mentioned(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with folder(tmp_path).training():
-        assert "no locks here (No locks available)" in capsys.readouterr().err
+        assert "No locks available" in capsys.readouterr().err
 
 
 def test_a_log_is_cut_back_to_its_checkpoint(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A file that is replaced: whole or as it was, by one process at a time, also after one that was killed."""
+"""Replacing a file: completely or not at all, by one process at a time, also after a killed one."""
 
 import os
 import signal
@@ -98,7 +98,7 @@ for _ in range(30):
 
 
 def test_of_two_that_write_at_once_each_file_is_whole(tmp_path: Path) -> None:
-    """As two `eval.py` with one --eval.export."""
+    """Like two runs of `eval.py` with the same --eval.export."""
     path = tmp_path / "a.npz"
     each = [subprocess.Popen([sys.executable, "-c", MANY, str(path), number], cwd=REPOSITORY) for number in "12"]
     while any(process.poll() is None for process in each):
@@ -117,7 +117,7 @@ def make_link(partial: Path) -> None:
 @pytest.mark.parametrize(
     ("hinder", "words"),
     [
-        (make_link, r"a\.npz\.partial: is a link, and what it leads to is not overwritten\. Remove it$"),
+        (make_link, r"a\.npz\.partial: is a link, and its target is not overwritten\. Remove it$"),
         (Path.mkdir, r"a\.npz\.partial: Is a directory\. Check the path, its permissions and the space left$"),
     ],
 )
@@ -142,7 +142,7 @@ def test_a_file_that_another_process_removed_does_not_get_the_name(path: Path) -
         partial_of(path).unlink()
         partial_of(path).write_bytes(b"another's")
 
-    with pytest.raises(FileNotFoundError, match="removed it before it was whole"):
+    with pytest.raises(FileNotFoundError, match="removed it before it was complete"):
         write_and_then(path, take_away)
     assert path.read_bytes() == b"old"
     assert partial_of(path).read_bytes() == b"another's"

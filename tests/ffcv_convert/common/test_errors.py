@@ -1,4 +1,4 @@
-"""Messages on a terminal."""
+"""Messages as they are printed on a terminal."""
 
 from ffcv_convert.common.errors import printable
 

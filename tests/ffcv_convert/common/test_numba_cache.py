@@ -1,4 +1,4 @@
-"""Compiled code on disk: damage in it, or a folder that takes nothing, costs time and nothing else."""
+"""Numba's cache on disk: a damaged cache or an unwritable folder costs time, nothing else."""
 
 import json
 import os
@@ -25,11 +25,11 @@ stored = zlib.crc32(lanczos.resize(pixels, 32, 16))
 functions = lanczos._transposed, lanczos._weighted
 print(json.dumps([stored, sum(sum(function.stats.cache_misses.values()) for function in functions)]))
 """
-NOTE = "compiled code cannot be kept there"
+NOTE = "compiled code cannot be saved there"
 
 
 def resize(before: list[str] | None = None, **environment: str) -> tuple[list[Any], str]:
-    """[checksum of a picture that a process resized, how many functions it compiled], and its standard error."""
+    """Resize an image in a process. Returns [checksum, number of compiled functions] and standard error."""
     kept = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
     done = subprocess.run(
         [*(before or []), sys.executable, "-W", "error", "-c", RESIZE],
@@ -41,7 +41,7 @@ def resize(before: list[str] | None = None, **environment: str) -> tuple[list[An
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
-    """The cache that a process left, and the checksum of what it made."""
+    """A cache written by a process, and the checksum of its result."""
     folder = tmp_path_factory.mktemp("numba")
     (checksum, compiled), errors = resize(NUMBA_CACHE_DIR=str(folder))
     assert (compiled, errors) == (2, "")
@@ -54,7 +54,7 @@ def cut(path: Path) -> None:
 
 
 def hole(path: Path) -> None:
-    """In the machine code, as a disk leaves that had made room for the file."""
+    """Zeros in the machine code, as after a power loss."""
     content = path.read_bytes()
     middle = len(content) // 2
     path.write_bytes(content[: middle - 50] + bytes(100) + content[middle + 50 :])
@@ -62,7 +62,7 @@ def hole(path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["nbi", "nbc"])
 @pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 0), cut, hole], ids=["empty", "cut", "hole"])
-def test_a_damaged_cache_is_made_anew(
+def test_a_damaged_cache_is_made_again(
     kept: tuple[Path, int], tmp_path: Path, ending: str, damage: Callable[[Path], None]
 ) -> None:
     folder, checksum = tmp_path / "numba", kept[1]
@@ -76,7 +76,7 @@ def test_a_damaged_cache_is_made_anew(
 
 
 def test_a_cache_that_cannot_be_written_is_passed_over(kept: tuple[Path, int], tmp_path: Path) -> None:
-    """Said once, and nothing is left where it should have been, nor beside the program."""
+    """One note, and no file is written to the cache folder or beside the program."""
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     full = ["bash", "-c", 'ulimit -f 4; exec "$@"', "bash"]  # an index fits, code does not
@@ -85,7 +85,7 @@ def test_a_cache_that_cannot_be_written_is_passed_over(kept: tuple[Path, int], t
         result, errors = resize(before, NUMBA_CACHE_DIR=str(tmp_path / name))
         assert result == [kept[1], 2]
         assert errors.startswith(f"note: {tmp_path / name}: {NOTE} (")
-        assert errors.endswith("so every start compiles anew. Make room, or name another folder: NUMBA_CACHE_DIR\n")
+        assert "NUMBA_CACHE_DIR" in errors
         assert errors.count("\n") == 1
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "file"]
     assert {path: path.stat().st_mtime_ns for path in (REPOSITORY / "ffcv_convert").rglob("*.nb[ic]")} == program
@@ -110,7 +110,7 @@ def test_a_cache_that_may_only_be_read_is_read(kept: tuple[Path, int], tmp_path:
 
 
 def test_without_a_home_nothing_is_kept(kept: tuple[Path, int], tmp_path: Path) -> None:
-    """The user has none in the list of users either: HOME alone is not asked."""
+    """Neither HOME nor the user database names a home."""
     code = "import pwd, os; pwd.getpwuid = lambda user: {}[user]\n"
     wrapped = ["env", f"PYTHONPATH={tmp_path}"]
     (tmp_path / "sitecustomize.py").write_text(code)
@@ -122,7 +122,7 @@ def test_without_a_home_nothing_is_kept(kept: tuple[Path, int], tmp_path: Path) 
     assert os.listdir(tmp_path / "cache") == ["dns-ffcv"]
 
 
-def test_a_good_picture_is_not_blamed_for_what_fails_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_good_image_is_not_blamed_for_what_fails_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 

@@ -1,4 +1,4 @@
-"""LLCM's listing, against a made-up tree and against lists and folders that are wrong."""
+"""LLCM's listing, against a made-up tree and against lists and folders with mistakes."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def listed(root: Path, split: str, modality: Modality) -> list[Record]:
     return [record for record in records if (record.split, record.modality) == (split, modality)]
 
 
-def test_training_pictures_come_in_the_order_of_the_lists(tree: Path) -> None:
+def test_training_images_come_in_the_order_of_the_lists(tree: Path) -> None:
     assert listed(tree, "train", Modality.VISIBLE) == [
         Record("vis/0351/0351_c06_s200656_f4830_vis.jpg", 1, 6, Modality.VISIBLE, "train"),
         Record("vis/0007/odd.jpg", 0, 0, Modality.VISIBLE, "train"),
@@ -50,7 +50,7 @@ def test_training_pictures_come_in_the_order_of_the_lists(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("modality", [Modality.VISIBLE, Modality.INFRARED])
-def test_test_pictures_are_the_published_queries_in_their_order(tree: Path, modality: Modality) -> None:
+def test_test_images_are_the_published_queries_in_their_order(tree: Path, modality: Modality) -> None:
     paths, persons, cameras = PROTOCOL[f"query_{modality.name.lower()}"]
     records = listed(tree, "test", modality)
     assert [record.image for record in records] == paths
@@ -121,26 +121,26 @@ GOOD = "vis/0007/odd.jpg 0\n"
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("train_vis.txt", None, "no such list"),
-        ("train_nir.txt", None, "no such list"),
-        ("test_id.txt", None, "no such list"),
+        ("train_vis.txt", None, "no such file"),
+        ("train_nir.txt", None, "no such file"),
+        ("test_id.txt", None, "no such file"),
         ("train_vis.txt", "", "list is empty"),
         ("train_nir.txt", " \n\n", "list is empty"),
-        ("test_id.txt", "", "names no identity"),
-        ("test_id.txt", ",\n,", "names no identity"),
-        ("test_id.txt", "64;143", "'64;143' is no identity"),
-        ("test_id.txt", "64,-143", "'-143' is no identity"),
-        ("test_id.txt", "5555", "holds no picture of the 1 identities"),
+        ("test_id.txt", "", "lists no identity"),
+        ("test_id.txt", ",\n,", "lists no identity"),
+        ("test_id.txt", "64;143", "'64;143' is not an identity"),
+        ("test_id.txt", "64,-143", "'-143' is not an identity"),
+        ("test_id.txt", "5555", "has no image of the 1 identities"),
         ("train_vis.txt", GOOD + "vis/0007/odd.jpg", r"train_vis\.txt line 2: .* is not 'path label'"),
         ("train_vis.txt", GOOD + "vis/0007/odd.jpg one", "line 2: .* is not 'path label'"),
         ("train_vis.txt", GOOD + "vis/0007/odd.jpg -1", "line 2: .* is not 'path label'"),
         ("train_vis.txt", "7\n", "line 1: '7' is not 'path label'"),
-        ("train_vis.txt", GOOD + "../x.jpg 0", "train_vis.txt line 2 names '../x.jpg', which is not below"),
-        ("train_vis.txt", GOOD + "vis/../../x.jpg 0", "line 2 names .* not below"),
-        ("train_vis.txt", GOOD + "/etc/passwd 0", "line 2 names '/etc/passwd', which is not below"),
-        ("train_vis.txt", GOOD + ". 0", r"line 2 names '\.', which is not below"),
-        ("train_vis.txt", GOOD + "vis/a\0b.jpg 0", "line 2 names .* not below"),
-        ("train_vis.txt", b"\xff\xfev\0i\0s\0", "not a readable list"),
+        ("train_vis.txt", GOOD + "../x.jpg 0", "train_vis.txt line 2 names '../x.jpg', which is not inside"),
+        ("train_vis.txt", GOOD + "vis/../../x.jpg 0", "line 2 names .* not inside"),
+        ("train_vis.txt", GOOD + "/etc/passwd 0", "line 2 names '/etc/passwd', which is not inside"),
+        ("train_vis.txt", GOOD + ". 0", r"line 2 names '\.', which is not inside"),
+        ("train_vis.txt", GOOD + "vis/a\0b.jpg 0", "line 2 names .* not inside"),
+        ("train_vis.txt", b"\xff\xfev\0i\0s\0", "cannot be read"),
     ],
 )
 def test_bad_lists_are_refused(tree: Path, name: str, text: str | bytes | None, message: str) -> None:
@@ -154,9 +154,9 @@ def test_bad_lists_are_refused(tree: Path, name: str, text: str | bytes | None, 
     [
         (GOOD + GOOD, r"vis/0007/odd\.jpg: listed twice for train"),
         (GOOD + "vis/./0007//odd.jpg 1\n", r"vis/0007/odd\.jpg: listed twice for train"),
-        (GOOD, r"training identity 1 has infrared pictures only\. Each"),
-        (GOOD + "vis/x.jpg 1\nvis/y.jpg 2\nvis/z.jpg 3\n", r"identity 2 has visible pictures only \(2 identities"),
-        (TRAIN["idx/train_vis.txt"] + "vis/0007/lost.jpg 0\n", r"vis/0007/lost\.jpg: listed, but not there"),
+        (GOOD, r"training identity 1 has only infrared images\. Each"),
+        (GOOD + "vis/x.jpg 1\nvis/y.jpg 2\nvis/z.jpg 3\n", r"identity 2 has only visible images \(2 such"),
+        (TRAIN["idx/train_vis.txt"] + "vis/0007/lost.jpg 0\n", r"vis/0007/lost\.jpg: listed, but not found"),
     ],
 )
 def test_lists_that_break_an_invariant_stop_the_conversion(tree: Path, text: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Market-Sketch-1K's listing, against a made-up tree and against folders that are wrong."""
+"""Market-Sketch-1K's listing, against a made-up tree and against folders with mistakes."""
 
 import shutil
 from pathlib import Path
@@ -79,14 +79,14 @@ def test_a_name_without_an_identity_is_refused(tree: Path, folder: str, name: st
     touch(tree, f"{folder}/{name}")
     with pytest.raises(DataError) as caught:
         list_records(tree)
-    message = "its first four characters are no identity. Remove or rename it"
+    message = "its name does not begin with four digits. Remove or rename it"
     assert str(caught.value) == f"{tree / folder / name}: {message}"
 
 
 def test_an_identity_that_nobody_drew_cannot_train(tree: Path) -> None:
     (tree / "sketch/A/train/0002.jpg").unlink()
     (tree / "sketch/C/train/0002.jpg").unlink()
-    with pytest.raises(DataError, match="training identity 2 has visible pictures only"):
+    with pytest.raises(DataError, match="training identity 2 has only visible images"):
         check_records(list_records(tree), tree)
 
 

@@ -59,8 +59,8 @@ def test_fields_are_counted_from_both_ends(tree: Path, change: tuple[str, str]) 
         ("9 3 sketch a.jpg", "is not '... identity"),
         ("3 1 a.jpg", "is not '... identity"),
         ("a.jpg", "is not '... identity"),
-        ("9 3 1 ../a.jpg", "names '../a.jpg', which is not below this folder. Correct the list"),
-        ("9 3 1 /a.jpg", "names '/a.jpg', which is not below this folder. Correct the list"),
+        ("9 3 1 ../a.jpg", "names '../a.jpg', which is not inside this folder. Correct the list"),
+        ("9 3 1 /a.jpg", "names '/a.jpg', which is not inside this folder. Correct the list"),
     ],
 )
 def test_a_wrong_line_is_refused_with_its_number(tree: Path, name: str, added: str, message: str) -> None:
@@ -76,7 +76,7 @@ def test_a_wrong_line_is_refused_with_its_number(tree: Path, name: str, added: s
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(None, "no such list. Restore it"), ("\n \n", "the list is empty. Restore it"), (b"\xff", "not a readable list")],
+    [(None, "no such file. Restore it"), ("\n \n", "the list is empty. Restore it"), (b"\xff", "cannot be read")],
 )
 def test_a_list_that_says_nothing_is_refused(tree: Path, name: str, text: str | bytes | None, message: str) -> None:
     write(tree, name, text)
@@ -89,8 +89,8 @@ def test_a_list_that_says_nothing_is_refused(tree: Path, name: str, text: str | 
     ("added", "message"),
     [
         ("6 7 2 photo/7_02_2.jpg\n", r"photo/7_02_2\.jpg: listed twice for train"),
-        ("6 9 2 photo/9_01_2.jpg\n", "training identity 9 has visible pictures only"),
-        ("", r"sketch/12\.jpg: listed, but not there"),
+        ("6 9 2 photo/9_01_2.jpg\n", "training identity 9 has only visible images"),
+        ("", r"sketch/12\.jpg: listed, but not found"),
     ],
 )
 def test_lists_that_break_an_invariant_stop_the_conversion(tree: Path, added: str, message: str) -> None:

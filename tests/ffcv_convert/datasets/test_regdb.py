@@ -1,4 +1,4 @@
-"""RegDB's listing and its ten trials, against a made-up tree and against lists that are wrong."""
+"""RegDB's listing and its ten trials, against a made-up tree and against lists with mistakes."""
 
 from collections import Counter
 from pathlib import Path
@@ -18,21 +18,21 @@ PERSONS = list(KINDS)
 FIRST = {1: 7, 2: 1310, 10: 99, 33: 20411, 127: 8, 412: 9999}
 
 
-def pictures(short: str, person: int) -> list[str]:
+def images(short: str, person: int) -> list[str]:
     folder = {"visible": "Visible", "thermal": "Thermal"}[short]
     name = f"{folder}/{person}/{KINDS[person]}_{short[0]}_{{:05d}}_{person}.bmp"
     return [name.format(FIRST[person] + 2 * frame) for frame in range(3)]
 
 
 def members(split: str, trial: int) -> list[int]:
-    """Four identities train and two test, others in each trial."""
+    """Four training and two test identities, different in each trial."""
     turned = PERSONS[trial % 6 :] + PERSONS[: trial % 6]
     return sorted(turned[:4] if split == "train" else turned[4:])
 
 
 LISTS = {
     f"idx/{split}_{short}_{trial}.txt": "".join(
-        f"{name} {label}\n" for label, person in enumerate(members(split, trial)) for name in pictures(short, person)
+        f"{name} {label}\n" for label, person in enumerate(members(split, trial)) for name in images(short, person)
     )
     for split in ("train", "test")
     for short in ("visible", "thermal")
@@ -43,7 +43,7 @@ LISTS = {
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     root = tmp_path / "RegDB"
-    touch(root, *(name for short in ("visible", "thermal") for person in PERSONS for name in pictures(short, person)))
+    touch(root, *(name for short in ("visible", "thermal") for person in PERSONS for name in images(short, person)))
     for name, text in LISTS.items():
         write(root, name, text)
     return root
@@ -54,14 +54,14 @@ def refuse(root: Path, message: str) -> None:
         regdb.list_trials(root, "all", regdb.list_records(root))
 
 
-def test_every_picture_is_one_record_visible_before_infrared(tree: Path) -> None:
+def test_every_image_is_one_record_visible_before_infrared(tree: Path) -> None:
     records = regdb.list_records(tree)
     check_records(records, tree)
     expected = [
         (name, person, modality)
         for modality, short in ((Modality.VISIBLE, "visible"), (Modality.INFRARED, "thermal"))
         for person in PERSONS  # 2 before 10, as numbers
-        for name in pictures(short, person)
+        for name in images(short, person)
     ]
     assert [(r.image, r.person, r.modality) for r in records] == expected
     assert {(r.camera, r.split) for r in records} == {(0, "all")}
@@ -78,7 +78,7 @@ def test_each_trial_is_its_four_lists(tree: Path) -> None:
         assert {records[n].person for n in samples} == set(members(split, int(trial)))
 
 
-def test_a_picture_that_trains_in_one_trial_and_tests_in_another_is_one_record(tree: Path) -> None:
+def test_a_image_that_trains_in_one_trial_and_tests_in_another_is_one_record(tree: Path) -> None:
     image = "Thermal/33/female_front_t_20411_33.bmp"
     records = regdb.list_records(tree)
     (number,) = (n for n, record in enumerate(records) if record.image == image)
@@ -88,7 +88,7 @@ def test_a_picture_that_trains_in_one_trial_and_tests_in_another_is_one_record(t
     assert min(splits["train"], splits["test"]) >= 3
 
 
-def test_pictures_that_no_list_names_are_left_out(tree: Path) -> None:
+def test_images_that_no_list_names_are_left_out(tree: Path) -> None:
     before = regdb.list_records(tree)
     touch(tree, "Visible/1/male_front_v_09999_1.bmp", "Visible/413/male_front_v_00001_413.bmp", "Visible/Thumbs.db")
     assert regdb.list_records(tree) == before
@@ -105,7 +105,7 @@ def test_lists_from_other_editors_read_the_same(tree: Path, change: tuple[str, s
 @pytest.mark.parametrize("name", LISTS)
 def test_a_missing_list_is_refused(tree: Path, name: str) -> None:
     write(tree, name, None)
-    refuse(tree, rf"{name}: no such list\. Restore it from the data set's archive")
+    refuse(tree, rf"{name}: no such file\. Restore it from the data set's archive")
 
 
 FIRST_LINE = LISTS["idx/train_thermal_3.txt"].splitlines()[0]
@@ -115,7 +115,7 @@ FIRST_LINE = LISTS["idx/train_thermal_3.txt"].splitlines()[0]
     ("text", "message"),
     [
         ("", r"train_thermal_3\.txt: the list is empty\. Restore it"),
-        (b"\xff\xfe\0", r"train_thermal_3\.txt: not a readable list .*\. Restore it"),
+        (b"\xff\xfe\0", r"train_thermal_3\.txt: cannot be read .*\. Restore it"),
         (FIRST_LINE.replace(" ", ","), r"idx/train_thermal_3\.txt line 1: .* is not 'path label'\. Correct the list"),
         (f"{FIRST_LINE}\nThermal/2/x.bmp -1\n", "line 2: .* is not 'path label'"),
         (f"{FIRST_LINE}\n../Thermal/2/x.bmp 1\n", r"train_thermal_3\.txt line 2 names '\.\./Thermal/2/x\.bmp'"),
@@ -131,16 +131,16 @@ def test_bad_lists_are_refused(tree: Path, text: str | bytes, message: str) -> N
 
 @pytest.mark.parametrize("short", ["visible", "thermal"])
 def test_a_label_of_two_identities_is_refused(tree: Path, short: str) -> None:
-    """In one list, or between the two lists of a split: then one of them is of another redistribution."""
+    """Within one list, or between the two lists of a split, which then come from different archives."""
     name = f"idx/test_{short}_2.txt"
-    wrong = pictures(short, members("test", 2)[1])[0]
+    wrong = images(short, members("test", 2)[1])[0]
     write(tree, name, LISTS[name].replace(f"{wrong} 1", f"{wrong} 0"))
-    refuse(tree, rf"test_{short}_2\.txt: label 0 is identity {members('test', 2)[0]} and, in {wrong}, .* one archive")
+    refuse(tree, rf"test_{short}_2\.txt: label 0 .* identity {members('test', 2)[0]} and, in {wrong}, .* one archive")
 
 
 def test_lists_of_two_archives_are_refused(tree: Path) -> None:
     write(tree, "idx/test_thermal_2.txt", LISTS["idx/test_thermal_5.txt"])
-    refuse(tree, r"test_thermal_2\.txt: label 0 is identity .* Restore the lists from one archive")
+    refuse(tree, r"test_thermal_2\.txt: label 0 stands for identity .* Restore the lists from one archive")
 
 
 def test_a_trial_that_trains_and_tests_on_one_identity_is_refused(tree: Path) -> None:
@@ -151,6 +151,6 @@ def test_a_trial_that_trains_and_tests_on_one_identity_is_refused(tree: Path) ->
 
 
 def test_what_a_list_names_must_be_there(tree: Path) -> None:
-    (tree / pictures("thermal", 412)[1]).unlink()
-    with pytest.raises(DataError, match=r"Thermal/412/male_back_t_10001_412\.bmp: listed, but not there"):
+    (tree / images("thermal", 412)[1]).unlink()
+    with pytest.raises(DataError, match=r"Thermal/412/male_back_t_10001_412\.bmp: listed, but not found"):
         convert(regdb.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)

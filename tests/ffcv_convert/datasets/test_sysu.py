@@ -1,4 +1,4 @@
-"""SYSU-MM01's listing, against a made-up tree and against lists and folders that are wrong."""
+"""SYSU-MM01's listing, against a made-up tree and against lists and folders with mistakes."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def listed(root: Path, split: str, modality: Modality) -> list[Record]:
 
 
 @pytest.mark.parametrize("modality", [Modality.VISIBLE, Modality.INFRARED])
-def test_training_pictures_are_the_published_ones_in_their_order(tree: Path, modality: Modality) -> None:
+def test_training_images_are_the_published_ones_in_their_order(tree: Path, modality: Modality) -> None:
     records = listed(tree, "train", modality)
     assert [record.image for record in records] == PROTOCOL[f"train_{modality.name.lower()}"]
     for record in records:
@@ -44,7 +44,7 @@ def test_training_pictures_are_the_published_ones_in_their_order(tree: Path, mod
         assert (record.camera in (3, 6)) == (modality == Modality.INFRARED)
 
 
-def test_test_pictures_are_the_published_queries_and_the_whole_gallery(tree: Path) -> None:
+def test_test_images_are_the_published_queries_and_the_whole_gallery(tree: Path) -> None:
     queries = listed(tree, "test", Modality.INFRARED)
     assert [[r.image for r in queries], [r.person for r in queries], [r.camera for r in queries]] == PROTOCOL["query"]
     gallery = {record.image for record in listed(tree, "test", Modality.VISIBLE)}
@@ -87,9 +87,9 @@ def test_any_usual_ending_is_taken(tree: Path, name: str) -> None:
 
 
 def test_a_link_that_leads_nowhere_stops_the_conversion(tree: Path) -> None:
-    """Left out, it would make the set smaller without a word."""
+    """Ignoring it would shrink the set silently."""
     (tree / "cam1/0021/0000.jpg").symlink_to(tree / "moved.jpg")
-    with pytest.raises(DataError, match=r"cam1/0021/0000\.jpg: listed, but not there\. Restore"):
+    with pytest.raises(DataError, match=r"cam1/0021/0000\.jpg: listed, but not found\. Restore"):
         convert(sysu.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)
 
 
@@ -104,14 +104,14 @@ def test_lists_from_other_editors_read_the_same(tree: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "no such list. Restore it from the data set's archive"),
-        ("", "names no identity. Restore it from the data set's archive"),
-        (" ,\n,", "names no identity. Restore it from the data set's archive"),
-        ("1;2", "'1;2' is no identity. It should hold numbers separated by commas"),
-        ("21,-45", "'-45' is no identity. It should hold"),
-        ("21,\u00b2", "'\u00b2' is no identity. It should hold"),
-        ("9" * 19, "is no identity. It should hold"),
-        (b"\xff\xfe1\0", "not a readable list"),
+        (None, "no such file. Restore it from the data set's archive"),
+        ("", "lists no identity. Restore it from the data set's archive"),
+        (" ,\n,", "lists no identity. Restore it from the data set's archive"),
+        ("1;2", "'1;2' is not an identity. It should hold numbers separated by commas"),
+        ("21,-45", "'-45' is not an identity. It should hold"),
+        ("21,\u00b2", "'\u00b2' is not an identity. It should hold"),
+        ("9" * 19, "is not an identity. It should hold"),
+        (b"\xff\xfe1\0", "cannot be read"),
     ],
 )
 def test_bad_lists_are_refused(tree: Path, name: str, text: str | bytes | None, message: str) -> None:
@@ -125,13 +125,13 @@ def test_bad_lists_are_refused(tree: Path, name: str, text: str | bytes | None, 
 @pytest.mark.parametrize("name", ["train", "val"])
 def test_an_identity_that_trains_and_tests_is_refused(tree: Path, name: str) -> None:
     write(tree, f"exp/{name}_id.txt", PROTOCOL["lists"][f"exp/{name}_id.txt"].strip() + ",424,96")
-    with pytest.raises(DataError, match=r"test_id\.txt: identity 96 is a training identity too\. Restore it"):
+    with pytest.raises(DataError, match=r"test_id\.txt: identity 96 is also a training identity\. Restore it"):
         sysu.list_records(tree)
 
 
-def test_test_identities_without_a_picture_stop_the_conversion(tree: Path) -> None:
+def test_test_identities_without_a_image_stop_the_conversion(tree: Path) -> None:
     write(tree, "exp/test_id.txt", "5000")
-    with pytest.raises(DataError, match=r"SYSU-MM01: no picture was listed for test\. Check the list files"):
+    with pytest.raises(DataError, match=r"SYSU-MM01: no image is listed for test\. Check the list files"):
         convert(sysu.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)
     assert not (tree.parent / "Beton").exists()
 

@@ -23,18 +23,18 @@ NEW = [layout for layout in FOLDERS if layout != "llcm"]
 @pytest.mark.parametrize("layout", NEW)
 def test_all_that_was_planned_is_there_and_nothing_else(drawn_root: Path, layout: str) -> None:
     root = drawn_root / FOLDERS[layout]
-    pictures, lists = plan(Options(**SMALL, layout=layout))
+    images, lists = plan(Options(**SMALL, layout=layout))
     found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-    assert found == {p.path for p in pictures} | set(lists) | {"synthetic.json"}
+    assert found == {p.path for p in images} | set(lists) | {"synthetic.json"}
     assert all((root / path).read_text() == text for path, text in lists.items())
-    for picture in pictures:
-        stored = cv2.imread(str(root / picture.path), cv2.IMREAD_UNCHANGED)
-        assert stored.ndim == (2 if picture.grey_file else 3), picture
-        assert abs(stored.shape[0] - 64) <= 10, picture
-        if picture.modality != Modality.VISIBLE:
-            assert np.ptp(stored.astype(int), axis=2).max() == 0, picture
+    for image in images:
+        stored = cv2.imread(str(root / image.path), cv2.IMREAD_UNCHANGED)
+        assert stored.ndim == (2 if image.grey_file else 3), image
+        assert abs(stored.shape[0] - 64) <= 10, image
+        if image.modality != Modality.VISIBLE:
+            assert np.ptp(stored.astype(int), axis=2).max() == 0, image
         kind = b"BM" if layout == "regdb" else b"\xff\xd8"
-        assert (root / picture.path).read_bytes()[:2] == kind
+        assert (root / image.path).read_bytes()[:2] == kind
 
 
 @pytest.mark.parametrize("layout", NEW)
@@ -43,9 +43,9 @@ def test_the_converter_lists_what_was_planned_and_no_identity_twice(drawn_root: 
     assert root == drawn_root / FOLDERS[layout]
     records = DATASETS[layout].list_records(root)
     check_records(records, root)
-    pictures, _ = plan(Options(**SMALL, layout=layout))
+    images, _ = plan(Options(**SMALL, layout=layout))
     # Two persons of SYSU-MM01's layout are on the disk and in no list.
-    listed = {(p.path, p.person, p.modality) for p in pictures if layout != "sysu" or p.person <= 6}
+    listed = {(p.path, p.person, p.modality) for p in images if layout != "sysu" or p.person <= 6}
     assert {(r.image, r.person, r.modality) for r in records} == listed
     persons = {split: {r.person for r in records if r.split == split} for split in ("train", "test", "all")}
     assert not persons["train"] & persons["test"]
@@ -58,7 +58,7 @@ def test_second_call_writes_nothing_and_another_set_is_refused(drawn_root: Path,
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     assert synthesise(root, options, workers=1) == 0
     for other in (replace(options, seed=1), replace(options, layout="llcm")):
-        with pytest.raises(DataError, match=r"exists and is another set\. Remove it"):
+        with pytest.raises(DataError, match=r"exists, but is not this set\. Remove it"):
             synthesise(root, other, workers=1)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
@@ -68,7 +68,7 @@ def test_a_set_drawn_before_there_were_layouts_is_llcms(tmp_path: Path) -> None:
         '{"train_identities": 4, "test_identities": 2, "train_images": 2, "test_images": 1, "height_px": 64, "seed": 0}'
     )
     assert synthesise(tmp_path, Options(**SMALL), workers=1) == 0
-    with pytest.raises(DataError, match="exists and is another set"):
+    with pytest.raises(DataError, match="exists, but is not this set"):
         synthesise(tmp_path, Options(**SMALL, layout="regdb"), workers=1)
 
 
@@ -78,7 +78,7 @@ def test_the_command_draws_a_layout_where_convert_looks_for_it(
     monkeypatch.chdir(tmp_path)
     sizes = ["--train-identities=2", "--test-identities=1", "--height-px=32", "--workers=1"]
     assert main(["synthesise", "--layout", "pku_sketch", *sizes]) == 0
-    assert capsys.readouterr().out == "Dataset/PKU-Sketch: 9 pictures drawn\n"
+    assert capsys.readouterr().out == "Dataset/PKU-Sketch: 9 images drawn\n"
     assert len(DATASETS["pku_sketch"].list_records(Path("Dataset/PKU-Sketch"))) == 9
     assert main(["synthesise", "--layout", "pku_sketch", *sizes]) == 0
     assert capsys.readouterr().out == "Dataset/PKU-Sketch: up to date\n"
@@ -87,7 +87,7 @@ def test_the_command_draws_a_layout_where_convert_looks_for_it(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--official-size"], "error: synthetic people: no official size is known for llcm. Say --layout sysu, or"),
+        (["--official-size"], "error: synthetic people: the official size of llcm is not known. Use --layout sysu"),
         (["--layout", "sysu", "--train-identities", "1"], "error: synthetic people: train_identities = 1 is too small"),
         (["--layout", "cuhk"], "argument --layout: invalid choice: 'cuhk'"),
     ],

@@ -1,4 +1,4 @@
-"""Synthetic people: form is shared between the modalities, colour is not, and pictures repeat exactly."""
+"""Synthetic people: form is shared between the modalities, colour is not, and images repeat exactly."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ NOTHING_CARRIED: dict[str, Any] = {"backpack": 0.0, "strap_bag": 0.0, "hand_item
 
 
 def paint_alone(person: Identity, yaw_rad: float) -> np.ndarray:
-    """The person without background, light or noise: (288, 144, 4), the last channel the mask."""
+    """The figure without background, light or noise: (288, 144, 4), the last channel is the mask."""
     sheet = np.zeros((288, 144, 4), np.uint8)
     draw_figure(Portrait(sheet, person, person.infrared, View(72.0, 280.0, 250.0, yaw_rad, 0.0)), POSE)
     return sheet
@@ -31,9 +31,9 @@ def paint_alone(person: Identity, yaw_rad: float) -> np.ndarray:
 
 def torso_level(identity: int, camera: int, frame: int, modality: Modality) -> float:
     """Mean luminance of the middle of the trunk."""
-    picture = draw_person(identity, camera, frame, modality, height_px=SMALL_PX)
-    high, wide = picture.shape[:2]
-    window = picture[int(0.3 * high) : int(0.45 * high), int(0.4 * wide) : int(0.6 * wide)]
+    image = draw_person(identity, camera, frame, modality, height_px=SMALL_PX)
+    high, wide = image.shape[:2]
+    window = image[int(0.3 * high) : int(0.45 * high), int(0.4 * wide) : int(0.6 * wide)]
     return float((window @ LUMINANCE).mean())
 
 
@@ -46,8 +46,8 @@ def test_same_arguments_give_the_same_pixels_and_any_other_argument_does_not() -
         assert not np.array_equal(first, draw_person(**{**base, name: other})), name
 
 
-def test_pictures_do_not_depend_on_what_was_drawn_before() -> None:
-    """Caches hold scenes and identities: one that was painted into would leak into the next picture."""
+def test_images_do_not_depend_on_what_was_drawn_before() -> None:
+    """Painting into a cached scene or identity would leak into the next image."""
     before = draw_person(7, 1, 0, Modality.VISIBLE)
     for frame in range(20):
         draw_person(8, 1, frame, Modality.VISIBLE)
@@ -61,7 +61,7 @@ def test_threads_draw_the_same_pixels() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         threaded = list(pool.map(draw, range(24)))
-    assert all(np.array_equal(picture, draw(identity)) for identity, picture in enumerate(threaded))
+    assert all(np.array_equal(image, draw(identity)) for identity, image in enumerate(threaded))
 
 
 def test_infrared_is_grey_and_visible_is_not() -> None:
@@ -178,10 +178,10 @@ def test_turning_round_swaps_the_sides() -> None:
     assert back.depth(0.0, 0.1) == pytest.approx(-0.1)
 
 
-def profile(picture: np.ndarray) -> np.ndarray:
-    """(32, C) tones down the middle of a picture, without their mean and spread."""
-    wide = picture.shape[1]
-    middle = picture[:, int(0.36 * wide) : int(0.64 * wide)]
+def profile(image: np.ndarray) -> np.ndarray:
+    """(32, C) tones down the middle of an image, without their mean and spread."""
+    wide = image.shape[1]
+    middle = image[:, int(0.36 * wide) : int(0.64 * wide)]
     rows = cv2.resize(middle, (1, 32), interpolation=cv2.INTER_AREA)[:, 0].astype(float)
     return (rows - rows.mean()) / (rows.std() + 1e-6)
 

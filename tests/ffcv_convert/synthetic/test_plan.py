@@ -8,13 +8,13 @@ import pytest
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.synthetic import FOLDERS, Options
-from ffcv_convert.synthetic.options import Picture
+from ffcv_convert.synthetic.options import PlannedImage
 from ffcv_convert.synthetic.plan import plan
 
 SIZES = {"train_identities": 9, "test_identities": 4, "train_images": 5, "test_images": 2}
 
 
-def small(layout: str, **others: int) -> tuple[list[Picture], dict[str, str]]:
+def small(layout: str, **others: int) -> tuple[list[PlannedImage], dict[str, str]]:
     return plan(Options(**{**SIZES, **others}, layout=layout))  # type: ignore[arg-type]
 
 
@@ -24,11 +24,11 @@ def ids(line: str) -> list[int]:
 
 
 @pytest.mark.parametrize("layout", FOLDERS)
-def test_no_two_pictures_are_one_file_or_one_drawing(layout: str) -> None:
-    pictures, _ = small(layout)
-    assert len({picture.path for picture in pictures}) == len(pictures)
-    drawings = {(p.person, p.camera, p.frame, p.modality) for p in pictures}
-    assert len(drawings) == len(pictures)
+def test_no_two_images_are_one_file_or_one_drawing(layout: str) -> None:
+    images, _ = small(layout)
+    assert len({image.path for image in images}) == len(images)
+    drawings = {(p.person, p.camera, p.frame, p.modality) for p in images}
+    assert len(drawings) == len(images)
 
 
 @pytest.mark.parametrize("layout", FOLDERS)
@@ -40,57 +40,57 @@ def test_a_plan_follows_from_its_options(layout: str) -> None:
 
 
 def test_sysu_small() -> None:
-    pictures, lists = small("sysu")
+    images, lists = small("sysu")
     assert set(lists) == {"exp/train_id.txt", "exp/val_id.txt", "exp/test_id.txt"}
     train, val, test = (ids(lists[f"exp/{name}_id.txt"]) for name in ("train", "val", "test"))
     assert (train, val, test) == ([1, 2, 3, 4, 5, 6, 7], [8, 9], [10, 11, 12, 13])
-    assert {p.person for p in pictures} - {*train, *val, *test} == {14, 15}
-    for picture in pictures:
-        place = re.fullmatch(r"cam([1-6])/(\d{4})/(\d{4})\.jpg", picture.path)
+    assert {p.person for p in images} - {*train, *val, *test} == {14, 15}
+    for image in images:
+        place = re.fullmatch(r"cam([1-6])/(\d{4})/(\d{4})\.jpg", image.path)
         assert place
-        assert (int(place[1]), int(place[2])) == (picture.camera, picture.person)
-        assert (picture.modality == Modality.INFRARED) == (picture.camera in (3, 6))
-    number = Counter((p.person, p.modality) for p in pictures)
+        assert (int(place[1]), int(place[2])) == (image.camera, image.person)
+        assert (image.modality == Modality.INFRARED) == (image.camera in (3, 6))
+    number = Counter((p.person, p.modality) for p in images)
     assert {number[person, m] for person in [*train, *val] for m in (Modality.VISIBLE, Modality.INFRARED)} == {5}
-    seen = Counter((p.person, p.camera) for p in pictures)
+    seen = Counter((p.person, p.camera) for p in images)
     assert {seen[person, camera] for person in test for camera in range(1, 7)} == {2}
     for (person, camera), count in seen.items():
-        numbers = sorted(int(p.path[-8:-4]) for p in pictures if (p.person, p.camera) == (person, camera))
+        numbers = sorted(int(p.path[-8:-4]) for p in images if (p.person, p.camera) == (person, camera))
         assert numbers == list(range(1, count + 1))
 
 
 def test_sysu_at_its_official_size() -> None:
-    pictures, lists = plan(Options(layout="sysu", official_size=True))
+    images, lists = plan(Options(layout="sysu", official_size=True))
     train, val, test = (ids(lists[f"exp/{name}_id.txt"]) for name in ("train", "val", "test"))
     assert (len(train), len(val), len(test)) == (296, 99, 96)
     assert len({*train, *val, *test}) == 296 + 99 + 96
-    assert len(pictures) == len({p.path for p in pictures}) == 45_863
-    assert max(p.person for p in pictures) == 533
-    number = Counter((p.person in {*train, *val}, p.person in set(test), p.modality) for p in pictures)
+    assert len(images) == len({p.path for p in images}) == 45_863
+    assert max(p.person for p in images) == 533
+    number = Counter((p.person in {*train, *val}, p.person in set(test), p.modality) for p in images)
     assert number[True, False, Modality.VISIBLE] == 22_258
     assert number[True, False, Modality.INFRARED] == 11_909
     assert number[False, True, Modality.VISIBLE] == 6_775
     assert number[False, True, Modality.INFRARED] == 3_803
     assert sum(number[False, False, m] for m in Modality) == 1_118
-    assert Counter(p.camera for p in pictures) == {1: 6289, 2: 7528, 3: 9812, 4: 8030, 5: 8224, 6: 5980}
+    assert Counter(p.camera for p in images) == {1: 6289, 2: 7528, 3: 9812, 4: 8030, 5: 8224, 6: 5980}
     # One image for each identity and camera in a gallery.
-    gallery = {(p.person, p.camera) for p in pictures if p.person in set(test) and p.modality == Modality.VISIBLE}
+    gallery = {(p.person, p.camera) for p in images if p.person in set(test) and p.modality == Modality.VISIBLE}
     assert len(gallery) == 301
     assert sum(camera in (1, 2) for _, camera in gallery) == 112
 
 
 def test_regdb() -> None:
-    pictures, lists = small("regdb")
+    images, lists = small("regdb")
     kinds = {}
-    for picture in pictures:
+    for image in images:
         name = re.fullmatch(
-            r"(Visible|Thermal)/([1-9]\d*)/((?:fe)?male_(?:front|back))_([vt])_\d{5}_\2\.bmp", picture.path
+            r"(Visible|Thermal)/([1-9]\d*)/((?:fe)?male_(?:front|back))_([vt])_\d{5}_\2\.bmp", image.path
         )
         assert name
-        assert (name[1], name[4]) == (("Visible", "v") if picture.modality == Modality.VISIBLE else ("Thermal", "t"))
-        assert kinds.setdefault(picture.person, name[3]) == name[3]
-        assert int(name[2]) == picture.person
-    number = Counter((p.person, p.modality) for p in pictures)
+        assert (name[1], name[4]) == (("Visible", "v") if image.modality == Modality.VISIBLE else ("Thermal", "t"))
+        assert kinds.setdefault(image.person, name[3]) == name[3]
+        assert int(name[2]) == image.person
+    number = Counter((p.person, p.modality) for p in images)
     assert number == {(person, m): 5 for person in range(1, 14) for m in (Modality.VISIBLE, Modality.INFRARED)}
     names = [
         f"idx/{part}_{m}_{trial}.txt"
@@ -101,9 +101,9 @@ def test_regdb() -> None:
     assert sorted(lists) == sorted(names)
 
 
-def test_regdb_trials_split_the_identities_anew_and_share_labels() -> None:
-    pictures, lists = small("regdb")
-    person_of = {p.path: p.person for p in pictures}
+def test_each_regdb_trial_has_its_own_split_of_the_identities() -> None:
+    images, lists = small("regdb")
+    person_of = {p.path: p.person for p in images}
     splits = set()
     for trial in range(1, 11):
         members = {}
@@ -123,39 +123,39 @@ def test_regdb_trials_split_the_identities_anew_and_share_labels() -> None:
 
 
 def test_market_sketch_1k() -> None:
-    pictures, lists = small("market_sketch_1k", train_identities=60, test_identities=40)
+    images, lists = small("market_sketch_1k", train_identities=60, test_identities=40)
     assert lists == {}
     photo = re.compile(r"photo/(train|query)/(\d{4})_c([1-6])s[1-6]_\d{6}_\d{2}\.jpg")
     sketch = re.compile(r"sketch/([A-F])/(train|query)/(\d{4})\.jpg")
     photos, styles = Counter(), Counter()
-    for picture in pictures:
-        if picture.modality == Modality.SKETCH:
-            name = sketch.fullmatch(picture.path)
+    for image in images:
+        if image.modality == Modality.SKETCH:
+            name = sketch.fullmatch(image.path)
             assert name
             folder, person, camera = name[2], int(name[3]), "ABCDEF".index(name[1]) + 1
             styles[person] += 1
         else:
-            name = photo.fullmatch(picture.path)
+            name = photo.fullmatch(image.path)
             assert name
             folder, person, camera = name[1], int(name[2]), int(name[3])
             photos[person] += 1
-        assert (person, camera) == (picture.person, picture.camera)
+        assert (person, camera) == (image.person, image.camera)
         assert folder == ("train" if person <= 60 else "query")
     assert photos == {person: 5 if person <= 60 else 2 for person in range(1, 101)}
     assert set(styles) == set(photos)
     assert len(set(styles.values())) > 2
     assert 400 < sum(styles.values()) < 540
-    assert [p.modality for p in pictures if p.grey_file] == [Modality.VISIBLE] * 2
+    assert [p.modality for p in images if p.grey_file] == [Modality.VISIBLE] * 2
 
 
 def test_an_identity_that_no_artist_drew_gets_one_sketch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ffcv_convert.synthetic.plan_sketch_sets.SKETCHED_SHARE", 0.0)
-    pictures, _ = small("market_sketch_1k")
-    assert Counter(p.person for p in pictures if p.modality == Modality.SKETCH) == dict.fromkeys(range(1, 14), 1)
+    images, _ = small("market_sketch_1k")
+    assert Counter(p.person for p in images if p.modality == Modality.SKETCH) == dict.fromkeys(range(1, 14), 1)
 
 
 def test_pku_sketch() -> None:
-    pictures, lists = small("pku_sketch")
+    images, lists = small("pku_sketch")
     assert list(lists) == ["trainPKUList_train.txt", "trainPKUList_test.txt"]
     persons = {}
     running = []
@@ -169,17 +169,17 @@ def test_pku_sketch() -> None:
         }
         persons[part] = {int(fields[1]) for fields in lines}
     assert (persons["train"], persons["test"]) == (set(range(1, 10)), set(range(10, 14)))
-    assert running == [(number, p.person, p.path) for number, p in enumerate(pictures)]
-    assert {p.camera for p in pictures if p.modality == Modality.SKETCH} == {1, 2, 3, 4, 5}
+    assert running == [(number, p.person, p.path) for number, p in enumerate(images)]
+    assert {p.camera for p in images if p.modality == Modality.SKETCH} == {1, 2, 3, 4, 5}
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"layout": "cuhk"}, r"no layout 'cuhk'\. Name one of llcm, sysu, regdb"),
-        ({"layout": "regdb", "official_size": True}, r"no official size is known for regdb\. Say --layout sysu, or"),
+        ({"layout": "cuhk"}, r"unknown layout 'cuhk'\. Choose one of llcm, sysu, regdb"),
+        ({"layout": "regdb", "official_size": True}, r"the official size of regdb is not known\. Use --layout sysu"),
         ({"layout": "sysu", "train_identities": 1}, "train_identities = 1 is too small"),
-        ({"layout": "market_sketch_1k", "train_identities": 9999}, r"holds 9999 identities at most.* Ask for fewer"),
+        ({"layout": "market_sketch_1k", "train_identities": 9999}, r"at most 9999 identities.* Use fewer"),
     ],
 )
 def test_what_a_layout_cannot_hold_is_refused(wrong: dict, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Sketches of synthetic people: grey pencil on paper, of one form with the photos, in six hands."""
+"""Sketches of synthetic people: grey pencil on paper, with the form of the photos, in six styles."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ NOTHING_CARRIED: dict[str, Any] = {"backpack": 0.0, "strap_bag": 0.0, "hand_item
 
 
 def standing(height_px: int = 96, yaw_rad: float = 0.0) -> Shot:
-    """One pose and crop for every person."""
+    """The same pose and crop for every identity."""
     view = View(height_px / 4, 0.96 * height_px, 0.9 * height_px, yaw_rad, 0.0)
     pose = Pose(step_rad=0.6, stride_rad=0.3, swing_rad=0.3, bend_rad=0.2, head_turn_rad=0.0)
     shot = draw_shot(np.random.default_rng(0), height_px)
@@ -36,13 +36,13 @@ def graphite(person: Identity, style: int, yaw_rad: float = 0.0) -> np.ndarray:
 @pytest.mark.parametrize("style", STYLES)
 def test_a_sketch_is_grey_on_light_paper(style: int) -> None:
     for identity in range(5):
-        picture = draw_person(identity, style, 0, Modality.SKETCH, height_px=96)
-        assert picture.dtype == np.uint8
-        assert np.ptp(picture.astype(int), axis=2).max() == 0
-        border = np.concatenate([picture[:, :2].ravel(), picture[:, -2:].ravel()])
+        image = draw_person(identity, style, 0, Modality.SKETCH, height_px=96)
+        assert image.dtype == np.uint8
+        assert np.ptp(image.astype(int), axis=2).max() == 0
+        border = np.concatenate([image[:, :2].ravel(), image[:, -2:].ravel()])
         assert np.median(border) > 215
-        assert picture.min() < 150
-        assert picture.std() > 12
+        assert image.min() < 150
+        assert image.std() > 12
 
 
 def test_same_arguments_give_the_same_pixels_and_any_other_argument_does_not() -> None:
@@ -58,18 +58,18 @@ def test_same_arguments_give_the_same_pixels_and_any_other_argument_does_not() -
 
 def test_styles_differ_in_tone_and_begin_again_after_the_sixth() -> None:
     person, shot = draw_identity(0, 2), standing()
-    pictures = [draw_sketch(person, style, shot).astype(int) for style in STYLES]
-    for index, first in enumerate(pictures):
-        for second in pictures[index + 1 :]:
+    images = [draw_sketch(person, style, shot).astype(int) for style in STYLES]
+    for index, first in enumerate(images):
+        for second in images[index + 1 :]:
             assert np.abs(first - second).mean() > 3
-    assert np.array_equal(draw_sketch(person, len(ARTISTS) + 1, shot), pictures[0])
+    assert np.array_equal(draw_sketch(person, len(ARTISTS) + 1, shot), images[0])
 
 
 @pytest.mark.parametrize("height_px", [32, 96, 288, 1000])
 def test_a_sketch_has_the_size_of_its_shot(height_px: int) -> None:
-    picture = draw_sketch(draw_identity(0, 1), 1, standing(height_px))
-    assert picture.shape == (height_px, height_px // 2, 3)
-    assert picture.min() < 150
+    image = draw_sketch(draw_identity(0, 1), 1, standing(height_px))
+    assert image.shape == (height_px, height_px // 2, 3)
+    assert image.min() < 150
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -100,7 +100,7 @@ def test_a_dark_garment_is_drawn_darker(style: int) -> None:
 
 
 def test_identities_differ_more_than_hands() -> None:
-    """In one pose, a sketch is nearer to the same person's by another artist than to another person's."""
+    """In one pose, a sketch resembles another artist's of the same identity more than one of another identity."""
     people = [draw_identity(0, identity) for identity in range(30)]
 
     def shape(person: Identity, style: int) -> np.ndarray:

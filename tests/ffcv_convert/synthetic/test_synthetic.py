@@ -1,4 +1,4 @@
-"""The synthetic set: LLCM's layout, the same bytes for the same options, whole or not at all."""
+"""The synthetic set: LLCM's layout, the same bytes for the same options, complete or not at all."""
 
 import fcntl
 import os
@@ -34,19 +34,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_layout_is_llcms(data_root: Path) -> None:
     root = data_root / "synthetic"
-    pictures = [str(path.relative_to(root)) for path in root.rglob("*.jpg")]
+    images = [str(path.relative_to(root)) for path in root.rglob("*.jpg")]
     train = re.compile(r"(vis|nir)/(\d{4})/\2_c0[1-9]_s\d{6}_f\d{4}_\1\.jpg")
     test = re.compile(r"test_(vis|nir)/cam([1-9])/(\d{4})/\3_c0\2_s\d{6}_f\d{4}_\1\.jpg")
-    assert all(train.fullmatch(name) or test.fullmatch(name) for name in pictures)
+    assert all(train.fullmatch(name) or test.fullmatch(name) for name in images)
     assert {path.name for path in (root / "test_vis").iterdir()} == {f"cam{n}" for n in range(1, 10)}
     assert {path.name for path in (root / "test_nir").iterdir()} == {f"cam{n}" for n in (1, 2, 4, 5, 6, 7, 8, 9)}
-    assert not [name for name in pictures if "_c03_" in name and name.endswith("_nir.jpg")]
+    assert not [name for name in images if "_c03_" in name and name.endswith("_nir.jpg")]
     assert {path.name for path in root.iterdir()} == {"vis", "nir", "test_vis", "test_nir", "idx", "synthetic.json"}
     assert (root / "idx" / "test_id.txt").read_text() == "9,10,11,12,13\n"
     assert re.fullmatch(r"(nir/\S+ \d+\n)+", (root / "idx" / "train_nir.txt").read_text())
 
 
-def test_listing_has_the_pictures_that_were_asked_for(data_root: Path) -> None:
+def test_listing_has_the_images_that_were_asked_for(data_root: Path) -> None:
     records = llcm.list_records(data_root / "synthetic")
     check_records(records, data_root / "synthetic")
     count = {
@@ -77,7 +77,7 @@ def test_bytes_follow_from_the_options_whatever_the_number_of_workers(tiny: Path
 def test_second_call_writes_nothing_and_other_options_are_refused(tiny: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny.parent.rglob("*")}
     assert synthesise(tiny, TINY, workers=1) == 0
-    with pytest.raises(DataError, match=r"exists and is another set\. Remove it"):
+    with pytest.raises(DataError, match=r"exists, but is not this set\. Remove it"):
         synthesise(tiny, SMALL, workers=1)
     assert {path: path.stat().st_mtime_ns for path in tiny.parent.rglob("*")} == before
 
@@ -90,7 +90,7 @@ def test_a_folder_that_is_no_synthetic_set_is_not_touched(tmp_path: Path, text: 
         (tmp_path / "mine" / "synthetic.json").write_text(text)
     before = contents(tmp_path)
     for root in (tmp_path / "mine", tmp_path / "mine" / "thesis.txt"):
-        with pytest.raises(DataError, match="exists and is another set"):
+        with pytest.raises(DataError, match="exists, but is not this set"):
             synthesise(root, TINY, workers=1)
     assert contents(tmp_path) == before
 
