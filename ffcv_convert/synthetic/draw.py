@@ -17,11 +17,11 @@ from multiprocessing import active_children, get_context, parent_process, resour
 from pathlib import Path
 
 import cv2
-from tqdm import tqdm
 
 from ffcv_convert.common.atomic import partial_folder, stops_held
 from ffcv_convert.common.errors import DataError, as_data_errors, named
 from ffcv_convert.datasets.synthetic import OPTIONS_FILE
+from ffcv_convert.progress import progress
 from ffcv_convert.synthetic.options import Options, PlannedImage
 from ffcv_convert.synthetic.people import draw_person
 from ffcv_convert.synthetic.plan import plan
@@ -95,7 +95,7 @@ def _draw(root: Path, images: list[PlannedImage], options: Options, workers: int
                 # If the process is killed while a task is submitted, the task may never end. This last task, which
                 # nobody waits for, makes sure that such a pool raises BrokenProcessPool.
                 pools[-1].submit(int)
-        with tqdm(desc="people", total=len(images), unit="images") as bar:
+        with progress(None, "people", len(images)) as bar:
             for done in as_completed(drawn):
                 bar.update(done.result())
     except BrokenProcessPool as error:

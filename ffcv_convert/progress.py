@@ -1,0 +1,14 @@
+"""The bar that shows how far a conversion, a check or a drawing has come."""
+
+from collections.abc import Iterable
+
+from tqdm import tqdm
+
+from ffcv_convert.common.atomic import stops_held
+
+
+def progress(images: Iterable | None, title: str, total: int) -> tqdm:
+    """A bar over `images`, or one to be updated by hand. A stop waits until it is made: half a tqdm cannot close itself,
+    and says so with a traceback."""
+    with stops_held():
+        return tqdm(images, title, total, unit="images", dynamic_ncols=True)
