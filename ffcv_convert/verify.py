@@ -9,12 +9,12 @@ from pathlib import Path
 
 import PIL
 from PIL import Image
-from tqdm import tqdm
 
 from ffcv_convert.beton import Converted, Manifest, Modality, open_beton
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.images import Encoding, ImageFormat, encode, in_order
+from ffcv_convert.progress import progress
 
 CONVERT_AGAIN = "Remove the file, then convert the data set again: make convert-datasets"
 
@@ -86,7 +86,7 @@ def _check_stored(converted: Converted) -> None:
     """Compare every image's checksum; decode JPEGs too, as raw images need no decoding."""
     jpeg = converted.manifest.encoding == "jpeg"
     size = (converted.manifest.width_px, converted.manifest.height_px)
-    for sample in tqdm(range(len(converted)), f"{converted.path.stem}: stored", unit="images"):
+    for sample in progress(range(len(converted)), f"{converted.path.stem}: stored", len(converted)):
         problem = "" if _stored_is_good(converted, sample) else "fails its checksum"
         if jpeg and not problem:
             try:
@@ -107,7 +107,7 @@ def _check_sources(converted: Converted, root: Path, workers: int) -> None:
     paths = [root / path for path in manifest.column("path")]
     again = in_order(lambda path: encode(path, image_format), paths, workers)
     title = f"{converted.path.stem}: converted again"
-    for path, image, expected in zip(paths, tqdm(again, title, len(paths), unit="images"),
+    for path, image, expected in zip(paths, progress(again, title, len(paths)),
                                      manifest.column("crc32"), strict=True):  # fmt: skip
         if image.crc32 != expected:
             raise DataError(

@@ -18,7 +18,6 @@ from typing import BinaryIO
 
 import numpy as np
 import PIL
-from tqdm import tqdm
 
 from ffcv_convert.beton import Manifest, Modality, manifest_path, open_beton
 from ffcv_convert.beton.layout import (
@@ -36,6 +35,7 @@ from ffcv_convert.beton.layout import (
 from ffcv_convert.common.atomic import partial_file, publish
 from ffcv_convert.common.errors import DataError, as_data_errors, named
 from ffcv_convert.images import Encoded, ImageFormat, encode, in_order
+from ffcv_convert.progress import progress
 from ffcv_convert.records import Record, training_labels
 
 
@@ -158,7 +158,7 @@ def _write_pages(
     file.seek(offset)
     paths = [root / record.image for record in records]
     encoded = in_order(lambda path: encode(path, image_format), paths, workers)
-    for sample, image in enumerate(tqdm(encoded, title, total=len(paths), unit="images", dynamic_ncols=True)):
+    for sample, image in enumerate(progress(encoded, title, len(paths))):
         size = len(image.stored)
         if size > PAGE_BYTES:
             raise DataError(f"{paths[sample]}: {size} bytes do not fit into a page of {PAGE_BYTES}. Use a smaller size")
