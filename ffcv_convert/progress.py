@@ -8,7 +8,9 @@ from ffcv_convert.common.atomic import stops_held
 
 
 def progress(images: Iterable | None, title: str, total: int) -> tqdm:
-    """A bar over `images`, or one to be updated by hand. A stop waits until it is made, because half a tqdm cannot close
-    itself and prints a traceback."""
+    """A bar over `images`, or one to be updated by hand.
+
+    Stops wait until it is made, because half a tqdm cannot close itself and prints a traceback.
+    """
     with stops_held():
         return tqdm(images, title, total, unit="images", dynamic_ncols=True)
