@@ -1,4 +1,4 @@
-"""python tests/faults/fuzz.py [--seconds N] [--output JSON]: the readers of targets.py under atheris.
+"""python tests/faults/fuzz.py [--seconds N] [--output JSON]: the readers of fuzz_targets.py under atheris.
 
 It follows their branches, from small good inputs on.
 

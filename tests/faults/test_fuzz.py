@@ -14,4 +14,4 @@ def test_the_fuzzer_finds_nothing(name: str, times: Callable[[int, int], int]) -
     found = fuzz(name, times(1, 20))
     assert "error" not in found, found
     assert isinstance(executions := found["executions"], int)
-    assert executions > 1000
+    assert executions > 100  # some hundreds a second where other processes compute beside it
