@@ -1,4 +1,4 @@
-"""Results over seeds: collected from comparable runs only, and the README's table is the stored one."""
+"""Results over seeds: collected from comparable runs only."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks.seeds import MEASURES, MUST_MATCH, gather, main, read, table
-from tests.conftest import REPOSITORY
 
 
 def result(rank1: float, seed: int, **changes: object) -> dict:
@@ -44,10 +43,3 @@ def test_seed_and_recipe_come_from_the_configuration(tmp_path: Path) -> None:
 def test_missing_results_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main([str(tmp_path / "gone")]) == 2
     assert "finished runs" in capsys.readouterr().err
-
-
-def test_the_readmes_table_is_made_from_the_stored_results() -> None:
-    stored = sorted((REPOSITORY / "benchmarks" / "results").glob("seeds-synthetic-*.json"))
-    assert stored
-    readme = (REPOSITORY / "README.md").read_text()
-    assert any(table(json.loads(path.read_text())) in readme for path in stored), "a user's own results need not"

@@ -121,7 +121,7 @@ def test_a_result_without_the_rows_that_are_asked_for_is_refused(tmp_path: Path,
         lambda: read_rows(tmp_path / "result.json", "training"),
         lambda: read_markdown(tmp_path / "result.json"),
     ):
-        with pytest.raises(ReportError, match=r"result\.json: lacks the rows of .*Move it away, then give the same"):
+        with pytest.raises(ReportError, match=r"result\.json: lacks the rows of .*Move it away, then run the same"):
             read()
 
 
@@ -142,7 +142,7 @@ def test_a_file_that_another_process_writes_or_that_is_a_link_is_named(tmp_path:
     with replacing(path), pytest.raises(ReportError, match=refused):
         write_json(path, {})
     (tmp_path / "result.json.partial").symlink_to("dear")
-    with pytest.raises(ReportError, match=r"result\.json\.partial: is a link, and what .* Remove it"):
+    with pytest.raises(ReportError, match=r"result\.json\.partial: is a link, and .* Remove it"):
         write_json(path, {})
 
 
