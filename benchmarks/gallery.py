@@ -1,7 +1,7 @@
 """Draw queries and the first images of their ranked galleries: python -m benchmarks.gallery CHECKPOINT OUT.png [ROWS]
 
-Images of the query's identity are framed in green, others in red; excluded images are not shown. The queries are the
-best ranked one, the worst ranked one, and others evenly between, under trial 0 of the recipe's protocol.
+Images of the query's identity are framed in green, others in red. The queries are the best ranked one, the one at two
+thirds of the order, and others evenly between, under trial 0 of the recipe's protocol.
 """
 
 import sys
@@ -38,7 +38,7 @@ def ranked(path: Path) -> tuple[Evaluator, TestImages, Ranking]:
 
 
 def chosen_queries(ranking: Ranking, count: int) -> list[int]:
-    """From the best to the worst, by the sum of precisions over the matches."""
+    """From the best to the one at two thirds of the order, by average precision."""
     quality = ranking.per_query.precision / ranking.per_query.relevant.clamp(min=1)
     order = quality.argsort(descending=True).tolist()
     return [order[place] for place in np.linspace(0, (len(order) - 1) * 2 // 3, count).astype(int)]

@@ -9,6 +9,7 @@ runs/<name>/config.yaml   the resolved configuration; locked while a training ru
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,10 @@ class RunFolder:
         now = self.config.stored()
         for section, options in now.items():
             for key, value in options.items():
-                before = stored.get(section, {}).get(key, value)  # an option may be newer than the run
-                kept = declared(section)[key][0].resumed
+                option, _, default = declared(section)[key]
+                # A run from before the option was made with its default; `auto` was resolved, to what it is now.
+                former = value if default in (MISSING, "auto") else default
+                before, kept = stored.get(section, {}).get(key, former), option.resumed
                 if kept(before) != kept(value):
                     raise ConfigError(
                         f"{self.path}: holds a run with {section}.{key} = {before!r}, not {value!r}. "

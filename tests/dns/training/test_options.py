@@ -46,6 +46,16 @@ def test_what_changes_one_may_not(root: Path, change: str) -> None:
         resumed(root, change)
 
 
+def test_a_run_from_before_an_option_was_made_with_its_default(root: Path) -> None:
+    path = root / "run" / "last.pt"
+    content = checkpoint.load(path)
+    del content["config"]["model"]["dropout"]
+    checkpoint.save(path, content)
+    assert resumed(root)
+    with pytest.raises(ConfigError, match=r"model\.dropout = 0\.01, not 0\.5"):
+        resumed(root, "--model.dropout=0.5")
+
+
 def test_every_option_of_a_recipe_s_training_is_kept() -> None:
     loose = {
         f"{section}.{name}"
