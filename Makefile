@@ -57,8 +57,8 @@ convert-datasets: $(READY) ## convert every data set found under DATA_ROOT, list
 
 ##@ Data sets
 
-data: $(if $(filter synthetic,$(DATASET)),synthesise) $(READY) ## convert DATASET alone
-	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" --dataset "$$DATASET"
+data: $(if $(filter synthetic,$(DATASET)),synthesise) $(READY) ## convert DATASET alone; ARGS='--height-px ...'
+	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" --dataset "$$DATASET" $(if $(filter data,$(MAKECMDGOALS)),$(ARGS))
 
 verify: $(READY) ## check every converted data set: counts, structure, checksums; ARGS=--deep: every image
 	'$(RUN)' -m ffcv_convert verify --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" $(ARGS)
