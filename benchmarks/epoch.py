@@ -74,7 +74,9 @@ def measure() -> dict[str, Any]:
 
 def words(content: dict[str, Any]) -> list[str]:
     share = content["wait_share"]
-    waiting = f"Waiting for data takes {share:.1%} of it" if share > 0 else "No waiting for data is measurable"
+    waiting = (
+        f"As many steps on one batch took {1 - share:.1%} of that; what is left is waiting, or noise of the machine"
+    )
     return [
         f"An epoch of {content['iterations']} iterations takes {digits(content['epoch_s'])} s, or "
         f"{content['images_per_s']:,.0f} images/s. {waiting}.",

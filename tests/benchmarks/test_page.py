@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import __main__ as menu
 from benchmarks import page
+from benchmarks.harness import digits
 from tests.conftest import REPOSITORY
 
 
@@ -54,3 +55,10 @@ def test_a_result_that_is_missing_is_named(committed: Path) -> None:
 def test_the_fuzzer_ran_long_enough(committed: Path) -> None:
     stored = json.loads((committed / "fuzz.json").read_text())
     assert stored["seconds"] * len(stored["targets"]) >= 600
+
+
+def test_the_readmes_speeds_are_those_of_the_stored_results(committed: Path) -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for question in ("pipeline", "convert"):
+        content = json.loads(page.newest(question).read_text())
+        assert f"| {digits(content['cases']['ours']['median'])} images/s: " in readme, question

@@ -88,7 +88,7 @@ def test_wrong_files_are_refused(weights_file: Path, tmp_path: Path) -> None:
         load_initial_weights("resnet18", str(tmp_path / "list.pth"))
 
 
-def spoilt(content: dict[str, torch.Tensor], value: torch.Tensor) -> dict[str, torch.Tensor]:
+def with_odd_values(content: dict[str, torch.Tensor], value: torch.Tensor) -> dict[str, torch.Tensor]:
     return {**content, "layer3.0.conv1.weight": value}
 
 
@@ -103,7 +103,7 @@ def spoilt(content: dict[str, torch.Tensor], value: torch.Tensor) -> dict[str, t
     ids=["nan", "int8", "not stored", "a list"],
 )
 def test_weights_that_are_no_sound_numbers_are_refused(weights_file: Path, tmp_path: Path, value: object) -> None:
-    torch.save(spoilt(torch.load(weights_file, weights_only=True), value), tmp_path / "odd.pth")  # type: ignore[arg-type]
+    torch.save(with_odd_values(torch.load(weights_file, weights_only=True), value), tmp_path / "odd.pth")  # type: ignore[arg-type]
     with pytest.raises(WeightsError, match=r"odd\.pth: .*layer3\.0\.conv1\.weight"):
         load_initial_weights("resnet18", str(tmp_path / "odd.pth"))
 

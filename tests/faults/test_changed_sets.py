@@ -1,4 +1,4 @@
-"""A set that is listed anew between the parts of a run, or before a test: nothing goes on as if it were the same."""
+"""A set that is listed again between the parts of a run, or before a test: nothing goes on as if it were the same."""
 
 import shutil
 from collections.abc import Callable

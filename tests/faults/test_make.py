@@ -100,7 +100,7 @@ def run(arguments: list[str]) -> str:
     return done.stdout
 
 
-def test_make_train_goes_on_with_a_stopped_run_or_starts_anew(
+def test_make_train_goes_on_with_a_stopped_run_or_starts_again(
     train: Callable[..., list[str]], tmp_path: Path, tally: Tally
 ) -> None:
     """The signal goes to make and to its children, as from a scheduler; and make passes it on once more."""
@@ -120,8 +120,8 @@ def test_make_train_goes_on_with_a_stopped_run_or_starts_anew(
     assert (0, 0) < (stopped["epoch"], stopped["iteration"]) < (2, 0)
     at = f"after {stopped['epoch']} epochs and {stopped['iteration']} iterations"
     assert f"going on with {folder} {at}" in run(train("run"))
-    anew = run(train("run", RESUME="never"))
+    again = run(train("run", RESUME="never"))
     aside = folder.with_name("run.1")
-    assert f"{folder}: the run that was there is now in {aside}" in anew
-    assert "going on" not in anew
+    assert f"{folder}: the run that was there is now in {aside}" in again
+    assert "going on" not in again
     assert not differences(aside, folder)

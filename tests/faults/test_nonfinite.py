@@ -32,7 +32,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, *losses: str) -> list[torch.Tensor]:
     """Let the third step find these losses without a number. Returns the persons of all batches, step by step."""
     make_step, batches = train_ffcv.make_step, []
 
-    def spoilt(*arguments: Any) -> Step:
+    def spoiling(*arguments: Any) -> Step:
         step = make_step(*arguments)
 
         def call(images: torch.Tensor, parameters: torch.Tensor, person_B: torch.Tensor) -> Losses:
@@ -43,7 +43,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, *losses: str) -> list[torch.Tensor]:
 
         return call
 
-    monkeypatch.setattr(train_ffcv, "make_step", spoilt)
+    monkeypatch.setattr(train_ffcv, "make_step", spoiling)
     return batches
 
 

@@ -25,7 +25,7 @@ from tests.faults.inject import at_moment, fill_disk, on_call, send, send_later,
 from tests.faults.training_child import differences, same, server, training
 
 OFTEN = "--run.save_minutes=0"  # a checkpoint after every step
-MOMENTS = 90  # of a whole run, see hurting.EVENTS
+MOMENTS = 90  # of a whole run, see inject.EVENTS
 pytestmark = pytest.mark.timeout(1200)
 Times = Callable[[int, int], int]
 

@@ -1,4 +1,4 @@
-"""run_protocol against the published test loops, one query at a time, over their galleries, drawn anew here.
+"""run_protocol against the published test loops, one query at a time, over their galleries, drawn again here.
 
 Embeddings are small whole numbers: similarities are exact, and many are equal. The published loops leave the order of
 equal ones open; here it is the gallery's.
