@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.harness import write_result
+from benchmarks.harness import result_path, write_json
 
 MEASURES = ("rank1", "mAP", "mINP", "rank1_untrained", "chance", "images_per_s", "epoch_s")
 MUST_MATCH = ("dataset", "protocol", "flip", "epochs", "steps", "identities")
@@ -67,7 +67,11 @@ def main(paths: Sequence[str]) -> int:
         return 2
     device, name = content["runs"][0]["environment"], re.sub(r"[^a-z0-9_]+", "-", content["dataset"])
     print(table(content))
-    print(f"written: {write_result(f'seeds-{name}', content, device)}")
+    target = result_path(f"seeds-{name}", device)
+    if target.exists():
+        print(f"error: {target}: holds a result of today. Remove or rename it, then try again", file=sys.stderr)
+        return 2
+    print(f"written: {write_json(target, content)}")
     return 0
 
 

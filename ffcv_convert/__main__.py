@@ -6,6 +6,7 @@ synthesise  draw synthetic people in the folder layout of one of the data sets
 """
 
 import argparse
+import difflib
 import os
 import signal
 import sys
@@ -27,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("convert", help="convert raw data sets to .beton files", formatter_class=_HELP)
     command.add_argument("--data-root", type=Path, default=Path("Dataset"), help="folder that holds the raw data sets")
     command.add_argument("--beton-root", type=Path, default=Path("Beton"), help="folder to write .beton files to")
-    command.add_argument("--dataset", choices=[*DATASETS, "all"], default="all", help="all: every set found")
+    command.add_argument("--dataset", type=_dataset, default="all", help=_NAMES)
     command.add_argument("--height-px", type=_positive, help="stored height; default: as before, else the set's own")
     command.add_argument("--width-px", type=_positive, help="stored width; default: as before, else the set's own")
     command.add_argument("--encoding", choices=["raw", "jpeg"], help="jpeg takes a tenth of the disk, but is lossy")
@@ -36,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("verify", help="check .beton files", formatter_class=_HELP)
     command.add_argument("--data-root", type=Path, default=Path("Dataset"), help="raw data sets, used by --deep")
     command.add_argument("--beton-root", type=Path, default=Path("Beton"), help="folder that holds the .beton files")
-    command.add_argument("--dataset", choices=[*DATASETS, "all"], default="all", help="all: every set found")
+    command.add_argument("--dataset", type=_dataset, default="all", help=_NAMES)
     command.add_argument("--deep", action="store_true", help="decode every image, convert its source again and compare")
     command.add_argument("--workers", type=_positive, default=cores, help="threads")
     command.set_defaults(run=run_verify)
@@ -44,16 +45,17 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--layout", choices=list(synthetic.FOLDERS), default="llcm", help="data set to imitate")
     command.add_argument("--official-size", action="store_true", help="as many images as the real set has (sysu only)")
     command.add_argument("--root", type=Path, help=f"folder to create; default: {_ROOTS}")
-    for name, field in synthetic.Options.__dataclass_fields__.items():
-        if field.type is int:
-            kind = int if name == "seed" else _positive
-            command.add_argument("--" + name.replace("_", "-"), type=kind, default=field.default, help="")
+    for name, help_text in synthetic.HELP.items():
+        kind = int if name == "seed" else _positive
+        default = getattr(synthetic.Options, name)
+        command.add_argument("--" + name.replace("_", "-"), type=kind, default=default, help=help_text)
     command.add_argument("--workers", type=_positive, default=cores, help="processes")
     command.set_defaults(run=run_synthesise)
     return top
 
 
 _HELP = argparse.ArgumentDefaultsHelpFormatter
+_NAMES = f"one of {', '.join(DATASETS)}; all: every set found"
 _ROOTS = ", ".join(f"Dataset/{folder} ({layout})" for layout, folder in synthetic.FOLDERS.items())
 
 
@@ -62,6 +64,15 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return value
+
+
+def _dataset(name: str) -> str:
+    """Not `choices` of argparse, whose error begins with all options."""
+    if name not in (*DATASETS, "all"):
+        near = difflib.get_close_matches(name.lower(), DATASETS, 1, 0.5)
+        hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(DATASETS)}; your own images are custom"
+        raise DataError(f"{name}: no such data set. {hint}")
+    return name
 
 
 def run_convert(options: argparse.Namespace) -> None:
@@ -81,7 +92,7 @@ def run_convert(options: argparse.Namespace) -> None:
             broken += 1
             complain(error)
     if broken:
-        raise DataError(f"{broken} of {found} data sets in {root} could not be converted, see above")
+        raise DataError(f"{root}: data sets that could not be converted: {broken} of {found}, see above")
     if not found:
         problem = f"holds none of {', '.join(DATASETS)}" if root.is_dir() else "no such folder"
         raise DataError(
@@ -117,7 +128,7 @@ def run_verify(options: argparse.Namespace) -> None:
             damaged += 1
             complain(error)
     if damaged:
-        raise DataError(f"{damaged} of {len(names)} data sets are damaged, see above")
+        raise DataError(f"damaged data sets: {damaged} of {len(names)}, see above")
 
 
 def is_converted(folder: Path) -> bool:
@@ -143,8 +154,8 @@ def say(message: str, file: TextIO | None = None) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns 0. Raises SystemExit: 2 for bad input, 130 or 143 when stopped by a signal."""
-    options = parser().parse_args(arguments)
     with user_errors("stopped; no half-written file is left"):
+        options = parser().parse_args(arguments)
         options.run(options)
     return 0
 

@@ -60,7 +60,7 @@ def load_image(path: Path, image_format: ImageFormat) -> np.ndarray:
     try:
         size = path.stat().st_size
         if size == 0:
-            raise DataError(f"{path}: empty file. Restore it from the data set's archive")
+            raise DataError(f"{path}: empty file. Restore it, or replace it")
         if size > MAX_FILE_BYTES:
             raise DataError(f"{path}: {size} bytes is no pedestrian image. Replace it")
         # Read the file first: a damaged length field would make Pillow allocate gigabytes.
@@ -74,10 +74,10 @@ def load_image(path: Path, image_format: ImageFormat) -> np.ndarray:
                 raise DataError(f"{path}: has more than 8 bits per channel. Replace it with an 8-bit image")
             rgb = np.asarray(image.convert("RGB"))
     except FileNotFoundError:
-        raise DataError(f"{path}: listed, but not found. Restore it from the data set's archive") from None
+        raise DataError(f"{path}: listed, but not found. Restore it, or replace it") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         why = f"not a {' or '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"{path}: cannot be decoded ({why}). Restore it from the data set's archive") from None
+        raise DataError(f"{path}: cannot be decoded ({why}). Restore it, or replace it") from None
     return resize(rgb, image_format.height_px, image_format.width_px)
 
 

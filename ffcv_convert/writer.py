@@ -51,7 +51,7 @@ def source_fingerprint(
         except OSError as error:  # missing, or a name that no file can have
             why = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
             raise DataError(
-                f"{root / record.image}: listed, but not found{why}. Restore it from the archive, or correct the list"
+                f"{root / record.image}: listed, but not found{why}. Restore it, or correct the list"
             ) from None
         digest.update(repr((record, status.st_size, status.st_mtime_ns)).encode())
     return digest.hexdigest()

@@ -53,7 +53,7 @@ def rank_trials(
             per_query = rank_queries(distance, query.person, gallery.person, excluded_QG=excluded, cmc=trial.cmc)
             metrics = mean_metrics(per_query)
         except ValueError as error:
-            hint = ". It leaves images out by their cameras: for a set without cameras take another protocol"
+            hint = ". It leaves images out by their cameras: for a set without cameras take regdb-t2v or regdb-v2t"
             cameras = trial.excluded and str(error) == NO_MATCH
             raise ProtocolError(f"{trial.protocol}, trial {trial.number}: {error}{hint if cameras else ''}") from None
         top_distance, column = _first(distance, excluded, top)

@@ -173,7 +173,11 @@ def _checked(key: str, value: Any, source: str) -> Any:
     try:
         return checker.check(value)
     except (ValueError, KeyError, TypeError, OverflowError):
-        raise ConfigError(f"{source}: {key} = {reprlib.repr(value)} is not {checker.help()}") from None
+        names = getattr(checker, "names", ())
+        wrong = [word for word in str(value).split(",") if word not in names]
+        near = difflib.get_close_matches(wrong[0].lower(), names, 1) if wrong else []
+        hint = f". Did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{source}: {key} = {reprlib.repr(value)} is not {checker.help()}{hint}") from None
 
 
 def stored_model(stored: Stored, now: ModelOptions) -> ModelOptions:

@@ -51,8 +51,8 @@ def load_initial_weights(architecture: str, pretrained: str) -> dict[str, Tensor
                 weights.get_state_dict(progress=True, check_hash=True)
         except (URLError, OSError, RuntimeError) as error:
             raise WeightsError(
-                f"{weights.url}: cannot be downloaded ({error}). Put the file at {path}, "
-                "or start from another one: --model.pretrained=PATH"
+                f"{weights.url}: cannot be downloaded ({error}). Put the file at {path}, start from another one "
+                "(--model.pretrained=PATH), or from random weights (--model.pretrained=none)"
             ) from None
     if not path.exists():
         raise WeightsError(f"{path}: no such file. --model.pretrained is none, imagenet or a path")

@@ -41,8 +41,7 @@ class RunFolder:
     def _look(self) -> None:
         """Whether there is a run to go on with. Once more when no other process can write here."""
         if not self.resumed and self.last.exists() and self.config.run.resume == "auto":
-            self._check_same()
-            self.resumed = True
+            self.resumed = self._continues()
 
     @contextmanager
     def training(self) -> Iterator[None]:
@@ -99,26 +98,34 @@ class RunFolder:
             "Start again with a lower --optim.lr and --run.resume=never"
         )
 
-    def _check_same(self) -> None:
+    def _continues(self) -> bool:
+        """Whether last.pt is of the same configuration; False if it is of another one, but before its first step.
+
+        Raises ConfigError for another configuration, CheckpointError if last.pt cannot be read.
+        """
         try:
-            stored = checkpoint.load(self.last)["config"]
+            content = checkpoint.load(self.last)
         except CheckpointError as error:
             best = f"To go on from the best epoch: cp {self.best} {self.last}. " if self.best.exists() else ""
             raise CheckpointError(
                 f"{error}. {best}To rename the old run and start again: --run.resume=never, make RESUME=never"
             ) from None
-        now = self.config.stored()
-        for section, options in now.items():
+        stored = content["config"]
+        for section, options in self.config.stored().items():
             for key, value in options.items():
                 option, _, default = declared(section)[key]
                 # A run from before the option was made with its default; `auto` was resolved, to what it is now.
                 former = value if default in (MISSING, "auto") else default
                 before, kept = stored.get(section, {}).get(key, former), option.resumed
-                if kept(before) != kept(value):
-                    raise ConfigError(
-                        f"{self.path}: holds a run with {section}.{key} = {before!r}, not {value!r}. "
-                        "Choose another --run.name, or rename the old run: --run.resume=never, make RESUME=never"
-                    )
+                if kept(before) == kept(value):
+                    continue
+                if content["epoch"] == content["iteration"] == 0:  # nothing is lost, such as after a mistyped option
+                    return False
+                raise ConfigError(
+                    f"{self.path}: holds a run with {section}.{key} = {before!r}, not {value!r}. "
+                    "Choose another --run.name, or rename the old run: --run.resume=never, make RESUME=never"
+                )
+        return True
 
 
 def folder_of(config: Config) -> Path:

@@ -51,6 +51,11 @@ def settings(arguments: Sequence[str], content: Tested, trial: int, description:
     more = [f"--data.trial={trial}"] if trial else []
     given = config.given(arguments)
     stored = content["config"]
+    if not stored and "data.set" not in given:
+        raise ConfigError(
+            "the checkpoint does not say which data set it is for, as those of the published code do not. Name the "
+            "set to test it on: --data.set=llcm, make eval DATASET=llcm"
+        )
     if not stored and "data.set" in given and not config.split_arguments(arguments)[0]:
         more += ["--config-file", str(CONFIG_FOLDER / f"{given['data.set']}.yaml")]
     base = {name: dict(part) for name, part in stored.items() if name != "engine"}  # which is this machine's own

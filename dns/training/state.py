@@ -61,7 +61,8 @@ class TrainingState:
 
     @property
     def where(self) -> str:
-        return f"after {self.progress.epoch} epochs and {self.progress.iteration} iterations"
+        epochs, iterations = self.progress.epoch, self.progress.iteration
+        return f"after {epochs} epoch{'s' * (epochs != 1)} and {iterations} iteration{'s' * (iterations != 1)}"
 
     def save(self, path: Path) -> None:
         """Raises TrainingError, and leaves `path` alone, where weights are not finite: nothing can go on from them."""

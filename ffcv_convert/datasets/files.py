@@ -8,7 +8,7 @@ from ffcv_convert.common.errors import DataError
 from ffcv_convert.records import inside, shown
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp"}
-RESTORE = "Restore it from the data set's archive"
+RESTORE = "Restore it, or replace it"
 
 
 def read_text(path: Path) -> str:

@@ -15,6 +15,15 @@ FOLDERS = {
     "pku_sketch": "PKU-Sketch",
 }
 MAX_MARKET_IDENTITIES = 9999
+# What the command line says of the numbers in Options.
+HELP = {
+    "train_identities": "identities to train on",
+    "test_identities": "identities to test on",
+    "train_images": "images of each training identity and modality",
+    "test_images": "images of each test identity, modality and camera",
+    "height_px": "mean height of the images, which are about half as wide",
+    "seed": "another seed draws other people",
+}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The layouts of the two sets of photos and sketches, shown in ffcv_convert/datasets/."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ffcv_convert.beton import Modality
@@ -13,29 +15,38 @@ PKU_ARTISTS = 5
 
 
 def plan_market_sketch_1k(options: Options) -> Plan:
-    """`train_images` photos per training identity, `test_images` per test identity; one to six sketches each."""
+    """`train_images` photos per training identity, `test_images` per test identity; one to six sketches each, and of
+    each artist at least one for training and one for testing."""
     images = []
-    for person in range(1, options.train_identities + options.test_identities + 1):
-        trains = person <= options.train_identities
+    trained = options.train_identities
+    everyone = range(1, trained + options.test_identities + 1)
+    artists = _artists(options.seed, everyone[:trained]) | _artists(options.seed, everyone[trained:])
+    for person in everyone:
+        trains = person <= trained
         folder = market_sketch_1k.FOLDERS["train" if trains else "test"]
         for frame in range(options.train_images if trains else options.test_images):
             camera = (person + frame) % PHOTO_CAMERAS + 1
             sequence, number = np.random.default_rng([options.seed, 63, person, frame]).integers((1, 1), (7, 100_000))
             path = f"photo/{folder}/{person:04d}_c{camera}s{sequence}_{number:06d}_{frame + 1:02d}.jpg"
             # Some real photos are stored in grey; here two are.
-            grey = frame == 0 and person in (1, options.train_identities + 1)
+            grey = frame == 0 and person in (1, trained + 1)
             images.append(PlannedImage(path, person, camera, frame, Modality.VISIBLE, grey))
-        for style in _styles(options.seed, person):
+        for style in artists[person]:
             path = f"sketch/{market_sketch_1k.STYLES[style - 1]}/{folder}/{person:04d}.jpg"
             images.append(PlannedImage(path, person, style, 0, Modality.SKETCH))
     return images, {}
 
 
-def _styles(seed: int, person: int) -> list[int]:
-    """The artists, numbered from 1, who sketched this identity."""
-    chance = np.random.default_rng([seed, 64, person]).random(len(market_sketch_1k.STYLES))
-    drawn = np.flatnonzero(chance < max(SKETCHED_SHARE, chance.min() + 1e-9))
-    return (drawn + 1).tolist()
+def _artists(seed: int, persons: Sequence[int]) -> dict[int, list[int]]:
+    """Identity -> the artists, numbered from 1, who sketched it. An artist without a sketch gets the last identity."""
+    artists = {}
+    for person in persons:
+        chance = np.random.default_rng([seed, 64, person]).random(len(market_sketch_1k.STYLES))
+        drawn = np.flatnonzero(chance < max(SKETCHED_SHARE, chance.min() + 1e-9))
+        artists[person] = (drawn + 1).tolist()
+    idle = set(range(1, len(market_sketch_1k.STYLES) + 1)).difference(*artists.values())
+    artists[persons[-1]] = sorted({*artists[persons[-1]], *idle})
+    return artists
 
 
 def plan_pku_sketch(options: Options) -> Plan:

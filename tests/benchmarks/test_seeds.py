@@ -40,6 +40,21 @@ def test_seed_and_recipe_come_from_the_configuration(tmp_path: Path) -> None:
     assert read(tmp_path / "result.json") == {"rank1": 0.5, "seed": 7, "recipe": {"optim": {"lr": 1}}}
 
 
+def test_a_stored_result_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.harness.RESULTS", tmp_path / "results")
+    run = {**result(0.5, 7, dataset="drawn"), "environment": {"device": "a cpu", "cores": 2}}
+    (tmp_path / "result.json").write_text(json.dumps(run))
+    (tmp_path / "config.yaml").write_text("run: {seed: 7}")
+    assert main([str(tmp_path / "result.json")]) == 0
+    (stored,) = (tmp_path / "results").iterdir()
+    before = stored.read_bytes()
+    assert main([str(tmp_path / "result.json")]) == 2
+    assert str(stored) in capsys.readouterr().err
+    assert stored.read_bytes() == before
+
+
 def test_missing_results_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main([str(tmp_path / "gone")]) == 2
     assert "finished runs" in capsys.readouterr().err

@@ -35,7 +35,7 @@ def checkpoint(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def beton_root(tmp_path: Path) -> Path:
-    """Your own set of 6 visible and 6 infrared test pictures of 3 identities, 96 x 48."""
+    """Your own set of 6 visible and 6 infrared test images of 3 identities, 96 x 48."""
     for split, modality in (("train", "visible"), ("train", "infrared"), ("test", "visible"), ("test", "infrared")):
         for number in range(6):
             folder = tmp_path / "data" / "custom" / split / modality / f"{number // 2:04d}" / f"c{number % 2 + 1}"
@@ -48,7 +48,7 @@ def beton_root(tmp_path: Path) -> Path:
 def test_embeddings_through_eval_are_the_goldens(
     checkpoint: Path, beton_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """The goldens' inputs are noise that no picture gives, so they take the place of the normalised test pictures."""
+    """The goldens' inputs are noise that no image gives, so they take the place of the normalised test images."""
     golden = goldens.arrays("model_float64.npz")
     inputs = iter([tensor(golden["x_visible"]), tensor(golden["x_infrared"])])
 
@@ -103,7 +103,7 @@ def test_a_bad_file_ends_with_2_and_a_reason(beton_root: Path, tmp_path: Path, d
         "cut": f"error: {path}: not a readable checkpoint",
         "key": f"error: {path}: does not fit this network (neck.weight and 0 other tensors)",
         "code": f"error: {path}: holds code or objects (",
-        "recipe": "error: data.set is missing",
+        "recipe": "make eval DATASET=llcm",
     }
     assert said[damage] in message
     assert not (tmp_path / "ran").exists()

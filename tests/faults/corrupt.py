@@ -1,7 +1,7 @@
 """Damage to a `.beton` at chosen or drawn places, and a child that opens and reads what was damaged.
 
 A damage comes before the file is opened, or while it is in use: before the loaders are made, or before their first
-batch. After a picture's first use it is out of scope: its checksum has been looked at by then.
+batch. After an image's first use it is out of scope: its checksum has been looked at by then.
 """
 
 import faulthandler
@@ -64,15 +64,15 @@ def regions(structure: Structure) -> dict[str, list[Span]]:
     table = structure.allocation_N
     metadata_end = METADATA_START + structure.metadata_N.nbytes
     table_start = structure.size_bytes - table.nbytes
-    pictures = [(int(row["ptr"]), int(row["ptr"] + row["size"])) for row in table]
-    following = [start for start, _ in pictures[1:]] + [table_start]
-    gaps = [(end, start) for (_, end), start in zip(pictures, following, strict=True) if end < start]
+    images = [(int(row["ptr"]), int(row["ptr"] + row["size"])) for row in table]
+    following = [start for start, _ in images[1:]] + [table_start]
+    gaps = [(end, start) for (_, end), start in zip(images, following, strict=True) if end < start]
     return {
         "header": [(0, HEADER.itemsize)],
         "field descriptors": [(HEADER.itemsize, METADATA_START)],
         "metadata": [(METADATA_START, metadata_end)],
         "padding": [(metadata_end, data_start(len(table)))],
-        "pictures": pictures,
+        "images": images,
         "page ends": gaps,
         "allocation table": [(table_start, structure.size_bytes)],
     }
@@ -92,10 +92,10 @@ def damages(structure: Structure, others: list[bytes]) -> Iterator[Damage]:
     pages = [(at, at + PAGE_BYTES) for at in range(0, places["allocation table"][0][0], PAGE_BYTES)]
     kinds += [
         _endless("tables exchanged", _move([places["metadata"][0], places["allocation table"][0]], both=True)),
-        _endless("pictures exchanged", _move(places["pictures"], both=True)),
+        _endless("images exchanged", _move(places["images"], both=True)),
         _endless("a page doubled", _move(pages, both=False)),
-        _endless("a picture doubled", _move(places["pictures"], both=False)),
-        _endless("a picture zeroed", _zero(places["pictures"])),
+        _endless("an image doubled", _move(places["images"], both=False)),
+        _endless("an image zeroed", _zero(places["images"])),
         _endless("another page size", _page_size),
         _endless("bytes appended", _append),
         _endless("the manifest of another file", partial(_other_manifest, others)),
@@ -112,10 +112,10 @@ def _endless(what: str, change: Change) -> Iterator[Damage]:
 
 
 def _cuts(places: dict[str, list[Span]], pages: list[Span], first: int) -> Iterator[Damage]:
-    """Every fourth of the cuts at, before and after the boundaries of regions, fields, pages, and some pictures."""
+    """Every fourth of the cuts at, before and after the boundaries of regions, fields, pages, and some images."""
     fields = range(HEADER.itemsize, METADATA_START, FIELD.itemsize)
-    ends = {place for name, spans in places.items() if name != "pictures" for span in spans for place in span}
-    ends |= {start for start, _ in pages} | set(fields) | {end for _, end in places["pictures"][::8]}
+    ends = {place for name, spans in places.items() if name != "images" for span in spans for place in span}
+    ends |= {start for start, _ in pages} | set(fields) | {end for _, end in places["images"][::8]}
     size = places["allocation table"][0][1]
     cuts = sorted({place + step for place in ends for step in (-1, 0, 1) if 0 <= place + step < size})
     Random(0).shuffle(cuts)
@@ -251,19 +251,19 @@ class Ward:
                     return f"silent: {error}"
             else:
                 if not all(map(same, batches, expected)):
-                    return "silent: a wrong picture or label"
+                    return "silent: a wrong image or label"
         return seen
 
     def _names_a_damaged_sample(self, message: str, converted: Converted, damaged: Files) -> bool:
         named = re.search(r"sample (\d+) \((.*)\) (?:fails|is cut off|does not)", message)
         if named is None or converted.manifest.column("path")[int(named[1])] != named[2]:
             return False
-        return self._differs(damaged, [self._regions["pictures"][int(named[1])]])
+        return self._differs(damaged, [self._regions["images"][int(named[1])]])
 
     def _means_something(self, damaged: Files, moment: str) -> bool:
         """Whether what is read from this moment on has changed. Each byte of a manifest counts, by its checksum."""
         if moment != MOMENTS[0]:
-            return self._differs(damaged, self._regions["pictures"])
+            return self._differs(damaged, self._regions["images"])
         spans = [span for name, spans in self._regions.items() if name not in MEANINGLESS for span in spans]
         sizes_differ = len(damaged.beton) != len(self.files.beton)
         return sizes_differ or damaged.manifest != self.files.manifest or self._differs(damaged, spans)

@@ -47,13 +47,13 @@ def fail(error: type[BaseException] = OddError) -> None:
     raise error("the disk is gone")
 
 
-def run_ordeals(beton_root: Path, data_root: Path, folder: Path, repetitions: int) -> int:
-    """Every ordeal; prints a line as it begins, and a JSON object of what was seen."""
-    for name, ordeal in _ordeals(beton_root, data_root, folder).items():
+def run_cases(beton_root: Path, data_root: Path, folder: Path, repetitions: int) -> int:
+    """Every case; prints a line as it begins, and a JSON object of what was seen."""
+    for name, case in _cases(beton_root, data_root, folder).items():
         print(f"begin {name}", flush=True)
-        _outcome(ordeal)
+        _outcome(case)
         before = traces()
-        outcomes = [_outcome(ordeal) for _ in range(repetitions)]
+        outcomes = [_outcome(case) for _ in range(repetitions)]
         seen = {"name": name, "errors": sorted({error for error, _ in outcomes}), "before": before, "after": traces()}
         print(json.dumps({**seen, "seconds": max(seconds for _, seconds in outcomes)}), flush=True)
     print("all done", flush=True)
@@ -77,16 +77,16 @@ def traces() -> dict[str, list[str]]:
     }
 
 
-def _outcome(ordeal: Callable[[], None]) -> tuple[str, float]:
+def _outcome(case: Callable[[], None]) -> tuple[str, float]:
     begin = time.monotonic()
     try:
-        ordeal()
+        case()
     except BaseException as error:
         return f"{type(error).__name__}: {error}", time.monotonic() - begin
     return "nothing was raised", time.monotonic() - begin
 
 
-def _ordeals(beton_root: Path, data_root: Path, folder: Path) -> dict[str, Callable[[], None]]:
+def _cases(beton_root: Path, data_root: Path, folder: Path) -> dict[str, Callable[[], None]]:
     part = open_subset(beton_root / "synthetic", "train")
     trainer = StreamedLoader(
         part, persons=2, pictures=2, recipe=RECIPES["sysu"], seed=0, world=World(CPU), workers=2, augment_on="host"
@@ -113,7 +113,7 @@ def _ordeals(beton_root: Path, data_root: Path, folder: Path) -> dict[str, Calla
     return {
         "decoding": _with_fault(train, Decoder, "decode", _raising(OddError)),
         "decoding, an error of the system's": _with_fault(train, Decoder, "decode", _raising(OSError)),
-        "decoding, a damaged picture": _with_fault(train, Decoder, "decode", _raising(DataError)),
+        "decoding, a damaged image": _with_fault(train, Decoder, "decode", _raising(DataError)),
         "decoding, no memory": _with_fault(train, Decoder, "decode", _raising(MemoryError)),
         "decoding, a library that exits": _with_fault(train, Decoder, "decode", _raising(SystemExit)),
         "augmentation": _with_fault(train, EpochPlan, "parameters", _raising(OddError)),
@@ -123,7 +123,7 @@ def _ordeals(beton_root: Path, data_root: Path, folder: Path) -> dict[str, Calla
         "Ctrl-C while an epoch starts": _interrupted_start(train),
         "a signal's handler": _with_fault(_handled(train), Decoder, "decode", _signal(signal.SIGUSR1)),
         "a conversion worker": _with_fault(converting, writer, "encode", _raising(OddError)),
-        "a conversion worker, a damaged picture": _with_fault(converting, writer, "encode", _raising(DataError)),
+        "a conversion worker, a damaged image": _with_fault(converting, writer, "encode", _raising(DataError)),
         "a drawing worker": partial(draw_a_picture_that_fails, folder / "drawn"),
     }
 

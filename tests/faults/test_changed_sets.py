@@ -47,7 +47,7 @@ def regdb(data_root_of: Callable[[str], Path], tmp_path: Path) -> Set:
 
 
 def swap_trial(regdb: Set) -> None:
-    """In the first trial one who trained changes places with one who was tested; one file has the pictures of both."""
+    """In the first trial one who trained changes places with one who was tested; one file has the images of both."""
     for modality in ("visible", "thermal"):
         lists = [regdb.root / "idx" / f"{part}_{modality}_1.txt" for part in ("train", "test")]
         lines = [path.read_text().splitlines() for path in lists]

@@ -113,9 +113,9 @@ def sleep(*arguments: Any) -> None:
 @pytest.mark.parametrize(
     ("owner", "name", "instead", "what", "kind"),
     [
-        (Prefetcher, "verify", nothing, "a picture zeroed", "silent"),
+        (Prefetcher, "verify", nothing, "an image zeroed", "silent"),
         (Decoder, "cut_off", none_of, "cut to", "crashed"),
-        (Prefetcher, "damaged", sleep, "a picture zeroed", "hung"),
+        (Prefetcher, "damaged", sleep, "an image zeroed", "hung"),
     ],
 )
 def test_without_the_checks_damage_is_silent_crashes_or_hangs(

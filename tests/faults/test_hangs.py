@@ -19,15 +19,15 @@ from pipelines.decoder import Decoder
 from pipelines.streamed import StreamedTestLoader
 from pipelines.subset import open_subset
 from tests.faults.conftest import Tally
-from tests.faults.hang_cases import CPU, SIZE, OddError, fail, run_ordeals
+from tests.faults.hang_cases import CPU, SIZE, OddError, fail, run_cases
 from tests.faults.inject import on_call
 from tests.faults.training_child import Child, server, training
 
 SOON_S = 5
-KINDS = {  # of ordeals.py, and what must come out of each
+KINDS = {  # of hang_cases.py, and what must come out of each
     "decoding": "OddError: the disk is gone",
     "decoding, an error of the system's": "OSError: the disk is gone",
-    "decoding, a damaged picture": "DataError: the disk is gone",
+    "decoding, a damaged image": "DataError: the disk is gone",
     "decoding, no memory": "MemoryError: the disk is gone",
     "decoding, a library that exits": "SystemExit: the disk is gone",
     "augmentation": "OddError: the disk is gone",
@@ -37,7 +37,7 @@ KINDS = {  # of ordeals.py, and what must come out of each
     "Ctrl-C while an epoch starts": "KeyboardInterrupt: ",
     "a signal's handler": "OddError: the disk is gone",
     "a conversion worker": "OddError: the disk is gone",
-    "a conversion worker, a damaged picture": "DataError: the disk is gone",
+    "a conversion worker, a damaged image": "DataError: the disk is gone",
     "a drawing worker": "ValueError: expected non-negative integer",
 }
 pytestmark = pytest.mark.timeout(300)
@@ -52,11 +52,11 @@ def betons(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def ordeals(
+def cases(
     betons: Path, data_root: Path, tmp_path_factory: pytest.TempPathFactory, times: Callable[[int, int], int]
 ) -> str:
     """What a child said that went through all of them; less if it hung."""
-    work = partial(run_ordeals, betons, data_root, tmp_path_factory.mktemp("again"), times(2, 50))
+    work = partial(run_cases, betons, data_root, tmp_path_factory.mktemp("again"), times(2, 50))
     child = Child(work)
     with suppress(TimeoutError):
         child.end()
@@ -64,12 +64,12 @@ def ordeals(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_error_comes_out_soon_and_leaves_nothing_behind(ordeals: str, kind: str, tally: Tally) -> None:
+def test_an_error_comes_out_soon_and_leaves_nothing_behind(cases: str, kind: str, tally: Tally) -> None:
     tally.did("hang_classes")
-    lines = [json.loads(line) for line in ordeals.splitlines() if line.startswith('{"name"')]
+    lines = [json.loads(line) for line in cases.splitlines() if line.startswith('{"name"')]
     seen = next((line for line in lines if line["name"] == kind), None)
     if seen is None:
-        tally.wrong("hung" if f"begin {kind}" in ordeals else "crashed", f"{kind}: {ordeals[-2000:]}")
+        tally.wrong("hung" if f"begin {kind}" in cases else "crashed", f"{kind}: {cases[-2000:]}")
         return
     assert seen["errors"] == [KINDS[kind]]
     if seen["seconds"] > SOON_S:

@@ -90,7 +90,7 @@ def test_time_and_memory_grow_as_the_records_do(tmp_path: Path, times: Callable[
 
 
 def index_of(visible: list[int], infrared: list[int]) -> TrainIndex:
-    """Identity n with visible[n] and infrared[n] pictures."""
+    """Identity n with visible[n] and infrared[n] images."""
     identities = np.arange(len(visible))
     person_N = np.concatenate([np.repeat(identities, visible), np.repeat(identities, infrared)])
     modality_N = np.repeat([int(Modality.VISIBLE), int(Modality.INFRARED)], [sum(visible), sum(infrared)])
@@ -115,7 +115,7 @@ def test_a_thousand_identities_of_one_modality_are_refused(paired: int) -> None:
 
 @pytest.mark.parametrize("replacement", ["always", "needed"])
 def test_one_identity_with_twenty_thousand_pictures(replacement: Replacement) -> None:
-    """It is in no batch more than once, and its pictures come from all of its own."""
+    """It is in no batch more than once, and its images come from all of its own."""
     index = index_of([20_000] + [3] * 9, [4] * 10)
     iterations = scheduled_iterations(index, 5, 4)
     plan = plan_epoch(index, persons=5, pictures=4, iterations=iterations, seed=0, epoch=0, replacement=replacement)

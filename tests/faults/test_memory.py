@@ -23,12 +23,12 @@ from ffcv_convert.records import Record
 from ffcv_convert.writer import BetonJob, write_betons
 from tests.conftest import REPOSITORY
 
-PICTURE_MB = 288 * 144 * 3 / 1e6
+IMAGE_MB = 288 * 144 * 3 / 1e6
 IDENTITIES = 12
 ALLOWED_MB = 24  # beyond what the program has after its first batches
 FLOOR = 250  # images/s, from a disk or from the page cache
 
-# Reads two epochs by the loader, and keeps every picture if it is told to: more than it may.
+# Reads two epochs by the loader, and keeps every image if it is told to: more than it may.
 STREAM = """
 import json, os, re, resource, sys, time
 from pathlib import Path
@@ -55,7 +55,7 @@ if __name__ == "__main__":
     with loader.epoch(0) as batches:
         for _ in zip(range(3), batches):
             pass
-    before, peak, pictures, keeping = mb_of("RssAnon"), 0.0, 0, []
+    before, peak, images, keeping = mb_of("RssAnon"), 0.0, 0, []
     if group:  # it counts what is allocated or read from now on
         (group / "cgroup.procs").write_text(str(os.getpid()))
     else:
@@ -66,10 +66,10 @@ if __name__ == "__main__":
         with loader.epoch(epoch) as batches:
             for batch in batches:
                 keeping += [batch.images.clone()] if kept else []
-                pictures += batch.count
+                images += batch.count
                 peak = max(peak, mb_of("RssAnon"))
     seconds = time.monotonic() - begin
-    seen = {"images_per_s": pictures / seconds, "pictures": pictures, "grew_mb": peak - before, "peak_mb": peak}
+    seen = {"images_per_s": images / seconds, "images": images, "grew_mb": peak - before, "peak_mb": peak}
     print(json.dumps(seen))
 """
 
@@ -81,7 +81,7 @@ def large(tmp_path_factory: pytest.TempPathFactory, times: Callable[[int, int], 
     for number in range(8):
         pixels = np.random.default_rng(number).integers(0, 256, (288, 144, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(root / f"{number}.png")
-    count = int(times(64, 256) / PICTURE_MB)
+    count = int(times(64, 256) / IMAGE_MB)
     modalities = (Modality.VISIBLE, Modality.INFRARED)
     records = [
         Record(f"{n % 8}.png", n % IDENTITIES, 0, modalities[n // IDENTITIES % 2], "train") for n in range(count)
@@ -138,7 +138,7 @@ def check_streamed(done: "subprocess.CompletedProcess[str]", large: Path, how: s
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     print(json.dumps({"size_mb": size_mb, "allowed_mb": ALLOWED_MB, "how": how, **seen}))
-    assert seen["pictures"] * PICTURE_MB > size_mb - ALLOWED_MB
+    assert seen["images"] * IMAGE_MB > size_mb - ALLOWED_MB
     assert seen["grew_mb"] < ALLOWED_MB
     assert seen["images_per_s"] > FLOOR
 

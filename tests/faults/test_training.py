@@ -32,7 +32,7 @@ Times = Callable[[int, int], int]
 
 @pytest.fixture(scope="module")
 def betons(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A BETON_ROOT with pictures of 32 x 16, and the server of children."""
+    """A BETON_ROOT with images of 32 x 16, and the server of children."""
     root = tmp_path_factory.mktemp("beton")
     convert(synthetic.DATASET, data_root, root, ImageFormat(32, 16), workers=1)
     with server():

@@ -65,7 +65,7 @@ def test_a_set_of_no_given_size_has_its_own(data_root: Path, tmp_path: Path) -> 
         (["convert", "--data-root", "hollow"], "train_vis.txt: no such file"),
         (["convert", "--data-root", "data", "--beton-root", "file"], "error: file/synthetic: Not a directory. Check"),
         (["convert", "--data-root", "data", "--height-px", "30000"], "30000 x 48 pixels do not fit"),
-        (["convert", "--dataset", "market"], "argument --dataset: invalid choice: 'market'"),
+        (["convert", "--dataset", "market"], "error: market: no such data set. Did you mean market_sketch_1k?"),
         (["convert", "--height-px", "0"], "argument --height-px: 0 is less than 1"),
         (["convert", "--width-px", "-4"], "argument --width-px: -4 is less than 1"),
         (["convert", "--width-px", "4.5"], "argument --width-px: invalid"),
@@ -175,7 +175,7 @@ def test_a_broken_set_does_not_keep_the_others_from_being_converted(data_root: P
     assert call("convert", *folders) == 2
     captured = capsys.readouterr()
     assert "train_vis.txt: no such file" in captured.err
-    assert "1 of 2 data sets" in captured.err
+    assert "could not be converted: 1 of 2" in captured.err
     assert (tmp_path / "beton" / "synthetic" / "test.beton").exists()
 
 
@@ -205,7 +205,7 @@ def test_a_set_that_the_system_refuses_does_not_keep_the_others_from_being_conve
     first, *_, last = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert f"{sysu}/cam1/0001" in first
     assert first.endswith(f". {advice}")
-    assert last == f"error: 1 of 2 data sets in {tmp_path / 'data'} could not be converted, see above"
+    assert last == f"error: {tmp_path / 'data'}: data sets that could not be converted: 1 of 2, see above"
     assert (tmp_path / "beton" / "synthetic" / "test.beton").exists()
 
 
@@ -225,7 +225,7 @@ def test_a_set_that_the_system_refuses_does_not_keep_the_others_from_being_check
     assert captured.out == "synthetic is good\n"
     assert captured.err.splitlines() == [
         "error: [Errno 13] Permission denied: 'llcm/train.beton'. Check the path, its permissions and the space left",
-        "error: 1 of 2 data sets are damaged, see above",
+        "error: damaged data sets: 1 of 2, see above",
     ]
 
 

@@ -128,7 +128,7 @@ def test_the_command_checks_every_set_though_one_is_damaged(
     out, err = capsys.readouterr()
     assert out.count("structure and checksums are good") == 4
     assert f"error: {tmp_path}/sysu/train.beton: cut short (0 bytes)" in err
-    assert err.splitlines()[-1] == "error: 1 of 3 data sets are damaged, see above"
+    assert err.splitlines()[-1] == "error: damaged data sets: 1 of 3, see above"
     assert main(["verify", "--dataset", "synthetic", *folders]) == 0
     with pytest.raises(SystemExit, match=r"^2$"):
         main(["verify", "--dataset", "sysu", *folders])

@@ -27,7 +27,7 @@ def model() -> DNS:
 
 @pytest.fixture(scope="module")
 def batches() -> list[tuple[Tensor, Tensor]]:
-    """Three pictures, then one and two of padding, for rows in disorder."""
+    """Three images, then one and two of padding, for rows in disorder."""
     images = torch.randint(0, 256, (6, 64, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     return [(images[:3], torch.tensor([5, 0, 3])), (images[3:], torch.tensor([2]))]
 

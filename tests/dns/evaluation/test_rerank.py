@@ -98,7 +98,7 @@ def test_identical_embeddings_give_finite_distances(count: int) -> None:
 
 
 def scattered(seed: int) -> tuple[TestSet, Tensor]:
-    """12 identities of 8 + 8 pictures in one camera, the infrared ones moved off the visible ones."""
+    """12 identities of 8 + 8 images in one camera, the infrared ones moved off the visible ones."""
     rows, label = clustered(seed, clusters=12, each=16, noise=0.75, dimensions=16)
     samples: list[Sample] = [(int(p) + 1, 0, (VISIBLE, INFRARED)[n % 2], f"{n:03d}") for n, p in enumerate(label)]
     rows[1::2] += 0.1 * np.random.default_rng(seed).standard_normal(16)

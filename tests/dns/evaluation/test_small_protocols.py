@@ -23,7 +23,7 @@ def test_regdb_searches_all_of_the_other_modality_and_leaves_nothing_out() -> No
     assert result.cmc[:3] == [0.5, 1.0, 1.0]
     assert result.mAP == pytest.approx(((1 / 2 + 2 / 3) / 2 + 1) / 2)
     assert result.mINP == pytest.approx((2 / 3 + 1) / 2)
-    # q1 and q2 are alike to each picture: q1 comes first, which is right for a and b and wrong for c.
+    # q1 and q2 are alike to each image: q1 comes first, which is right for a and b and wrong for c.
     (result,) = run_protocol(PROTOCOLS["regdb-v2t"], test, embedding)
     assert result.cmc[:2] == [pytest.approx(2 / 3), 1.0]
 
@@ -48,7 +48,7 @@ def test_near_neighbours_rank_by_float64_products() -> None:
 
 
 def test_images_count_not_identities() -> None:
-    """Two pictures of person 2 before person 1's: rank 3 of images, where SYSU-MM01 and LLCM would say 2."""
+    """Two images of person 2 before person 1's: rank 3 of images, where SYSU-MM01 and LLCM would say 2."""
     test = make_set([(1, 1, SKETCH, "q"), (2, 0, VISIBLE, "a"), (2, 0, VISIBLE, "b"), (1, 0, VISIBLE, "c")])
     embedding = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
     for name in ("mask1k", "mask1k-multi", "pku"):

@@ -58,7 +58,7 @@ def test_every_trials_gallery_is_the_published_one(golden: dict, golden_set: Tes
 
 @pytest.fixture(scope="module")
 def real_set() -> TestSet:
-    """As many pictures as the real set's test identities have, in another order."""
+    """As many images as the real set's test identities have, in another order."""
     stored = json.loads(COUNTS.read_text())
     names = [
         f"cam{camera}/{person:04d}/{number:04d}.jpg"
@@ -106,7 +106,7 @@ def test_multi_shot_draws_ten_of_each_folder_or_all_and_none_twice(search: str) 
 
 @pytest.fixture(scope="module")
 def drawn_set() -> TestSet:
-    """Folders of up to 14 pictures, each with ten official draws: visible cameras only, ten of a folder at most."""
+    """Folders of up to 14 images, each with ten official draws: visible cameras only, ten of a folder at most."""
     test = random_set(MODALITY.items(), seed=3, persons=4, most=14)
     visible = PROTOCOLS["regdb-t2v"].galleries(test)[0]
     rng = np.random.default_rng(5)

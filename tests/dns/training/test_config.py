@@ -57,6 +57,15 @@ def test_command_line_values_get_their_type(flag: str, key: str, value: object) 
     assert type(found) is type(value)
 
 
+@pytest.mark.parametrize(
+    ("flag", "near"),
+    [("--eval.protocols=sysu-al", "sysu-all"), ("--eval.protocol=llcm-v2", "llcm-v2i"), ("--optim.name=SGD", "sgd")],
+)
+def test_the_nearest_name_is_offered(flag: str, near: str) -> None:
+    with pytest.raises(ConfigError, match=f"Did you mean {near}[?]"):
+        resolve(*NEEDED, flag)
+
+
 def test_yaml_values_get_their_type(tmp_path: Path) -> None:
     path = write(tmp_path, "optim: {lr: 1e-4, published_schedule: off}\nengine: {compile: on}\neval: {flip: off}\n")
     values = resolve(*NEEDED, "-C", str(path))

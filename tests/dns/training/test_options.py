@@ -19,7 +19,7 @@ WORLD = World(torch.device("cpu"))
 def root(tmp_path: Path) -> Path:
     """With a checkpoint of the run `run`, as far as its configuration."""
     content = {key: {} for key in ("model", "optimiser", "scaler", "generators", "results", "lists")}
-    content |= {"epoch": 0, "iteration": 0, "size_px": [96, 48], "data_sha256": "aa"}
+    content |= {"epoch": 0, "iteration": 1, "size_px": [96, 48], "data_sha256": "aa"}
     (tmp_path / "run").mkdir()
     config = make_config(f"--run.root={tmp_path}", "--run.name=run", "--engine.device=cuda:0")
     checkpoint.save(tmp_path / "run" / "last.pt", {**content, "config": config.stored()})
@@ -44,6 +44,13 @@ def test_what_changes_one_may_not(root: Path, change: str) -> None:
     name = change.removeprefix("--").partition("=")[0]
     with pytest.raises(ConfigError, match=f"holds a run with {name} = "):
         resumed(root, change)
+
+
+def test_a_run_without_a_step_takes_a_corrected_option(root: Path) -> None:
+    path = root / "run" / "last.pt"
+    checkpoint.save(path, {**checkpoint.load(path), "iteration": 0})
+    assert resumed(root)
+    assert not resumed(root, "--optim.lr=0.5")
 
 
 def test_a_run_from_before_an_option_was_made_with_its_default(root: Path) -> None:

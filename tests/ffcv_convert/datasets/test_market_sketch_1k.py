@@ -69,7 +69,7 @@ def test_stray_files_are_left_out(tree: Path, name: str) -> None:
 )
 def test_a_missing_folder_is_refused(tree: Path, folder: str) -> None:
     shutil.rmtree(tree / folder)
-    with pytest.raises(DataError, match=rf"Market-Sketch-1K/{folder}: no such folder\. Restore it from"):
+    with pytest.raises(DataError, match=rf"Market-Sketch-1K/{folder}: no such folder\. Restore it"):
         list_records(tree)
 
 

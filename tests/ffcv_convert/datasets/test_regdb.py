@@ -105,7 +105,7 @@ def test_lists_from_other_editors_read_the_same(tree: Path, change: tuple[str, s
 @pytest.mark.parametrize("name", LISTS)
 def test_a_missing_list_is_refused(tree: Path, name: str) -> None:
     write(tree, name, None)
-    refuse(tree, rf"{name}: no such file\. Restore it from the data set's archive")
+    refuse(tree, rf"{name}: no such file\. Restore it, or replace it")
 
 
 FIRST_LINE = LISTS["idx/train_thermal_3.txt"].splitlines()[0]

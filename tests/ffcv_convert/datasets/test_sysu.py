@@ -104,9 +104,9 @@ def test_lists_from_other_editors_read_the_same(tree: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "no such file. Restore it from the data set's archive"),
-        ("", "lists no identity. Restore it from the data set's archive"),
-        (" ,\n,", "lists no identity. Restore it from the data set's archive"),
+        (None, "no such file. Restore it, or replace it"),
+        ("", "lists no identity. Restore it, or replace it"),
+        (" ,\n,", "lists no identity. Restore it, or replace it"),
         ("1;2", "'1;2' is not an identity. It should hold numbers separated by commas"),
         ("21,-45", "'-45' is not an identity. It should hold"),
         ("21,\u00b2", "'\u00b2' is not an identity. It should hold"),

@@ -150,8 +150,15 @@ def test_market_sketch_1k() -> None:
 
 def test_an_identity_that_no_artist_drew_gets_one_sketch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ffcv_convert.synthetic.plan_sketch_sets.SKETCHED_SHARE", 0.0)
-    images, _ = small("market_sketch_1k")
-    assert Counter(p.person for p in images if p.modality == Modality.SKETCH) == dict.fromkeys(range(1, 14), 1)
+    images, _ = small("market_sketch_1k", train_identities=60, test_identities=40)
+    assert Counter(p.person for p in images if p.modality == Modality.SKETCH) == dict.fromkeys(range(1, 101), 1)
+
+
+@pytest.mark.parametrize(("train", "test"), [(6, 4), (1, 1)])
+def test_every_artist_sketches_for_training_and_for_testing(train: int, test: int) -> None:
+    images, _ = small("market_sketch_1k", train_identities=train, test_identities=test)
+    sketches = {(p.path.split("/")[2], p.camera) for p in images if p.modality == Modality.SKETCH}
+    assert sketches == {(part, artist) for part in ("train", "query") for artist in range(1, 7)}
 
 
 def test_pku_sketch() -> None:
