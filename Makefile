@@ -6,6 +6,7 @@ SHELL := /bin/bash
 DATASET    ?= synthetic#   which data set: synthetic sysu regdb llcm market_sketch_1k pku_sketch custom
 DATA_ROOT  ?= Dataset#     folder that holds the raw data sets
 BETON_ROOT ?= Beton#       folder for .beton files
+ALLOW_INCOMPLETE ?=#      1: go on with a data set that lacks a camera, a modality, or a tenth of its images
 RESUME     ?= auto#        auto goes on with a stopped run; never renames its folder and starts again
 TRIAL      ?=#             which of RegDB's ten splits; by default all, one after another
 CHECKPOINT ?=#             what `make eval` tests; by default best.pt of the run
@@ -34,6 +35,7 @@ ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 20000
 endif
 
+INCOMPLETE := $(if $(filter 1,$(ALLOW_INCOMPLETE)),--allow-incomplete)
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.dns-ffcv-ready
 PINNED := $(VENV)/constraints.txt
@@ -53,14 +55,14 @@ eval: $(READY) ## test a checkpoint (CHECKPOINT=...) of DATASET under PROTOCOL
 	'$(RUN)' eval.py $(if $(CHECKPOINT),--eval.checkpoint="$$CHECKPOINT") $(if $(CHECKPOINT),$(if $(filter-out file,$(origin DATASET)),--data.set="$$DATASET"),--data.set="$$DATASET") --data.beton_root="$$BETON_ROOT" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(PROTOCOL),--eval.protocols="$$PROTOCOL") $(ARGS)
 
 convert-datasets: $(READY) ## convert every data set found under DATA_ROOT, list what is missing; ARGS='--height-px ...'
-	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" $(ARGS)
+	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" $(INCOMPLETE) $(ARGS)
 
 ##@ Data sets
 
 data: $(if $(filter synthetic,$(DATASET)),synthesise) $(READY) ## convert DATASET alone; ARGS='--height-px ...'
-	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" --dataset "$$DATASET" $(if $(filter data,$(MAKECMDGOALS)),$(ARGS))
+	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" --dataset "$$DATASET" $(INCOMPLETE) $(if $(filter data,$(MAKECMDGOALS)),$(ARGS))
 
-verify: $(READY) ## check every converted data set: counts, structure, checksums; ARGS=--deep: every image
+verify: $(READY) ## check every converted data set: counts, structure, checksums; ARGS=--deep: every image; --strict
 	'$(RUN)' -m ffcv_convert verify --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" $(ARGS)
 
 synthesise: $(READY) ## draw synthetic people into DATA_ROOT/synthetic

@@ -34,6 +34,7 @@ from dns.training.selection import (
     chosen,
     describe,
     numbered,
+    protocols_of,
     result_folder,
     settings,
     shown_dataset,
@@ -64,7 +65,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         engine = make_engine(**asdict(asked.engine))
         engine.activate()
         evaluator, images = open_evaluator(asked, set_folder, engine)
-        protocols = list(dict.fromkeys(asked.eval.protocol if p == "auto" else p for p in asked.eval.protocols))
+        protocols = protocols_of(asked.eval, evaluator.test_set)
         for protocol in protocols:
             PROTOCOLS[protocol].check(evaluator.test_set)  # a misfit is said before the work begins
         check_size(path, content, images.path, images.size_px)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from dns.engine import Engine, make_engine
 from dns.evaluation import results
 from dns.evaluation.evaluator import Evaluator
+from dns.evaluation.protocols import fitting
 from dns.evaluation.tables import Row, markdown, screen
 from dns.model import DNS
 from dns.optim import learning_rate, make_optimiser, set_learning_rate
@@ -87,6 +88,8 @@ def train_run(asked: Config) -> int:
     check_same_size("the training set", loader.size_px, images.path, images.size_px)
     dataset = shown_dataset(images.manifest.dataset, asked)
     evaluator = Evaluator(images, world, engine, dataset=dataset, flip=asked.eval.flip)
+    if asked.eval.protocol == "auto":
+        asked = replace(asked, eval=replace(asked.eval, protocol=fitting(evaluator.test_set)[0]))
     run = RunFolder(asked, world)
 
     training = assemble(asked, world, engine, loader, resumed=run.resumed)

@@ -11,10 +11,10 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TextIO
 
 from ffcv_convert import synthetic
-from ffcv_convert.common.errors import DataError, complain, printable, user_errors
+from ffcv_convert.common.errors import DataError, IncompleteError, complain, printable, user_errors
+from ffcv_convert.common.paths import expanded
 from ffcv_convert.convert import convert, image_format_for
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.datasets.dataset import Dataset
@@ -26,25 +26,27 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m ffcv_convert", description=__doc__.split("\n")[0])
     commands = top.add_subparsers(dest="command", required=True)
     command = commands.add_parser("convert", help="convert raw data sets to .beton files", formatter_class=_HELP)
-    command.add_argument("--data-root", type=Path, default=Path("Dataset"), help="folder that holds the raw data sets")
-    command.add_argument("--beton-root", type=Path, default=Path("Beton"), help="folder to write .beton files to")
+    command.add_argument("--data-root", type=_path, default=Path("Dataset"), help="folder that holds the raw data sets")
+    command.add_argument("--beton-root", type=_path, default=Path("Beton"), help="folder to write .beton files to")
     command.add_argument("--dataset", type=_dataset, default="all", help=_NAMES)
     command.add_argument("--height-px", type=_positive, help="stored height; default: as before, else the set's own")
     command.add_argument("--width-px", type=_positive, help="stored width; default: as before, else the set's own")
     command.add_argument("--encoding", choices=["raw", "jpeg"], help="jpeg takes a tenth of the disk, but is lossy")
     command.add_argument("--workers", type=_positive, default=cores, help="threads")
+    command.add_argument("--allow-incomplete", action="store_true", help="go on where a set lacks images")
     command.set_defaults(run=run_convert)
     command = commands.add_parser("verify", help="check .beton files", formatter_class=_HELP)
-    command.add_argument("--data-root", type=Path, default=Path("Dataset"), help="raw data sets, used by --deep")
-    command.add_argument("--beton-root", type=Path, default=Path("Beton"), help="folder that holds the .beton files")
+    command.add_argument("--data-root", type=_path, default=Path("Dataset"), help="raw data sets, used by --deep")
+    command.add_argument("--beton-root", type=_path, default=Path("Beton"), help="folder that holds the .beton files")
     command.add_argument("--dataset", type=_dataset, default="all", help=_NAMES)
     command.add_argument("--deep", action="store_true", help="decode every image, convert its source again and compare")
+    command.add_argument("--strict", action="store_true", help="exit code 3 after a warning")
     command.add_argument("--workers", type=_positive, default=cores, help="threads")
     command.set_defaults(run=run_verify)
     command = commands.add_parser("synthesise", help="draw synthetic people", formatter_class=_HELP)
     command.add_argument("--layout", choices=list(synthetic.FOLDERS), default="llcm", help="data set to imitate")
     command.add_argument("--official-size", action="store_true", help="as many images as the real set has (sysu only)")
-    command.add_argument("--root", type=Path, help=f"folder to create; default: {_ROOTS}")
+    command.add_argument("--root", type=_path, help=f"folder to create; default: {_ROOTS}")
     for name, help_text in synthetic.HELP.items():
         kind = int if name == "seed" else _positive
         default = getattr(synthetic.Options, name)
@@ -57,6 +59,10 @@ def parser() -> argparse.ArgumentParser:
 _HELP = argparse.ArgumentDefaultsHelpFormatter
 _NAMES = f"one of {', '.join(DATASETS)}; all: every set found"
 _ROOTS = ", ".join(f"Dataset/{folder} ({layout})" for layout, folder in synthetic.FOLDERS.items())
+
+
+def _path(text: str) -> Path:
+    return Path(expanded(text))
 
 
 def _positive(text: str) -> int:
@@ -83,7 +89,7 @@ def run_convert(options: argparse.Namespace) -> None:
     found = broken = 0
     for dataset in DATASETS.values():
         if dataset.find(root) is None:
-            say(f"{dataset.name}: not in {root}. To get it: {dataset.how_to_get}")
+            say(f"{dataset.name}: not in {root}. {dataset.missing(root)}")
             continue
         found += 1
         try:
@@ -106,7 +112,10 @@ def convert_one(dataset: Dataset, options: argparse.Namespace) -> None:
         say(f"{dataset.name}: not in {options.data_root}; {betons[0].parent} is used as it is")
         return
     image_format = image_format_for(dataset, betons[0], options.height_px, options.width_px, options.encoding)
-    written = convert(dataset, options.data_root, options.beton_root, image_format, workers=options.workers)
+    written = convert(
+        dataset, options.data_root, options.beton_root, image_format,
+        workers=options.workers, allow_incomplete=options.allow_incomplete, say=say,
+    )  # fmt: skip
     for beton, new in written.items():
         say(f"{beton}: {'written' if new else 'up to date'}, {image_format.height_px} x {image_format.width_px} px")
 
@@ -117,18 +126,21 @@ def run_verify(options: argparse.Namespace) -> None:
     names = there if options.dataset == "all" else [options.dataset]
     if not names:
         raise DataError(f"{options.beton_root}: no converted data set here. Convert first: make convert-datasets")
-    damaged = 0
+    damaged = warnings = 0
     for name in names:
         try:
             for line in verify(
                 DATASETS[name], options.data_root, options.beton_root, deep=options.deep, workers=options.workers
             ):
-                say(line, sys.stderr if line.startswith("warning") else sys.stdout)
+                say(line)
+                warnings += line.startswith("warning")
         except (DataError, OSError) as error:
             damaged += 1
             complain(error)
     if damaged:
         raise DataError(f"damaged data sets: {damaged} of {len(names)}, see above")
+    if warnings and options.strict:
+        raise IncompleteError(f"{options.beton_root}: {warnings} warnings, see above")
 
 
 def is_converted(folder: Path) -> bool:
@@ -148,8 +160,9 @@ def run_synthesise(options: argparse.Namespace) -> None:
     say(f"{root}: {f'{count} images drawn' if count else 'up to date'}")
 
 
-def say(message: str, file: TextIO | None = None) -> None:
-    print(printable(message), file=file or sys.stdout, flush=True)
+def say(message: str) -> None:
+    """Print a line; a warning to standard error."""
+    print(printable(message), file=sys.stderr if message.startswith("warning") else sys.stdout, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

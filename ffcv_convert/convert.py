@@ -1,59 +1,131 @@
 """Convert one data set: find its folder, list and check its images, write what is not up to date."""
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ffcv_convert.beton import manifest_path, read_manifest, read_structure
 from ffcv_convert.beton.layout import MODE_RAW
 from ffcv_convert.common.atomic import sweep
-from ffcv_convert.common.errors import DataError, as_data_errors
+from ffcv_convert.common.errors import DataError, IncompleteError, as_data_errors
 from ffcv_convert.datasets import synthetic
-from ffcv_convert.datasets.dataset import Dataset
+from ffcv_convert.datasets.dataset import OPTIONS_FILE, Dataset, Trials, is_drawn
 from ffcv_convert.images import Encoding, ImageFormat
-from ffcv_convert.records import check_records
+from ffcv_convert.records import Record, check_records
+from ffcv_convert.survey import SHOWN, PassedOver, describe, see, shortfalls
 from ffcv_convert.writer import BetonJob, source_fingerprint, up_to_date, write_betons
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A set's images as its lists and folders name them. name: in reports; missing: what makes the set incomplete."""
+
+    name: str
+    root: Path
+    parts: Mapping[str, list[Record]]
+    trials: Mapping[str, Trials]
+    missing: list[str]
 
 
 def convert(
-    dataset: Dataset, data_root: Path, beton_root: Path, image_format: ImageFormat, *, workers: int
+    dataset: Dataset,
+    data_root: Path,
+    beton_root: Path,
+    image_format: ImageFormat,
+    *,
+    workers: int,
+    allow_incomplete: bool = True,
+    say: Say = print,
 ) -> dict[Path, bool]:
     """Write every part of `dataset`. Returns for each .beton whether it was written (False: it was up to date).
 
-    If it raises DataError, every existing file is unchanged.
+    say: takes a line for each part, and warnings. If it raises DataError, every existing file is unchanged. An
+    incomplete set raises IncompleteError unless `allow_incomplete`; it is written first, if there is no older one.
     """
-    root = dataset.find(data_root)
-    if root is None:
-        raise DataError(
-            f"{data_root / dataset.folders[0]}: no such folder. To get {dataset.name}: {dataset.how_to_get}"
-        )
-    records = dataset.list_records(root)
-    check_records(records, root)
-    parts = {part: [record for record in records if record.split == part] for part in dataset.parts}
-    for part, chosen in parts.items():
-        if not chosen:
-            raise DataError(f"{root}: no image is listed for {part}. Check the list files and the folder layout")
-    trials = {part: dataset.list_trials(root, part, chosen) for part, chosen in parts.items()}
+    listing = list_set(dataset, data_root, say)
+    root, parts, trials = listing.root, listing.parts, listing.trials
     fingerprints = {
         part: source_fingerprint(chosen, root, image_format, trials[part]) for part, chosen in parts.items()
     }
     folder = beton_root / dataset.name
     made = [
-        BetonJob(folder / f"{name}.beton", shown_name(dataset, root), name, chosen, trials[name], fingerprints[name])
+        BetonJob(folder / f"{name}.beton", listing.name, name, chosen, trials[name], fingerprints[name])
         for name, chosen in parts.items()
     ]
     written = {part.beton: not up_to_date(part.beton, part.fingerprint) for part in made}
-    write_betons([part for part in made if written[part.beton]], root, image_format, workers=workers)
+    refused = listing.missing and not allow_incomplete
+    if refused and any(beton.exists() and new for beton, new in written.items()):
+        raise _incomplete(listing, f"The former conversion in {folder} is as it was")
+    for part in write_betons([part for part in made if written[part.beton]], root, image_format, workers=workers):
+        _remark(part.constant, f"{listing.name}: images of one colour", say)
+        if dataset.counts:
+            _remark(part.turned, f"{listing.name}: turned upright by EXIF, which the published code ignores", say)
+    for stale in (folder / f"{part}.beton" for part in dataset.optional_parts if part not in parts):
+        if stale.exists():
+            say(f"warning: {stale}: is of a former conversion, and the set has no such part now. Remove it if unwanted")
     with as_data_errors():
         for beton in written:
             sweep(beton)
             sweep(manifest_path(beton))
+    if refused:
+        raise _incomplete(listing, f"What is there is in {folder}")
     return written
 
 
-def shown_name(dataset: Dataset, root: Path) -> str:
-    """The name in reports: drawn people in a real set's layout must not look like the real set."""
-    drawn = (root / synthetic.OPTIONS_FILE).exists() and dataset is not synthetic.DATASET
-    return f"{dataset.name} (synthetic)" if drawn else dataset.name
+def list_set(dataset: Dataset, data_root: Path, say: Say) -> Listing:
+    """List and check a set's images; say how many there are, and what is passed over. Raises DataError."""
+    root = dataset.find(data_root)
+    if root is None:
+        raise DataError(f"{data_root / dataset.folders[0]}: no such folder. {dataset.missing(data_root)}")
+    drawn = is_drawn(root)
+    # Drawn people in a real set's layout must not look like the real set.
+    name = f"{dataset.name} (synthetic)" if drawn and dataset is not synthetic.DATASET else dataset.name
+    records = dataset.list_records(root)
+    passed = PassedOver(root, records, (*dataset.reads, OPTIONS_FILE))
+    leaves_out = f"{passed}. " if passed.names else ""
+    parts = {part: [record for record in records if record.split == part] for part in dataset.parts}
+    for part, chosen in list(parts.items()):
+        if not chosen and part in dataset.optional_parts:
+            del parts[part]
+        elif not chosen:
+            raise DataError(
+                f"{root}: no image is listed for {part}. Check the lists and folders. {leaves_out}{dataset.layout}"
+            )
+    trials = {part: dataset.list_trials(root, part, chosen) for part, chosen in parts.items()}
+    seen = see(([(r.person, r.camera, r.modality, r.split) for r in parts[part]], trials[part]) for part in parts)
+    for part in parts:
+        say(f"{name}/{part}: {describe({} if drawn else dataset.counts, part, seen)}")
+    if passed.names:
+        say(f"{name}: {passed}")
+    meant = passed.suspicious(own=not dataset.counts)
+    _remark(meant, f"{name}: a folder with images is passed over", say, dataset.layout)
+    lacks = shortfalls(dataset, parts, seen)
+    if lacks.untrainable:
+        raise DataError(f"{root}: {', '.join(lacks.untrainable)}. {leaves_out}{dataset.layout}")
+    check_records(records, root)
+    if drawn:
+        return Listing(name, root, parts, trials, missing=[])
+    for difference in lacks.smaller:
+        say(f"warning: {name}: {difference}")
+    return Listing(name, root, parts, trials, lacks.missing)
+
+
+def _remark(names: list[str], what: str, say: Say, advice: str = "") -> None:
+    """Warn of images or folders, the first of them by name."""
+    if names:
+        more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        say(f"warning: {what}: {names[0]}{more}{f'. {advice}' if advice else ''}")
+
+
+def _incomplete(listing: Listing, state: str) -> IncompleteError:
+    more = len(listing.missing) - SHOWN
+    lacks = "; ".join(listing.missing[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    return IncompleteError(
+        f"{listing.root}: incomplete: {lacks}. {state}. Complete the set, or go on with what is there: "
+        "make ... ALLOW_INCOMPLETE=1, --allow-incomplete"
+    )
 
 
 def _stored_format(beton: Path) -> ImageFormat | None:

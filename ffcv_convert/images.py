@@ -1,6 +1,7 @@
-"""One image of a data set: read, decode, resize (Lanczos), and encode for storage.
+"""One image of a data set: read, decode as a viewer shows it, resize (Lanczos), and encode for storage.
 
-Images from an archive may be damaged or hostile, so sizes are checked before memory is allocated.
+Transparent parts become white, as the paper under a drawing, and EXIF's orientation is applied. Images from an archive
+may be damaged or hostile, so sizes are checked before memory is allocated.
 """
 
 import io
@@ -11,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from ffcv_convert.beton.layout import PAGE_BYTES
 from ffcv_convert.common.errors import DataError
@@ -27,8 +28,21 @@ JPEG_QUALITY = 95
 # A progressive JPEG has about ten. Ten bytes of file can hold a scan, and each scan costs a pass over the whole image.
 MAX_SCANS = 100
 MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")  # not the stuffed 0xff and restart markers of coded data
-FORMATS = ("JPEG", "PNG", "BMP")  # used by the data sets; Pillow would run Ghostscript for a PostScript file
-
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")  # not all: Pillow would run Ghostscript for PostScript
+RESTORE = "Restore it, or replace it"
+CONVERT = "Convert it to 8-bit PNG"
+MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+UPRIGHT = {  # EXIF's orientation -> what shows the image as it was seen
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+PNG_DEPTH = 24  # position of the byte that holds the bits per channel
+TIFF_DEPTHS = 258
 
 Encoding = Literal["raw", "jpeg"]
 
@@ -50,17 +64,29 @@ class ImageFormat:
 
 @dataclass(frozen=True)
 class Encoded:
+    """An image as it is stored. grey: R = G = B everywhere; constant: it has one colour alone; turned: EXIF's
+    orientation was applied."""
+
     stored: bytes
     crc32: int
     grey: bool
+    constant: bool
+    turned: bool
 
 
-def load_image(path: Path, image_format: ImageFormat) -> np.ndarray:
-    """Decode and resize one image to uint8 RGB (H, W, 3). Raises DataError naming the file."""
+class Loaded(NamedTuple):
+    """pixels: uint8 RGB (H, W, 3); turned: see Encoded."""
+
+    pixels: np.ndarray
+    turned: bool
+
+
+def load_image(path: Path, image_format: ImageFormat) -> Loaded:
+    """Decode and resize one image. Raises DataError naming the file."""
     try:
         size = path.stat().st_size
         if size == 0:
-            raise DataError(f"{path}: empty file. Restore it, or replace it")
+            raise DataError(f"{path}: empty file. {RESTORE}")
         if size > MAX_FILE_BYTES:
             raise DataError(f"{path}: {size} bytes is no pedestrian image. Replace it")
         # Read the file first: a damaged length field would make Pillow allocate gigabytes.
@@ -70,15 +96,53 @@ def load_image(path: Path, image_format: ImageFormat) -> np.ndarray:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE_PX:
                 raise DataError(f"{path}: {image.width} x {image.height} pixels is no pedestrian image. Replace it")
-            if image.mode.startswith(("I", "F")):  # conversion to RGB would make them white
-                raise DataError(f"{path}: has more than 8 bits per channel. Replace it with an 8-bit image")
-            rgb = np.asarray(image.convert("RGB"))
+            if _is_deep(image, content):  # some would become white, others lose their lower bits
+                raise DataError(f"{path}: has more than 8 bits per channel. {CONVERT}")
+            if image.mode not in MODES:
+                raise DataError(f"{path}: stores its colours as {image.mode}. {CONVERT}")
+            image.load()
+            upright = _upright(image)
+            rgb = np.asarray(_on_white(upright or image))
     except FileNotFoundError:
-        raise DataError(f"{path}: listed, but not found. Restore it, or replace it") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        why = f"not a {' or '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"{path}: cannot be decoded ({why}). Restore it, or replace it") from None
-    return resize(rgb, image_format.height_px, image_format.width_px)
+        raise DataError(f"{path}: listed, but not found. {RESTORE}") from None
+    except UnidentifiedImageError:
+        raise DataError(
+            f"{path}: cannot be decoded (not a {', '.join(FORMATS)}). Restore it, or convert it to 8-bit PNG"
+        ) from None
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises errors of any kind
+        raise DataError(f"{path}: cannot be decoded ({error}). {RESTORE}") from None
+    return Loaded(resize(rgb, image_format.height_px, image_format.width_px), upright is not None)
+
+
+def _is_deep(image: Image.Image, content: bytes) -> bool:
+    """Whether a channel has more than 8 bits. Pillow's mode tells it of grey images alone: it cuts colours to 8."""
+    if image.format == "PNG":
+        return content[PNG_DEPTH] > 8
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return max(image.tag_v2.get(TIFF_DEPTHS, (1,))) > 8
+    if isinstance(image, PpmImagePlugin.PpmImageFile) and image.mode == "RGB":
+        return any(isinstance(value, int) and value > 255 for value in image.tile[0].args or ())
+    return image.mode.startswith(("I", "F"))
+
+
+def _upright(image: Image.Image) -> Image.Image | None:
+    """The image as EXIF says that it was seen; None if it is so already, or if EXIF is damaged."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # Pillow raises errors of any kind; viewers show such an image as it is stored
+        return None
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else None
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """The image in RGB, transparent parts laid on white."""
+    if image.has_transparency_data:
+        image = image.convert("LA") if image.mode == "La" else image
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def _scans(jpeg: bytes) -> int:
@@ -91,7 +155,8 @@ def _scans(jpeg: bytes) -> int:
 
 
 def encode(path: Path, image_format: ImageFormat) -> Encoded:
-    pixels = load_image(path, image_format)
+    pixels, turned = load_image(path, image_format)
+    constant = bool((pixels[0] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
     grey = bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all())
     if image_format.encoding == "raw":
         stored = pixels.tobytes()
@@ -99,7 +164,7 @@ def encode(path: Path, image_format: ImageFormat) -> Encoded:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
         stored = buffer.getvalue()
-    return Encoded(stored, zlib.crc32(stored), grey)
+    return Encoded(stored, zlib.crc32(stored), grey, constant, turned)
 
 
 def in_order(work: Callable[[Path], Encoded], paths: Sequence[Path], workers: int) -> Iterator[Encoded]:

@@ -32,10 +32,13 @@ def shown(text: str) -> str:
 
 
 def inside(root: Path, name: str, source: str) -> str:
-    """`name` as a clean path below `root`. Raises DataError, naming `source` ("list.txt line 3"), if it leads out."""
+    """`name` as a clean path below `root`. Raises DataError, naming `source` ("list.txt line 3"), if it leads out, or
+    if it is written as in Windows."""
     path = PurePosixPath(name[: MAX_PATH + 1])
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name or len(name) > MAX_PATH:
         raise DataError(f"{root}: {source} names {shown(name)}, which is not inside this folder. Correct the list")
+    if "\\" in name and not (root / path).exists():
+        raise DataError(f"{root}: {source} names {shown(name)} with backslashes. Write / in their place")
     return str(path)
 
 
@@ -56,11 +59,6 @@ def check_records(records: Sequence[Record], root: Path) -> None:
             )
         if record.split != "test":
             modalities[record.person].add(record.modality)
-    if not modalities:
-        raise DataError(
-            f"{root}: no training image is listed. Check the list files and the folder layout, which is shown in the "
-            "set's file in ffcv_convert/datasets/"
-        )
     if len(set().union(*modalities.values())) > 2:
         raise DataError(
             f"{root}: trains on both infrared and sketch images. Use only one of them: DNS pairs it with visible"

@@ -3,18 +3,18 @@
 import hashlib
 import io
 import zlib
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import PIL
 from PIL import Image
 
-from ffcv_convert.beton import Converted, Manifest, Modality, open_beton
+from ffcv_convert.beton import Converted, Manifest, manifest_path, open_beton
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.images import Encoding, ImageFormat, encode, in_order
 from ffcv_convert.progress import progress
+from ffcv_convert.survey import Rows, Shortfalls, see, shortfalls
 
 CONVERT_AGAIN = "Remove the file, then convert the data set again: make convert-datasets"
 
@@ -25,13 +25,15 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
     deep: decode every stored image and, if the raw set exists, convert every source again and compare.
     """
     root = dataset.find(data_root)
-    counts: dict[str, int] = {}
+    parts = {}
     for part in dataset.parts:
         beton = beton_root / dataset.name / f"{part}.beton"
+        if part in dataset.optional_parts and not (beton.exists() or manifest_path(beton).exists()):
+            continue
         converted = open_beton(beton)
         name = converted.manifest.dataset
         _check_sha256(converted)
-        counts |= count(converted.manifest)
+        parts[part] = converted.manifest
         yield f"{beton}: {len(converted)} samples, structure and checksums are good"
         if deep:
             _check_stored(converted)
@@ -39,27 +41,18 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
         if deep and root is not None:
             _check_sources(converted, root, workers)
             yield f"{beton}: every image converted again from {root} is the same"
-    for key, number in counts.items():
-        expected = dataset.counts.get(key, number)
-        yield (f"{name}: {number} {key}" if number == expected
-               else f"warning: {name}: {number} {key}, published {expected}")  # fmt: skip
-    for key, number in dataset.counts.items():
-        if key not in counts:
-            yield f"warning: {name}: no {key}, published {number}"
+    seen = see((_rows(manifest), manifest.trials) for manifest in parts.values())
+    lacks = shortfalls(dataset, parts, seen) if name == dataset.name else Shortfalls()  # drawn people are no real set
+    for key, number in seen.counts.items():
+        if name != dataset.name or dataset.counts.get(key, number) == number:
+            yield f"{name}: {number} {key}"
+    for difference in (*lacks.untrainable, *lacks.missing, *lacks.smaller):
+        yield f"warning: {name}: {difference}"
 
 
-def count(manifest: Manifest) -> dict[str, int]:
-    """Numbers of `train identities`, `train visible images` and so on, and of the identities in each trial."""
-    persons: dict[str, set[int]] = defaultdict(set)
-    images: dict[str, int] = defaultdict(int)
-    columns = (manifest.column(name) for name in ("person", "modality", "split"))
-    for person, modality, split in zip(*columns, strict=True):
-        persons[f"{split} identities"].add(person)
-        images[f"{split} {Modality(modality).name.lower()} images"] += 1
-    person_N = manifest.column("person")
-    for name, samples in manifest.trials.items():
-        persons[f"{name} identities"] = {person_N[sample] for sample in samples}
-    return {key: len(found) for key, found in persons.items()} | images
+def _rows(manifest: Manifest) -> Rows:
+    columns = (manifest.column(name) for name in ("person", "camera", "modality", "split"))
+    return list(zip(*columns, strict=True))
 
 
 def _check_sha256(converted: Converted) -> None:

@@ -12,7 +12,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,23 +38,37 @@ from ffcv_convert.images import Encoded, ImageFormat, encode, in_order
 from ffcv_convert.progress import progress
 from ffcv_convert.records import Record, training_labels
 
+DECODING = 2  # to be raised when files would be stored as other pixels than before
+
 
 def source_fingerprint(
     records: Sequence[Record], root: Path, image_format: ImageFormat, trials: Mapping[str, list[int]]
 ) -> str:
     """A digest that changes with any listed image, label, trial or storage option. Of images, only size and time are
     read."""
-    digest = hashlib.sha256(repr((image_format, FORMAT_VERSION, trials)).encode())
+    digest = hashlib.sha256(repr((image_format, FORMAT_VERSION, DECODING, trials)).encode())
     for record in records:
         try:
             status = os.stat(root / record.image)
         except OSError as error:  # missing, or a name that no file can have
             why = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
-            raise DataError(
-                f"{root / record.image}: listed, but not found{why}. Restore it, or correct the list"
-            ) from None
+            alike = _spelled_alike(root, record.image)
+            advice = f"{alike} is there: rename one of them" if alike else "Restore it, or correct the list"
+            raise DataError(f"{root / record.image}: listed, but not found{why}. {advice}") from None
         digest.update(repr((record, status.st_size, status.st_mtime_ns)).encode())
     return digest.hexdigest()
+
+
+def _spelled_alike(root: Path, image: str) -> Path | None:
+    """The file or folder that differs from the first missing part of `image` in capitals or its ending alone."""
+    folder = root
+    for part in Path(image).parts:
+        if not (folder / part).exists():
+            names = sorted(os.listdir(folder)) if folder.is_dir() else []
+            stem = Path(part).stem.lower()
+            return next((folder / name for name in names if name != part and Path(name).stem.lower() == stem), None)
+        folder /= part
+    return None
 
 
 def up_to_date(beton: Path, fingerprint: str) -> bool:
@@ -63,6 +77,15 @@ def up_to_date(beton: Path, fingerprint: str) -> bool:
         return open_beton(beton).manifest.source_fingerprint == fingerprint
     except (DataError, OSError):  # its message says: convert again
         return False
+
+
+@dataclass(frozen=True)
+class Written:
+    """A part's manifest, and its images (paths below the root) that have one colour alone, or were turned by EXIF."""
+
+    manifest: Manifest
+    constant: list[str]
+    turned: list[str]
 
 
 @dataclass(frozen=True)
@@ -80,30 +103,30 @@ class BetonJob:
     fingerprint: str = ""
 
 
-def write_betons(parts: Sequence[BetonJob], root: Path, image_format: ImageFormat, *, workers: int) -> list[Manifest]:
+def write_betons(parts: Sequence[BetonJob], root: Path, image_format: ImageFormat, *, workers: int) -> list[Written]:
     """Write the records of every part, with images below `root`, to its .beton and manifest: all parts or none.
 
     Raises DataError if an image cannot be read or a file cannot be written. Then nothing is left behind, and older
     files are unchanged.
     """
-    manifests, beton_files, manifest_files = [], [], []
+    written, beton_files, manifest_files = [], [], []
     with as_data_errors(), ExitStack() as stack:
         for part in parts:
             with named(part.beton):
                 part.beton.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(partial_file(part.beton))
                 manifest_file = stack.enter_context(partial_file(manifest_path(part.beton)))
-                manifests.append(_write_part(file, part, root, image_format, workers))
-                manifest_file.write(manifests[-1].to_json().encode())
+                written.append(_write_part(file, part, root, image_format, workers))
+                manifest_file.write(written[-1].manifest.to_json().encode())
                 beton_files.append((file, part.beton))
                 manifest_files.append((manifest_file, manifest_path(part.beton)))
         # All .beton files are renamed before all manifests. If this is interrupted, some .beton and manifest disagree:
         # opening fails and the next conversion repairs it. So parts that open come from the same conversion.
         publish(*beton_files, *manifest_files)
-    return manifests
+    return written
 
 
-def _write_part(file: BinaryIO, part: BetonJob, root: Path, image_format: ImageFormat, workers: int) -> Manifest:
+def _write_part(file: BinaryIO, part: BetonJob, root: Path, image_format: ImageFormat, workers: int) -> Written:
     records = part.records
     labels = training_labels(records) if part.name == "train" else {record.person: record.person for record in records}
     title = f"{part.dataset}/{part.name}"
@@ -116,7 +139,7 @@ def _write_part(file: BinaryIO, part: BetonJob, root: Path, image_format: ImageF
     }.items():
         metadata[column] = list(values)
     structure_sha256 = _write_tables(file, metadata, allocation)
-    return Manifest(
+    manifest = Manifest(
         dataset=part.dataset,
         part=part.name,
         height_px=image_format.height_px,
@@ -135,6 +158,12 @@ def _write_part(file: BinaryIO, part: BetonJob, root: Path, image_format: ImageF
             for r, e in zip(records, images, strict=True)
         ],
         trials=dict(part.trials),
+    )
+    named = list(zip([record.image for record in records], images, strict=True))
+    return Written(
+        manifest,
+        constant=[name for name, image in named if image.constant],
+        turned=[name for name, image in named if image.turned],
     )
 
 
@@ -169,7 +198,7 @@ def _write_pages(
         allocation[sample] = (sample, offset, size)
         file.write(image.stored)
         offset += size
-        summaries.append(Encoded(b"", image.crc32, image.grey))
+        summaries.append(replace(image, stored=b""))
     file.write(bytes(-offset % PAGE_BYTES))
     metadata["f0"]["data_ptr"] = allocation["ptr"]
     return metadata, allocation, summaries

@@ -71,6 +71,11 @@ def open_subset(folder: Path, split: Literal["train", "test"], *, trial: int = 0
         raise DataError(
             f"{folder}: this set has a single split and no trial {trial}. Leave out data.trial (make TRIAL=)"
         )
+    if split == "train" and not (folder / "train.beton").exists() and (folder / "test.beton").exists() and not trial:
+        raise DataError(
+            f"{folder}: was converted without images to train on, so it can only be tested on (make eval). Add a train "
+            "part and convert it again to train"
+        )
     converted = open_beton(folder / ("all.beton" if trial else f"{split}.beton"))
     chosen = np.arange(len(converted))
     if trial:

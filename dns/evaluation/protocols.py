@@ -189,6 +189,16 @@ PROTOCOLS = {
 }
 
 
+def fitting(test: TestSet) -> list[str]:
+    """The protocols for a set of one's own: sketches search all photos; infrared and visible images search each other,
+    as in LLCM where every image has a camera, else as in RegDB. Raises ProtocolError where a modality is missing."""
+    if SKETCH in test.modality_N:
+        return ["pku"]
+    if set(test.modality_N.tolist()) != {VISIBLE, INFRARED}:
+        raise ProtocolError("the test set needs visible images, and infrared images or sketches. Complete it")
+    return ["llcm-i2v", "llcm-v2i"] if (test.camera_N > 0).all() else ["regdb-t2v", "regdb-v2t"]
+
+
 def _draw(folders: Sequence[Sequence[int]], shots: int, trial: int) -> np.ndarray:
     generator = random.Random(trial)
     if shots == 1:

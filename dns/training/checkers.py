@@ -8,6 +8,8 @@ from typing import Any
 
 from fastargs.validation import Checker
 
+from ffcv_convert.common.paths import expanded
+
 
 class Number(Checker):
     """An int or float in a closed range; 3.7 is no int, true is no number, "1e-4" is the number it says."""
@@ -62,6 +64,13 @@ class Text(Checker):
 
     def help(self) -> str:
         return "text"
+
+
+class FilePath(Text):
+    """A path, with ~ for the home folder; or a word that stands for one, such as auto."""
+
+    def check(self, value: Any) -> str:
+        return expanded(super().check(value))
 
 
 class Names(Checker):

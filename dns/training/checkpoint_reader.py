@@ -16,9 +16,9 @@ from ffcv_convert.common.errors import CheckpointError
 FETCH_AGAIN = "Get the file again from where it was made"
 
 
-class _Numpy:
-    """Placeholder for numpy's dtype and ndarray while unpickling: numpy's own constructors are unsafe on files from
-    elsewhere. Numbers are read; arrays, which nobody needs, stay empty."""
+class _Placeholder:
+    """Stands for what nobody needs, while unpickling: numpy's dtype and ndarray, whose own constructors are unsafe on
+    files from elsewhere (numpy's numbers are read), and argparse's Namespace, which holds a command line."""
 
     def __init__(self, *arguments: Any):
         self.arguments = arguments
@@ -27,17 +27,18 @@ class _Numpy:
         pass
 
 
-def _number(kind: _Numpy, content: bytes) -> Any:
+def _number(kind: _Placeholder, content: bytes) -> Any:
     return np.frombuffer(content, str(kind.arguments[0]), count=1)[0].item()
 
 
 # Under the names of numpy 2 and of numpy 1.
 _ALLOWED: list[Any] = [
-    (_Numpy, "numpy.dtype"),
-    (_Numpy, "numpy.ndarray"),
+    (_Placeholder, "numpy.dtype"),
+    (_Placeholder, "numpy.ndarray"),
+    (_Placeholder, "argparse.Namespace"),
     *(
         (function, f"{module}.multiarray.{name}")
-        for function, name in ((_number, "scalar"), (_Numpy, "_reconstruct"))
+        for function, name in ((_number, "scalar"), (_Placeholder, "_reconstruct"))
         for module in ("numpy._core", "numpy.core")
     ),
 ]

@@ -20,6 +20,7 @@ from terminaltables import AsciiTable
 
 from dns.training.options import SECTIONS, Config, ModelOptions, declared
 from ffcv_convert.common.errors import ConfigError, printable
+from ffcv_convert.common.paths import expanded
 
 REQUIRED = "(required)"
 Stored = Mapping[str, Mapping[str, Any]]  # section -> option -> plain value, of Config.stored
@@ -106,7 +107,7 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str] | None, dict[st
                 raise ConfigError(f"the command line: --{name} has no value. Write --{name}=VALUE; --help lists all")
             value = rest.pop(0)
         if name in ("config-file", "C"):
-            files.append(value)
+            files.append(expanded(value))
         else:
             flags[name] = value
     return files, flags

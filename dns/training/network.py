@@ -1,8 +1,10 @@
 """The network that options and a checkpoint describe, and ImageNet weights to start from."""
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.error import URLError
 
 import torch
@@ -14,6 +16,8 @@ from dns.training.checkpoint import identities_of, load_model
 from dns.training.checkpoint_reader import FETCH_AGAIN, read
 from dns.training.options import ModelOptions
 from ffcv_convert.common.errors import CheckpointError, WeightsError
+
+WRAPPERS = ("state_dict", "model", "teacher")  # where other programs keep the weights, best first
 
 
 def build_network(options: ModelOptions, identities: int, weights: dict[str, Tensor] | None = None) -> DNS:
@@ -34,7 +38,8 @@ def trained_network(path: Path, state: Mapping[str, Tensor], options: ModelOptio
 
 
 def load_initial_weights(architecture: str, pretrained: str) -> dict[str, Tensor] | None:
-    """Weights to start from. `pretrained`: none | imagenet (torchvision's IMAGENET1K_V1) | a path to a file like it.
+    """Weights to start from. `pretrained`: none | imagenet (torchvision's IMAGENET1K_V1) | a path to a file that holds
+    the same tensors, perhaps among others and with a prefix.
 
     Raises WeightsError when they cannot be downloaded, read, or do not fit the architecture.
     """
@@ -62,20 +67,70 @@ def load_initial_weights(architecture: str, pretrained: str) -> dict[str, Tensor
         raise WeightsError(str(error)) from None
 
 
-def _fitting(state: object, architecture: str, source: Path) -> dict[str, Tensor]:
-    """The tensors of `state` that the network uses. Raises WeightsError where one is missing, or holds NaN or inf."""
+class _Candidate(NamedTuple):
+    """Tensors of a file that may be the trunk. where: the entries that hold them, such as state_dict; prefix: of their
+    names, such as backbone.; wrong: names that are missing there or have another shape."""
+
+    state: Mapping[str, Tensor]
+    where: str
+    prefix: str
+    wrong: list[str]
+
+    def __str__(self) -> str:
+        begin = f"that begin with {self.prefix}" if self.prefix else "without a prefix"
+        return f"those {begin}{f' in its {self.where}' if self.where else ''}"
+
+
+def _fitting(content: object, architecture: str, source: Path) -> dict[str, Tensor]:
+    """The tensors of a file that the network uses, however they are wrapped and prefixed.
+
+    Raises WeightsError where one is missing, or holds NaN or inf.
+    """
     expected = ARCHITECTURES[architecture].network().state_dict()
-    if not isinstance(state, Mapping):
-        raise WeightsError(f"{source}: holds a {type(state).__name__}, not a state dict of {architecture}")
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{source}: holds a {type(content).__name__}, not a state dict of {architecture}")
     used = {name: tensor for name, tensor in expected.items() if not _unused(name)}
-    wrong = [name for name, tensor in used.items() if getattr(state.get(name), "shape", None) != tensor.shape]
-    if wrong:
-        raise WeightsError(f"{source}: does not fit {architecture} ({wrong[0]} and {len(wrong) - 1} others)")
-    for name in used:
-        tensor = state[name]
+    candidates = [
+        _Candidate(state, where, prefix, _wrong(state, prefix, used))
+        for where, state in _mappings(content)
+        for prefix in _prefixes(state, next(iter(used)))
+    ]
+    if not candidates:
+        raise WeightsError(f"{source}: does not fit {architecture}: holds no {next(iter(used))} under any prefix")
+    best = min(candidates, key=lambda candidate: len(candidate.wrong))
+    if best.wrong:
+        raise WeightsError(
+            f"{source}: does not fit {architecture}: {best.wrong[0]} is missing or has another shape, as "
+            f"{len(best.wrong)} of {len(used)} tensors. The nearest are {best}"
+        )
+    if best.where or best.prefix:
+        print(f"note: {source}: of its tensors, training starts from {best}", file=sys.stderr)
+    weights = {name: best.state[best.prefix + name] for name in used}
+    for name, tensor in weights.items():
         if not tensor.is_floating_point() or not tensor.isfinite().all():
             raise WeightsError(f"{source}: damaged ({name} holds values that are no finite numbers). {FETCH_AGAIN}")
-    return {**expected, **{name: state[name] for name in used}}
+    return {**expected, **weights}
+
+
+def _mappings(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The content and the mappings in it, two levels deep, with the keys that lead there; usual ones first."""
+    yield "", content
+    usual = [key for key in WRAPPERS if key in content]
+    for key in (*usual, *(key for key in content if key not in WRAPPERS)):
+        if isinstance(content[key], Mapping):
+            yield str(key), content[key]
+            inside = [(inner, state) for inner, state in content[key].items() if isinstance(state, Mapping)]
+            yield from ((f"{key}.{inner}", state) for inner, state in inside)
+
+
+def _prefixes(state: Mapping[str, Any], first: str) -> list[str]:
+    """What stands before the name of the trunk's first tensor, shortest first."""
+    names = [name for name in state if isinstance(name, str) and f".{name}".endswith(f".{first}")]
+    return sorted((name.removesuffix(first) for name in names), key=len)
+
+
+def _wrong(state: Mapping[str, Any], prefix: str, used: Mapping[str, Tensor]) -> list[str]:
+    return [name for name, tensor in used.items() if getattr(state.get(prefix + name), "shape", None) != tensor.shape]
 
 
 def _unused(name: str) -> bool:

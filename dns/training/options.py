@@ -13,7 +13,7 @@ from fastargs.validation import Checker
 
 from dns.backbone import ARCHITECTURES
 from dns.evaluation.protocols import PROTOCOLS
-from dns.training.checkers import Choice, Letters, Names, Number, Switch, Text
+from dns.training.checkers import Choice, FilePath, Letters, Names, Number, Switch, Text
 from ffcv_convert.beton.labels import PUBLISHED_SETS, STYLES
 
 MAX_EPOCHS = 100_000
@@ -45,6 +45,7 @@ class Option:
     limits: tuple[float, float] | None = None
     names: tuple[str, ...] = ()
     letters: str = ""
+    path: bool = False
     resumed: Resumed = unchanged
 
     def checker(self, kind: Any) -> Checker:
@@ -59,7 +60,7 @@ class Option:
             return Letters(self.letters)
         if self.names:
             return Choice(*self.names) if kind is str else Names(self.names)
-        return Text()
+        return FilePath() if self.path else Text()
 
 
 def option(
@@ -69,10 +70,11 @@ def option(
     *,
     names: Iterable[str] = (),
     letters: str = "",
+    path: bool = False,
     resumed: Resumed = unchanged,
 ) -> Any:
     """A field of a section, see Option. default: MISSING if it has to be given."""
-    return field(default=default, metadata={"option": Option(help, limits, tuple(names), letters, resumed)})
+    return field(default=default, metadata={"option": Option(help, limits, tuple(names), letters, path, resumed)})
 
 
 SOME = (1, 1000)
@@ -85,7 +87,7 @@ class DataOptions:
     """Data set and batches"""
 
     set: str = option(MISSING, "data set, as named by python -m ffcv_convert")
-    beton_root: str = option("Beton", "folder of the .beton files", resumed=free)
+    beton_root: str = option("Beton", "folder of the .beton files", path=True, resumed=free)
     persons: int = option(6, "P: identities a batch", SOME)
     pictures: int = option(4, "K: images of each modality for each identity", SOME)
     trial: int = option(0, "RegDB's split; 0: all in turn, or the only split of a set", (0, 9999))
@@ -110,7 +112,7 @@ class ModelOptions:
     """Network"""
 
     architecture: str = option("resnet50", "backbone", names=ARCHITECTURES)
-    pretrained: str = option("imagenet", "imagenet, none, or a file in torchvision's layout")
+    pretrained: str = option("imagenet", "imagenet, none, or a file in torchvision's layout", path=True)
     tau: float = option(0.2, "how fast the momentum classifiers of DD follow", SHARE)
     dropout: float = option(0.01, "in CSS", SHARE)
 
@@ -166,7 +168,11 @@ class EvalOptions:
     """Evaluation"""
 
     every: int = option(1, "epochs between evaluations in training, 0 = only at the end", (0, MAX_EPOCHS))
-    protocol: str = option(MISSING, "of evaluations in training (trial 0 between epochs)", names=PROTOCOLS)
+    protocol: str = option(
+        MISSING,
+        "of evaluations in training (trial 0 between epochs); auto: by the test set",
+        names=("auto", *PROTOCOLS),
+    )
     protocols: tuple[str, ...] = option(
         ("auto",), "that eval.py reports; auto: eval.protocol", names=("auto", *PROTOCOLS), resumed=free
     )
@@ -175,19 +181,21 @@ class EvalOptions:
         ("bn", "z"), "that eval.py reports: after the BN neck, before it", names=("bn", "z"), resumed=free
     )
     re_ranking: bool = option(False, "k-reciprocal re-ranking in eval.py; off in published tables", resumed=free)
-    export: str = option("none", "file.npz for eval.py to write embeddings to, or none", resumed=free)
+    export: str = option("none", "file.npz for eval.py to write embeddings to, or none", path=True, resumed=free)
     flip: Literal["published", "normalised", "off"] = option(
         "published", "mirrored images in the final tables, see embedding.py", resumed=free
     )
     batch_size: int = option(128, "images a forward pass", (1, 4096), resumed=free)
-    checkpoint: str = option("auto", "for eval.py, {trial} in it for a number; auto: best.pt of the run", resumed=free)
+    checkpoint: str = option(
+        "auto", "for eval.py, {trial} in it for a number; auto: best.pt of the run", path=True, resumed=free
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """Run folder"""
 
-    root: str = option("runs", "where run folders are made", resumed=free)
+    root: str = option("runs", "where run folders are made", path=True, resumed=free)
     name: str = option("auto", "auto: <data.set>-seed<run.seed>", resumed=free)
     repeats: int = option(1, "runs, with one seed after another, and their mean", SOME, resumed=free)
     seed: int = option(0, "of initial weights, batches, augmentation and dropout", (0, 2**32 - 1))

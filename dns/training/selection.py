@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dns.evaluation.protocols import TestSet, fitting
 from dns.training import config
 from dns.training.checkpoint import Tested, identities_of
-from dns.training.options import Config
+from dns.training.options import Config, EvalOptions
 from dns.training.run_folder import run_path
 from ffcv_convert.beton.labels import STYLES
 from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError
@@ -75,12 +76,25 @@ def settings(arguments: Sequence[str], content: Tested, trial: int, description:
             f"the checkpoint was trained on trial {trial_trained}; trial {asked.data.trial} would test it on "
             "identities that it has seen. Leave data.trial (make TRIAL=) out"
         )
-    if trained_on != asked.data.set and "eval.protocols" not in given:
+    if asked.data.set == "custom" and "eval.protocols" not in given:
+        # No protocol is published: by the test images, unless the run was trained with named ones.
+        named = trained_on == "custom" and asked.eval.protocols != ("auto",)
+        asked = asked if named else replace(asked, eval=replace(asked.eval, protocols=("auto",), protocol="auto"))
+    elif trained_on != asked.data.set and "eval.protocols" not in given:
         raise ConfigError(
             f"the checkpoint was trained on {trained_on}. To test it on {asked.data.set}, name the protocols: "
             "--eval.protocols=..., make PROTOCOL=..."
         )
     return replace(asked, model=config.stored_model(stored, asked.model))
+
+
+def protocols_of(asked: EvalOptions, test_set: TestSet) -> list[str]:
+    """What eval.py reports, each once, with every "auto" resolved."""
+    chosen: list[str] = []
+    for name in asked.protocols:
+        name = asked.protocol if name == "auto" else name
+        chosen += fitting(test_set) if name == "auto" else [name]
+    return list(dict.fromkeys(chosen))
 
 
 def check_trials(asked: Config, pattern: Path, numbers: Sequence[int], trial: int, known: Sequence[int]) -> None:

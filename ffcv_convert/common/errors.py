@@ -22,6 +22,12 @@ class DataError(UserError):
     """A raw or converted data set is missing, damaged or does not fit."""
 
 
+class IncompleteError(DataError):
+    """A data set lacks images that were published or are needed. The message says how to go on with what is there."""
+
+    exit_code = 3
+
+
 class ConfigError(UserError):
     """The configuration cannot be used. The message names the key, where it was set and the nearest valid key."""
 

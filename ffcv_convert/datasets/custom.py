@@ -7,25 +7,30 @@ or
   train/infrared/0001/c3/...
   test/visible/..., test/infrared/... (or sketch for infrared)
 
-split: train or test. modality: visible, infrared or sketch. person and camera: numbers; camera 0 or empty if unknown.
-`person` is the identity. Each split has its own numbers: 1 in train and 1 in test are two identities, and the program
-cannot tell if one identity is in both. An image listed in both splits is refused.
+split: train or test; test alone is enough to test on. modality: visible, infrared or sketch. person and camera:
+numbers; camera 0 or empty if unknown. `person` is the identity. Each split has its own numbers: 1 in train and 1 in
+test are two identities, and the program cannot tell if one identity is in both. An image listed in both splits is
+refused. Commas, semicolons or tabs separate the columns.
 """
 
 import csv
 import io
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
-from ffcv_convert.datasets.files import images_in, is_number, read_text, refuse_broken_link
+from ffcv_convert.datasets.files import images_in, is_system, read_text, refuse_broken_link
 from ffcv_convert.records import Record, inside, shown
 
 COLUMNS = ("path", "person", "camera", "modality", "split")
 SPLITS = ("train", "test")
+LAYOUT = "Folders are read as train/visible/0001/c2, train/infrared/0001/c3 or train/sketch/0001, and the same in test"
+SEPARATORS = ",;\t"
+WHOLE_NUMBER = re.compile(r"(\d{1,18})(\.0*)?", re.ASCII)  # pandas writes 1.0 where a column has an empty cell
 
 
 def list_records(root: Path) -> list[Record]:
@@ -36,39 +41,72 @@ def list_records(root: Path) -> list[Record]:
 
 
 def _from_csv(root: Path, path: Path) -> list[Record]:
-    reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
+    text = read_text(path)
+    header = text.lstrip().partition("\n")[0]
+    separator = max(SEPARATORS, key=header.count)
+    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
+    records: list[Record] = []
+    columns: list[str] = []
     try:
-        columns = list(reader.fieldnames or ())
-        missing = [name for name in COLUMNS if name not in columns]
-        twice = [name for name in COLUMNS if columns.count(name) > 1]
-        if missing:
-            raise DataError(f"{path}: has no column {', '.join(missing)}. Its first line should be {','.join(COLUMNS)}")
-        if twice:
-            raise DataError(f"{path}: has the column {twice[0]} twice. Remove one of them")
-        return [_record(root, row, f"{path.name} line {reader.line_num}") for row in reader]
+        for cells in reader:
+            row = [cell.strip() for cell in cells]
+            if not any(row):  # Excel leaves rows of separators behind
+                continue
+            if columns:
+                values = dict(zip(columns, row, strict=False))
+                records.append(_record(root, values, f"{path.name} line {reader.line_num}"))
+            else:
+                columns = _columns(path, row)
     except csv.Error as error:
-        line = reader.reader.line_num  # DictReader's own line_num is one line behind
-        raise DataError(f"{path} line {line}: not readable as CSV ({error}). Correct the line") from None
+        raise DataError(f"{path} line {reader.line_num}: not readable as CSV ({error}). Correct the line") from None
+    if not columns:
+        raise DataError(f"{path}: is empty. Its first line should be {','.join(COLUMNS)}")
+    return records
 
 
-def _record(root: Path, row: dict[str, str], place: str) -> Record:
-    values = {name: (row[name] or "").strip() for name in COLUMNS}
+def _columns(path: Path, header: list[str]) -> list[str]:
+    columns = [name.lower() for name in header]
+    missing = [name for name in COLUMNS if name not in columns]
+    twice = [name for name in COLUMNS if columns.count(name) > 1]
+    if missing:
+        raise DataError(
+            f"{path}: has no column {', '.join(missing)} in {shown(','.join(header))}. Its first line should be "
+            f"{','.join(COLUMNS)}"
+        )
+    if twice:
+        raise DataError(f"{path}: has the column {twice[0]} twice. Remove one of them")
+    return columns
+
+
+def _record(root: Path, row: Mapping[str, str], place: str) -> Record:
+    values = {name: row.get(name, "") for name in COLUMNS}
     modality = Modality.__members__.get(values["modality"].upper())
-    camera = values["camera"] or "0"
+    person, camera = (WHOLE_NUMBER.fullmatch(values[name] or "-") for name in ("person", "camera"))
+    split = values["split"].lower()
     for name, good, takes in (
-        ("person", is_number(values["person"]), "a number"),
-        ("camera", is_number(camera), "a number or empty"),
+        ("person", person, "a number; leave out images of nobody, such as Market-1501's -1"),
+        ("camera", camera or not values["camera"], "a number or empty"),
         ("modality", modality is not None, ", ".join(kind.name.lower() for kind in Modality)),
-        ("split", values["split"] in SPLITS, " or ".join(SPLITS)),
+        ("split", split in SPLITS, " or ".join(SPLITS)),
     ):
         if not good:
             raise DataError(f"{root / place}: {name} is {shown(values[name])}, but must be {takes}. Correct the line")
+    assert person is not None
     assert modality is not None
-    return Record(inside(root, values["path"], place), int(values["person"]), int(camera), modality, values["split"])
+    image = inside(root, _below(root, values["path"]), place)
+    return Record(image, int(person[1]), int(camera[1]) if camera else 0, modality, split)
+
+
+def _below(root: Path, path: str) -> str:
+    """`path` relative to `root`, if it is an absolute one below it."""
+    for folder in (root.absolute(), root.resolve()):
+        if Path(path).is_relative_to(folder):
+            return str(Path(path).relative_to(folder))
+    return path
 
 
 def _from_folders(root: Path) -> list[Record]:
-    return [
+    records = [
         Record(f"{folder}/{name}", person, camera, modality, split)
         for split in SPLITS
         for modality in Modality
@@ -77,6 +115,9 @@ def _from_folders(root: Path) -> list[Record]:
         for camera, folder in [(0, person_folder), *_numbered(root, person_folder)]
         for name in images_in(root / folder)
     ]
+    if (root / "train").is_dir() and all(record.split == "test" for record in records):
+        raise DataError(f"{root / 'train'}: no image is read there. {LAYOUT}. To test alone, remove the folder")
+    return records
 
 
 def _numbered(root: Path, folder: str) -> list[tuple[int, str]]:
@@ -87,7 +128,7 @@ def _numbered(root: Path, folder: str) -> list[tuple[int, str]]:
     found = []
     for path in (root / folder).iterdir():
         refuse_broken_link(path)
-        if path.is_dir() and not path.name.startswith("."):
+        if path.is_dir() and not is_system(path.name):
             number = re.fullmatch(r"[A-Za-z]*(\d{1,18})", path.name, re.ASCII)
             if number is None:
                 raise DataError(f"{path}: its name is not a number. Rename it, or list the images in records.csv")
@@ -99,5 +140,9 @@ DATASET = Dataset(
     name="custom",
     folders=("custom",),
     list_records=list_records,
+    marks=("records.csv", "train/visible", "test/visible"),
+    reads=("records.csv",),
+    layout=LAYOUT,
+    optional_parts=("train",),
     how_to_get="these are your own images; ffcv_convert/datasets/custom.py shows the layout",
 )

@@ -1,13 +1,18 @@
-"""What the converter needs to know about a data set."""
+"""What the converter needs to know about a data set, and how it finds its folder."""
 
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ffcv_convert.beton import Modality
+from ffcv_convert.common.errors import DataError
 from ffcv_convert.records import Record
 
 Trials = dict[str, list[int]]
+OPTIONS_FILE = "synthetic.json"  # in the root of every drawn set, whatever its layout
+Cameras = Mapping[Modality, Sequence[int]]
 
 
 def no_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
@@ -26,22 +31,82 @@ def published(other: Modality, **parts: tuple[int, int, int]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Dataset:
-    """folders: possible names of the set's folder below DATA_ROOT. parts: one .beton is written for each, with the
-    records of the split of the same name; identities of the part `train` are relabelled 0, 1, 2, ...
+    """folders: possible names of the set's folder below DATA_ROOT. marks: paths, one of which every folder of this set
+    holds. reads: patterns of the files that are read beside images. layout: a sentence that tells the folders' names.
+
+    parts: one .beton is written for each, with the records of the split of the same name; identities of the part
+    `train` are relabelled 0, 1, 2, ... optional_parts: those that the set may lack.
 
     list_trials: (root, part, the part's records) -> named lists of positions in these records. counts: the published
-    numbers of identities and images, with the keys of `verify.count`.
+    numbers of identities and images, with the keys of `survey.Seen`; empty for sets that nobody published. cameras:
+    of each part, those that must have images.
     """
 
     name: str
     folders: tuple[str, ...]
     list_records: Callable[[Path], list[Record]]
     how_to_get: str
+    marks: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    layout: str = ""
     parts: tuple[str, ...] = ("train", "test")
+    optional_parts: tuple[str, ...] = ()
     list_trials: Callable[[Path, str, Sequence[Record]], Trials] = no_trials
     counts: Mapping[str, int] = field(default_factory=dict)
+    cameras: Mapping[str, Cameras] = field(default_factory=dict)
     height_px: int = 288
     width_px: int = 144
 
     def find(self, data_root: Path) -> Path | None:
-        return next((data_root / name for name in self.folders if (data_root / name).is_dir()), None)
+        """The set's folder, whatever its capitals and hyphens; the one inside, if its archive has nested it once more;
+        or `data_root` itself, if it is the set.
+
+        Raises DataError if several folders may be meant.
+        """
+        named = self._named(data_root)
+        if named is None:
+            return data_root if self._is_at(data_root) else None
+        inside = [] if self._is_at(named) else [folder for folder in _folders(named) if self._is_at(folder)]
+        return inside[0] if len(inside) == 1 else named
+
+    def missing(self, data_root: Path) -> str:
+        """What to do if `find` finds nothing."""
+        like = [folder for folder in _folders(data_root) if self._is_at(folder) and not is_drawn(folder)]
+        if like:
+            return f"{like[0]} looks like it: rename it to {self.folders[0]}"
+        return f"To get {self.name}: {self.how_to_get}"
+
+    def _named(self, data_root: Path) -> Path | None:
+        exact = next((data_root / name for name in self.folders if (data_root / name).is_dir()), None)
+        if exact is not None:
+            return exact
+        spellings = {_spelling(name) for name in self.folders}
+        alike = [folder for folder in _folders(data_root) if _spelling(folder.name) in spellings]
+        if len(alike) > 1:
+            raise DataError(
+                f"{data_root}: {' and '.join(folder.name for folder in alike)} may both be {self.name}. Rename the "
+                f"right one to {self.folders[0]}"
+            )
+        return alike[0] if alike else None
+
+    def _is_at(self, folder: Path) -> bool:
+        return any((folder / mark).exists() for mark in self.marks)
+
+
+def is_drawn(root: Path) -> bool:
+    """Whether the set in this folder shows synthetic people."""
+    return (root / OPTIONS_FILE).exists()
+
+
+def _spelling(name: str) -> str:
+    """Letters and digits in lower case."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _folders(path: Path) -> list[Path]:
+    """The folders in a folder, by name; none if it does not exist."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

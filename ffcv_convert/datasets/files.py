@@ -1,25 +1,41 @@
 """Reading list files and image folders, shared by all data sets."""
 
+import codecs
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ffcv_convert.common.errors import DataError
+from ffcv_convert.images import RESTORE
 from ffcv_convert.records import inside, shown
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp"}
-RESTORE = "Restore it, or replace it"
+ENDINGS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+SYSTEM_FOLDERS = {"__MACOSX", "lost+found", "System Volume Information"}
+
+
+def is_system(name: str) -> bool:
+    """Whether a file or folder is not of the data set, but of a file system, a NAS or an archive tool: `.snapshot`,
+    `@eaDir`, `#recycle`, `$RECYCLE.BIN`, `~snapshot`, `__MACOSX`, ..."""
+    return name[0] in ".@#$~" or name in SYSTEM_FOLDERS
 
 
 def read_text(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():  # reading a pipe or a device would never end
             raise OSError("not a regular file")
-        return path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
+        content = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. {RESTORE}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DataError(f"{path}: cannot be read ({error}). {RESTORE}") from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{path} line 1: is UTF-16. Save the file as UTF-8")
+    try:
+        text = content.decode("utf-8-sig")  # some editors write a byte order mark
+    except UnicodeDecodeError as error:
+        line, byte = content.count(b"\n", 0, error.start) + 1, f"{content[error.start]:#x}"
+        raise DataError(f"{path} line {line}: is not UTF-8 (byte {byte}). Save the file as UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -33,13 +49,19 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
         raise DataError(f"{path}: the list is empty. {RESTORE}")
 
 
+def wrong_line(folder: Path, place: str, line: str, expected: str) -> DataError:
+    """The error for a line of a list in `folder` that is not what it should be."""
+    advice = "Is it a header? Remove it" if place.endswith(" line 1") else "Correct the list"
+    return DataError(f"{folder / place}: {shown(line)} is not {expected}. {advice}")
+
+
 def read_labelled_paths(root: Path, path: Path) -> list[tuple[str, int]]:
     """Lines "path label" -> (path below root, label)."""
     rows = []
     for place, line in read_lines(path):
         fields = line.rsplit(maxsplit=1)  # some lists use a tab
         if len(fields) != 2 or not is_number(fields[1]):
-            raise DataError(f"{path.parent / place}: {shown(line)} is not 'path label'. Correct the list")
+            raise wrong_line(path.parent, place, line, "a path and a number")
         rows.append((inside(root, fields[0], place), int(fields[1])))
     return rows
 
@@ -68,6 +90,20 @@ def refuse_broken_link(path: Path) -> None:
             raise DataError(
                 f"{place}: a link to {os.readlink(place)}, which does not exist. Restore it or fix the link"
             )
+
+
+def refuse_unpadded(folder: Path, persons: Sequence[int]) -> None:
+    """Raises DataError if an identity's folder in `folder` is named 1 in the place of 0001: it would be left out."""
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:  # whoever reads its images reports it
+        return
+    wrong = [name for name in names if is_number(name) and len(name) != 4 and int(name) in persons]
+    if wrong:
+        others = f" ({len(wrong)} such folders here)" if len(wrong) > 1 else ""
+        raise DataError(
+            f"{folder / wrong[0]}: an identity's folder has four digits{others}. Rename it to {int(wrong[0]):04d}"
+        )
 
 
 def images_in(folder: Path) -> list[str]:

@@ -9,21 +9,24 @@ LLCM/
 """
 
 import re
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
-from ffcv_convert.datasets.files import images_in, read_identities, read_labelled_paths
+from ffcv_convert.datasets.files import images_in, is_number, read_identities, read_labelled_paths, refuse_unpadded
 from ffcv_convert.records import Record
 
 CAMERAS = {Modality.VISIBLE: (1, 2, 3, 4, 5, 6, 7, 8, 9), Modality.INFRARED: (1, 2, 4, 5, 6, 7, 8, 9)}
 SHORT = {Modality.VISIBLE: "vis", Modality.INFRARED: "nir"}
+READS = ("idx/train_*.txt", "idx/test_id.txt")
 
 
 def list_records(root: Path) -> list[Record]:
     """Training images in the order of the lists, then test images by identity, camera and name."""
     records = [record for modality in SHORT for record in _train(root, modality)]
+    _check_labels(root, records)
     persons = read_identities(root / "idx/test_id.txt")
     for modality in SHORT:
         records += _test(root, modality, persons)
@@ -38,9 +41,24 @@ def _train(root: Path, modality: Modality) -> list[Record]:
     return records
 
 
+def _check_labels(root: Path, records: Sequence[Record]) -> None:
+    """Raises DataError where the lists number one identity's folders differently: it would train on wrong pairs."""
+    first: dict[str, Record] = {}
+    for record in records:
+        folder = PurePosixPath(record.image).parent.name
+        before = first.setdefault(folder, record)
+        if is_number(folder) and record.person != before.person and record.image != before.image:
+            raise DataError(
+                f"{root / 'idx'}: the lists number folder {folder} differently: {before.image} has label "
+                f"{before.person}, {record.image} has {record.person}. Restore both lists from one archive"
+            )
+
+
 def _test(root: Path, modality: Modality, persons: list[int]) -> list[Record]:
     top = f"test_{SHORT[modality]}"
     records = []
+    for camera in CAMERAS[modality]:
+        refuse_unpadded(root / top / f"cam{camera}", persons)
     for person in persons:
         for camera in CAMERAS[modality]:
             folder = f"{top}/cam{camera}/{person:04d}"
@@ -57,6 +75,10 @@ DATASET = Dataset(
     folders=("LLCM", "llcm"),
     list_records=list_records,
     how_to_get="sign the release agreement of the LLCM authors (ZYK100/LLCM on GitHub) and unpack their archive",
+    marks=("idx/train_vis.txt",),
+    reads=READS,
+    layout="Test images are read from test_vis/cam1/0003 and test_nir, with an identity's number in four digits",
+    cameras={"test": CAMERAS},
     counts={
         "train identities": 713,
         "train visible images": 16_946,

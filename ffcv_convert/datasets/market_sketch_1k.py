@@ -13,7 +13,8 @@ from pathlib import Path
 from ffcv_convert.beton import STYLES, Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset, published
-from ffcv_convert.datasets.files import RESTORE, images_in, is_number
+from ffcv_convert.datasets.files import images_in, is_number
+from ffcv_convert.images import RESTORE
 from ffcv_convert.records import Record
 
 FOLDERS = {"train": "train", "test": "query"}
@@ -50,5 +51,8 @@ DATASET = Dataset(
     folders=("Market-Sketch-1K", "market_sketch_1k", "MaSk1K"),
     list_records=list_records,
     how_to_get="it is open (CC BY-NC-SA 4.0): follow the links of its repository (Lin-Kayla/subjectivity-sketch-reid)",
+    marks=("photo/train", "sketch/A"),
+    layout="Images are read from photo/train, photo/query and the same two in sketch/A to sketch/F",
+    cameras={part: {Modality.SKETCH: range(1, len(STYLES) + 1)} for part in FOLDERS},
     counts=published(Modality.SKETCH, train=(498, 1_000, 2_331), test=(498, 1_000, 2_370)),
 )

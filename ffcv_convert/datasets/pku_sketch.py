@@ -10,10 +10,9 @@ PKU-Sketch/
 from pathlib import Path
 
 from ffcv_convert.beton import Modality
-from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset, published
-from ffcv_convert.datasets.files import is_number, read_lines
-from ffcv_convert.records import Record, inside, shown
+from ffcv_convert.datasets.files import is_number, read_lines, wrong_line
+from ffcv_convert.records import Record, inside
 
 MODALITIES = {"1": Modality.SKETCH, "2": Modality.VISIBLE}
 
@@ -26,10 +25,7 @@ def list_records(root: Path) -> list[Record]:
         for place, line in read_lines(path):
             fields = line.split()
             if len(fields) < 4 or not is_number(fields[1]) or fields[-2] not in MODALITIES:
-                raise DataError(
-                    f"{root / place}: {shown(line)} is not '... identity ... modality path' with modality 1 or 2. "
-                    "Correct the list"
-                )
+                raise wrong_line(root, place, line, "'... identity ... modality path' with modality 1 or 2")
             image = inside(root, fields[-1], place)
             records.append(Record(image, int(fields[1]), 0, MODALITIES[fields[-2]], split))
     return records
@@ -40,5 +36,8 @@ DATASET = Dataset(
     folders=("PKU-Sketch", "PKUSketch", "pku_sketch"),
     list_records=list_records,
     how_to_get="ask its authors for it (National Engineering Laboratory for Video Technology, Peking University)",
+    marks=("trainPKUList_train.txt",),
+    reads=("trainPKUList_*.txt",),
+    layout="Images are read where the two lists name them",
     counts=published(Modality.SKETCH, train=(150, 300, 150), test=(50, 100, 50)),
 )

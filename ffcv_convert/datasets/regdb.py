@@ -84,6 +84,9 @@ DATASET = Dataset(
     folders=("RegDB", "regdb"),
     list_records=list_records,
     list_trials=list_trials,
+    marks=("idx/train_visible_1.txt",),
+    reads=("idx/t*_*_*.txt",),
+    layout="Images are read where the lists in idx/ name them, below Visible/ and Thermal/",
     parts=("all",),
     how_to_get="send the form of Dongguk University for the images; idx/ comes with the common redistribution",
     counts=published(Modality.INFRARED, all=(412, 4_120, 4_120))

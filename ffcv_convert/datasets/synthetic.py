@@ -3,13 +3,12 @@
 from ffcv_convert.datasets import llcm
 from ffcv_convert.datasets.dataset import Dataset
 
-OPTIONS_FILE = "synthetic.json"  # in the root of every drawn set, whatever its layout
-
 DATASET = Dataset(
     name="synthetic",
     folders=("synthetic",),
     list_records=llcm.list_records,
     how_to_get="draw it: python -m ffcv_convert synthesise",
+    reads=llcm.READS,
     height_px=96,
     width_px=48,
 )

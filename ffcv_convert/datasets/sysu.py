@@ -23,7 +23,8 @@ import numpy as np
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset, Trials, published
-from ffcv_convert.datasets.files import RESTORE, images_in, read_identities
+from ffcv_convert.datasets.files import images_in, read_identities, refuse_unpadded
+from ffcv_convert.images import RESTORE
 from ffcv_convert.records import Record
 
 CAMERAS = {Modality.VISIBLE: (1, 2, 4, 5), Modality.INFRARED: (3, 6)}
@@ -42,8 +43,7 @@ def list_records(root: Path) -> list[Record]:
     if both:
         raise DataError(f"{test_ids}: identity {both[0]} is also a training identity. {RESTORE}")
     for camera in (camera for cameras in CAMERAS.values() for camera in cameras):
-        if not (root / f"cam{camera}").is_dir():
-            raise DataError(f"{root / f'cam{camera}'}: no such folder. {RESTORE}")
+        refuse_unpadded(root / f"cam{camera}", [*train, *test])
     return [
         Record(f"{folder}/{name}", person, camera, modality, split)
         for split, persons in (("train", train), ("test", test))
@@ -103,5 +103,9 @@ DATASET = Dataset(
     list_records=list_records,
     list_trials=list_trials,
     how_to_get="sign the agreement in its official repository (wuancong/SYSU-MM01 on GitHub) and unpack the archive",
+    marks=("exp",),
+    reads=("exp/*_id.txt", "exp/rand_perm_cam.mat"),
+    layout="Images are read from cam1/0001 to cam6, with an identity's number in four digits",
+    cameras={"train": CAMERAS, "test": CAMERAS},
     counts=published(Modality.INFRARED, train=(395, 22_258, 11_909), test=(96, 6_775, 3_803)),
 )

@@ -20,7 +20,7 @@ import cv2
 
 from ffcv_convert.common.atomic import partial_folder, stops_held
 from ffcv_convert.common.errors import DataError, as_data_errors, named
-from ffcv_convert.datasets.synthetic import OPTIONS_FILE
+from ffcv_convert.datasets.dataset import OPTIONS_FILE
 from ffcv_convert.progress import progress
 from ffcv_convert.synthetic.options import Options, PlannedImage
 from ffcv_convert.synthetic.people import draw_person

@@ -57,7 +57,7 @@ def test_a_drawn_set_is_converted_verified_trained_and_tested(
     assert converter.main(["verify", "--deep", *roots]) == 0
     said = capsys.readouterr()
     assert "converted again" in said.out
-    assert f"warning: {layout} (synthetic): " in said.err
+    assert "warning" not in said.err  # drawn people are not compared with the published numbers
 
     trial = ["--data.trial=2"] if layout == "regdb" else []
     assert train(folder, tmp_path, "--run.repeats=1", *trial) == 0

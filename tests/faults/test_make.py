@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -118,8 +119,8 @@ def test_make_train_goes_on_with_a_stopped_run_or_starts_again(
     assert f"the same command goes on from {folder / 'last.pt'}" in output
     stopped = checkpoint.load(folder / "last.pt")
     assert (0, 0) < (stopped["epoch"], stopped["iteration"]) < (2, 0)
-    at = f"after {stopped['epoch']} epochs and {stopped['iteration']} iterations"
-    assert f"going on with {folder} {at}" in run(train("run"))
+    at = rf"after {stopped['epoch']} epochs? and {stopped['iteration']} iterations?\n"
+    assert re.search(f"going on with {folder} {at}", run(train("run")))
     again = run(train("run", RESUME="never"))
     aside = folder.with_name("run.1")
     assert f"{folder}: the run that was there is now in {aside}" in again

@@ -108,7 +108,7 @@ def test_a_checkpoint_of_version_1_tests_as_it_did(v1: Path) -> None:
 
 def test_training_goes_on_from_a_checkpoint_of_version_1(v1: Path, capsys: pytest.CaptureFixture) -> None:
     assert train_ffcv.train([*RUN, *roots(v1)]) == 0
-    assert "after 1 epochs and 0 iterations" in capsys.readouterr().out
+    assert "after 1 epoch and 0 iterations" in capsys.readouterr().out
     first = json.loads((v1 / "runs" / "v1" / "log.jsonl").read_text().splitlines()[0])
     assert {name: first[name] for name in EXPECTED["losses"]} == pytest.approx(EXPECTED["losses"], rel=1e-3)
     assert json.loads((v1 / "runs" / "v1" / "result.json").read_text())["epochs"] == 2

@@ -34,12 +34,16 @@ def test_convert_all_says_what_was_written_and_what_is_not_there(program: Run, d
     for state in ("written", "up to date"):
         done = program(*arguments)
         assert done.returncode == 0, done.stderr
-        *absent, first, second = done.stdout.splitlines()
+        *absent, train_part, test_part, first, second = done.stdout.splitlines()
         assert absent == [
-            f"{name}: not in {data_root}. To get it: {dataset.how_to_get}"
+            f"{name}: not in {data_root}. To get {name}: {dataset.how_to_get}"
             for name, dataset in DATASETS.items()
             if name != "synthetic"
         ]
+        assert train_part.startswith(
+            "synthetic/train: 8 identities, 48 visible images of cameras 1 2 3 4 5 6 7 8 9, 48"
+        )
+        assert test_part.startswith("synthetic/test: ")
         assert [first, second] == [f"{train}: {state}, 32 x 16 px", f"{test}: {state}, 32 x 16 px"]
     assert open_beton(train).manifest.height_px == 32
 

@@ -24,7 +24,7 @@ def test_other_kinds_of_images_become_rgb(tmp_path: Path, mode: str) -> None:
     grey = np.zeros((4, 4), np.uint8)
     grey[:, 2:] = 255
     Image.fromarray(grey).convert(mode).save(tmp_path / "a.png")
-    assert np.array_equal(load_image(tmp_path / "a.png", ImageFormat(4, 4)), np.stack([grey] * 3, axis=2))
+    assert np.array_equal(load_image(tmp_path / "a.png", ImageFormat(4, 4)).pixels, np.stack([grey] * 3, axis=2))
 
 
 @pytest.mark.parametrize("size", [(2000, 400), (16_385, 9), (9, 70_000), (10**9, 10**9)])
@@ -55,7 +55,7 @@ def test_a_length_that_is_wrong_takes_no_memory(tmp_path: Path) -> None:
     png[at : at + 4] = struct.pack(">I", (1 << 31) + struct.unpack(">I", png[at : at + 4])[0])
     (tmp_path / "a.png").write_bytes(png)
     with memory_bounded(1 << 28):
-        assert load_image(tmp_path / "a.png", ImageFormat(24, 12)).shape == (24, 12, 3)
+        assert load_image(tmp_path / "a.png", ImageFormat(24, 12)).pixels.shape == (24, 12, 3)
 
 
 def with_scans(more: int, comment: bytes = b"", behind: bytes = b"") -> bytes:
@@ -72,7 +72,7 @@ def test_the_scans_of_a_jpeg_are_limited(tmp_path: Path) -> None:
     """Each scan costs a pass over the image. Markers inside thumbnails or after the image do not count."""
     path = tmp_path / "a.jpg"
     path.write_bytes(with_scans(MAX_SCANS - 10, b"\xff\xda" * 500, b"\xff\xda" * 500))
-    assert load_image(path, ImageFormat(32, 16)).shape == (32, 16, 3)
+    assert load_image(path, ImageFormat(32, 16)).pixels.shape == (32, 16, 3)
     path.write_bytes(with_scans(MAX_SCANS - 9))
     with pytest.raises(DataError, match=r"a\.jpg: a JPEG with 101 scans is no pedestrian image\. Replace it"):
         load_image(path, ImageFormat(32, 16))

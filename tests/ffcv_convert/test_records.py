@@ -33,8 +33,3 @@ def test_an_identity_in_one_modality_is_refused_where_it_trains(split: str) -> N
     check_records(records_of(*rows, (2, Modality.VISIBLE, "test")), Path("set"))
     with pytest.raises(DataError, match="set: training identity 2 has only infrared images"):
         check_records(records_of(*rows, (2, Modality.INFRARED, split)), Path("set"))
-
-
-def test_no_training_image_is_refused() -> None:
-    with pytest.raises(DataError, match=r"^set: no training image is listed\. Check the list files"):
-        check_records(records_of((1, Modality.VISIBLE, "test"), (1, Modality.INFRARED, "test")), Path("set"))

@@ -115,7 +115,8 @@ def test_deep_finds_a_jpeg_that_was_stored_wrong(
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG")
     stored = buffer.getvalue()[: len(buffer.getvalue()) - cut]
-    monkeypatch.setattr(writer, "encode", lambda *_: Encoded(stored, zlib.crc32(stored), False))
+    encoded = Encoded(stored, zlib.crc32(stored), grey=False, constant=False, turned=False)
+    monkeypatch.setattr(writer, "encode", lambda *_: encoded)
     convert(DATASETS["pku_sketch"], data, betons, ImageFormat(64, 32, "jpeg"), workers=1)
     check("pku_sketch", data, betons)
     with pytest.raises(DataError, match=rf"train\.beton: sample 0 \(sketch/1\.jpg\) {problem}\. Remove the file"):

@@ -50,7 +50,9 @@ def records_of(names: list[str], modality: Modality = Modality.INFRARED) -> list
 
 
 def write_test_part(root: Path, records: list[Record], image_format: ImageFormat = SMALL_FORMAT) -> Manifest:
-    return write_betons([BetonJob(root / "test.beton", "made-up", "test", records)], root, image_format, workers=2)[0]
+    return write_betons([BetonJob(root / "test.beton", "made-up", "test", records)], root, image_format, workers=2)[
+        0
+    ].manifest
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -84,7 +86,7 @@ def test_training_persons_become_contiguous_labels_by_ascending_id(data_root: Pa
     records = [Record(r.image, person, 0, r.modality, "train") for r, person in zip(source, ids, strict=True)]
     assert training_labels(records) == {3: 0, 12: 1, 700: 2}
     parts = [BetonJob(tmp_path / f"{name}.beton", "made-up", name, records) for name in PARTS]
-    manifests = write_betons(parts, data_root / "synthetic", SMALL_FORMAT, workers=1)
+    manifests = [part.manifest for part in write_betons(parts, data_root / "synthetic", SMALL_FORMAT, workers=1)]
     for part, manifest, expected in zip(parts, manifests, ([2, 0, 2, 1], ids), strict=True):
         assert open_beton(part.beton).structure.column("person").tolist() == expected
         assert manifest.column("person") == ids

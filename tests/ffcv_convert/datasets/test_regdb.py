@@ -115,9 +115,12 @@ FIRST_LINE = LISTS["idx/train_thermal_3.txt"].splitlines()[0]
     ("text", "message"),
     [
         ("", r"train_thermal_3\.txt: the list is empty\. Restore it"),
-        (b"\xff\xfe\0", r"train_thermal_3\.txt: cannot be read .*\. Restore it"),
-        (FIRST_LINE.replace(" ", ","), r"idx/train_thermal_3\.txt line 1: .* is not 'path label'\. Correct the list"),
-        (f"{FIRST_LINE}\nThermal/2/x.bmp -1\n", "line 2: .* is not 'path label'"),
+        (b"\xff\xfe\0", r"train_thermal_3\.txt line 1: is UTF-16"),
+        (
+            FIRST_LINE.replace(" ", ","),
+            r"idx/train_thermal_3\.txt line 1: .* is not a path and a number\. Is it",
+        ),
+        (f"{FIRST_LINE}\nThermal/2/x.bmp -1\n", "line 2: .* is not a path and a number"),
         (f"{FIRST_LINE}\n../Thermal/2/x.bmp 1\n", r"train_thermal_3\.txt line 2 names '\.\./Thermal/2/x\.bmp'"),
         ("Thermal/x.bmp 1", "a list names 'Thermal/x.bmp', which is not <modality>/<identity>/<file>"),
         ("x.bmp 1", "a list names 'x.bmp', which is not <modality>/<identity>/<file>"),

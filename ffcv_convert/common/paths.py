@@ -1,0 +1,16 @@
+"""Paths as users type them."""
+
+import os
+
+from ffcv_convert.common.errors import DataError
+
+
+def expanded(text: str) -> str:
+    """`text` with the home folder in the place of a leading ~, which a shell leaves alone after `--option=`.
+
+    Raises DataError if there is no such home: a folder named ~ would be made.
+    """
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        raise DataError(f"{text}: no home folder is known for it. Name the path in full, or as ./{text}")
+    return path

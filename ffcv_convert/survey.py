@@ -1,0 +1,178 @@
+"""What the user is told of a listed data set: how much it holds, what it lacks, and what is left out.
+
+A half-unpacked archive converts as well as a whole one, so the published counts stand beside those of the listing. A
+set that lacks a modality, a camera, or a tenth of what was published is incomplete, and `make train` stops.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from ffcv_convert.beton import Modality
+from ffcv_convert.datasets.dataset import Dataset, Trials
+from ffcv_convert.datasets.files import ENDINGS, is_system
+from ffcv_convert.records import Record
+
+ENOUGH = 0.9  # share of a published count
+SHOWN = 3  # names in a sentence
+OTHERS = (Modality.INFRARED, Modality.SKETCH)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a set holds. counts: `train identities`, `train visible images`, and so on, and `train-1 identities` of each
+    trial; cameras: (part, modality, camera) of every image."""
+
+    counts: Mapping[str, int]
+    cameras: frozenset[tuple[str, Modality, int]]
+
+
+@dataclass
+class Shortfalls:
+    """Sentences. untrainable: modalities that a part to train on lacks; missing: what else makes a set incomplete;
+    smaller: other differences from the published counts."""
+
+    untrainable: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    smaller: list[str] = field(default_factory=list)
+
+
+Rows = Sequence[tuple[int, int, int, str]]  # identity, camera, modality, split of every image
+
+
+def see(parts: Iterable[tuple[Rows, Trials]]) -> Seen:
+    """Count identities and images of all parts, and the identities of each trial."""
+    persons: dict[str, set[int]] = defaultdict(set)
+    images: dict[str, int] = defaultdict(int)
+    cameras = set()
+    for rows, trials in parts:
+        for person, camera, modality, split in rows:
+            persons[f"{split} identities"].add(person)
+            images[f"{split} {Modality(modality).name.lower()} images"] += 1
+            cameras.add((split, Modality(modality), camera))
+        for name, numbers in trials.items():
+            persons[f"{name} identities"] = {rows[number][0] for number in numbers}
+    counts = {key: len(found) for key, found in persons.items()} | images
+    return Seen(counts, frozenset(cameras))
+
+
+def describe(published: Mapping[str, int], part: str, seen: Seen) -> str:
+    """Identities and images of one part, each with its published number, and the cameras of each modality."""
+    keys = [f"{part} identities", *(f"{part} {modality.name.lower()} images" for modality in Modality)]
+    figures = []
+    for key in keys:
+        if key not in seen.counts and key not in published:
+            continue
+        figure = f"{seen.counts.get(key, 0):,} {key.removeprefix(f'{part} ')}"
+        figure += f" (published {published[key]:,})" if key in published else ""
+        if key.endswith("images"):
+            figure += _of_cameras({c for split, m, c in seen.cameras if split == part and m.name.lower() in key})
+        figures.append(figure)
+    return ", ".join(figures)
+
+
+def _of_cameras(numbers: set[int]) -> str:
+    if numbers <= {0}:  # unknown
+        return ""
+    if len(numbers) > 12:
+        return f" of {len(numbers)} cameras"
+    return f" of camera{'s' * (len(numbers) > 1)} {' '.join(map(str, sorted(numbers)))}"
+
+
+def shortfalls(dataset: Dataset, parts: Iterable[str], seen: Seen) -> Shortfalls:
+    """What `parts` of the set lack: modalities, cameras, published numbers."""
+    found = Shortfalls()
+    for part in parts:
+        present = {modality for split, modality, _ in seen.cameras if split == part}
+        needed = {"visible": Modality.VISIBLE in present}
+        needed[" or ".join(_other_modalities(dataset, part))] = bool(present & set(OTHERS))
+        gone = [f"{part} has no {name} image" for name, there in needed.items() if not there]
+        (found.missing if part == "test" else found.untrainable).extend(gone)
+        for modality, cameras in dataset.cameras.get(part, {}).items():
+            blind = {camera for camera in cameras if (part, modality, camera) not in seen.cameras}
+            if blind and modality in present:
+                found.missing.append(f"{part} has no {modality.name.lower()} image{_of_cameras(blind)}")
+    for key, published in dataset.counts.items():
+        number = seen.counts.get(key, 0)
+        if number != published:
+            some = found.missing if number < ENOUGH * published else found.smaller
+            some.append(f"{number:,} {key}, published {published:,}")
+    return found
+
+
+def _other_modalities(dataset: Dataset, part: str) -> list[str]:
+    """Those beside visible that a part may hold: one in a published set."""
+    names = [modality.name.lower() for modality in OTHERS]
+    return [name for name in names if f"{part} {name} images" in dataset.counts] or names
+
+
+class PassedOver:
+    """What a listing leaves out.
+
+    names: files and folders below `root` that are no image of `records` and match none of `reads`, as relative paths;
+    those of file systems, NAS and archive tools come last. A folder without a listed image counts as one, whatever it
+    holds. folders: those of `names` that are folders.
+    """
+
+    def __init__(self, root: Path, records: Iterable[Record], reads: Sequence[str]):
+        taken = {record.image for record in records}
+        self._root = root
+        self._holders = {str(PurePosixPath(image).parent) for image in taken}
+        paths = [PurePosixPath(name) for name in (*self._holders, *(str(PurePosixPath(p).parent) for p in reads))]
+        visited = {str(folder) for path in paths for folder in (path, *path.parents)}
+        names, self.folders = [], set()
+        for folder in visited:
+            if not (root / folder).is_dir():
+                continue
+            with os.scandir(root / folder) as entries:
+                for entry in entries:
+                    name = entry.name if folder == "." else f"{folder}/{entry.name}"
+                    if name in taken or name in visited or any(fnmatchcase(name, pattern) for pattern in reads):
+                        continue
+                    names.append(name)
+                    if entry.is_dir():
+                        self.folders.add(name)
+        self.names = sorted(names, key=lambda name: (_by_system(name), name not in self.folders, name))
+
+    def __str__(self) -> str:
+        """Such as "3 files or folders passed over, first test/thermal"; empty if there are none."""
+        if not self.names:
+            return ""
+        if len(self.names) == 1:
+            return f"1 {'folder' if self.folders else 'file'} passed over: {self.names[0]}"
+        return f"{len(self.names):,} files or folders passed over, first {', '.join(self.names[:SHOWN])}"
+
+    def suspicious(self, *, own: bool) -> list[str]:
+        """The folders that a user may have meant, because they hold images: in a set of one's `own` all of them, else
+        those whose images lie deeper than those that are read."""
+        return [
+            name
+            for name in self.names
+            if name in self.folders
+            and not _by_system(name)
+            and (depth := _image_depth(self._root / name))
+            and (own or depth > 1 or str(PurePosixPath(name).parent) in self._holders)
+        ]
+
+
+def _by_system(name: str) -> bool:
+    return is_system(PurePosixPath(name).name)
+
+
+def _image_depth(folder: Path) -> int:
+    """1 if `folder` holds an image, 2 if a folder in it does, and so on to 4; 0 if none does."""
+    level = [folder]
+    for depth in range(1, 5):
+        deeper = []
+        for place in level[:100]:  # enough to find images where there are some
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        deeper.append(Path(entry.path))
+                    elif os.path.splitext(entry.name)[1].lower() in ENDINGS:
+                        return depth
+        level = deeper
+    return 0
