@@ -6,6 +6,7 @@ may be damaged or hostile, so sizes are checked before memory is allocated.
 
 import io
 import re
+import warnings
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +46,8 @@ PNG_DEPTH = 24  # position of the byte that holds the bits per channel
 TIFF_DEPTHS = 258
 
 Encoding = Literal["raw", "jpeg"]
+# Of damaged metadata, with the line of Pillow that found it and without the file's name.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @dataclass(frozen=True)

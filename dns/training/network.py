@@ -50,6 +50,8 @@ def load_initial_weights(architecture: str, pretrained: str) -> dict[str, Tensor
     if pretrained == "imagenet" and weights is None:
         raise WeightsError(f"{architecture} has no ImageNet weights. Add --model.pretrained=none, or name a file")
     if pretrained == "imagenet":
+        if torch.hub.get_dir().startswith("~"):  # torch would make a folder of this name
+            raise WeightsError(f"{weights.url}: no home folder to keep it in. Set TORCH_HOME to a folder")
         path = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(weights.url)
         try:
             if not path.exists():

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from ffcv_convert.common.errors import named
 from ffcv_convert.common.locks import lock
 
+NO_FLUSHING = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)  # of file systems that cannot flush folders
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -162,7 +163,7 @@ def _synchronise_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # this file system cannot flush folders
+        if error.errno not in NO_FLUSHING:
             raise
     finally:
         os.close(descriptor)

@@ -1,5 +1,6 @@
 """Initial weights: torchvision's, from its cache or from a file; refused with a reason where that cannot be."""
 
+import argparse
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,59 @@ def test_wrong_files_are_refused(weights_file: Path, tmp_path: Path) -> None:
     torch.save([1], tmp_path / "list.pth")
     with pytest.raises(WeightsError, match="holds a list"):
         load_initial_weights("resnet18", str(tmp_path / "list.pth"))
+
+
+def prefixed(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+WRAPPED = {
+    "state_dict": lambda state: {"state_dict": state, "epoch": 3},
+    "model, with a command line": lambda state: {"model": state, "args": argparse.Namespace(lr=0.1, out="x")},
+    "teacher, beside a student": lambda state: {"student": prefixed("net.", state), "teacher": state},
+    "module.": lambda state: prefixed("module.", state),
+    "backbone., beside a head": lambda state: {**prefixed("backbone.", state), "head.weight": torch.ones(3, 3)},
+    "state_dict and module.encoder_q.": lambda state: {"state_dict": prefixed("module.encoder_q.", state)},
+    "model and encoder., without a classifier": lambda state: {
+        "model": {name: tensor for name, tensor in prefixed("encoder.", state).items() if ".fc." not in name}
+    },
+    "two levels": lambda state: {"model": {"ema": prefixed("module.", state)}},
+}
+
+
+@pytest.mark.parametrize("how", WRAPPED)
+def test_weights_of_other_programs_load_however_they_are_wrapped(
+    weights_file: Path, tmp_path: Path, how: str, capsys: pytest.CaptureFixture
+) -> None:
+    stored = torch.load(weights_file, weights_only=True)
+    torch.save(WRAPPED[how](stored), tmp_path / "foreign.pth")
+    weights = load_initial_weights("resnet18", str(tmp_path / "foreign.pth"))
+    plain = load_initial_weights("resnet18", str(weights_file))
+    assert all(torch.equal(weights[name], plain[name]) for name in plain if not name.startswith("fc."))
+    assert f"note: {tmp_path / 'foreign.pth'}: of its tensors, training starts from those" in capsys.readouterr().err
+
+
+def test_what_is_missing_and_the_nearest_prefix_are_named(weights_file: Path, tmp_path: Path) -> None:
+    state = torch.load(weights_file, weights_only=True)
+    del state["layer4.1.conv2.weight"]
+    torch.save({"model": {**prefixed("encoder.", state), "other.conv1.weight": torch.ones(1)}}, tmp_path / "near.pth")
+    with pytest.raises(WeightsError) as caught:
+        load_initial_weights("resnet18", str(tmp_path / "near.pth"))
+    for words in (
+        "near.pth: does not fit resnet18: layer4.1.conv2.weight is missing",
+        "begin with encoder. in its model",
+    ):
+        assert words in str(caught.value)
+    torch.save({"model": {"patch_embed.weight": torch.ones(1)}}, tmp_path / "vit.pth")
+    with pytest.raises(WeightsError, match=r"vit\.pth: does not fit resnet18: holds no conv1\.weight"):
+        load_initial_weights("resnet18", str(tmp_path / "vit.pth"))
+
+
+def test_without_a_home_folder_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch would make a folder named ~ here."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "~/.cache/torch/hub")
+    with pytest.raises(WeightsError, match=r"no home folder.*TORCH_HOME"):
+        load_initial_weights("resnet50", "imagenet")
 
 
 def with_odd_values(content: dict[str, torch.Tensor], value: torch.Tensor) -> dict[str, torch.Tensor]:

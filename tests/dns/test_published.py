@@ -213,6 +213,14 @@ def test_numpy_is_not_made_to_read_an_address_from_the_file(tmp_path: Path, kind
         load_to_test(tmp_path / "evil.pth")
 
 
+def test_a_network_that_was_saved_through_data_parallel_loads(tmp_path: Path) -> None:
+    torch.save(layout(NET), tmp_path / "plain.pth")
+    torch.save(layout({f"module.{name}": value for name, value in NET.items()}), tmp_path / "parallel.pth")
+    plain, parallel = (load_to_test(tmp_path / f"{name}.pth")["model"] for name in ("plain", "parallel"))
+    assert plain.keys() == parallel.keys()
+    assert all(torch.equal(plain[name], parallel[name]) for name in plain)
+
+
 def test_training_does_not_go_on_from_it(tmp_path: Path) -> None:
     torch.save(layout(NET), tmp_path / "last.pt")
     words = r"last\.pt: a checkpoint of the published code: eval\.py can test it, .*Set it aside: --run\.resume=never"

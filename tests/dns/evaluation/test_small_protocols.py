@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dns.evaluation.protocols import INFRARED, PROTOCOLS, SKETCH, VISIBLE
+from dns.evaluation.protocols import INFRARED, PROTOCOLS, SKETCH, VISIBLE, fitting
 from ffcv_convert.common.errors import ProtocolError
 from tests.support.made_sets import Sample, make_set, random_set
 from tests.support.metrics_of import run_protocol
@@ -142,3 +142,37 @@ def test_trials_are_the_ones_asked_for() -> None:
     every = run_protocol(PROTOCOLS["sysu-all"], test, embedding)
     assert len({result.cmc[0] for result in every}) == 2
     assert run_protocol(PROTOCOLS["sysu-all"], test, embedding, trials=[7, 2]) == [every[7], every[2]]
+
+
+PHOTOS = (VISIBLE, INFRARED)
+
+
+@pytest.mark.parametrize(
+    ("modalities", "cameras", "names"),
+    [
+        (PHOTOS, (1, 2), ["llcm-i2v", "llcm-v2i"]),
+        (PHOTOS, (0, 0), ["regdb-t2v", "regdb-v2t"]),
+        (PHOTOS, (1, 0), ["regdb-t2v", "regdb-v2t"]),
+        ((VISIBLE, SKETCH), (0, 0), ["pku"]),
+        ((VISIBLE, SKETCH), (1, 2), ["pku"]),
+    ],
+)
+def test_a_set_of_ones_own_gets_protocols_that_it_can_have(
+    modalities: tuple[int, ...], cameras: tuple[int, ...], names: list[str]
+) -> None:
+    """And every query has a match in it: with exclusion by camera, the others would be refused."""
+    samples = [
+        (person, camera, modality, f"{person}{modality}")
+        for person in (1, 2)
+        for camera, modality in zip(cameras, modalities, strict=True)
+    ]
+    test = make_set(samples)
+    assert fitting(test) == names
+    for name in names:
+        run_protocol(PROTOCOLS[name], test, torch.eye(4))
+
+
+@pytest.mark.parametrize("modality", PHOTOS)
+def test_no_protocol_fits_one_modality(modality: int) -> None:
+    with pytest.raises(ProtocolError, match="needs visible images, and infrared images or sketches"):
+        fitting(make_set([(1, 1, modality, "a")]))

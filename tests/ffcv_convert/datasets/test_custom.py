@@ -41,17 +41,62 @@ def listed(root: Path, text: str | bytes) -> list[Record]:
         HEAD + "\n" + ROWS.replace("\n", "\n\n"),
         HEAD + ROWS.replace(",", " , ").replace("visible", "Visible"),
         HEAD + ROWS.replace("a/1.jpg", '"./a//1.jpg"'),
+        (HEAD + ROWS).replace(",", ";"),
+        (HEAD + ROWS).replace(",", "\t"),
+        HEAD.replace(",", " , ").title() + ROWS,
+        HEAD.upper() + ROWS.replace("train", "Train"),
+        HEAD + ROWS + ",,,,\n ,,, ,\n",
+        HEAD + ROWS.replace(",17,2,", ",17.0,2.0,").replace(",5,0,", ",5.,0.0,"),
         "note,split,path,modality,camera,person\n" + "".join(
             f'"a, b",{split},{path},{modality},{camera},{person}\n'
             for path, person, camera, modality, split in (row.split(",") for row in ROWS.splitlines())
         ),
     ],
-    ids=["plain", "byte order mark", "CRLF", "blank lines", "spaces", "dots and slashes", "other order, one more"],
+    ids=["plain", "byte order mark", "CRLF", "blank lines", "spaces", "dots and slashes", "semicolons", "tabs",
+         "blanks and capitals in the header", "capitals", "rows of commas", "1.0", "other order, one more"],
 )  # fmt: skip
 def test_rows_become_records_in_their_order(tmp_path: Path, text: str) -> None:
     records = listed(tmp_path, text)
     check_records(records, tmp_path)
     assert records == RECORDS
+
+
+def test_absolute_paths_below_the_root_are_taken(tmp_path: Path) -> None:
+    root = tmp_path / "disk" / "custom"
+    rows = "".join(f"{root}/{row}\n" for row in ROWS.splitlines())
+    assert listed(root, HEAD + rows) == RECORDS
+    (tmp_path / "link").symlink_to(root)
+    assert list_records(tmp_path / "link") == RECORDS
+    with pytest.raises(DataError, match=r"line 2 names '/elsewhere/a/1\.jpg', which is not inside"):
+        listed(root, HEAD + rows.replace(str(root), "/elsewhere"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ((HEAD + ROWS).encode("utf-16"), "records.csv line 1: is UTF-16. Save the file as UTF-8"),
+        ((HEAD + ROWS).encode("utf-16-be").join([b"\xfe\xff", b""]), "records.csv line 1: is UTF-16"),
+        ((HEAD + "\u7167\u7247/1.jpg,1,1,visible,train\n").encode("gbk"), "records.csv line 2: is not UTF-8"),
+        ((HEAD + ROWS + "caf\xe9.jpg,1,1,visible,train\n").encode("cp1252"), "records.csv line 6: is not UTF-8"),
+        (HEAD + ROWS.replace("/", "\\"), "records.csv line 2 names 'a\\\\1.jpg' with backslashes. Write /"),
+        (HEAD + "C:\\set\\1.jpg,1,1,visible,train\n", "records.csv line 2 names 'C:"),
+        (
+            HEAD + "x.jpg,-1,1,visible,train\n",
+            "line 2: person is '-1', but must be a number; leave out",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_line_and_reason(
+    tmp_path: Path, content: str | bytes, words: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        listed(tmp_path, content)
+    assert words in str(caught.value)
+
+
+def test_a_name_that_holds_a_backslash_is_a_name(tmp_path: Path) -> None:
+    touch(tmp_path, "a\\1.jpg")
+    assert listed(tmp_path, HEAD + "a\\1.jpg,17,2,visible,train\n")[0].image == "a\\1.jpg"
 
 
 def test_a_quoted_path_may_hold_commas_quotes_and_spaces(tmp_path: Path) -> None:

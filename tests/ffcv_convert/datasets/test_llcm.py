@@ -166,6 +166,26 @@ def test_lists_that_break_an_invariant_stop_the_conversion(tree: Path, text: str
     assert not (tree.parent / "Beton").exists()
 
 
+@pytest.mark.parametrize("name", ["vis", "nir"])
+def test_lists_that_number_a_folder_differently_are_refused(tree: Path, name: str) -> None:
+    """Lists that were made anew by os.listdir; also one list that gives a folder two labels."""
+    rows = [line.rsplit(" ", 1) for line in TRAIN[f"idx/train_{name}.txt"].splitlines()]
+    write(tree, f"idx/train_{name}.txt", "".join(f"{path} {int(label) + 1}\n" for path, label in rows))
+    with pytest.raises(DataError, match=r"lists number folder \d{4} differently: vis/.* has label \d, nir/.* has \d"):
+        llcm.list_records(tree)
+    text = TRAIN[f"idx/train_{name}.txt"] + f"{rows[0][0]}.jpg {int(rows[0][1]) + 5}\n"
+    write(tree, f"idx/train_{name}.txt", text)
+    with pytest.raises(DataError, match=r"number folder"):
+        llcm.list_records(tree)
+
+
+@pytest.mark.parametrize(("file", "line"), [("train_vis.txt", "path label"), ("train_nir.txt", "image,id")])
+def test_a_header_is_named_as_one(tree: Path, file: str, line: str) -> None:
+    write(tree, f"idx/{file}", f"{line}\n" + TRAIN[f"idx/{file}"])
+    with pytest.raises(DataError, match=rf"{file} line 1: '{line}' is not a path .*\. Is it a header\? Remove"):
+        llcm.list_records(tree)
+
+
 def test_root_is_found_under_both_spellings(tree: Path) -> None:
     assert llcm.DATASET.find(tree.parent) == tree
     tree.rename(tree.with_name("llcm"))

@@ -157,3 +157,18 @@ def test_what_a_list_names_must_be_there(tree: Path) -> None:
     (tree / images("thermal", 412)[1]).unlink()
     with pytest.raises(DataError, match=r"Thermal/412/male_back_t_10001_412\.bmp: listed, but not found"):
         convert(regdb.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)
+
+
+@pytest.mark.parametrize("there", ["male_front_t_00007_1.BMP", "male_front_t_00007_1.png", "male_front_t_00007_1.jpg"])
+def test_an_image_of_another_ending_is_named_as_what_it_is(tree: Path, there: str) -> None:
+    image = tree / "Thermal/1/male_front_t_00007_1.bmp"
+    image.rename(image.with_name(there))
+    with pytest.raises(DataError) as caught:
+        convert(regdb.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)
+    assert str(caught.value) == f"{image}: listed, but not found. {image.with_name(there)} is there: rename one of them"
+
+
+def test_a_folder_in_other_capitals_is_named(tree: Path) -> None:
+    (tree / "Thermal").rename(tree / "thermal")
+    with pytest.raises(DataError, match=rf"listed, but not found\. {tree / 'thermal'} is there: rename one of them"):
+        convert(regdb.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)

@@ -1,0 +1,47 @@
+"""A leading ~ is the home folder in every path that a user types."""
+
+from pathlib import Path
+
+import pytest
+
+from dns.training import config
+from dns.training.options import SECTIONS, declared
+from ffcv_convert import __main__ as cli
+from ffcv_convert.common.errors import DataError
+from ffcv_convert.common.paths import expanded
+
+NEEDED = ["--data.set=llcm", "--eval.protocol=llcm-i2v"]
+PATHS = [f"{section}.{key}" for section in SECTIONS for key, (option, _, _) in declared(section).items() if option.path]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("text", "path"), [("~/a", "{home}/a"), ("~", "{home}"), ("a/~", "a/~"), ("./~/a", "./~/a")])
+def test_the_home_folder_takes_its_place(home: Path, text: str, path: str) -> None:
+    assert expanded(text) == path.format(home=home)
+
+
+def test_no_folder_named_like_it_is_made() -> None:
+    with pytest.raises(DataError, match=r"~nobody-here/a: no home folder is known for it\. .*\./~nobody-here/a"):
+        expanded("~nobody-here/a")
+
+
+def test_every_path_of_a_configuration_is_expanded(home: Path) -> None:
+    assert len(PATHS) == 5
+    (home / "recipe.yaml").write_text("data: {beton_root: ~/Beton}\n")
+    assert config.read([*NEEDED, "--config-file=~/recipe.yaml"], description="").data.beton_root == f"{home}/Beton"
+    for name in PATHS:
+        section, key = name.split(".")
+        assert getattr(getattr(config.read([*NEEDED, f"--{name}=~/x"], description=""), section), key) == f"{home}/x"
+
+
+@pytest.mark.parametrize("command", ["convert", "verify", "synthesise"])
+def test_every_path_of_the_converter_is_expanded(home: Path, command: str) -> None:
+    names = ["--root"] if command == "synthesise" else ["--data-root", "--beton-root"]
+    parsed = cli.parser().parse_args([command, *(f"{name}=~/x" for name in names)])
+    for name in names:
+        assert getattr(parsed, name[2:].replace("-", "_")) == home / "x"
