@@ -94,7 +94,7 @@ def _ours(loader: StreamedLoader) -> float:
     for epoch in range(EPOCHS):
         with loader.epoch(epoch) as batches:
             for batch in batches:
-                images += len(loader.augment(batch.images, batch.augmentation))
+                images += sum(map(len, loader.augment(batch.images, batch.augmentation)))
                 device = batch.images.device
     synchronise(device)
     return images / (time.perf_counter() - begin)

@@ -73,7 +73,13 @@ class Engine:
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function`, compiled if that is asked for. Every call must bring the same shapes."""
-        return torch.compile(function, dynamic=False) if self.compile else function
+        if not self.compile:
+            return function
+        if self.device.type == "cuda" and self.channels_last:
+            from dns import inductor  # not above: importing Inductor takes seconds
+
+            inductor.prepare()
+        return torch.compile(function, dynamic=False)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Passes everything through unless the precision is fp16."""

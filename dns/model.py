@@ -56,9 +56,8 @@ class DNS(nn.Module):
         nn.init.normal_(self.classifier.weight, 0.0, 0.001)
         self.distillation = DomainDistillation(self.width, identities, tau)
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Training: (B, 3, H, W) normalised images, visible half first, other half second."""
-        visible, other = images.chunk(2)
+    def forward(self, visible: Tensor, other: Tensor) -> Outputs:
+        """Training: the halves of a batch, (B/2, 3, H, W) normalised images each."""
         maps = self.trunk(torch.cat([self.visible_stem(visible), self.other_stem(other)]))
         pooled = gem(maps)
         embedding = self.neck(pooled)

@@ -64,8 +64,12 @@ def learning_rate(
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
-    for group in optimiser.param_groups:
-        if isinstance(group["lr"], torch.Tensor):
-            group["lr"].fill_(lr * group["multiplier"])
-        else:
-            group["lr"] = lr * group["multiplier"]
+    """Rates on a device are set in place, all of them by two launches."""
+    rates = [lr * group["multiplier"] for group in optimiser.param_groups]
+    tensors = [group["lr"] for group in optimiser.param_groups]
+    if isinstance(tensors[0], torch.Tensor):
+        torch._foreach_zero_(tensors)
+        torch._foreach_add_(tensors, rates)
+        return
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate

@@ -21,11 +21,13 @@ class HeterogeneousSpaceShifting(nn.Module):
         self.expand_width = nn.Conv2d(hidden, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        height = x.shape[2]
+        height, width = x.shape[2:]
         rows = x.amax(dim=3, keepdim=True).softmax(dim=2)
         columns = x.amax(dim=2, keepdim=True).softmax(dim=3)
-        shifted = x + rows @ columns
-        profile = torch.cat([shifted.mean(dim=3, keepdim=True), shifted.mean(dim=2)[..., None]], dim=2)
+        # The published map is x + rows @ columns. Only its means are used, and a softmax sums to 1.
+        by_row = x.mean(dim=3, keepdim=True) + rows / width
+        by_column = x.mean(dim=2, keepdim=True) + columns / height
+        profile = torch.cat([by_row, by_column.transpose(2, 3)], dim=2)
         hidden = functional.hardswish(self.norm(self.squeeze(profile)))
         of_height = self.expand_height(hidden[:, :, :height]).sigmoid()
         of_width = self.expand_width(hidden[:, :, height:]).sigmoid().transpose(2, 3)

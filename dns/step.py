@@ -16,19 +16,19 @@ def make_step(
     model: DNS,
     optimiser: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-    augment: Callable[[Tensor, Tensor], Tensor],
+    augment: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     engine: Engine,
 ) -> Step:
     """The function (images, augmentation parameters, person_B) of a batch -> Losses, detached and still on the device.
 
-    augment: the loader's; it turns the first two into (B, 3, H, W) float. No host synchronisation, except a GradScaler
-    with an unfused optimiser.
+    augment: the loader's; it turns the first two into the batch's halves, (B/2, 3, H, W) float each. No host
+    synchronisation, except a GradScaler with an unfused optimiser.
     """
 
     def forward(given: Tensor, parameters: Tensor, person_B: Tensor) -> Losses:
-        images = engine.arrange(augment(given, parameters))
+        visible, other = map(engine.arrange, augment(given, parameters))
         with engine.autocast():
-            outputs = model(images)
+            outputs = model(visible, other)
         return model.loss(outputs, person_B)
 
     run = engine.compiled(forward)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ffcv_convert.beton import Converted
 from ffcv_convert.common.world import World
-from pipelines.augment.apply import apply
+from pipelines.augment.apply import Halves, apply
 from pipelines.batch import Batch, padded
 from pipelines.epoch_plan import EpochPlan
 from pipelines.prefetch import Prefetcher, copy_stream
@@ -43,9 +43,12 @@ class StreamedLoader(EpochPlan):
         )  # fmt: skip
         self._device, self._copies = world.device, copy_stream(world.device)
 
-    def augment(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """A batch's images and parameters -> augmented float (B, 3, H, W). The training step calls it."""
-        return images if self._augmented else apply(images, parameters, self.recipe)
+    def augment(self, images: Tensor, parameters: Tensor) -> Halves:
+        """A batch's images and parameters -> its augmented halves, see apply. The training step calls it."""
+        if self._augmented is None:
+            return apply(images, parameters, self.recipe)
+        visible, other = images.chunk(2)
+        return visible, other
 
     @contextmanager
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Iterator[Batch]]:

@@ -26,23 +26,26 @@ from pipelines.augment.recipes import (
     halves,
 )
 
+Halves = tuple[Tensor, Tensor]  # of a batch: visible, and infrared or sketch
 
-def apply(images_BHWC: Tensor, parameters: Tensor, recipe: Recipe) -> Tensor:
-    """Augment and normalise uint8 images (B, H, W, 3), visible half first: float32 (B, 3, H, W), channels-last.
+
+def apply(images_BHWC: Tensor, parameters: Tensor, recipe: Recipe) -> Halves:
+    """Augment and normalise uint8 images (B, H, W, 3), visible half first. Returns the halves, which go to stems of
+    their own: float32 (B/2, 3, H, W) each, channels-last.
 
     parameters: float32 (B, COLUMNS) from `draw`, on the images' device. `recipe` decides which steps run at all. Pixels
     keep their range of 0 to 255 until they are normalised.
     """
-    pixels = _crop_and_flip(images_BHWC, parameters, recipe.pad_px)
-    parts = []
-    for modality, rows in halves(recipe, len(pixels)):
-        parts.append(_finish(pixels[rows], parameters[rows], modality))
-    return torch.cat(parts).permute(0, 3, 1, 2)
+    visible, other = (
+        _finish(_crop_and_flip(images_BHWC[rows], parameters[rows], recipe.pad_px), parameters[rows], modality)
+        for modality, rows in halves(recipe, len(images_BHWC))
+    )
+    return visible, other
 
 
 def normalise(images_BHWC: Tensor) -> Tensor:
     """Test images: uint8 (B, H, W, 3) -> float32 (B, 3, H, W), ImageNet statistics, channels-last."""
-    return _standardise(images_BHWC.float()).permute(0, 3, 1, 2)
+    return _standardise(images_BHWC.permute(0, 3, 1, 2).float())
 
 
 def _finish(pixels: Tensor, parameters: Tensor, modality: ModalityRecipe) -> Tensor:
@@ -60,26 +63,27 @@ def _finish(pixels: Tensor, parameters: Tensor, modality: ModalityRecipe) -> Ten
     return pixels
 
 
-def _crop_and_flip(images: Tensor, parameters: Tensor, pad_px: int) -> Tensor:
-    """Pad with black, crop at the drawn offset, then flip: float32 (B, H, W, 3)."""
-    batch, height, width, _ = images.shape
-    y = torch.arange(height, device=images.device) + (parameters[:, CROP_TOP, None].long() - pad_px)
-    x = torch.arange(width, device=images.device).expand(batch, width)
+def _crop_and_flip(images_BHWC: Tensor, parameters: Tensor, pad_px: int) -> Tensor:
+    """Pad with black, crop at the drawn offset, then flip: float32 (B, 3, H, W), channels-last."""
+    batch, height, width, _ = images_BHWC.shape
+    device = images_BHWC.device
+    y = torch.arange(height, device=device) + (parameters[:, CROP_TOP, None].long() - pad_px)
+    x = torch.arange(width, device=device).expand(batch, width)
     x = torch.where(parameters[:, FLIP, None] > 0, width - 1 - x, x) + (parameters[:, CROP_LEFT, None].long() - pad_px)
     there = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
-    rows = torch.arange(batch, device=images.device)[:, None, None]
-    pixels = images[rows, y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None, :]]
-    return torch.where(there[..., None], pixels, 0).float()
+    rows = torch.arange(batch, device=device)[:, None, None]
+    pixels = images_BHWC[rows, y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None, :]]
+    return torch.where(there[:, None], pixels.permute(0, 3, 1, 2), 0).float()
 
 
 def _inside(rectangle: Tensor, pixels: Tensor) -> Tensor:
-    """Mask (B, H, W, 1) of the rectangles (B, 4): top, left, height, width."""
+    """Mask (B, 1, H, W) of the rectangles (B, 4): top, left, height, width."""
     top, left, high, wide = rectangle.unbind(1)
-    y = torch.arange(pixels.shape[1], device=pixels.device)
-    x = torch.arange(pixels.shape[2], device=pixels.device)
+    y = torch.arange(pixels.shape[2], device=pixels.device)
+    x = torch.arange(pixels.shape[3], device=pixels.device)
     in_y = (y >= top[:, None]) & (y < (top + high)[:, None])
     in_x = (x >= left[:, None]) & (x < (left + wide)[:, None])
-    return (in_y[:, :, None] & in_x[:, None, :])[..., None]
+    return (in_y[:, :, None] & in_x[:, None, :])[:, None]
 
 
 def _standardise(pixels: Tensor) -> Tensor:
@@ -87,27 +91,29 @@ def _standardise(pixels: Tensor) -> Tensor:
 
 
 def _constant(values: Sequence[float], like: Tensor) -> Tensor:
-    """Build a constant on the device: a copy from the host would make it wait, and a CUDA graph cannot capture it."""
-    return torch.stack([like.new_full((), value) for value in values])
+    """(3, 1, 1), a value for each channel, built on the device: a copy from the host would make it wait, and a CUDA
+    graph cannot capture it."""
+    return torch.stack([like.new_full((), value) for value in values])[:, None, None]
 
 
 def _exchange(pixels: Tensor, choice: Tensor, *, with_grey: bool) -> Tensor:
-    """All channels become one of R, G, B or their grey: a product with a 3-vector per image."""
-    weights = torch.eye(3, device=pixels.device, dtype=pixels.dtype)
+    """All channels become one of R, G, B or their grey."""
+    red, green, blue = pixels.unbind(1)
+    number = choice[:, None, None]
+    one = torch.where(number == 1, red, torch.where(number == 2, green, blue))
     if with_grey:
-        weights = torch.cat([weights, _constant(GREY, pixels)[None]])
-    one = (pixels * weights[(choice.long() - 1).clamp(min=0)][:, None, None, :]).sum(dim=-1, keepdim=True)
-    return torch.where(choice[:, None, None, None] > 0, one, pixels)
+        one = torch.where(number == 4, GREY[0] * red + GREY[1] * green + GREY[2] * blue, one)
+    return torch.where(number[:, None] > 0, one[:, None], pixels)
 
 
 def shift_hue(pixels: Tensor, turns: Tensor) -> Tensor:
-    """Rotate the hue of RGB (B, H, W, 3), of any scale, by `turns` (B,) in [-1/2, 1/2]; grey pixels stay as they are.
+    """Rotate the hue of RGB (B, 3, H, W), of any scale, by `turns` (B,) in [-1/2, 1/2]; grey pixels stay as they are.
 
     Equals a conversion to HSV and back, but without divisions: `arc` is the hue (in sixths of a turn) times chroma.
     """
-    red, green, blue = pixels.unbind(-1)
-    value = pixels.amax(dim=-1)
-    chroma = value - pixels.amin(dim=-1)
+    red, green, blue = pixels.unbind(1)
+    value = pixels.amax(dim=1)
+    chroma = value - pixels.amin(dim=1)
     arc = torch.where(value == green, (blue - red) + 2 * chroma, (red - green) + 4 * chroma)
     arc = torch.where(value == red, green - blue, arc) + (6 * turns[:, None, None]) * chroma
     circle = 6 * chroma
@@ -118,4 +124,4 @@ def shift_hue(pixels: Tensor, turns: Tensor) -> Tensor:
         sector = arc + phase * chroma
         sector = torch.where(sector >= circle, sector - circle, sector)
         channels.append(value - torch.minimum(torch.minimum(sector, 4 * chroma - sector), chroma).clamp(min=0))
-    return torch.stack(channels, dim=-1)
+    return torch.stack(channels, dim=-1).permute(0, 3, 1, 2)  # channels-last, as it came

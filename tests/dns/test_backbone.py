@@ -210,7 +210,7 @@ def plain_network() -> nn.Module:
 def test_another_network_takes_a_class_and_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, "plain", Architecture(plain_network, Plain))
     model = DNS(2, architecture="plain")
-    outputs = model(torch.randn(4, 3, 64, 32))
+    outputs = model(*torch.randn(4, 3, 64, 32).chunk(2))
     assert outputs.embedding_BD.shape == (4, 16)
     model.loss(outputs, torch.tensor([0, 1, 0, 1])).total.backward()
     groups = model.groups()

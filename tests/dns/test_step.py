@@ -38,7 +38,8 @@ def run(engine: Engine, steps: int = STEPS) -> list[list[float]]:
     shift = torch.zeros(12, 1)
     step = make_step(
         model, optimiser, engine.scaler(),
-        lambda pixels, table: ((pixels.float() / 255 - 0.5) + table[:, :, None, None]).permute(0, 3, 1, 2), engine,
+        lambda pixels, table: ((pixels.float() / 255 - 0.5) + table[:, :, None, None]).permute(0, 3, 1, 2).chunk(2),
+        engine,
     )  # fmt: skip
     return [torch.stack(step(images, shift, person)).tolist() for _ in range(steps)]
 

@@ -135,6 +135,7 @@ def _batches(arguments: Sequence[str]) -> list[str]:
     with loader.epoch(0) as batches:
         for batch in batches:
             images = loader.augment(batch.images, batch.augmentation)
+            images = torch.cat(images) if isinstance(images, tuple) else images  # older commits join them
             tensors = (batch.images, batch.person_B, batch.index_B, batch.augmentation, images)
             digests.append(_sha256("".join(map(_digest, tensors)).encode()))
     return digests

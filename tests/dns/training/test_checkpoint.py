@@ -20,7 +20,7 @@ def make_state(identities: int = 4) -> TrainingState:
     optimiser = make_optimiser(
         model, name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0, multipliers=dict.fromkeys(GROUPS, 1.0), fused=False
     )
-    model.loss(model(torch.randn(4, 3, 64, 32)), torch.tensor([0, 1, 0, 1])).total.backward()
+    model.loss(model(*torch.randn(4, 3, 64, 32).chunk(2)), torch.tensor([0, 1, 0, 1])).total.backward()
     optimiser.step()
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     progress = Progress(epoch=3, iteration=2, best_rank1=0.5, best_epoch=1)

@@ -12,7 +12,8 @@ from torch import Tensor
 from torchvision.transforms import functional as vision
 
 from pipelines.augment import recipes
-from pipelines.augment.apply import apply, normalise, shift_hue
+from pipelines.augment.apply import apply as apply_to_halves
+from pipelines.augment.apply import normalise, shift_hue
 from pipelines.augment.draw import draw
 from pipelines.augment.recipes import (
     CHANNEL_ERASE,
@@ -176,6 +177,11 @@ def test_every_image_has_a_draw_of_its_own() -> None:
 # --- pixels ---------------------------------------------------------------------------------------------------------
 
 
+def apply(images: Tensor, parameters: Tensor, recipe: Recipe) -> Tensor:
+    """Both halves, joined."""
+    return torch.cat(apply_to_halves(images, parameters, recipe))
+
+
 def random_images(batch: int = BATCH, seed: int = 0, high: int = HIGH, wide: int = WIDE) -> Tensor:
     """Noise that includes pure, black, white and grey pixels: uint8 (batch, high, wide, 3)."""
     rng = np.random.default_rng(seed)
@@ -300,7 +306,7 @@ def test_images_do_not_affect_each_other(name: str) -> None:
 
 def test_grey_images_keep_their_grey_under_hue() -> None:
     grey = random_images()[..., :1].expand(-1, -1, -1, 3).contiguous()
-    pixels = grey.float() / 255
+    pixels = grey.float().permute(0, 3, 1, 2) / 255
     assert torch.equal(shift_hue(pixels, torch.linspace(-0.5, 0.5, BATCH)), pixels)
     recipe = Recipe(ModalityRecipe(), ModalityRecipe(hue=0.5))
     parameters = random_parameters(recipe, seed=0)
@@ -311,8 +317,8 @@ def test_grey_images_keep_their_grey_under_hue() -> None:
 
 
 def test_hue_turns_primaries() -> None:
-    red = torch.tensor([1.0, 0.0, 0.0]).expand(4, 1, 1, 3)
-    turned = shift_hue(red, torch.tensor([0.0, 1 / 3, -1 / 3, 0.5]))[:, 0, 0]
+    red = torch.tensor([1.0, 0.0, 0.0])[:, None, None].expand(4, 3, 1, 1)
+    turned = shift_hue(red, torch.tensor([0.0, 1 / 3, -1 / 3, 0.5]))[..., 0, 0]
     wanted = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 1]])
     torch.testing.assert_close(turned, wanted, rtol=0, atol=1e-6)
 

@@ -47,7 +47,7 @@ def random_images(seed: int) -> np.ndarray:
 def compare(
     images: np.ndarray, parameters: np.ndarray, recipe: Recipe, dtype: torch.dtype, workers: int, out=None
 ) -> None:
-    expected = apply(torch.from_numpy(images), torch.from_numpy(parameters), recipe).to(dtype)
+    expected = torch.cat(apply(torch.from_numpy(images), torch.from_numpy(parameters), recipe)).to(dtype)
     augmenter = Augmenter(pad_px=recipe.pad_px, workers=workers, dtype=dtype)
     out = augmenter.buffer(BATCH, HIGH, WIDE) if out is None else out
     out.fill_(float("nan"))
@@ -109,5 +109,6 @@ def test_rows_of_whole_cache_lines_are_the_same_in_any_place(workers: int, offse
     assert (out.data_ptr() % 64 == 0) == (offset == 0)
     augmenter = Augmenter(pad_px=recipe.pad_px, workers=workers)
     assert torch.equal(
-        augmenter.apply(images, parameters, out), apply(torch.from_numpy(images), torch.from_numpy(parameters), recipe)
+        augmenter.apply(images, parameters, out),
+        torch.cat(apply(torch.from_numpy(images), torch.from_numpy(parameters), recipe)),
     )

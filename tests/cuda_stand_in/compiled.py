@@ -1,0 +1,155 @@
+"""What Inductor makes of the whole training step for an H100: kernels, the bytes that they move, memory layouts.
+
+    python -m tests.cuda_stand_in.run tests.cuda_stand_in.compiled BETON_ROOT [--engine.x=y ...]
+
+BETON_ROOT holds a converted set `sysu` of 288 x 144 px. ResNet-50, SYSU-MM01's 395 identities, 48 images, bf16. Prints
+one JSON object. Kernels are generated and not compiled: each only notes what it is given.
+"""
+
+import json
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch._inductor.config as inductor
+from torch import Tensor
+from torch._dynamo.utils import counters
+from torch._inductor.async_compile import AsyncCompile
+
+from benchmarks.training import one_batch, options
+from dns.training import config
+from tests.cuda_stand_in.device import Convolution, convolutions, counted
+from train_ffcv import assemble, open_loader, start_engine
+
+IDENTITIES = 395
+# Bytes/s of the memory, and what a kernel reaches of it; TFLOP/s in bf16, and what convolutions reach. The shares are
+# assumptions: no card has been measured.
+CARDS = {"H100": 3.35e12, "H200": 4.8e12}
+MEMORY_SHARE, COMPUTE = 0.85, 0.65 * 790e12
+MAP, LARGE_MAP = 1e6, 3e6  # elements from which on a tensor counts as a map
+
+
+class Kernel:
+    """Stands for a compiled Triton kernel, and notes what it is given."""
+
+    calls: list[tuple[str, list[tuple[str, Tensor]], set[str]]] | None = None
+
+    def __init__(self, name: str, source: str):
+        signature, mutated = (
+            re.search(pattern, source) for pattern in (r"'signature': \{(.*?)\}", r"'mutated_arg_names': \[(.*?)\]")
+        )
+        self.name = name
+        self.arguments = re.findall(r"'(\w+)': '", signature[1]) if signature else []
+        self.mutated = set(re.findall(r"'(\w+)'", mutated[1])) if mutated else set()
+
+    def run(self, *arguments: Any, **_: Any) -> None:
+        if Kernel.calls is not None:
+            given = [pair for pair in zip(self.arguments, arguments, strict=False) if isinstance(pair[1], Tensor)]
+            Kernel.calls.append((self.name, given, self.mutated))
+
+
+def examine(beton_root: Path, more: Sequence[str]) -> dict[str, Any]:
+    inductor.shape_padding = False  # it would time matrix products
+    inductor.fx_graph_cache = False
+    AsyncCompile.triton = lambda self, name, source, device_str="cuda", **_: Kernel(name, source)  # type: ignore[method-assign]
+    asked, world, engine = start_engine(
+        config.read([*options(beton_root, ["--data.source=resident", *more]), "--engine.graph=false"], description="")
+    )
+    loader = open_loader(asked, world, engine)
+    loader.identities = IDENTITIES
+    training = assemble(asked, world, engine, loader, resumed=False)
+    training.model.train()
+    batch = one_batch(training)
+    training.step(*batch)
+    graphs = counters["stats"]["unique_graphs"]
+    convolutions.clear()
+    Kernel.calls = []
+    launched = counted(lambda: training.step(*batch))["launch"]
+    calls, Kernel.calls = Kernel.calls, None
+    return {
+        "graph_breaks": sum(counters["graph_break"].values()),
+        "recompiles": counters["stats"]["unique_graphs"] - graphs,
+        "launches": launched + len(calls),
+        **triton(calls, len(batch[0])),
+        **of_convolutions(convolutions),
+        "roofline_ms": roofline(calls, convolutions, len(batch[0])),
+    }
+
+
+def triton(calls: Sequence[tuple[str, list[tuple[str, Tensor]], set[str]]], images: int) -> dict[str, Any]:
+    """Launches and GB of Triton's kernels, and what they do with the layouts and types of maps."""
+    classes: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
+    mixed, channels_first, float32 = Counter[str](), 0, 0.0
+    for name, given, mutated in calls:
+        size = moved(given, mutated, images)
+        kind = kernel_class(name)
+        classes[kind][0] += 1
+        classes[kind][1] += size / 1e9
+        layouts = {tensor.stride(1) == 1 for _, tensor in given if is_map(tensor)}
+        mixed[name] += len(layouts) > 1
+        for argument, tensor in given:
+            written = tensor.ndim == 4 and argument.startswith(("out", "in_out"))
+            channels_first += written and is_map(tensor) and tensor.stride(1) != 1
+            float32 += (written and tensor.dtype == torch.float32 and tensor.numel() > LARGE_MAP) * tensor.nbytes / 1e9
+    return {
+        "triton_launches": len(calls),
+        "triton_gb": round(sum(size for _, size in classes.values()), 2),
+        "mixed_layouts": sum(mixed.values()),
+        "channels_first_maps": channels_first,
+        "float32_gb": round(float32, 2),
+        "classes": {name: [count, round(size, 2)] for name, (count, size) in sorted(classes.items())},
+        "mixed": sorted(name for name, count in mixed.items() if count),
+    }
+
+
+def is_map(tensor: Tensor) -> bool:
+    return tensor.ndim == 4 and tensor.shape[1] > 3 and tensor.shape[2] * tensor.shape[3] > 1 and tensor.numel() > MAP
+
+
+def moved(given: Sequence[tuple[str, Tensor]], mutated: set[str], images: int) -> float:
+    """Bytes that a kernel reads and writes, each tensor once; of the resident images, those of one batch."""
+    total = 0
+    for argument, tensor in given:
+        size = tensor.nbytes if tensor.dtype != torch.uint8 or len(tensor) <= images else images * tensor[0].nbytes
+        total += size * (2 if argument.startswith("in_out") or argument in mutated else 1)
+    return total
+
+
+def kernel_class(name: str) -> str:
+    """By what a kernel's name tells of its work."""
+    for part, words in {
+        "max pool": ("max_pool",), "batch norm": ("batch_norm",), "HSS and pooling": ("amax", "softmax", "mean", "pow"),
+        "augmentation": ("index", "floor", "where"), "addition and ReLU": ("relu", "add", "threshold"),
+    }.items():  # fmt: skip
+        if any(word in name for word in words):
+            return part
+    return "other"
+
+
+def of_convolutions(launched: Sequence[Convolution]) -> dict[str, Any]:
+    return {
+        "convolutions": len(launched),
+        "convolution_gb": round(sum(one.bytes for one in launched) / 1e9, 2),
+        "convolution_tflop": round(sum(one.flops for one in launched) / 1e12, 3),
+        "channels_first_convolutions": sum(not one.channels_last for one in launched),
+    }
+
+
+def roofline(calls: Sequence[Any], launched: Sequence[Convolution], images: int) -> dict[str, float]:
+    """Milliseconds that each card cannot go below by the assumptions above: memory of the kernels, memory or arithmetic
+    of the convolutions."""
+    size = sum(moved(given, mutated, images) for _, given, mutated in calls)
+    return {
+        card: round(
+            1000 * (size / (MEMORY_SHARE * bandwidth)
+                    + sum(max(one.flops / COMPUTE, one.bytes / (MEMORY_SHARE * bandwidth)) for one in launched)), 2)
+        for card, bandwidth in CARDS.items()
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    print(json.dumps(examine(Path(sys.argv[1]), sys.argv[2:])))
