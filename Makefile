@@ -43,7 +43,7 @@ BENCH := $(VENV)/.dns-ffcv-bench
 FUZZ := $(VENV)/.dns-ffcv-fuzz
 
 .PHONY: help train eval convert-datasets setup synthesise data verify benchmark benchmark-gpu profile test test-older-cpu \
-        faults lint format clean
+        check-cuda faults lint format clean
 
 ##@ What everybody needs
 
@@ -103,6 +103,9 @@ test-older-cpu: $(READY) ## run the numerical tests as on older processors, with
 	  echo 'as on a processor with $(cpu), $(threads) threads' && \
 	  env $(or $(AS_$(cpu)),$(error OLDER_CPUS holds $(cpu). It takes avx2 and sse41)) OMP_NUM_THREADS=$(threads) \
 	    '$(RUN)' -m pytest -q -m 'numerical and not gpu and not slow' --durations=0 --durations-min=10 $(ARGS) &&)) true
+
+check-cuda: $(READY) ## the CUDA step on a device that does nothing: what breaks, what waits, what is moved; 5 minutes
+	'$(RUN)' -m tests.cuda_stand_in.check
 
 $(FUZZ): $(READY)
 	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c '$(PINNED)' '.[fuzz]' || echo 'note: no fuzzer for this Python; its tests are skipped' >&2

@@ -5,8 +5,8 @@ import sys
 
 from tests.conftest import REPOSITORY
 
-# A stem, two convolutions and HSS in float64: every operation whose lowering or layout changes. In a process of its own,
-# because the changes are the process's.
+# A stem, a convolution and HSS in float64: every operation whose lowering or layout changes. In a process of its own:
+# the changes are the process's.
 COMPARE = """
 import sys
 import torch
@@ -17,7 +17,9 @@ from dns.shifting import HeterogeneousSpaceShifting
 class Network(nn.Module):
     def __init__(self):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+        )
         self.body = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
         self.hss = HeterogeneousSpaceShifting(8)
 
