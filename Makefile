@@ -35,7 +35,7 @@ ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 20000
 endif
 
-INCOMPLETE := $(if $(filter 1,$(ALLOW_INCOMPLETE)),--allow-incomplete)
+INCOMPLETE := $(if $(filter-out 0 no false,$(ALLOW_INCOMPLETE)),--allow-incomplete)
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.dns-ffcv-ready
 PINNED := $(VENV)/constraints.txt

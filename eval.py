@@ -39,6 +39,7 @@ from dns.training.selection import (
     settings,
     shown_dataset,
 )
+from dns.training.stopping import out_of_memory
 from ffcv_convert.common.errors import CheckpointError, user_errors
 from ffcv_convert.common.world import World
 from pipelines import data
@@ -113,5 +114,5 @@ def export(asked: Config, number: int, embeddings: Embeddings, evaluator: Evalua
 
 
 if __name__ == "__main__":
-    with user_errors():
+    with user_errors(), out_of_memory():
         sys.exit(evaluate(sys.argv[1:]))

@@ -36,7 +36,7 @@ from dns.training.options import Config, EngineOptions
 from dns.training.run_folder import RunFolder
 from dns.training.selection import check_same_size, describe, shown_dataset
 from dns.training.state import TrainingState
-from dns.training.stopping import Interruption
+from dns.training.stopping import Interruption, out_of_memory
 from ffcv_convert.common.errors import CheckpointError, DataError, user_errors
 from ffcv_convert.common.world import World
 from pipelines import data
@@ -97,7 +97,7 @@ def train_run(asked: Config) -> int:
     state = TrainingState(
         training.model, training.optimiser, training.scaler, asked, loader.size_px, loader.sha256, digests
     )
-    with run.training(), Interruption() as interruption:
+    with run.training(), out_of_memory(f"; {run.last} stands"), Interruption() as interruption:
         fit(training, run, evaluator, state, interruption)
     if interruption.code:
         print(f"stopped {state.where}; the same command goes on from {run.last}"

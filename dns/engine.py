@@ -1,5 +1,6 @@
 """Where and how the network computes: device, precision, memory layout, compilation."""
 
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +16,19 @@ Precision = Literal["fp64", "fp32", "bf16", "fp16"]
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+SWITCHES = (
+    "channels_last", "compile", "fused", "graph", "combo_kernels", "cooperative_reductions", "cudnn_benchmark",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Engine:
     """How the network computes on `device`. Every part can be switched off, so that its gain can be measured.
 
     precision: bf16 and fp16 by autocast; fp64 makes network and images float64, to compare two ways of computing
     without rounding. fused: one optimiser kernel for many parameters; graph: the whole step captured as a CUDA graph;
-    augment: "device" in the step, "host" in the loader.
+    combo_kernels, cooperative_reductions: see inductor.prepare; cudnn_benchmark: cuDNN tries its algorithms; augment:
+    "device" in the step, "host" in the loader.
     """
 
     device: torch.device
@@ -30,19 +37,23 @@ class Engine:
     compile: bool
     fused: bool = False
     graph: bool = False
+    combo_kernels: bool = False
+    cooperative_reductions: bool = False
+    cudnn_benchmark: bool = False
     augment: Literal["device", "host"] = "device"
 
     def activate(self) -> None:
         """Make this process compute so: the current CUDA device, and whether convolutions may take TF32."""
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device.index or 0)  # streams, events and captures are the current device's
+            torch.backends.cudnn.benchmark = self.cudnn_benchmark
             with warnings.catch_warnings():  # that there is a newer switch, which Inductor does not read
                 warnings.simplefilter("ignore")
                 torch.backends.cudnn.allow_tf32 = self.precision != "fp32"
 
     def options(self) -> dict[str, Any]:
         """The section `engine` of a configuration, with every "auto" resolved."""
-        switches = {name: str(getattr(self, name)).lower() for name in ("channels_last", "compile", "fused", "graph")}
+        switches = {name: str(getattr(self, name)).lower() for name in SWITCHES}
         return {"device": str(self.device), "precision": self.precision, **switches, "augment": self.augment}
 
     def check_width(self, width_px: int) -> None:
@@ -78,7 +89,7 @@ class Engine:
         if self.device.type == "cuda" and self.channels_last:
             from dns import inductor  # not above: importing Inductor takes seconds
 
-            inductor.prepare()
+            inductor.prepare(combo_kernels=self.combo_kernels, cooperative_reductions=self.cooperative_reductions)
         return torch.compile(function, dynamic=False)
 
     def scaler(self) -> torch.amp.GradScaler:
@@ -94,10 +105,14 @@ def make_engine(
     fused: str = "auto",
     graph: str = "auto",
     augment: str = "auto",
+    combo_kernels: str = "auto",
+    cooperative_reductions: str = "auto",
+    cudnn_benchmark: str = "auto",
 ) -> Engine:
     """Resolve every "auto" for the device at hand, to what is fastest there.
 
-    CUDA: bf16 (fp16 on cards without it), compiled, captured, channels-last, fused optimiser, augmentation in the step.
+    CUDA: bf16 (fp16 on cards without it), compiled if that works, captured, channels-last, fused optimiser,
+    augmentation in the step.
     CPU: bf16 where the processor has it in hardware (1.5 times as fast as fp32), else fp32; eager, because compiling
     takes longer than a small run; contiguous, which was no slower for ResNet-50 and ResNet-18; the loader augments.
 
@@ -112,6 +127,8 @@ def make_engine(
     if chosen.type not in ("cpu", "cuda"):
         raise ConfigError(f"engine.device = {name!r}: this program runs on cpu and cuda")
     cuda = chosen.type == "cuda"
+    if cuda:
+        _check_kernels(chosen)
     if precision == "auto" and cuda:
         precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     elif precision == "auto":
@@ -126,11 +143,42 @@ def make_engine(
         chosen,
         precision,
         channels_last=on(channels_last),
-        compile=on(compile),
+        compile=on(compile) and (compile == "true" or can_compile(chosen)),
         fused=on(fused),
         graph=on(graph) and on(fused),
+        combo_kernels=on(combo_kernels),
+        cooperative_reductions=cooperative_reductions == "true",  # these two: no card has shown a gain
+        cudnn_benchmark=cudnn_benchmark == "true",
         augment=_side(augment, cuda),
     )
+
+
+def _check_kernels(device: torch.device) -> None:
+    """Raises ConfigError for a card that the installed torch has no kernels for."""
+    try:
+        torch.ones(1, device=device).add_(1)
+        torch.cuda.synchronize(device)
+    except RuntimeError as error:
+        if "no kernel image" not in str(error):
+            raise
+        major, minor = torch.cuda.get_device_capability(device)
+        raise ConfigError(
+            f"{torch.cuda.get_device_name(device)} (sm_{major}{minor}): torch {torch.__version__} has kernels for "
+            f"{', '.join(torch.cuda.get_arch_list())} alone. Install torch's wheel for an older CUDA (cu126 for cards "
+            "before sm_75) or a newer torch (for newer cards), or add --engine.device=cpu"
+        ) from None
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether torch.compile works here: Triton needs a C compiler and Python's headers. A note says why not."""
+    try:
+        one = torch.ones(2, device=device, requires_grad=True)
+        torch.compile(lambda x: (x * x).sum(), dynamic=False)(one).backward()
+    except Exception as error:  # of the compiler, of Triton, of what they call
+        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        print(f"note: torch.compile does not work here, so the step runs uncompiled: {reason.strip()}", file=sys.stderr)
+        return False
+    return True
 
 
 def _side(augment: str, cuda: bool) -> Literal["device", "host"]:

@@ -32,7 +32,7 @@ NAMES = {
     "DD.visible_classifier_.weight": "distillation.visible_twin",
     "DD.infrared_classifier_.weight": "distillation.other_twin",
 }
-PARALLEL = "module."  # what torch's DataParallel puts before every name
+WRAPPED = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name, perhaps twice
 # Layers of whole ResNets, which the published modules hold and never use; and counters.
 UNUSED = re.compile(
     r"base\.base\.(conv1|bn1|layer1|layer2|fc)\."
@@ -44,8 +44,9 @@ UNUSED = re.compile(
 def rename(net: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The published state dict in our names, without the tensors that nothing uses. Raises CheckpointError."""
     state = {}
-    if all(name.startswith(PARALLEL) for name in net):
-        net = {name.removeprefix(PARALLEL): tensor for name, tensor in net.items()}
+    for wrapped in WRAPPED * 2:
+        if all(name.startswith(wrapped) for name in net):
+            net = {name.removeprefix(wrapped): tensor for name, tensor in net.items()}
     for name, tensor in net.items():
         if UNUSED.match(name):
             continue

@@ -86,19 +86,24 @@ def run_convert(options: argparse.Namespace) -> None:
     if options.dataset != "all":
         return convert_one(DATASETS[options.dataset], options)
     root = options.data_root
-    found = broken = 0
+    found = broken = incomplete = 0
     for dataset in DATASETS.values():
-        if dataset.find(root) is None:
-            say(f"{dataset.name}: not in {root}. {dataset.missing(root)}")
-            continue
-        found += 1
         try:
+            if dataset.find(root) is None:
+                say(f"{dataset.name}: not in {root}. {dataset.missing(root)}")
+                continue
+            found += 1
             convert_one(dataset, options)
+        except IncompleteError as error:
+            incomplete += 1
+            complain(error)
         except (DataError, OSError) as error:
             broken += 1
             complain(error)
     if broken:
         raise DataError(f"{root}: data sets that could not be converted: {broken} of {found}, see above")
+    if incomplete:
+        raise IncompleteError(f"{root}: incomplete data sets: {incomplete} of {found}, see above")
     if not found:
         problem = f"holds none of {', '.join(DATASETS)}" if root.is_dir() else "no such folder"
         raise DataError(
@@ -107,11 +112,12 @@ def run_convert(options: argparse.Namespace) -> None:
 
 
 def convert_one(dataset: Dataset, options: argparse.Namespace) -> None:
-    betons = [options.beton_root / dataset.name / f"{part}.beton" for part in dataset.parts]
-    if dataset.find(options.data_root) is None and all(beton.exists() for beton in betons):
-        say(f"{dataset.name}: not in {options.data_root}; {betons[0].parent} is used as it is")
+    folder = options.beton_root / dataset.name
+    needed = [folder / f"{part}.beton" for part in dataset.parts if part not in dataset.optional_parts]
+    if dataset.find(options.data_root) is None and all(beton.exists() for beton in needed):
+        say(f"{dataset.name}: not in {options.data_root}; {folder} is used as it is")
         return
-    image_format = image_format_for(dataset, betons[0], options.height_px, options.width_px, options.encoding)
+    image_format = image_format_for(dataset, needed[0], options.height_px, options.width_px, options.encoding)
     written = convert(
         dataset, options.data_root, options.beton_root, image_format,
         workers=options.workers, allow_incomplete=options.allow_incomplete, say=say,

@@ -12,7 +12,7 @@ from ffcv_convert.datasets import synthetic
 from ffcv_convert.datasets.dataset import OPTIONS_FILE, Dataset, Trials, is_drawn
 from ffcv_convert.images import Encoding, ImageFormat
 from ffcv_convert.records import Record, check_records
-from ffcv_convert.survey import SHOWN, PassedOver, describe, see, shortfalls
+from ffcv_convert.survey import INCOMPLETE, SHOWN, PassedOver, describe, see, shortfalls
 from ffcv_convert.writer import BetonJob, source_fingerprint, up_to_date, write_betons
 
 Say = Callable[[str], object]
@@ -20,13 +20,15 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Listing:
-    """A set's images as its lists and folders name them. name: in reports; missing: what makes the set incomplete."""
+    """A set's images as its lists and folders name them. name: in reports; missing: what makes the set incomplete;
+    can_go_on: whether a network can be trained and tested on it all the same."""
 
     name: str
     root: Path
     parts: Mapping[str, list[Record]]
     trials: Mapping[str, Trials]
     missing: list[str]
+    can_go_on: bool = True
 
 
 def convert(
@@ -50,11 +52,19 @@ def convert(
         part: source_fingerprint(chosen, root, image_format, trials[part]) for part, chosen in parts.items()
     }
     folder = beton_root / dataset.name
+    for former in (folder / f"{part}.beton" for part in dataset.optional_parts if part not in parts):
+        if former.exists():  # training would go on with it
+            raise DataError(
+                f"{former}: is of a former conversion, and {root} has no such part now. Restore the part, or remove "
+                f"{former} and {manifest_path(former).name}"
+            )
     made = [
         BetonJob(folder / f"{name}.beton", listing.name, name, chosen, trials[name], fingerprints[name])
         for name, chosen in parts.items()
     ]
     written = {part.beton: not up_to_date(part.beton, part.fingerprint) for part in made}
+    for lack in listing.missing:
+        say(f"warning: {listing.name}: {lack}")
     refused = listing.missing and not allow_incomplete
     if refused and any(beton.exists() and new for beton, new in written.items()):
         raise _incomplete(listing, f"The former conversion in {folder} is as it was")
@@ -62,15 +72,12 @@ def convert(
         _remark(part.constant, f"{listing.name}: images of one colour", say)
         if dataset.counts:
             _remark(part.turned, f"{listing.name}: turned upright by EXIF, which the published code ignores", say)
-    for stale in (folder / f"{part}.beton" for part in dataset.optional_parts if part not in parts):
-        if stale.exists():
-            say(f"warning: {stale}: is of a former conversion, and the set has no such part now. Remove it if unwanted")
     with as_data_errors():
         for beton in written:
             sweep(beton)
             sweep(manifest_path(beton))
     if refused:
-        raise _incomplete(listing, f"What is there is in {folder}")
+        raise _incomplete(listing, f"What was found is converted to {folder}")
     return written
 
 
@@ -87,9 +94,12 @@ def list_set(dataset: Dataset, data_root: Path, say: Say) -> Listing:
     leaves_out = f"{passed}. " if passed.names else ""
     parts = {part: [record for record in records if record.split == part] for part in dataset.parts}
     for part, chosen in list(parts.items()):
-        if not chosen and part in dataset.optional_parts:
+        like = [name for name in passed.folders if name.lower().startswith(part) and name != part and "/" not in name]
+        if chosen:
+            continue
+        if part in dataset.optional_parts and not (root / part).is_dir() and not like:
             del parts[part]
-        elif not chosen:
+        else:
             raise DataError(
                 f"{root}: no image is listed for {part}. Check the lists and folders. {leaves_out}{dataset.layout}"
             )
@@ -99,6 +109,7 @@ def list_set(dataset: Dataset, data_root: Path, say: Say) -> Listing:
         say(f"{name}/{part}: {describe({} if drawn else dataset.counts, part, seen)}")
     if passed.names:
         say(f"{name}: {passed}")
+    _remark(passed.unread(), f"{name}: images of a kind that is not read", say, "Convert them to PNG or JPEG")
     meant = passed.suspicious(own=not dataset.counts)
     _remark(meant, f"{name}: a folder with images is passed over", say, dataset.layout)
     lacks = shortfalls(dataset, parts, seen)
@@ -109,7 +120,8 @@ def list_set(dataset: Dataset, data_root: Path, say: Say) -> Listing:
         return Listing(name, root, parts, trials, missing=[])
     for difference in lacks.smaller:
         say(f"warning: {name}: {difference}")
-    return Listing(name, root, parts, trials, lacks.missing)
+    missing = lacks.untestable + lacks.missing
+    return Listing(name + INCOMPLETE * bool(missing), root, parts, trials, missing, can_go_on=not lacks.untestable)
 
 
 def _remark(names: list[str], what: str, say: Say, advice: str = "") -> None:
@@ -122,9 +134,9 @@ def _remark(names: list[str], what: str, say: Say, advice: str = "") -> None:
 def _incomplete(listing: Listing, state: str) -> IncompleteError:
     more = len(listing.missing) - SHOWN
     lacks = "; ".join(listing.missing[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    advice = ", or go on with what is there: make train ALLOW_INCOMPLETE=1 (--allow-incomplete)"
     return IncompleteError(
-        f"{listing.root}: incomplete: {lacks}. {state}. Complete the set, or go on with what is there: "
-        "make ... ALLOW_INCOMPLETE=1, --allow-incomplete"
+        f"{listing.root}: incomplete: {lacks}. {state}. Complete the set{advice if listing.can_go_on else ''}"
     )
 
 

@@ -36,7 +36,8 @@ def inside(root: Path, name: str, source: str) -> str:
     if it is written as in Windows."""
     path = PurePosixPath(name[: MAX_PATH + 1])
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name or len(name) > MAX_PATH:
-        raise DataError(f"{root}: {source} names {shown(name)}, which is not inside this folder. Correct the list")
+        why = "an absolute path" if path.is_absolute() else "not inside this folder"
+        raise DataError(f"{root}: {source} names {shown(name)}, which is {why}. Correct the list")
     if "\\" in name and not (root / path).exists():
         raise DataError(f"{root}: {source} names {shown(name)} with backslashes. Write / in their place")
     return str(path)

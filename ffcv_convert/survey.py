@@ -7,6 +7,7 @@ set that lacks a modality, a camera, or a tenth of what was published is incompl
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -16,8 +17,10 @@ from ffcv_convert.datasets.dataset import Dataset, Trials
 from ffcv_convert.datasets.files import ENDINGS, is_system
 from ffcv_convert.records import Record
 
+INCOMPLETE = " (incomplete)"  # after the name of a set, in every report
 ENOUGH = 0.9  # share of a published count
 SHOWN = 3  # names in a sentence
+UNREAD = {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".psd", ".svg", ".dng"}
 OTHERS = (Modality.INFRARED, Modality.SKETCH)
 
 
@@ -32,10 +35,11 @@ class Seen:
 
 @dataclass
 class Shortfalls:
-    """Sentences. untrainable: modalities that a part to train on lacks; missing: what else makes a set incomplete;
+    """Sentences. untrainable, untestable: modalities that a part lacks; missing: what else makes a set incomplete;
     smaller: other differences from the published counts."""
 
     untrainable: list[str] = field(default_factory=list)
+    untestable: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     smaller: list[str] = field(default_factory=list)
 
@@ -90,7 +94,7 @@ def shortfalls(dataset: Dataset, parts: Iterable[str], seen: Seen) -> Shortfalls
         needed = {"visible": Modality.VISIBLE in present}
         needed[" or ".join(_other_modalities(dataset, part))] = bool(present & set(OTHERS))
         gone = [f"{part} has no {name} image" for name, there in needed.items() if not there]
-        (found.missing if part == "test" else found.untrainable).extend(gone)
+        (found.untestable if part == "test" else found.untrainable).extend(gone)
         for modality, cameras in dataset.cameras.get(part, {}).items():
             blind = {camera for camera in cameras if (part, modality, camera) not in seen.cameras}
             if blind and modality in present:
@@ -98,7 +102,8 @@ def shortfalls(dataset: Dataset, parts: Iterable[str], seen: Seen) -> Shortfalls
     for key, published in dataset.counts.items():
         number = seen.counts.get(key, 0)
         if number != published:
-            some = found.missing if number < ENOUGH * published else found.smaller
+            far = number < ENOUGH * published and key not in dataset.unsure
+            some = found.missing if far else found.smaller
             some.append(f"{number:,} {key}, published {published:,}")
     return found
 
@@ -145,6 +150,10 @@ class PassedOver:
             return f"1 {'folder' if self.folders else 'file'} passed over: {self.names[0]}"
         return f"{len(self.names):,} files or folders passed over, first {', '.join(self.names[:SHOWN])}"
 
+    def unread(self) -> list[str]:
+        """Images of kinds that are not read, such as a phone's .heic."""
+        return [name for name in self.names if _holds_other_images(name)]
+
     def suspicious(self, *, own: bool) -> list[str]:
         """The folders that a user may have meant, because they hold images: in a set of one's `own` all of them, else
         those whose images lie deeper than those that are read."""
@@ -158,6 +167,10 @@ class PassedOver:
         ]
 
 
+def _holds_other_images(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in UNREAD and not _by_system(name)
+
+
 def _by_system(name: str) -> bool:
     return is_system(PurePosixPath(name).name)
 
@@ -168,7 +181,7 @@ def _image_depth(folder: Path) -> int:
     for depth in range(1, 5):
         deeper = []
         for place in level[:100]:  # enough to find images where there are some
-            with os.scandir(place) as entries:
+            with suppress(PermissionError), os.scandir(place) as entries:
                 for entry in entries:
                     if entry.is_dir():
                         deeper.append(Path(entry.path))

@@ -14,7 +14,7 @@ from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.images import Encoding, ImageFormat, encode, in_order
 from ffcv_convert.progress import progress
-from ffcv_convert.survey import Rows, Shortfalls, see, shortfalls
+from ffcv_convert.survey import INCOMPLETE, Rows, Shortfalls, see, shortfalls
 
 CONVERT_AGAIN = "Remove the file, then convert the data set again: make convert-datasets"
 
@@ -42,11 +42,12 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
             _check_sources(converted, root, workers)
             yield f"{beton}: every image converted again from {root} is the same"
     seen = see((_rows(manifest), manifest.trials) for manifest in parts.values())
-    lacks = shortfalls(dataset, parts, seen) if name == dataset.name else Shortfalls()  # drawn people are no real set
+    real = name.removesuffix(INCOMPLETE) == dataset.name  # and not of drawn people
+    lacks = shortfalls(dataset, parts, seen) if real else Shortfalls()
     for key, number in seen.counts.items():
-        if name != dataset.name or dataset.counts.get(key, number) == number:
+        if not real or dataset.counts.get(key, number) == number:
             yield f"{name}: {number} {key}"
-    for difference in (*lacks.untrainable, *lacks.missing, *lacks.smaller):
+    for difference in (*lacks.untrainable, *lacks.untestable, *lacks.missing, *lacks.smaller):
         yield f"warning: {name}: {difference}"
 
 

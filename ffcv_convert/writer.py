@@ -9,6 +9,7 @@ and renamed once it is complete and on the disk.
 import hashlib
 import os
 import platform
+import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -34,6 +35,7 @@ from ffcv_convert.beton.layout import (
 )
 from ffcv_convert.common.atomic import partial_file, publish
 from ffcv_convert.common.errors import DataError, as_data_errors, named
+from ffcv_convert.datasets.files import refuse_broken_link
 from ffcv_convert.images import Encoded, ImageFormat, encode, in_order
 from ffcv_convert.progress import progress
 from ffcv_convert.records import Record, training_labels
@@ -51,6 +53,7 @@ def source_fingerprint(
         try:
             status = os.stat(root / record.image)
         except OSError as error:  # missing, or a name that no file can have
+            refuse_broken_link(root / record.image)
             why = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
             alike = _spelled_alike(root, record.image)
             advice = f"{alike} is there: rename one of them" if alike else "Restore it, or correct the list"
@@ -65,10 +68,14 @@ def _spelled_alike(root: Path, image: str) -> Path | None:
     for part in Path(image).parts:
         if not (folder / part).exists():
             names = sorted(os.listdir(folder)) if folder.is_dir() else []
-            stem = Path(part).stem.lower()
-            return next((folder / name for name in names if name != part and Path(name).stem.lower() == stem), None)
+            return next((folder / name for name in names if name != part and _stem(name) == _stem(part)), None)
         folder /= part
     return None
+
+
+def _stem(name: str) -> str:
+    """Without capitals and ending; accents as one character, which macOS writes as two."""
+    return unicodedata.normalize("NFC", Path(name).stem).lower()
 
 
 def up_to_date(beton: Path, fingerprint: str) -> bool:

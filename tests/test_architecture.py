@@ -12,7 +12,7 @@ from dns.training.options import SECTIONS, declared
 from tests.conftest import REPOSITORY
 
 PACKAGES = ("ffcv_convert", "pipelines", "dns")
-PAPER = ("model", "backbone", "shifting", "losses", "optim", "step", "engine", "published")
+PAPER = ("model", "backbone", "shifting", "losses", "optim", "step", "engine", "inductor", "published")
 SCRIPTS = ("train_ffcv.py", "eval.py")
 COMMON = ("ffcv_convert.common",)
 # Package, or a part of it -> the project's modules that it may import from. The longest name that fits counts.

@@ -191,12 +191,25 @@ PROTOCOLS = {
 
 def fitting(test: TestSet) -> list[str]:
     """The protocols for a set of one's own: sketches search all photos; infrared and visible images search each other,
-    as in LLCM where every image has a camera, else as in RegDB. Raises ProtocolError where a modality is missing."""
-    if SKETCH in test.modality_N:
-        return ["pku"]
-    if set(test.modality_N.tolist()) != {VISIBLE, INFRARED}:
+    as in LLCM where identities change cameras, else as in RegDB. Raises ProtocolError where a modality is missing."""
+    modalities = set(test.modality_N.tolist())
+    if VISIBLE not in modalities or len(modalities) == 1:
         raise ProtocolError("the test set needs visible images, and infrared images or sketches. Complete it")
-    return ["llcm-i2v", "llcm-v2i"] if (test.camera_N > 0).all() else ["regdb-t2v", "regdb-v2t"]
+    sketches = ["pku"] if SKETCH in modalities else []
+    if INFRARED not in modalities:
+        return sketches
+    seen = {modality: _cameras(test, modality) for modality in (VISIBLE, INFRARED)}
+    others = any(seen[VISIBLE].get(person, cameras) - cameras for person, cameras in seen[INFRARED].items())
+    by_camera = (test.camera_N > 0).all() and others
+    return [*(["llcm-i2v", "llcm-v2i"] if by_camera else ["regdb-t2v", "regdb-v2t"]), *sketches]
+
+
+def _cameras(test: TestSet, modality: int) -> dict[int, set[int]]:
+    """Identity -> the cameras that saw it in this modality."""
+    seen: dict[int, set[int]] = {}
+    for row in np.flatnonzero(test.modality_N == modality):
+        seen.setdefault(int(test.person_N[row]), set()).add(int(test.camera_N[row]))
+    return seen
 
 
 def _draw(folders: Sequence[Sequence[int]], shots: int, trial: int) -> np.ndarray:

@@ -54,7 +54,8 @@ def rank_trials(
             metrics = mean_metrics(per_query)
         except ValueError as error:
             hint = ". It leaves images out by their cameras: for a set without cameras take regdb-t2v or regdb-v2t"
-            cameras = trial.excluded and str(error) == NO_MATCH
+            same = (query.person[:, None] == gallery.person).any()
+            cameras = trial.excluded and str(error) == NO_MATCH and same
             raise ProtocolError(f"{trial.protocol}, trial {trial.number}: {error}{hint if cameras else ''}") from None
         top_distance, column = _first(distance, excluded, top)
         top_rows = torch.from_numpy(trial.gallery_rows).to(column.device)[column]

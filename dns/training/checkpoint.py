@@ -99,7 +99,10 @@ def load_to_test(path: Path) -> Tested:
 def checked(content: Any, path: Path) -> Checkpoint:
     """`content` if it is a checkpoint of ours. Raises CheckpointError."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not a checkpoint of this program. Name one that train_ffcv.py wrote")
+        raise CheckpointError(
+            f"{path}: not a checkpoint of this program or of the published code, which "
+            "saves {'net': ..., 'epoch': ...}. Name one of these"
+        )
     version = content.get("version")
     if type(version) is not int:
         raise CheckpointError(f"{path}: damaged (its version is no number). {FETCH_AGAIN}")

@@ -69,7 +69,8 @@ def read(path: Path) -> Any:
         code = re.search(r"\bGLOBAL (\S+)", str(error))
         if code:
             raise CheckpointError(
-                f"{path}: holds code or objects ({code[1]}), not numbers alone; none of it was run. {FETCH_AGAIN}"
+                f"{path}: holds code or objects ({code[1]}), not numbers alone; none of it was run. "
+                f"{FETCH_AGAIN}, or, if you trust it, save its tensors alone with torch.load(..., weights_only=False)"
             ) from None
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({type(error).__name__}): cut short, damaged, or another kind of file. "

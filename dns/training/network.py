@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,7 +96,7 @@ def _fitting(content: object, architecture: str, source: Path) -> dict[str, Tens
     candidates = [
         _Candidate(state, where, prefix, _wrong(state, prefix, used))
         for where, state in _mappings(content)
-        for prefix in _prefixes(state, next(iter(used)))
+        for prefix in _prefixes(state, used)
     ]
     if not candidates:
         raise WeightsError(f"{source}: does not fit {architecture}: holds no {next(iter(used))} under any prefix")
@@ -125,10 +126,11 @@ def _mappings(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, An
             yield from ((f"{key}.{inner}", state) for inner, state in inside)
 
 
-def _prefixes(state: Mapping[str, Any], first: str) -> list[str]:
-    """What stands before the name of the trunk's first tensor, shortest first."""
-    names = [name for name in state if isinstance(name, str) and f".{name}".endswith(f".{first}")]
-    return sorted((name.removesuffix(first) for name in names), key=len)
+def _prefixes(state: Mapping[str, Any], used: Mapping[str, Tensor]) -> list[str]:
+    """What stands before the trunk's names, that of most of them first."""
+    names = [name for name in state if isinstance(name, str)]
+    found = Counter(name.removesuffix(wanted) for wanted in used for name in names if f".{name}".endswith(f".{wanted}"))
+    return [prefix for prefix, _ in found.most_common()]
 
 
 def _wrong(state: Mapping[str, Any], prefix: str, used: Mapping[str, Tensor]) -> list[str]:

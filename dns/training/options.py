@@ -160,6 +160,9 @@ class EngineOptions:
     compile: AutoSwitch = option("auto", "torch.compile; auto: on CUDA")
     fused: AutoSwitch = option("auto", "fused optimiser kernels; auto: on CUDA")
     graph: AutoSwitch = option("auto", "the step as a CUDA graph; auto: on CUDA with a fused optimiser")
+    combo_kernels: AutoSwitch = option("auto", "Inductor joins independent kernels; auto: on CUDA")
+    cooperative_reductions: AutoSwitch = option("auto", "Inductor splits long reductions; auto: off")
+    cudnn_benchmark: AutoSwitch = option("auto", "cuDNN tries its algorithms; auto: off")
     augment: Literal["auto", "device", "host"] = option("auto", "in the step or the loader; auto: by device")
 
 

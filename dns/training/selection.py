@@ -121,10 +121,10 @@ def describe(path: Path, content: Tested, tested: str) -> str:
     that it was chosen on the test set, where it was."""
     file = "/".join(path.parts[-2:]) if path.parent.name.startswith("trial-") else path.name
     name = f"{file}, epoch {content['epoch']}"
-    name += (
-        f", trained on {trained}" if (trained := content["config"].get("data", {}).get("set", tested)) != tested else ""
-    )
-    return name + chosen(path)
+    trained = content["config"].get("data", {}).get("set", tested)
+    if trained == tested:
+        return name + chosen(path)
+    return f"{name}, trained on {trained}" + chosen(path, f"{trained}'s")
 
 
 def shown_dataset(name: str, asked: Config) -> str:
@@ -133,10 +133,10 @@ def shown_dataset(name: str, asked: Config) -> str:
     return name + (styles if asked.data.styles + asked.eval.styles != 2 * STYLES else "")
 
 
-def chosen(path: Path) -> str:
+def chosen(path: Path, whose: str = "the") -> str:
     """A report's remark on best checkpoints, which this program and the published code choose on the test set."""
     best = path.name == "best.pt" or path.stem.endswith("_best")
-    return ", chosen by rank-1 on the test set" if best else ""
+    return f", chosen by rank-1 on {whose} test set" if best else ""
 
 
 def result_folder(pattern: Path, root: Path, *, ours: bool) -> Path:
@@ -181,6 +181,6 @@ def check_same_size(trained: str, trained_px: Sequence[int], beton: Path, size_p
     if tuple(trained_px) != size_px:
         raise DataError(
             f"{beton}: {size_px[0]} x {size_px[1]} px images, but {trained} has {trained_px[0]} x {trained_px[1]}. "
-            f"Convert the set again: make convert-datasets ARGS='--height-px {trained_px[0]} --width-px "
-            f"{trained_px[1]}'"
+            f"Convert the set again: make data DATASET={beton.parent.name} "
+            f"ARGS='--height-px {trained_px[0]} --width-px {trained_px[1]}'"
         )

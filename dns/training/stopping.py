@@ -7,7 +7,24 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TypeVar
 
+import torch
+
+from ffcv_convert.common.errors import TrainingError
+
 T = TypeVar("T")
+
+
+@contextmanager
+def out_of_memory(stands: str = "") -> Iterator[None]:
+    """Turns the device's running out of memory into a TrainingError with the options that lower it. stands: what was
+    saved before."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"the device's memory is full ({str(error).split('. ')[0]}){stands}. Lower it: --data.source=stream keeps "
+            "the images on the host, --eval.batch_size=32 tests fewer at once, fewer --data.persons change the recipe"
+        ) from None
 
 
 class _Stop(BaseException):

@@ -11,6 +11,6 @@ def expanded(text: str) -> str:
     Raises DataError if there is no such home: a folder named ~ would be made.
     """
     path = os.path.expanduser(text)
-    if path.startswith("~"):
+    if text.startswith("~") and (path.startswith("~") or os.environ.get("HOME") == ""):
         raise DataError(f"{text}: no home folder is known for it. Name the path in full, or as ./{text}")
     return path

@@ -8,9 +8,9 @@ or
   test/visible/..., test/infrared/... (or sketch for infrared)
 
 split: train or test; test alone is enough to test on. modality: visible, infrared or sketch. person and camera:
-numbers; camera 0 or empty if unknown. `person` is the identity. Each split has its own numbers: 1 in train and 1 in
-test are two identities, and the program cannot tell if one identity is in both. An image listed in both splits is
-refused. Commas, semicolons or tabs separate the columns.
+numbers; camera 0, empty or no such column if unknown. `person` is the identity. Each split has its own numbers: 1 in
+train and 1 in test are two identities, and the program cannot tell if one identity is in both. An image listed in both
+splits is refused. Commas, semicolons, tabs or | separate the columns.
 """
 
 import csv
@@ -18,6 +18,7 @@ import io
 import os
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from ffcv_convert.beton import Modality
@@ -29,19 +30,25 @@ from ffcv_convert.records import Record, inside, shown
 COLUMNS = ("path", "person", "camera", "modality", "split")
 SPLITS = ("train", "test")
 LAYOUT = "Folders are read as train/visible/0001/c2, train/infrared/0001/c3 or train/sketch/0001, and the same in test"
-SEPARATORS = ",;\t"
+SEPARATORS = ",;\t|"
+UNKNOWN = ("", "na", "nan", "none", "null")  # what R and pandas write for an empty cell
 WHOLE_NUMBER = re.compile(r"(\d{1,18})(\.0*)?", re.ASCII)  # pandas writes 1.0 where a column has an empty cell
 
 
 def list_records(root: Path) -> list[Record]:
     """The CSV's rows in order, or the folders' images by split, modality, identity, camera and name."""
-    # lexists: a broken link must stop the conversion, not fall back to the folders.
-    listed = os.path.lexists(root / "records.csv")
-    return _from_csv(root, root / "records.csv") if listed else _from_folders(root)
+    # By name: a broken link must stop the conversion, not fall back to the folders.
+    listed = sorted(name for name in os.listdir(root) if name.lower() == "records.csv")
+    if len(listed) > 1:
+        raise DataError(f"{root}: holds {' and '.join(listed)}. Remove all but one")
+    return _from_csv(root, root / listed[0]) if listed else _from_folders(root)
 
 
 def _from_csv(root: Path, path: Path) -> list[Record]:
     text = read_text(path)
+    first, _, rest = text.partition("\n")
+    if first.strip().lower().startswith("sep="):  # Excel's own line
+        text = rest
     header = text.lstrip().partition("\n")[0]
     separator = max(SEPARATORS, key=header.count)
     reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
@@ -66,7 +73,7 @@ def _from_csv(root: Path, path: Path) -> list[Record]:
 
 def _columns(path: Path, header: list[str]) -> list[str]:
     columns = [name.lower() for name in header]
-    missing = [name for name in COLUMNS if name not in columns]
+    missing = [name for name in COLUMNS if name not in columns and name != "camera"]
     twice = [name for name in COLUMNS if columns.count(name) > 1]
     if missing:
         raise DataError(
@@ -80,11 +87,12 @@ def _columns(path: Path, header: list[str]) -> list[str]:
 
 def _record(root: Path, row: Mapping[str, str], place: str) -> Record:
     values = {name: row.get(name, "") for name in COLUMNS}
+    values["camera"] = "" if values["camera"].lower() in UNKNOWN else values["camera"]
     modality = Modality.__members__.get(values["modality"].upper())
     person, camera = (WHOLE_NUMBER.fullmatch(values[name] or "-") for name in ("person", "camera"))
     split = values["split"].lower()
     for name, good, takes in (
-        ("person", person, "a number; leave out images of nobody, such as Market-1501's -1"),
+        ("person", person, "a number" + "; leave out images of nobody" * values["person"].startswith("-")),
         ("camera", camera or not values["camera"], "a number or empty"),
         ("modality", modality is not None, ", ".join(kind.name.lower() for kind in Modality)),
         ("split", split in SPLITS, " or ".join(SPLITS)),
@@ -99,14 +107,17 @@ def _record(root: Path, row: Mapping[str, str], place: str) -> Record:
 
 def _below(root: Path, path: str) -> str:
     """`path` relative to `root`, if it is an absolute one below it."""
-    for folder in (root.absolute(), root.resolve()):
-        if Path(path).is_relative_to(folder):
-            return str(Path(path).relative_to(folder))
+    given = Path(path)
+    if given.is_absolute():
+        for whole in (given, given.parent.resolve() / given.name):  # the image itself may be a link to a store
+            for folder in (root.absolute(), root.resolve()):
+                if whole.is_relative_to(folder):
+                    return str(whole.relative_to(folder))
     return path
 
 
 def _from_folders(root: Path) -> list[Record]:
-    records = [
+    return [
         Record(f"{folder}/{name}", person, camera, modality, split)
         for split in SPLITS
         for modality in Modality
@@ -115,9 +126,6 @@ def _from_folders(root: Path) -> list[Record]:
         for camera, folder in [(0, person_folder), *_numbered(root, person_folder)]
         for name in images_in(root / folder)
     ]
-    if (root / "train").is_dir() and all(record.split == "test" for record in records):
-        raise DataError(f"{root / 'train'}: no image is read there. {LAYOUT}. To test alone, remove the folder")
-    return records
 
 
 def _numbered(root: Path, folder: str) -> list[tuple[int, str]]:
@@ -133,7 +141,11 @@ def _numbered(root: Path, folder: str) -> list[tuple[int, str]]:
             if number is None:
                 raise DataError(f"{path}: its name is not a number. Rename it, or list the images in records.csv")
             found.append((int(number[1]), f"{folder}/{path.name}"))
-    return sorted(found)
+    found.sort()
+    for (one, path_of_one), (two, path_of_two) in pairwise(found):
+        if one == two:
+            raise DataError(f"{root / path_of_two}: has the same number as {path_of_one}. Rename one, or join them")
+    return found
 
 
 DATASET = Dataset(

@@ -3,15 +3,18 @@
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
+from ffcv_convert.datasets.files import is_system, refuse_broken_link
 from ffcv_convert.records import Record
 
 Trials = dict[str, list[int]]
 OPTIONS_FILE = "synthetic.json"  # in the root of every drawn set, whatever its layout
+NESTED = 3  # levels at which a set is looked for in its folder
 Cameras = Mapping[Modality, Sequence[int]]
 
 
@@ -38,8 +41,8 @@ class Dataset:
     `train` are relabelled 0, 1, 2, ... optional_parts: those that the set may lack.
 
     list_trials: (root, part, the part's records) -> named lists of positions in these records. counts: the published
-    numbers of identities and images, with the keys of `survey.Seen`; empty for sets that nobody published. cameras:
-    of each part, those that must have images.
+    numbers of identities and images, with the keys of `survey.Seen`; empty for sets that nobody published; of the keys
+    in `unsure` they are not certain, and a difference only warns. cameras: of each part, those that must have images.
     """
 
     name: str
@@ -53,21 +56,27 @@ class Dataset:
     optional_parts: tuple[str, ...] = ()
     list_trials: Callable[[Path, str, Sequence[Record]], Trials] = no_trials
     counts: Mapping[str, int] = field(default_factory=dict)
+    unsure: tuple[str, ...] = ()
     cameras: Mapping[str, Cameras] = field(default_factory=dict)
     height_px: int = 288
     width_px: int = 144
 
     def find(self, data_root: Path) -> Path | None:
-        """The set's folder, whatever its capitals and hyphens; the one inside, if its archive has nested it once more;
-        or `data_root` itself, if it is the set.
+        """The set's folder, whatever its capitals and hyphens; the one inside, if its archive has nested it again; or
+        `data_root` itself, if it is the set.
 
         Raises DataError if several folders may be meant.
         """
         named = self._named(data_root)
         if named is None:
             return data_root if self._is_at(data_root) else None
-        inside = [] if self._is_at(named) else [folder for folder in _folders(named) if self._is_at(folder)]
-        return inside[0] if len(inside) == 1 else named
+        level = [named]
+        for _ in range(NESTED):
+            there = [folder for folder in level if self._is_at(folder)]
+            if len(there) == 1:
+                return there[0]
+            level = [inside for folder in level for inside in _folders(folder)]
+        return named
 
     def missing(self, data_root: Path) -> str:
         """What to do if `find` finds nothing."""
@@ -77,20 +86,28 @@ class Dataset:
         return f"To get {self.name}: {self.how_to_get}"
 
     def _named(self, data_root: Path) -> Path | None:
-        exact = next((data_root / name for name in self.folders if (data_root / name).is_dir()), None)
-        if exact is not None:
-            return exact
+        """The folder of one of the usual names, else of another spelling; where there are several, the one that holds
+        the set."""
+        for name in self.folders:
+            refuse_broken_link(data_root / name)  # a disk that is not mounted
+        exact = [data_root / name for name in self.folders if (data_root / name).is_dir()]
         spellings = {_spelling(name) for name in self.folders}
-        alike = [folder for folder in _folders(data_root) if _spelling(folder.name) in spellings]
-        if len(alike) > 1:
+        others = [
+            folder for folder in _folders(data_root) if _spelling(folder.name) in spellings and folder not in exact
+        ]
+        named = [*exact, *others]
+        chosen = [folder for folder in named if self._is_at(folder)] or named
+        if len(chosen) > 1 and chosen[0] not in exact:
             raise DataError(
-                f"{data_root}: {' and '.join(folder.name for folder in alike)} may both be {self.name}. Rename the "
+                f"{data_root}: {' and '.join(folder.name for folder in chosen)} may both be {self.name}. Rename the "
                 f"right one to {self.folders[0]}"
             )
-        return alike[0] if alike else None
+        return chosen[0] if chosen else None
 
     def _is_at(self, folder: Path) -> bool:
-        return any((folder / mark).exists() for mark in self.marks)
+        with suppress(PermissionError):  # what nobody may read is not this set
+            return any((folder / mark).exists() for mark in self.marks)
+        return False
 
 
 def is_drawn(root: Path) -> bool:
@@ -104,9 +121,9 @@ def _spelling(name: str) -> str:
 
 
 def _folders(path: Path) -> list[Path]:
-    """The folders in a folder, by name; none if it does not exist."""
+    """The folders in a folder, by name, without those of file systems; none if it does not exist or may not be read."""
     try:
         with os.scandir(path) as entries:
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not is_system(entry.name))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []

@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,13 +11,16 @@ from ffcv_convert.images import RESTORE
 from ffcv_convert.records import inside, shown
 
 ENDINGS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
-SYSTEM_FOLDERS = {"__MACOSX", "lost+found", "System Volume Information"}
+SYSTEM = {
+    "__MACOSX", "lost+found", "System Volume Information", "Network Trash Folder", "Temporary Items", "Thumbs.db",
+    "desktop.ini",
+}  # fmt: skip
 
 
 def is_system(name: str) -> bool:
     """Whether a file or folder is not of the data set, but of a file system, a NAS or an archive tool: `.snapshot`,
     `@eaDir`, `#recycle`, `$RECYCLE.BIN`, `~snapshot`, `__MACOSX`, ..."""
-    return name[0] in ".@#$~" or name in SYSTEM_FOLDERS
+    return name[0] in ".@#$~" or name in SYSTEM
 
 
 def read_text(path: Path) -> str:
@@ -28,7 +32,7 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path}: no such file. {RESTORE}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error}). {RESTORE}") from None
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or content[:8].count(0) > 2:
         raise DataError(f"{path} line 1: is UTF-16. Save the file as UTF-8")
     try:
         text = content.decode("utf-8-sig")  # some editors write a byte order mark
@@ -51,7 +55,8 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 def wrong_line(folder: Path, place: str, line: str, expected: str) -> DataError:
     """The error for a line of a list in `folder` that is not what it should be."""
-    advice = "Is it a header? Remove it" if place.endswith(" line 1") else "Correct the list"
+    is_header = place.endswith(" line 1") and not re.search(r"[\d/\\.]", line)
+    advice = "Is it a header? Remove it" if is_header else "Correct the list"
     return DataError(f"{folder / place}: {shown(line)} is not {expected}. {advice}")
 
 
@@ -62,7 +67,7 @@ def read_labelled_paths(root: Path, path: Path) -> list[tuple[str, int]]:
         fields = line.rsplit(maxsplit=1)  # some lists use a tab
         if len(fields) != 2 or not is_number(fields[1]):
             raise wrong_line(path.parent, place, line, "a path and a number")
-        rows.append((inside(root, fields[0], place), int(fields[1])))
+        rows.append((inside(root, fields[0].strip("\"'"), place), int(fields[1])))
     return rows
 
 

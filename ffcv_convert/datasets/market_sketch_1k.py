@@ -14,7 +14,6 @@ from ffcv_convert.beton import STYLES, Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset, published
 from ffcv_convert.datasets.files import images_in, is_number
-from ffcv_convert.images import RESTORE
 from ffcv_convert.records import Record
 
 FOLDERS = {"train": "train", "test": "query"}
@@ -31,8 +30,6 @@ def list_records(root: Path) -> list[Record]:
 
 
 def _images(root: Path, folder: str, modality: Modality, split: str) -> list[Record]:
-    if not (root / folder).is_dir():
-        raise DataError(f"{root / folder}: no such folder. {RESTORE}")
     records = []
     for name in images_in(root / folder):
         if not is_number(name[:4]):

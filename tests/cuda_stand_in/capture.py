@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -147,7 +148,7 @@ def train(beton_root: Path, folder: Path) -> dict[str, Any]:
     ]  # fmt: skip
     checkpoint = folder / "run" / "last.pt"
     tested = [f"--eval.checkpoint={checkpoint}", "--eval.protocols=sysu-all", "--eval.batch_size=16"]
-    with _numbers_replaced():
+    with numbers_replaced():
         with patch.object(Interruption, "before_stop", _stop_after(3)):
             codes = {"stopped": train_ffcv.train(arguments)}
         codes["resumed"] = train_ffcv.train(arguments)
@@ -170,7 +171,7 @@ def _stop_after(steps: int) -> Callable[..., Iterator[Any]]:
 
 
 @contextmanager
-def _numbers_replaced() -> Iterator[None]:
+def numbers_replaced() -> Iterator[None]:
     """Where numbers decide what the program does, they are replaced: none was computed."""
     metrics = Metrics(cmc=[0.5] * RANKS, mAP=0.5, mINP=0.5, chance=0.5)
 
@@ -184,7 +185,7 @@ def _numbers_replaced() -> Iterator[None]:
     with (
         patch.multiple("dns.evaluation.ranking", rank_queries=rank_queries, mean_metrics=lambda _: metrics),
         patch("torch.isfinite", lambda tensor: torch.ones(tensor.shape, dtype=torch.bool)),
-        patch("math.isfinite", lambda _: True),
+        patch("train_ffcv.math", SimpleNamespace(isfinite=lambda _: True)),
         patch("torch.Tensor.nonzero", nonzero),
     ):
         yield

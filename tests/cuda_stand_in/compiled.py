@@ -74,6 +74,7 @@ def examine(beton_root: Path, more: Sequence[str]) -> dict[str, Any]:
         "graph_breaks": sum(counters["graph_break"].values()),
         "recompiles": counters["stats"]["unique_graphs"] - graphs,
         "launches": launched + len(calls),
+        "reserved_gb": round((torch.cuda.max_memory_reserved() - loader.images_NHWC.nbytes) / 1e9, 2),
         **triton(calls, len(batch[0])),
         **of_convolutions(convolutions),
         "roofline_ms": roofline(calls, convolutions, len(batch[0])),

@@ -30,11 +30,11 @@ def test_drawn_people_in_a_real_layout_do_not_pass_for_the_set(drawn_betons: Pat
         assert open_beton(drawn_betons / name / f"{part}.beton").manifest.dataset == shown
 
 
-def test_a_set_that_was_not_drawn_has_its_name(drawn_root: Path, tmp_path: Path) -> None:
+def test_a_set_that_was_not_drawn_has_its_name_and_is_incomplete(drawn_root: Path, tmp_path: Path) -> None:
     shutil.copytree(drawn_root / "PKU-Sketch", tmp_path / "PKU-Sketch")
     (tmp_path / "PKU-Sketch" / "synthetic.json").unlink()
     for beton in convert(DATASETS["pku_sketch"], tmp_path, tmp_path / "Beton", FORMAT, workers=1):
-        assert open_beton(beton).manifest.dataset == "pku_sketch"
+        assert open_beton(beton).manifest.dataset == "pku_sketch (incomplete)"
 
 
 def test_the_manifest_holds_the_trials(drawn_root: Path, drawn_betons: Path) -> None:

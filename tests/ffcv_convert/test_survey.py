@@ -60,6 +60,7 @@ class Said:
         return [line for line in self.lines if "passed over" in line]
 
 
+CONVERT = ["convert", "--dataset", "custom", "--data-root"]
 Convert = Callable[..., Said]
 
 
@@ -159,8 +160,10 @@ def test_files_of_unread_kinds_are_counted_and_those_of_systems_come_last(own: P
     touch(own, "train/visible/0001/c1/b.heic", "train/visible/0001/c1/.DS_Store", "test/notes.txt", "Thumbs.db")
     said = convert("custom")
     assert said.passed_over == [
-        "custom: 4 files or folders passed over, first Thumbs.db, test/notes.txt, train/visible/0001/c1/b.heic"
+        "custom: 4 files or folders passed over, first test/notes.txt, train/visible/0001/c1/b.heic, Thumbs.db"
     ]
+    (warning,) = said.warnings
+    assert "images of a kind that is not read: train/visible/0001/c1/b.heic. Convert them" in warning
 
 
 def test_a_line_counts_what_a_csv_does_not_name(own: Path, convert: Convert) -> None:
@@ -238,7 +241,7 @@ def test_exif_is_applied_with_a_warning_in_published_sets_alone(own: Path, sysu:
     for path in (own / "train/visible/0001/c1/phone.jpg", sysu / "cam1/0001/0002.jpg"):
         Image.open(sysu / "cam1/0002/0001.jpg").save(path, exif=exif)
     assert convert("custom").warnings == []
-    (warning,) = convert("sysu", "--allow-incomplete").warnings
+    (warning,) = [line for line in convert("sysu", "--allow-incomplete").warnings if "EXIF" in line]
     assert "turned upright by EXIF, which the published code ignores: cam1/0001/0002.jpg" in warning
 
 
@@ -246,13 +249,40 @@ def test_test_images_alone_are_converted_and_verified(own: Path, convert: Conver
     assert convert("custom").code == 0
     shutil.rmtree(own / "train")
     said = convert("custom")
-    assert said.code == 0
-    assert said.lines[0].startswith("custom/test: ")
+    assert said.code == 2
     assert "train.beton: is of a former conversion" in said.err
     for path in (tmp_path / "Beton/custom").glob("train.*"):
         path.unlink()
-    assert convert("custom").warnings == []
+    said = convert("custom")
+    assert (said.code, said.warnings) == (0, [])
+    assert said.lines[0].startswith("custom/test: ")
+    assert open_beton(tmp_path / "Beton/custom/test.beton").manifest.height_px == 32
+    assert cli.main([*CONVERT, str(tmp_path), "--beton-root", str(tmp_path / "Beton")]) == 0  # of no given size
+    assert open_beton(tmp_path / "Beton/custom/test.beton").manifest.height_px == 32
     assert cli.main(["verify", "--beton-root", str(tmp_path / "Beton"), "--strict"]) == 0
+
+
+@pytest.mark.parametrize("name", ["Train", "training", "TRAIN"])
+def test_a_mistyped_training_part_does_not_make_a_set_to_test_alone(own: Path, convert: Convert, name: str) -> None:
+    (own / "train").rename(own / name)
+    said = convert("custom")
+    assert said.code == 2
+    assert "no image is listed for train" in said.err
+    assert name in said.err
+
+
+def test_an_incomplete_set_is_named_so_in_every_report(sysu: Path, convert: Convert, tmp_path: Path) -> None:
+    shutil.rmtree(sysu / "cam2")
+    said = convert("sysu", "--allow-incomplete")
+    assert "warning: sysu (incomplete): train has no visible image of camera 2" in said.warnings
+    assert open_beton(tmp_path / "Beton/sysu/test.beton").manifest.dataset == "sysu (incomplete)"
+
+
+def test_an_incomplete_set_does_not_count_as_not_converted(sysu: Path, capsys: pytest.CaptureFixture) -> None:
+    roots = ["--data-root", str(sysu.parent), "--beton-root", str(sysu.parent / "Beton")]
+    with pytest.raises(SystemExit, match=r"^3$"):
+        cli.main(["convert", *roots, "--height-px", "32", "--width-px", "16", "--workers", "1"])
+    assert capsys.readouterr().err.splitlines()[-1].endswith("incomplete data sets: 1 of 1, see above")
 
 
 def test_strict_verification_ends_with_3_after_a_warning(sysu: Path, convert: Convert, tmp_path: Path) -> None:

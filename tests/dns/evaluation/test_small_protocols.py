@@ -153,6 +153,7 @@ PHOTOS = (VISIBLE, INFRARED)
         (PHOTOS, (1, 2), ["llcm-i2v", "llcm-v2i"]),
         (PHOTOS, (0, 0), ["regdb-t2v", "regdb-v2t"]),
         (PHOTOS, (1, 0), ["regdb-t2v", "regdb-v2t"]),
+        (PHOTOS, (1, 1), ["regdb-t2v", "regdb-v2t"]),  # every match would be excluded
         ((VISIBLE, SKETCH), (0, 0), ["pku"]),
         ((VISIBLE, SKETCH), (1, 2), ["pku"]),
     ],

@@ -46,6 +46,8 @@ def listed(root: Path, text: str | bytes) -> list[Record]:
         HEAD.replace(",", " , ").title() + ROWS,
         HEAD.upper() + ROWS.replace("train", "Train"),
         HEAD + ROWS + ",,,,\n ,,, ,\n",
+        "sep=;\n" + (HEAD + ROWS).replace(",", ";"),
+        HEAD + ROWS.replace(",,infrared", ",NA,infrared").replace(",0,visible", ",nan,visible"),
         HEAD + ROWS.replace(",17,2,", ",17.0,2.0,").replace(",5,0,", ",5.,0.0,"),
         "note,split,path,modality,camera,person\n" + "".join(
             f'"a, b",{split},{path},{modality},{camera},{person}\n'
@@ -53,12 +55,32 @@ def listed(root: Path, text: str | bytes) -> list[Record]:
         ),
     ],
     ids=["plain", "byte order mark", "CRLF", "blank lines", "spaces", "dots and slashes", "semicolons", "tabs",
-         "blanks and capitals in the header", "capitals", "rows of commas", "1.0", "other order, one more"],
+         "blanks and capitals in the header", "capitals", "rows of commas", "sep=", "NA and nan", "1.0",
+         "other order, one more"],
 )  # fmt: skip
 def test_rows_become_records_in_their_order(tmp_path: Path, text: str) -> None:
     records = listed(tmp_path, text)
     check_records(records, tmp_path)
     assert records == RECORDS
+
+
+def test_cameras_may_be_left_out(tmp_path: Path) -> None:
+    assert listed(tmp_path, "path,person,modality,split\nx.jpg,1,visible,train\n")[0].camera == 0
+
+
+def test_the_name_of_the_csv_may_have_capitals_and_there_is_one(tmp_path: Path) -> None:
+    write(tmp_path, "Records.CSV", HEAD + ROWS)
+    assert list_records(tmp_path) == RECORDS
+    write(tmp_path, "records.csv", HEAD + ROWS)
+    with pytest.raises(DataError, match=r"holds Records\.CSV and records\.csv"):
+        list_records(tmp_path)
+
+
+@pytest.mark.parametrize(("one", "two"), [("0001", "1"), ("0001/c1", "0001/cam1"), ("p1", "id1")])
+def test_two_folders_of_one_number_are_refused(tmp_path: Path, one: str, two: str) -> None:
+    touch(tmp_path, f"train/visible/{one}/a.jpg", f"train/visible/{two}/b.jpg")
+    with pytest.raises(DataError, match="has the same number as"):
+        list_records(tmp_path)
 
 
 def test_absolute_paths_below_the_root_are_taken(tmp_path: Path) -> None:
@@ -67,7 +89,7 @@ def test_absolute_paths_below_the_root_are_taken(tmp_path: Path) -> None:
     assert listed(root, HEAD + rows) == RECORDS
     (tmp_path / "link").symlink_to(root)
     assert list_records(tmp_path / "link") == RECORDS
-    with pytest.raises(DataError, match=r"line 2 names '/elsewhere/a/1\.jpg', which is not inside"):
+    with pytest.raises(DataError, match=r"line 2 names '/elsewhere/a/1\.jpg', which is an absolute"):
         listed(root, HEAD + rows.replace(str(root), "/elsewhere"))
 
 
@@ -107,7 +129,7 @@ def test_a_quoted_path_may_hold_commas_quotes_and_spaces(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("x.jpg,,1,visible,train", "person is '', but must be a number; leave out"),
+        ("x.jpg,,1,visible,train", "person is '', but must be a number. Correct"),
         ("x.jpg,-1,1,visible,train", "person is '-1', but must be a number"),
         ("x.jpg,1.5,1,visible,train", "person is '1.5', but must be a number"),
         (f"x.jpg,{'9' * 19},1,visible,train", f"person is '{'9' * 19}', but must be a number"),
@@ -123,7 +145,7 @@ def test_a_quoted_path_may_hold_commas_quotes_and_spaces(tmp_path: Path) -> None
         ("x.jpg", "person is '', but must be a number"),
         ("../x.jpg,1,1,visible,train", "names '../x.jpg', which is not inside this folder. Correct the list"),
         ("a/../../x.jpg,1,1,visible,train", "names 'a/../../x.jpg', which is not inside this folder"),
-        ("/etc/x.jpg,1,1,visible,train", "names '/etc/x.jpg', which is not inside this folder"),
+        ("/etc/x.jpg,1,1,visible,train", "names '/etc/x.jpg', which is an absolute path"),
         (",1,1,visible,train", "names '', which is not inside this folder"),
         (".,1,1,visible,train", "names '.', which is not inside this folder"),
         ('"x.jpg"y,1,1,visible,train', "not readable as CSV"),
@@ -141,8 +163,8 @@ def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path, row: str, message:
 @pytest.mark.parametrize(
     ("text", "missing"),
     [
-        (ROWS, "path, person, camera, modality, split"),
-        ("path,person,modality,split\nx.jpg,1,visible,train\n", "camera"),
+        (ROWS, "path, person, modality, split"),
+        ("path,person,camera,modality\nx.jpg,1,2,visible\n", "split"),
         (HEAD.replace("person", "id") + ROWS, "person"),
     ],
 )

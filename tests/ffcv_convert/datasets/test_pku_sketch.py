@@ -60,7 +60,7 @@ def test_fields_are_counted_from_both_ends(tree: Path, change: tuple[str, str]) 
         ("3 1 a.jpg", "is not '... identity"),
         ("a.jpg", "is not '... identity"),
         ("9 3 1 ../a.jpg", "names '../a.jpg', which is not inside this folder. Correct the list"),
-        ("9 3 1 /a.jpg", "names '/a.jpg', which is not inside this folder. Correct the list"),
+        ("9 3 1 /a.jpg", "names '/a.jpg', which is an absolute path. Correct the list"),
     ],
 )
 def test_a_wrong_line_is_refused_with_its_number(tree: Path, name: str, added: str, message: str) -> None:

@@ -118,7 +118,7 @@ FIRST_LINE = LISTS["idx/train_thermal_3.txt"].splitlines()[0]
         (b"\xff\xfe\0", r"train_thermal_3\.txt line 1: is UTF-16"),
         (
             FIRST_LINE.replace(" ", ","),
-            r"idx/train_thermal_3\.txt line 1: .* is not a path and a number\. Is it",
+            r"idx/train_thermal_3\.txt line 1: .* is not a path and a number\. Correct",
         ),
         (f"{FIRST_LINE}\nThermal/2/x.bmp -1\n", "line 2: .* is not a path and a number"),
         (f"{FIRST_LINE}\n../Thermal/2/x.bmp 1\n", r"train_thermal_3\.txt line 2 names '\.\./Thermal/2/x\.bmp'"),
