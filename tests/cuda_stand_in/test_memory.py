@@ -13,12 +13,10 @@ from tests.cuda_stand_in.build import CannotBuild
 from tests.cuda_stand_in.run import environment
 
 
-@pytest.mark.parametrize(("gib", "code"), [("0.3", 1), ("78", 0)])
-def test_out_of_memory_names_what_lowers_it(
-    converted_layout: Callable[[str], Path], tmp_path: Path, gib: str, code: int
-) -> None:
+def test_out_of_memory_names_what_lowers_it(converted_layout: Callable[[str], Path], tmp_path: Path) -> None:
+    """With the memory of an H100 the same run ends well, see test_capture.py."""
     try:
-        variables = {**environment(), "STAND_IN_MEMORY_GIB": gib}
+        variables = {**environment(), "STAND_IN_MEMORY_GIB": "0.3"}
     except CannotBuild as error:
         pytest.skip(f"the stand-in cannot be built: {error}")
     given = options(converted_layout("sysu").parent, ["--model.architecture=resnet18", "--engine.compile=false"])
@@ -32,10 +30,8 @@ def test_out_of_memory_names_what_lowers_it(
         [sys.executable, "-c", program, *given, *run],
         cwd=REPOSITORY, env=variables, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == code, done.stderr[-3000:]
-    if code:
-        assert "the device's memory is full" in done.stderr
-        assert "--data.source=stream" in done.stderr
-        assert "--eval.batch_size" in done.stderr
+    assert done.returncode == 1, done.stderr[-3000:]
+    for words in ("the device's memory is full", "last.pt stands", "--data.source=stream", "--eval.batch_size"):
+        assert words in done.stderr
     assert (tmp_path / "run" / "last.pt").exists()
     assert not list((tmp_path / "run").glob("*.partial"))

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import REPOSITORY
 
 # A stem, a convolution and HSS in float64: every operation whose lowering or layout changes. In a process of its own:
@@ -58,6 +60,7 @@ print("the same")
 """
 
 
+@pytest.mark.slow
 def test_a_compiled_network_computes_the_same_and_keeps_its_layout_in_both_passes() -> None:
     done = subprocess.run([sys.executable, "-c", COMPARE], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.stdout.strip().endswith("the same"), done.stderr[-3000:]
