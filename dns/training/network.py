@@ -104,7 +104,7 @@ def _fitting(content: object, architecture: str, source: Path) -> dict[str, Tens
     if best.wrong:
         raise WeightsError(
             f"{source}: does not fit {architecture}: {best.wrong[0]} is missing or has another shape, as "
-            f"{len(best.wrong)} of {len(used)} tensors. The nearest are {best}"
+            f"{len(best.wrong)} of {len(used)} tensors do. The nearest are {best}. Another --model.architecture?"
         )
     if best.where or best.prefix:
         print(f"note: {source}: of its tensors, training starts from {best}", file=sys.stderr)

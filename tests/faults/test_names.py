@@ -35,7 +35,7 @@ def test_folders_and_images_of_any_name_are_converted(tmp_path: Path, tally: Tal
         root = draw_custom_set(top / name / "custom", identities=1)
         for modality in ("visible", "infrared"):
             (root / "train" / modality / "1" / "a.png").rename(root / "train" / modality / "1" / f"{name}.png")
-        folders = [f"--data-root={name}", f"--beton-root={name}/Beton"]
+        folders = [f"--data-root=./{name}", f"--beton-root=./{name}/Beton"]  # ~ alone is the home folder
         for command in (["convert", "--height-px=24", "--width-px=12"], ["convert"], ["verify", "--deep"]):
             done = call(*command, *folders, "--dataset=custom", cwd=top)
             tally.did("hostile_inputs")

@@ -7,7 +7,7 @@ import pytest
 from dns.training import config
 from dns.training.options import SECTIONS, declared
 from ffcv_convert import __main__ as cli
-from ffcv_convert.common.errors import DataError
+from ffcv_convert.common.errors import ConfigError
 from ffcv_convert.common.paths import expanded
 
 NEEDED = ["--data.set=llcm", "--eval.protocol=llcm-i2v"]
@@ -26,7 +26,7 @@ def test_the_home_folder_takes_its_place(home: Path, text: str, path: str) -> No
 
 
 def test_no_folder_named_like_it_is_made() -> None:
-    with pytest.raises(DataError, match=r"~nobody-here/a: no home folder is known for it\. .*\./~nobody-here/a"):
+    with pytest.raises(ConfigError, match=r"~nobody-here/a: no home folder is known for it\. .*\./~nobody-here/a"):
         expanded("~nobody-here/a")
 
 
