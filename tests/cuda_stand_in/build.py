@@ -20,8 +20,10 @@ class CannotBuild(Exception):
 
 def headers() -> Path:
     """A folder with cuda.h and crt/; Triton's wheel brings one. Raises CannotBuild."""
-    import triton
-
+    try:
+        import triton
+    except ImportError:
+        raise CannotBuild("no Triton: this torch is not built for CUDA") from None
     for folder in (Path(triton.__file__).parent / "backends/nvidia/include", Path("/usr/local/cuda/include")):
         if (folder / "cuda.h").exists() and (folder / "crt").is_dir():
             return folder
