@@ -9,6 +9,8 @@ BETON_ROOT ?= Beton#       folder for .beton files
 ALLOW_INCOMPLETE ?=#      1: go on with a data set that lacks a camera, a modality, or a tenth of its images
 RESUME     ?= auto#        auto goes on with a stopped run; never renames its folder and starts again
 TRIAL      ?=#             which of RegDB's ten splits; by default all, one after another
+JOBS       ?=#             so many trials or seeds side by side, each on a GPU or a share of the cores
+RANKS      ?=#             train (or test) one network on so many devices together, by torchrun
 CHECKPOINT ?=#             what `make eval` tests; by default best.pt of the run
 PROTOCOL   ?=#             what `make eval` reports, with commas; by default those of the recipe
 ARGS       ?=#             further options, as in ARGS='--optim.lr=0.1 --optim.epochs=3'
@@ -21,7 +23,7 @@ PYTHON     ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 pytho
                 $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
 # The recipes take these from the environment, as they were typed: a folder may be called O'Brien or US$.
-PASSED_ON := DATASET DATA_ROOT BETON_ROOT RESUME TRIAL CHECKPOINT PROTOCOL
+PASSED_ON := DATASET DATA_ROOT BETON_ROOT RESUME TRIAL JOBS RANKS CHECKPOINT PROTOCOL
 $(foreach name,$(PASSED_ON),$(if $(filter-out file,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
 export $(PASSED_ON)
 
@@ -47,12 +49,16 @@ FUZZ := $(VENV)/.dns-ffcv-fuzz
 
 ##@ What everybody needs
 
+# Ranks share the cores; torchrun would give each a single thread.
+TORCHRUN = OMP_NUM_THREADS="$${OMP_NUM_THREADS:-$$(n=$$(($$(nproc) / RANKS)); echo $$((n > 0 ? n : 1)))}" \
+           '$(RUN)' -m torch.distributed.run --standalone --nproc-per-node="$$RANKS" $(TORCHRUN_ARGS)
+
 train: data ## train DNS on DATASET (synthetic people by default) by its recipe in configs/, and test it
-	'$(RUN)' train_ffcv.py --config-file "configs/$$DATASET.yaml" --data.beton_root="$$BETON_ROOT" --run.resume="$$RESUME" $(if $(TRIAL),--data.trial="$$TRIAL") $(ARGS)
+	$(if $(RANKS),$(TORCHRUN),'$(RUN)') train_ffcv.py --config-file "configs/$$DATASET.yaml" --data.beton_root="$$BETON_ROOT" --run.resume="$$RESUME" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(JOBS),--run.jobs="$$JOBS") $(ARGS)
 
 # A checkpoint of ours knows its data set: DATASET counts beside CHECKPOINT only where it was given.
 eval: $(READY) ## test a checkpoint (CHECKPOINT=...) of DATASET under PROTOCOL
-	'$(RUN)' eval.py $(if $(CHECKPOINT),--eval.checkpoint="$$CHECKPOINT") $(if $(CHECKPOINT),$(if $(filter-out file,$(origin DATASET)),--data.set="$$DATASET"),--data.set="$$DATASET") --data.beton_root="$$BETON_ROOT" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(PROTOCOL),--eval.protocols="$$PROTOCOL") $(ARGS)
+	$(if $(RANKS),$(TORCHRUN),'$(RUN)') eval.py $(if $(CHECKPOINT),--eval.checkpoint="$$CHECKPOINT") $(if $(CHECKPOINT),$(if $(filter-out file,$(origin DATASET)),--data.set="$$DATASET"),--data.set="$$DATASET") --data.beton_root="$$BETON_ROOT" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(PROTOCOL),--eval.protocols="$$PROTOCOL") $(ARGS)
 
 convert-datasets: $(READY) ## convert every data set found under DATA_ROOT, list what is missing; ARGS='--height-px ...'
 	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" $(INCOMPLETE) $(ARGS)

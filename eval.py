@@ -7,6 +7,7 @@
 The data set and the network are the checkpoint's own; every option of train_ffcv.py can still be given. A checkpoint
 of the published code brings no configuration: name its recipe with --config-file. {trial} in a checkpoint's name
 stands for the number of each of RegDB's ten trials. The rows go to the screen, and into result.json and result.md.
+Under torchrun (make RANKS=4) each process embeds a part of the images.
 """
 
 import sys
@@ -14,9 +15,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from dns import ranks
 from dns.engine import Engine, make_engine
 from dns.evaluation import results
 from dns.evaluation.embedding import Embeddings, save_features
@@ -38,10 +41,10 @@ from dns.training.selection import (
     result_folder,
     settings,
     shown_dataset,
+    trained,
 )
 from dns.training.stopping import out_of_memory
 from ffcv_convert.common.errors import CheckpointError, user_errors
-from ffcv_convert.common.world import World
 from pipelines import data
 from pipelines.subset import trials_of
 
@@ -63,9 +66,9 @@ def evaluate(arguments: Sequence[str]) -> int:
         )
         results.read_json(folder / "result.json")  # what cannot be added to is said before the work begins
 
-        engine = make_engine(**asdict(asked.engine))
+        engine = make_engine(**{**asdict(asked.engine), "device": ranks.own_device(asked.engine.device)})
         engine.activate()
-        evaluator, images = open_evaluator(asked, set_folder, engine)
+        evaluator, images = open_evaluator(asked, set_folder, engine, trained(content["config"]))
         protocols = protocols_of(asked.eval, evaluator.test_set)
         for protocol in protocols:
             PROTOCOLS[protocol].check(evaluator.test_set)  # a misfit is said before the work begins
@@ -77,31 +80,36 @@ def evaluate(arguments: Sequence[str]) -> int:
         embeddings = evaluator.embed(model)
         if not all(torch.isfinite(embedding).all() for embedding in embeddings):
             raise CheckpointError(f"{path}: gives embeddings that are not finite. Name an earlier checkpoint")
+        names.append(describe(path, content, asked.data.set))
+        if not ranks.is_main():
+            continue
         export(asked, number, embeddings, evaluator)
         for protocol in protocols:
             for feature in asked.eval.features:
                 found[protocol, feature] += evaluator.rankings(
                     getattr(embeddings, feature), protocol, re_ranking=asked.eval.re_ranking
                 )
-        names.append(describe(path, content, asked.data.set))
     tested = names[0] if len(names) == 1 else f"{pattern.name} of {len(names)} runs{chosen(pattern)}"
     rows = [
         evaluator.row(rankings, protocol, feature, tested, re_ranking=asked.eval.re_ranking)
         for (protocol, feature), rankings in found.items()
     ]
-    results.add_rows(rows, folder)
+    if ranks.is_main():
+        results.add_rows(rows, folder)
     return 0
 
 
-def open_evaluator(asked: Config, set_folder: Path, engine: Engine) -> tuple[Evaluator, data.TestImages]:
-    world = World(engine.device)
+def open_evaluator(
+    asked: Config, set_folder: Path, engine: Engine, how_trained: dict[str, Any]
+) -> tuple[Evaluator, data.TestImages]:
+    world = ranks.join(engine.device)
     images = data.open_test(
         set_folder, world, trial=asked.data.trial, styles=asked.eval.styles, source=asked.data.source,
-        batch_size=asked.eval.batch_size, workers=asked.data.workers,
+        batch_size=asked.eval.batch_size, workers=asked.data.workers or ranks.share_of_cores(),
     )  # fmt: skip
     engine.check_width(images.size_px[1])
     dataset = shown_dataset(images.manifest.dataset, asked)
-    return Evaluator(images, world, engine, dataset=dataset, flip=asked.eval.flip), images
+    return Evaluator(images, world, engine, dataset=dataset, flip=asked.eval.flip, trained=how_trained), images
 
 
 def export(asked: Config, number: int, embeddings: Embeddings, evaluator: Evaluator) -> None:
@@ -114,5 +122,5 @@ def export(asked: Config, number: int, embeddings: Embeddings, evaluator: Evalua
 
 
 if __name__ == "__main__":
-    with user_errors(), out_of_memory():
+    with user_errors(), out_of_memory(), ranks.main_alone_prints(), ranks.leaving():
         sys.exit(evaluate(sys.argv[1:]))

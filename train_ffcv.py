@@ -4,7 +4,7 @@
     make train DATASET=llcm ARGS='--optim.epochs=3'
 
 --help lists every option. dns/training/run_folder.py describes the run's folder. The same command goes on with a
-stopped run.
+stopped run. torchrun starts it on several devices (make RANKS=4), docs/cluster.md.
 Exit codes: 0 done, 1 training cannot go on, 2 bad input or a full disk, 130 / 143 stopped by Ctrl-C / SIGTERM.
 """
 
@@ -19,25 +19,26 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from dns import ranks
 from dns.engine import Engine, make_engine
 from dns.evaluation import results
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import fitting
 from dns.evaluation.tables import Row, markdown, screen
 from dns.model import DNS
-from dns.optim import learning_rate, make_optimiser, set_learning_rate
+from dns.optim import learning_rate, make_optimiser, scaled_rate, set_learning_rate
 from dns.step import Step, make_step
-from dns.training import checkpoint, config, repeats
+from dns.training import checkpoint, config, jobs, repeats
 from dns.training.environment import environment
 from dns.training.log import speed
 from dns.training.loss_watch import LossQueue
 from dns.training.network import build_network, load_initial_weights, trained_network
 from dns.training.options import Config, EngineOptions
 from dns.training.run_folder import RunFolder
-from dns.training.selection import check_same_size, describe, shown_dataset
+from dns.training.selection import check_same_size, describe, shown_dataset, trained
 from dns.training.state import TrainingState
 from dns.training.stopping import Interruption, out_of_memory
-from ffcv_convert.common.errors import CheckpointError, DataError, user_errors
+from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError, user_errors
 from ffcv_convert.common.world import World
 from pipelines import data
 from pipelines.subset import trials_of
@@ -60,6 +61,21 @@ class Training:
 def train(arguments: Sequence[str]) -> int:
     asked = config.read(arguments, description=__doc__)
     runs = repeats.members(asked, trials_of(set_folder(asked)))
+    if asked.run.jobs > 1 and ranks.started():
+        raise ConfigError(
+            "run.jobs trains several networks side by side, torchrun one network on several devices. Choose one: "
+            "make JOBS=... or make RANKS=..."
+        )
+    if asked.run.jobs > 1 and len(runs) > 1:
+        code = jobs.train_all(Path(__file__), arguments, runs, asked.run.jobs)
+    else:
+        code = train_in_turn(runs)
+    if not code and len(runs) > 1 and ranks.is_main():
+        results.add_rows(repeats.summary(runs), repeats.folder(asked))
+    return code
+
+
+def train_in_turn(runs: Sequence[Config]) -> int:
     for number, member in enumerate(runs, start=1):
         if len(runs) > 1:
             print(f"run {number} of {len(runs)}: {member.data.set}, trial {member.data.trial or '-'}, "
@@ -67,8 +83,6 @@ def train(arguments: Sequence[str]) -> int:
         code = train_run(member)
         if code:
             return code
-    if len(runs) > 1:
-        results.add_rows(repeats.summary(runs), repeats.folder(asked))
     return 0
 
 
@@ -82,12 +96,13 @@ def train_run(asked: Config) -> int:
     loader = open_loader(asked, world, engine)
     images = data.open_test(
         set_folder(asked), world, trial=asked.data.trial, styles=asked.eval.styles, source=asked.data.source,
-        batch_size=asked.eval.batch_size, workers=asked.data.workers,
+        batch_size=asked.eval.batch_size, workers=asked.data.workers or ranks.share_of_cores(),
     )  # fmt: skip
     engine.check_width(images.size_px[1])
     check_same_size("the training set", loader.size_px, images.path, images.size_px)
     dataset = shown_dataset(images.manifest.dataset, asked)
-    evaluator = Evaluator(images, world, engine, dataset=dataset, flip=asked.eval.flip)
+    how_trained = trained(asked.stored())
+    evaluator = Evaluator(images, world, engine, dataset=dataset, flip=asked.eval.flip, trained=how_trained)
     if asked.eval.protocol == "auto":
         asked = replace(asked, eval=replace(asked.eval, protocol=fitting(evaluator.test_set)[0]))
     run = RunFolder(asked, world)
@@ -95,8 +110,8 @@ def train_run(asked: Config) -> int:
     training = assemble(asked, world, engine, loader, resumed=run.resumed)
     digests = {"training set": loader.digest, **images.digests()}
     state = TrainingState(
-        training.model, training.optimiser, training.scaler, asked, loader.size_px, loader.sha256, digests
-    )
+        world, training.model, training.optimiser, training.scaler, asked, loader.size_px, loader.sha256, digests,
+    )  # fmt: skip
     with run.training(), out_of_memory(f"; {run.last} stands"), Interruption() as interruption:
         fit(training, run, evaluator, state, interruption)
     if interruption.code:
@@ -106,19 +121,28 @@ def train_run(asked: Config) -> int:
 
 
 def start_engine(asked: Config) -> tuple[Config, World, Engine]:
-    """The device and how it computes, with every "auto" of the configuration resolved; seeds torch."""
-    engine = make_engine(**asdict(asked.engine))
+    """The device and how it computes, with every "auto" of the configuration resolved; seeds torch, and joins the other
+    ranks if torchrun started some."""
+    engine = make_engine(**{**asdict(asked.engine), "device": ranks.own_device(asked.engine.device)})
     engine.activate()
     torch.manual_seed(asked.run.seed)
-    return replace(asked, engine=EngineOptions(**engine.options())), World(engine.device), engine
+    world = ranks.join(engine.device)
+    if asked.run.ranks not in (0, world.size):
+        raise ConfigError(
+            f"run.ranks = {asked.run.ranks}, but {world.size} process{'es' * (world.size != 1)} train together. "
+            f"Start as many: make RANKS={asked.run.ranks}, or leave run.ranks out"
+        )
+    run = replace(asked.run, ranks=world.size)
+    return replace(asked, engine=EngineOptions(**engine.options()), run=run), world, engine
 
 
 def open_loader(asked: Config, world: World, engine: Engine) -> data.TrainingLoader:
     return data.open_training(
         set_folder(asked), world, trial=asked.data.trial, styles=asked.data.styles, source=asked.data.source,
         recipe=asked.augment.recipe, pad_px=asked.augment.pad_px, augment_on=engine.augment, dtype=engine.input_dtype(),
-        workers=asked.data.workers, seed=asked.run.seed, persons=asked.data.persons, pictures=asked.data.pictures,
-        replacement=asked.data.replacement, extra_iteration=asked.optim.published_schedule,
+        workers=asked.data.workers or ranks.share_of_cores(), seed=asked.run.seed, persons=asked.data.persons,
+        pictures=asked.data.pictures, replacement=asked.data.replacement, accumulate=asked.optim.accumulate,
+        extra_iteration=asked.optim.published_schedule,
     )  # fmt: skip
 
 
@@ -131,7 +155,11 @@ def assemble(asked: Config, world: World, engine: Engine, loader: data.TrainingL
         weight_decay=asked.optim.weight_decay, multipliers=asdict(asked.multiplier), fused=engine.fused,
     )  # fmt: skip
     scaler = engine.scaler()
-    step = make_step(model, optimiser, scaler, loader.augment, engine)
+    exchanged = {"gather": ranks.Gather(world)} if asked.optim.gather and world.size > 1 else {}
+    step = make_step(
+        model, optimiser, scaler, loader.augment, engine, accumulate=asked.optim.accumulate,
+        average=ranks.Mean(world, asked.optim.accumulate), **exchanged,
+    )  # fmt: skip
     return Training(asked, world, engine, loader, model, optimiser, scaler, step)
 
 
@@ -142,12 +170,20 @@ def fit(
     loader, protocol = training.loader, training.config.eval.protocol
     epochs, every = training.config.optim.epochs, training.config.eval.every
     if run.resumed:
-        state.restore(run.last)
-        step = state.progress.epoch * loader.iterations + state.progress.iteration
-        run.lines.truncate(step, evaluated=not state.progress.evaluation_due)
-        print(f"going on with {run.path} {state.where}")
+        former = state.restore(run.last)
+        progress = state.progress
+        ranks.on_main(
+            training.world,
+            lambda: run.lines.truncate(progress.epoch, progress.iteration, evaluated=not progress.evaluation_due),
+        )
+        others = f", which {former} process{'es' * (former != 1)} began" if former != training.world.size else ""
+        print(f"going on with {run.path} {state.where}{others}")
     else:
+        former = 0
         state.save(run.last)
+    if former != training.world.size:
+        at = {"step": state.progress.epoch * loader.iterations, "epoch": state.progress.epoch}
+        run.log.write("run", **at, **trained(training.config.stored()))
     if state.progress.rank1_untrained is None:
         print("testing the untrained network", flush=True)
         with interruption.at_once():
@@ -156,7 +192,7 @@ def fit(
     while not interruption.code and (state.progress.epoch < epochs or state.progress.evaluation_due):
         if state.progress.evaluation_due:
             begin = time.monotonic()
-            with interruption.at_once():
+            with interruption.at_once(), ranks.averaged_statistics(training.world, state.model):
                 rank1 = evaluator.choosing_rank1(state.model, protocol)
             state.note_rank1(rank1, run.best)
             at = {"step": state.progress.epoch * loader.iterations, "epoch": state.progress.epoch}
@@ -176,29 +212,39 @@ def train_epoch(training: Training, run: RunFolder, state: TrainingState, interr
     """Train from where `state` stands to the end of its epoch (True), or to the first signal (False)."""
     loader, optim, options, progress = training.loader, training.config.optim, training.config.run, state.progress
     scheduled = loader.iterations - optim.published_schedule
+    peak = scaled_rate(optim.lr, training.world.size * optim.accumulate, optim.scale_lr)
     state.model.train()
     begin, first, queue = time.monotonic(), progress.iteration, LossQueue()
+    saves = 0  # 1: after the batch that comes
+
+    def agreed(code: int) -> int:
+        """Every rank stops before the same batch, and saves after the same one."""
+        nonlocal saves
+        due = time.monotonic() - state.saved_at >= 60 * options.save_minutes
+        code, saves = ranks.highest(training.world, code, int(due))
+        return code
+
     with (
         state.saving_on(DataError, run.last),  # a damaged image, or a disk that does not answer
         loader.epoch(progress.epoch, first) as batches,
-        tqdm(desc=f"epoch {progress.epoch + 1}/{optim.epochs}", total=loader.iterations * loader.batch_size,
-             initial=first * loader.batch_size, unit="images", dynamic_ncols=True,
+        tqdm(desc=f"epoch {progress.epoch + 1}/{optim.epochs}", total=loader.iterations * loader.images_a_step,
+             initial=first * loader.images_a_step, unit="images", dynamic_ncols=True,
              disable=not training.world.is_main) as bar,
     ):  # fmt: skip
-        for batch in interruption.before_stop(batches):
+        for batch in interruption.before_stop(batches, agreed):
             lr = learning_rate(
-                progress.epoch, progress.iteration, scheduled=scheduled, peak=optim.lr, epochs=optim.epochs,
+                progress.epoch, progress.iteration, scheduled=scheduled, peak=peak, epochs=optim.epochs,
                 peak_epoch=optim.peak_epoch, published=optim.published_schedule,
             )  # fmt: skip
             set_learning_rate(state.optimiser, lr)
             # The first step may take minutes to compile, and can be given up: nothing was done since the checkpoint.
+            seeds = loader.dropout_seeds(progress.epoch, progress.iteration)
             with interruption.at_once() if progress.iteration == first else nullcontext():
-                queue.put(training.step(batch.images, batch.augmentation, batch.person_B))
+                queue.put(training.step(batch.images, batch.augmentation, batch.person_B, dropout_seeds=seeds))
             progress.iteration += 1
-            bar.update(loader.batch_size)
+            bar.update(loader.images_a_step)
             logs = progress.iteration % options.log_every == 0 or progress.iteration == loader.iterations
-            saves = time.monotonic() - state.saved_at >= 60 * options.save_minutes
-            losses = read_losses(training, run, state, queue, wait=logs or saves)
+            losses = read_losses(training, run, state, queue, wait=logs or bool(saves))
             if logs:
                 at = {"step": progress.epoch * loader.iterations + progress.iteration, "iteration": progress.iteration}
                 run.log.write("train", **at, epoch=progress.epoch, lr=lr, **losses)
@@ -208,7 +254,7 @@ def train_epoch(training: Training, run: RunFolder, state: TrainingState, interr
     if progress.iteration < loader.iterations:
         read_losses(training, run, state, queue, wait=True)
         return False
-    seconds, images = time.monotonic() - begin, (loader.iterations - first) * loader.batch_size
+    seconds, images = time.monotonic() - begin, (loader.iterations - first) * loader.images_a_step
     progress.epoch, progress.iteration = progress.epoch + 1, 0
     step = progress.epoch * loader.iterations
     run.log.write("epoch", step=step, epoch=progress.epoch, seconds=seconds, images=images)
@@ -239,19 +285,22 @@ def read_losses(
 def write_result(training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState) -> None:
     """Test the last weights, and the best ones if they are others, on every trial; write result.json and result.md."""
     loader, progress, protocol = training.loader, state.progress, training.config.eval.protocol
-    rows = [evaluator.bn_row(state.model, protocol, f"last.pt, epoch {progress.epoch}")]
+    with ranks.averaged_statistics(training.world, state.model):
+        rows = [evaluator.bn_row(state.model, protocol, f"last.pt, epoch {progress.epoch}")]
     if progress.best_epoch != progress.epoch:
         try:
             rows.append(best_row(training, run, evaluator))
         except CheckpointError as error:
             print(f"note: {error}. The result is the last epoch's alone", file=sys.stderr)
+    if not training.world.is_main:
+        return
     last = {key: value for key, value in rows[0].items() if key != "per_trial"}
     content = {
         **last,
         "complete": True,
         "rank1_untrained": progress.rank1_untrained,
         "best_epoch": progress.best_epoch,
-        **speed(run.lines.read("epoch"), loader.iterations * loader.batch_size),
+        **speed(run.lines.read("epoch"), loader.iterations * loader.images_a_step),
         "epochs": progress.epoch,
         "steps": progress.epoch * loader.iterations,
         "identities": loader.identities,
@@ -279,5 +328,5 @@ def best_row(training: Training, run: RunFolder, evaluator: Evaluator) -> Row:
 
 
 if __name__ == "__main__":
-    with user_errors():
+    with user_errors(), ranks.main_alone_prints(), ranks.leaving():
         sys.exit(train(sys.argv[1:]))

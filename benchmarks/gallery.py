@@ -16,7 +16,7 @@ from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.ranking import Ranking
 from dns.training import checkpoint
 from dns.training.network import trained_network
-from dns.training.selection import protocols_of, settings
+from dns.training.selection import protocols_of, settings, trained
 from eval import open_evaluator
 from ffcv_convert.common.errors import user_errors
 from pipelines.data import TestImages
@@ -32,7 +32,7 @@ def ranked(path: Path) -> tuple[Evaluator, TestImages, Ranking]:
     content = checkpoint.load_to_test(path)
     asked = settings([], content, 0, __doc__)
     _, _, engine = start_engine(asked)
-    evaluator, images = open_evaluator(asked, set_folder(asked), engine)
+    evaluator, images = open_evaluator(asked, set_folder(asked), engine, trained(content["config"]))
     model = engine.place(trained_network(path, content["model"], asked.model))
     protocol = protocols_of(asked.eval, evaluator.test_set)[0]
     return evaluator, images, evaluator.rankings(evaluator.embed(model).bn, protocol, [0], top=TOP)[0]

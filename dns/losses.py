@@ -84,14 +84,16 @@ def domain_alignment(pooled_BD: Tensor, shifted_BD: Tensor) -> Tensor:
 class DomainDistillation(nn.Module):
     """DD: each modality's classifier learns from the momentum twin of the other's.
 
-    At every training forward, before they are used, the twins move by W' = (1 - tau) W' + tau W. KL takes the student's
-    probabilities as the target, sum p_student (log p_student - log p_teacher), as the published code does. It uses
-    log_softmax; the published softmax().log() overflowed to inf in a released log.
+    At every training forward, before they are used, the twins move by W' = (1 - tau) W' + tau W, unless twins_follow is
+    False: for the further batches of one optimiser step. KL takes the student's probabilities as the target, sum
+    p_student (log p_student - log p_teacher), as the published code does. It uses log_softmax; the published
+    softmax().log() overflowed to inf in a released log.
     """
 
     def __init__(self, width: int, identities: int, tau: float):
         super().__init__()
         self.tau = tau
+        self.twins_follow = True
         self.visible = nn.Linear(width, identities, bias=False)
         self.other = nn.Linear(width, identities, bias=False)
         # Copies: storage shared with the classifiers would be corrupted by the update in place.
@@ -107,7 +109,7 @@ class DomainDistillation(nn.Module):
 
     def forward(self, embedding_BD: Tensor, shifted_BD: Tensor, person_B: Tensor) -> Tensor:
         """embedding_BD = BN(Z), shifted_BD = Z_hat, person_B labels; visible half first."""
-        if self.training:
+        if self.training and self.twins_follow:
             self.update_twins()
         spaces = at_least_float32(embedding_BD), at_least_float32(shifted_BD)
         return self._one_space(spaces[0], person_B) + self._one_space(spaces[1], person_B)

@@ -1,15 +1,30 @@
 """One training step: augment, forward, losses, backward, optimiser. The trainer calls what a benchmark times."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from dns.engine import Engine
 from dns.losses import Losses
-from dns.model import DNS
+from dns.model import DNS, Outputs
 
-Step = Callable[[Tensor, Tensor, Tensor], Losses]
+
+class Step(Protocol):
+    def __call__(
+        self, images: Tensor, parameters: Tensor, person_B: Tensor, *, dropout_seeds: Sequence[int] = ()
+    ) -> Losses:
+        """One optimiser step on a batch and its augmentation parameters. Losses are detached and still on the device.
+        dropout_seeds: one for each accumulated batch; none goes on with torch's generator."""
+
+
+def own_outputs(outputs: Outputs, person_B: Tensor) -> tuple[Outputs, Tensor]:
+    return outputs, person_B
+
+
+def as_it_is(tensors: Sequence[Tensor]) -> None:
+    """The mean over one batch of one process."""
 
 
 def make_step(
@@ -18,35 +33,61 @@ def make_step(
     scaler: torch.amp.GradScaler,
     augment: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     engine: Engine,
+    *,
+    accumulate: int = 1,
+    average: Callable[[Sequence[Tensor]], None] = as_it_is,
+    gather: Callable[[Outputs, Tensor], tuple[Outputs, Tensor]] = own_outputs,
 ) -> Step:
-    """The function (images, augmentation parameters, person_B) of a batch -> Losses, detached and still on the device.
+    """A step that trains `model`. No host synchronisation, except a GradScaler with an unfused optimiser.
 
-    augment: the loader's; it turns the first two into the batch's halves, (B/2, 3, H, W) float each. No host
-    synchronisation, except a GradScaler with an unfused optimiser.
+    augment: the loader's; it turns images and parameters into the batch's halves, (B/2, 3, H, W) float each.
+    accumulate: how many published batches each batch holds, see EpochPlan. average: replaces the sums of their
+    gradients and losses by the means over all batches of the step, wherever these are computed. gather: the outputs and
+    identities that the losses see.
     """
 
     def forward(given: Tensor, parameters: Tensor, person_B: Tensor) -> Losses:
         visible, other = map(engine.arrange, augment(given, parameters))
         with engine.autocast():
             outputs = model(visible, other)
-        return model.loss(outputs, person_B)
+        return model.loss(*gather(outputs, person_B))
 
     run = engine.compiled(forward)
 
-    def step(images: Tensor, parameters: Tensor, person_B: Tensor) -> Losses:
-        losses = run(images, parameters, person_B)
-        optimiser.zero_grad(set_to_none=True)
-        scaler.scale(losses.total).backward()
+    def step(images: Tensor, parameters: Tensor, person_B: Tensor, *, dropout_seeds: Sequence[int] = ()) -> Losses:
+        sums: Losses | None = None
+        for number, batch in enumerate(published_batches((images, parameters, person_B), accumulate)):
+            if dropout_seeds:
+                torch.manual_seed(dropout_seeds[number])
+            model.distillation.twins_follow = number == 0
+            losses = run(*batch)
+            if number == 0:
+                optimiser.zero_grad(set_to_none=True)
+            scaler.scale(losses.total).backward()
+            detached = Losses(*(loss.detach() for loss in losses))
+            sums = detached if sums is None else Losses(*map(torch.add, sums, detached))
+        assert sums is not None
+        average([*(parameter.grad for parameter in model.parameters() if parameter.grad is not None), *sums])
         scaler.step(optimiser)
         scaler.update()
-        return Losses(*(loss.detach() for loss in losses))
+        return sums
 
     return CapturedStep(step) if engine.graph else step
 
 
+def published_batches(batch: tuple[Tensor, ...], number: int) -> list[tuple[Tensor, ...]]:
+    """Cut a batch that is laid out [visible of each..., infrared of each...] into `number` batches of both."""
+    if number == 1:
+        return [batch]
+    halves = (tensor.chunk(2) for tensor in batch)
+    cut = ((visible.chunk(number), other.chunk(number)) for visible, other in halves)
+    tensors = [[torch.cat(pair) for pair in zip(visible, other, strict=True)] for visible, other in cut]
+    return list(zip(*tensors, strict=True))
+
+
 class CapturedStep:
     """A step replayed as a CUDA graph: one launch in the place of a thousand. Inputs are copied into fixed buffers, and
-    the losses lie in fixed buffers until the next call.
+    the losses lie in fixed buffers until the next call. Dropout draws from the seed of the first accumulated batch.
 
     The first WARM_UP steps train without the graph, on a stream of their own, while compilers and allocators settle.
     """
@@ -60,8 +101,12 @@ class CapturedStep:
         self._losses: Losses | None = None
         self._stream: torch.cuda.Stream | None = None  # one: each has a pool of memory of its own
 
-    def __call__(self, images: Tensor, parameters: Tensor, person_B: Tensor) -> Losses:
+    def __call__(
+        self, images: Tensor, parameters: Tensor, person_B: Tensor, *, dropout_seeds: Sequence[int] = ()
+    ) -> Losses:
         inputs = (images, parameters, person_B)
+        for seed in dropout_seeds[:1]:
+            torch.manual_seed(seed)
         if self._calls < self.WARM_UP:
             self._calls += 1
             return self._aside(inputs)

@@ -62,12 +62,12 @@ def training_digest(folder: Path, *, trial: int, styles: str) -> tuple[str, int]
 
 class TestImages:
     """The N test images of a set: identity, camera and modality (int64) and source path of each; `batches` gives the
-    pixels. draws: the rows of each official draw, by name, see TestSet."""
+    pixels, every rank a part of them. draws: the rows of each official draw, by name, see TestSet."""
 
     __test__ = False  # pytest: not a test class
 
-    def __init__(self, subset: Subset, loader: "StreamedTestLoader | ResidentTestLoader", device: torch.device):
-        self._subset, self._loader = subset, loader
+    def __init__(self, subset: Subset, loader: "StreamedTestLoader | ResidentTestLoader", world: World):
+        self._subset, self._loader, self._world = subset, loader, world
         self.manifest, self.path = subset.converted.manifest, subset.converted.path
         self.person_N, self.camera_N, self.modality_N = subset.person_N, subset.camera_N, subset.modality_N
         self.path_N = subset.path_N
@@ -76,7 +76,7 @@ class TestImages:
         self.draws: Mapping[str, np.ndarray] = {
             name: subset.row_of_sample[samples] for name, samples in official.items()
         }
-        self._row_of_sample = torch.from_numpy(subset.row_of_sample).to(device)
+        self._row_of_sample = torch.from_numpy(subset.row_of_sample).to(world.device)
 
     def digests(self) -> dict[str, str]:
         """Digests by name of what must stay the same while a run tests on it: the chosen images and the file."""
@@ -85,8 +85,11 @@ class TestImages:
     @contextmanager
     def batches(self, row_N: np.ndarray) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
         """Yield (images uint8 (B, H, W, 3), their rows) on the device for the given rows. The last batch may hold
-        more images than rows: the extra ones only fill it up."""
-        with self._loader.samples(self._subset.sample_N[row_N]) as batches:
+        more images than rows: the extra ones only fill it up. Of several ranks, each gets whole batches in turn, the
+        same that one process would have."""
+        number = np.arange(len(row_N)) // self._loader.batch_size
+        own = row_N[number % self._world.size == self._world.rank]
+        with self._loader.samples(self._subset.sample_N[own]) as batches:
             yield ((batch.images, self._row_of_sample[batch.index_B[: batch.count]]) for batch in batches)
 
     def normalise(self, images_BHWC: Tensor) -> Tensor:
@@ -104,4 +107,4 @@ def open_test(
         loader = ResidentTestLoader(subset, batch_size=batch_size, device=device, workers=workers)
     else:
         loader = StreamedTestLoader(subset.converted, batch_size=batch_size, device=device, workers=workers)
-    return TestImages(subset, loader, device)
+    return TestImages(subset, loader, world)

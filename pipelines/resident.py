@@ -56,7 +56,7 @@ class ResidentTestLoader:
 
     def __init__(self, subset: Subset, *, batch_size: int, device: torch.device, workers: int = 0):
         self._subset, self._workers, self._device = subset, workers, device
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._images: Tensor | None = None
 
     @contextmanager
@@ -64,14 +64,14 @@ class ResidentTestLoader:
         """Batches of `indices` (int64); the last one is filled up, see Batch.count."""
         if self._images is None:
             self._images = load_images(self._subset, self._subset.sample_N, self._device, self._workers)
-        order = torch.from_numpy(padded(indices, self._batch_size)).to(self._device)
+        order = torch.from_numpy(padded(indices, self.batch_size)).to(self._device)
         row_of_sample = torch.from_numpy(self._subset.row_of_sample).to(self._device)
         yield self._batches(self._images, order, row_of_sample, len(indices))
 
     def _batches(self, images: Tensor, order: Tensor, row_of_sample: Tensor, wanted: int) -> Iterator[Batch]:
         none = torch.empty(0, device=self._device)
         for number, samples in enumerate(order):
-            count = min(self._batch_size, wanted - number * self._batch_size)
+            count = min(self.batch_size, wanted - number * self.batch_size)
             yield Batch(images[row_of_sample[samples]], none, samples, none, count)
 
 

@@ -67,16 +67,16 @@ class StreamedTestLoader:
     def __init__(self, converted: Converted, *, batch_size: int, device: torch.device, workers: int = 0):
         self._prefetcher = Prefetcher(converted, batch_size=batch_size, workers=workers)
         self._copies = copy_stream(device)
-        self._batch_size, self._device = batch_size, device
+        self.batch_size, self._device = batch_size, device
 
     @contextmanager
     def samples(self, indices: np.ndarray) -> Iterator[Iterator[Batch]]:
         """Batches of `indices` (int64); the last one is filled up, see Batch.count."""
-        order = padded(indices, self._batch_size)
+        order = padded(indices, self.batch_size)
         with self._prefetcher.epoch(order) as slots:
             batches = slots.on_device(self._device, self._copies)
             last = len(order) - 1
             yield (
-                replace(batch, count=len(indices) - last * self._batch_size) if number == last else batch
+                replace(batch, count=len(indices) - last * self.batch_size) if number == last else batch
                 for number, batch in enumerate(batches)
             )

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dns import ranks
 from dns.engine import Engine
 from dns.evaluation.embedding import FEATURES, Embedder, Embeddings, Flip
 from dns.evaluation.protocols import PROTOCOLS, TestSet
@@ -28,19 +29,27 @@ class Images(Protocol):
     draws: Mapping[str, np.ndarray]
 
     def batches(self, row_N: np.ndarray) -> AbstractContextManager[Iterator[tuple[Tensor, Tensor]]]:
-        """Images uint8 (B, H, W, 3) and the rows of the first of them, on the device; the others are padding."""
+        """This rank's part: images uint8 (B, H, W, 3) and the rows of the first of them, on the device; the others are
+        padding."""
 
     def normalise(self, images_BHWC: Tensor) -> Tensor:
         """float32 (B, 3, H, W)"""
 
 
 class Evaluator:
-    """images: what is tested; dataset: its name in reports; flip: of the tables, see Embedder."""
+    """Every rank calls it: each embeds a part of the images, and rank 0 ranks them.
 
-    def __init__(self, images: Images, world: World, engine: Engine, *, dataset: str, flip: Flip):
+    images: what is tested; dataset: its name in reports; flip: of the tables, see Embedder; trained: how the network
+    was trained, for reports, see selection.trained.
+    """
+
+    def __init__(
+        self, images: Images, world: World, engine: Engine, *, dataset: str, flip: Flip,
+        trained: Mapping[str, Any] | None = None,
+    ):  # fmt: skip
         self.test_set = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)
         self._images, self._world, self._engine = images, world, engine
-        self._dataset, self._flip = dataset, flip
+        self._dataset, self._flip, self._trained = dataset, flip, trained or {}
 
     @torch.inference_mode()
     def embed(self, model: DNS, row_N: np.ndarray | None = None, flip: Flip | None = None) -> Embeddings:
@@ -50,12 +59,15 @@ class Evaluator:
         rows = np.arange(len(self.test_set.person_N)) if row_N is None else row_N
         shape = (len(self.test_set.person_N), embedder.width)
         embeddings = Embeddings(*(torch.full(shape, torch.nan, device=self._world.device) for _ in Embeddings._fields))
+        for embedding in embeddings:
+            embedding[torch.from_numpy(rows)] = 0
         for modality in np.unique(self.test_set.modality_N[rows]):
             visible = bool(modality == Modality.VISIBLE)
             with self._images.batches(rows[self.test_set.modality_N[rows] == modality]) as batches:
                 for images_BHWC, batch_rows in batches:
                     for target, feature in zip(embeddings, embedder(images_BHWC, visible=visible), strict=True):
                         target[batch_rows] = feature[: len(batch_rows)]
+        ranks.add_up(self._world, embeddings)  # each row is one rank's, and 0 on the others
         return embeddings
 
     def rankings(
@@ -75,11 +87,14 @@ class Evaluator:
 
         Embeds the queries and that trial's gallery alone: 4,104 of SYSU-MM01's 10,578 images."""
         embeddings = self.embed(model, PROTOCOLS[protocol].rows(self.test_set, [0]), flip="off")
-        return self.rankings(embeddings.bn, protocol, [0])[0].metrics.cmc[0]
+        return ranks.on_main(self._world, lambda: self.rankings(embeddings.bn, protocol, [0])[0].metrics.cmc[0])
 
     def bn_row(self, model: DNS, protocol: str, checkpoint: str) -> Row:
         """A report's row of the feature after the BN neck, over every trial."""
-        return self.row(self.rankings(self.embed(model).bn, protocol), protocol, "bn", checkpoint)
+        embedding_ND = self.embed(model).bn
+        return ranks.on_main(
+            self._world, lambda: self.row(self.rankings(embedding_ND, protocol), protocol, "bn", checkpoint)
+        )
 
     def row(
         self, rankings: Sequence[Ranking], protocol: str, feature: str, checkpoint: str, *, re_ranking: bool = False
@@ -87,4 +102,6 @@ class Evaluator:
         """A report's row, see make_row. feature: a field of Embeddings."""
         how: dict[str, Any] = {"dataset": self._dataset, "feature": FEATURES[feature], "flip": self._flip}
         how |= {"re_ranking": "k-reciprocal" if re_ranking else "off", "precision": self._engine.precision}
-        return make_row(protocol, [ranking.metrics for ranking in rankings], **how, checkpoint=checkpoint)
+        return make_row(
+            protocol, [ranking.metrics for ranking in rankings], **how, checkpoint=checkpoint, **self._trained
+        )

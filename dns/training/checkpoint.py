@@ -31,7 +31,7 @@ class Tested(TypedDict):
 
 
 class Checkpoint(Tested):
-    """What a run goes on from, see TrainingState.save."""
+    """What a run goes on from, see TrainingState.save. ranks: `statistics`, those of each of several processes."""
 
     format: str
     version: int
@@ -39,12 +39,13 @@ class Checkpoint(Tested):
     scaler: dict[str, Any]
     iteration: int
     results: dict[str, int | float]
-    generators: dict[str, Any]
+    ranks: dict[str, Tensor]
     data_sha256: str
 
 
 KEYS = set(get_type_hints(Checkpoint))
-ADDED: dict[str, Any] = {"lists": {}}  # what checkpoints were once written without
+ADDED: dict[str, Any] = {"lists": {}, "ranks": {}}  # what checkpoints were once written without
+DROPPED = {"generators"}  # what they once held: dropout drew from the states of torch's generators
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
@@ -111,13 +112,13 @@ def checked(content: Any, path: Path) -> Checkpoint:
             f"{path}: checkpoint version {version}, this program reads {VERSION}. "
             "Use the program that wrote it, or train again"
         )
-    content = {**ADDED, **content}
+    content = {**ADDED, **{key: value for key, value in content.items() if key not in DROPPED}}
     if set(content) != KEYS:
         raise CheckpointError(
             f"{path}: damaged ({', '.join(sorted(map(str, set(content) ^ KEYS)))} missing or unknown). {FETCH_AGAIN}"
         )
     kinds = {
-        **dict.fromkeys(("model", "optimiser", "scaler", "generators", "results", "lists"), dict),
+        **dict.fromkeys(("model", "optimiser", "scaler", "ranks", "results", "lists"), dict),
         **{"epoch": int, "iteration": int, "size_px": list, "data_sha256": str},
     }
     wrong = [name for name, kind in kinds.items() if type(content[name]) not in (kind, OrderedDict)]
@@ -177,14 +178,3 @@ def load_model(model: DNS, state: Mapping[str, Tensor], source: Path) -> None:
 
 def _alike(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and one.is_floating_point() == other.is_floating_point()
-
-
-def generator_states() -> dict[str, Any]:
-    """States of torch's generators (dropout draws from them): of the CPU, and of the device that trains."""
-    return {"cpu": torch.get_rng_state(), "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []}
-
-
-def restore_generators(states: Mapping[str, Any]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"][0])

@@ -18,7 +18,7 @@ Line = Mapping[str, Any]
 
 class Sink(Protocol):
     def write(self, line: Line) -> None:
-        """line: kind (train, epoch or eval), step, and the numbers of that kind by name."""
+        """line: kind (run, train, epoch or eval), epoch, step, and the numbers of that kind by name."""
 
 
 class MetricsLog:
@@ -45,12 +45,13 @@ class JsonLines:
     def read(self, kind: str) -> list[Line]:
         return [line for line in self._lines() if line["kind"] == kind]
 
-    def truncate(self, step: int, *, evaluated: bool) -> None:
-        """Drop the lines beyond `step`, and its evaluation unless `evaluated`: a killed run may have logged more than
-        its checkpoint holds."""
+    def truncate(self, epoch: int, iteration: int, *, evaluated: bool) -> None:
+        """Drop the lines beyond `iteration` of `epoch`, and an evaluation there unless `evaluated`: a killed run may
+        have logged more than its checkpoint holds."""
 
         def known(line: Line) -> bool:
-            return (line["step"], line["kind"] == "eval") <= (step, evaluated)
+            at = (line["epoch"], line.get("iteration", 0), line["kind"] == "eval")
+            return at <= (epoch, iteration, evaluated)
 
         if self.path.exists():
             write_text(self.path, "".join(json.dumps(line) + "\n" for line in self._lines() if known(line)))

@@ -130,6 +130,11 @@ class OptimOptions:
     published_schedule: bool = option(
         True, "an epoch's first iteration takes its last learning rate, and it runs one more"
     )
+    accumulate: int = option(1, "published batches an optimiser step on each device", SOME)
+    gather: bool = option(False, "circle, alignment and identity terms over the batches of all ranks, not of each")
+    scale_lr: Literal["none", "sqrt", "linear"] = option(
+        "none", "how optim.lr grows with the number of published batches a step, over all ranks"
+    )
 
 
 # Keeps learning rate * multiplier * weight decay inside float32, in which the optimisers compute it.
@@ -201,6 +206,10 @@ class RunOptions:
     root: str = option("runs", "where run folders are made", path=True, resumed=free)
     name: str = option("auto", "auto: <data.set>-seed<run.seed>", resumed=free)
     repeats: int = option(1, "runs, with one seed after another, and their mean", SOME, resumed=free)
+    jobs: int = option(1, "trials or seeds side by side, each on a GPU or a share of the cores", SOME, resumed=free)
+    ranks: int = option(
+        0, "processes that train one network together; 0: as many as torchrun started", (0, 4096), resumed=free
+    )
     seed: int = option(0, "of initial weights, batches, augmentation and dropout", (0, 2**32 - 1))
     resume: Literal["auto", "never"] = option(
         "auto", "auto: go on with the folder's run; never: rename it", resumed=free

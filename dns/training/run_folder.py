@@ -13,6 +13,7 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
+from dns import ranks
 from dns.evaluation.results import read_json, results_lock, write_json, writing
 from dns.training import checkpoint
 from dns.training.config import to_yaml
@@ -35,42 +36,43 @@ class RunFolder:
         self.path, self.config, self.world = folder_of(config), config, world
         self.lines = JsonLines(self.path / "log.jsonl")
         self.log = MetricsLog([self.lines], world)
-        self.resumed = False
-        self._look()
+        self.resumed = ranks.on_main(world, self._look)
 
-    def _look(self) -> None:
-        """Whether there is a run to go on with. Once more when no other process can write here."""
-        if not self.resumed and self.last.exists() and self.config.run.resume == "auto":
-            self.resumed = self._continues()
+    def _look(self) -> bool:
+        """Whether there is a run to go on with. A process that torchrun restarts goes on with its own."""
+        wanted = self.config.run.resume == "auto" or ranks.restarted()
+        return wanted and self.last.exists() and self._continues()
 
     @contextmanager
     def training(self) -> Iterator[None]:
         """Lock the folder, creating it for a new run. With resume=never, or without last.pt, rename the old one first.
 
-        Raises ConfigError while another process trains in it.
+        Of several ranks, rank 0 does it. Raises ConfigError while another process trains in it.
         """
-        if not self.world.is_main:
-            yield
-            return
         with ExitStack() as locks:
-            old = self.path.exists()
-            self.path.mkdir(parents=True, exist_ok=True)
-            locks.enter_context(exclusive_lock(self.path))
-            self._look()
-            kept = self.best.exists() or self.result.exists() or self.config.run.resume == "never"
-            if not self.resumed and old and kept:
-                print(f"{self.path}: the run that was there is now in {set_aside(self.path)}")
-                self.path.mkdir()
-                locks.enter_context(exclusive_lock(self.path))
-            with results_lock(self.path):
-                for partial in self.path.glob("*.partial"):  # of a killed run
-                    partial.unlink()
-            if not self.resumed:
-                self.lines.path.unlink(missing_ok=True)
-                text = to_yaml(self.config, f"Resolved configuration of {self.path.name}")
-                with writing(self.path / CONFIG):  # in place: it is locked
-                    (self.path / CONFIG).write_text(text, encoding="utf-8", errors="backslashreplace")
+            self.resumed = ranks.on_main(self.world, lambda: self._take(locks))
             yield
+
+    def _take(self, locks: ExitStack) -> bool:
+        """Returns whether there is a run to go on with: asked again, now that no other process can write here."""
+        old = self.path.exists()
+        self.path.mkdir(parents=True, exist_ok=True)
+        locks.enter_context(exclusive_lock(self.path))
+        resumed = self.resumed or self._look()
+        kept = self.best.exists() or self.result.exists() or self.config.run.resume == "never"
+        if not resumed and old and kept:
+            print(f"{self.path}: the run that was there is now in {set_aside(self.path)}")
+            self.path.mkdir()
+            locks.enter_context(exclusive_lock(self.path))
+        with results_lock(self.path):
+            for partial in self.path.glob("*.partial"):  # of a killed run
+                partial.unlink()
+        if not resumed:
+            self.lines.path.unlink(missing_ok=True)
+            text = to_yaml(self.config, f"Resolved configuration of {self.path.name}")
+            with writing(self.path / CONFIG):  # in place: it is locked
+                (self.path / CONFIG).write_text(text, encoding="utf-8", errors="backslashreplace")
+        return resumed
 
     @property
     def last(self) -> Path:
@@ -92,7 +94,8 @@ class RunFolder:
     def nonfinite(self, step: int, losses: Mapping[str, float], **batch: Any) -> TrainingError:
         """Write down what repeats a step whose loss is not finite. Returns the error to raise."""
         path, text = self.path / "nonfinite.json", {name: str(value) for name, value in losses.items()}
-        write_json(path, {**batch, "losses": text, "seed": self.config.run.seed, "config": self.config.stored()})
+        if self.world.is_main:
+            write_json(path, {**batch, "losses": text, "seed": self.config.run.seed, "config": self.config.stored()})
         return TrainingError(
             f"{self.path}: the loss is not finite at step {step} ({text}). Its batch is in {path}; {self.last} stands. "
             "Start again with a lower --optim.lr and --run.resume=never"

@@ -127,6 +127,19 @@ def describe(path: Path, content: Tested, tested: str) -> str:
     return f"{name}, trained on {trained}" + chosen(path, f"{trained}'s")
 
 
+def trained(stored: config.Stored) -> dict[str, Any]:
+    """How a network was trained, for its rows in reports. stored: its configuration; a published one has none."""
+    if not stored:
+        return {}
+    data, optim, processes = stored["data"], stored["optim"], stored["run"].get("ranks", 1) or 1
+    batches = processes * optim.get("accumulate", 1)
+    return {
+        "world": processes,
+        "images_a_step": 2 * data["persons"] * data["pictures"] * batches,
+        "scale_lr": optim.get("scale_lr", "none"),
+    }
+
+
 def shown_dataset(name: str, asked: Config) -> str:
     """A data set's name in a report, with the artists where not all of them are trained on and tested."""
     styles = f", styles {asked.data.styles} tested on {asked.eval.styles}"

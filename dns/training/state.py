@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from dns import ranks
 from dns.model import DNS
 from dns.training import checkpoint
 from dns.training.options import Config
 from ffcv_convert.common.errors import CheckpointError, TrainingError
+from ffcv_convert.common.world import World
 
 
 @dataclass
@@ -46,9 +48,11 @@ class Progress:
 @dataclass
 class TrainingState:
     """All that a stopped run needs. size_px: height, width of the images; data_sha256: of the training `.beton`;
-    data_digests: of what the run trains and tests on, by name. Batches and augmentation need no state: they are
-    functions of (seed, epoch, iteration). saved_at: when `save` was last called, in seconds of time.monotonic()."""
+    data_digests: of what the run trains and tests on, by name. Batches, augmentation and dropout need no state: they
+    are functions of (seed, epoch, iteration, rank). saved_at: when `save` was last called, in seconds of
+    time.monotonic()."""
 
+    world: World
     model: DNS
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -65,13 +69,19 @@ class TrainingState:
         return f"after {epochs} epoch{'s' * (epochs != 1)} and {iterations} iteration{'s' * (iterations != 1)}"
 
     def save(self, path: Path) -> None:
-        """Raises TrainingError, and leaves `path` alone, where weights are not finite: nothing can go on from them."""
+        """Every rank calls it, rank 0 writes. Raises TrainingError, and leaves `path` alone, where weights are not
+        finite: nothing can go on from them."""
+        self.saved_at = time.monotonic()
+        with ranks.averaged_statistics(self.world, self.model) as every:
+            statistics = {"statistics": every.cpu()} if self.world.size > 1 else {}
+            ranks.on_main(self.world, lambda: self._write(path, statistics))
+
+    def _write(self, path: Path, statistics: dict[str, torch.Tensor]) -> None:
         if not all(torch.isfinite(tensor).all() for tensor in self.model.state_dict().values()):
             raise TrainingError(
                 f"{path}: not saved {self.where}, for weights are not finite; the "
                 "one before it stands. Start again with a lower --optim.lr and --run.resume=never"
             )
-        self.saved_at = time.monotonic()
         checkpoint.save(
             path,
             {
@@ -82,7 +92,7 @@ class TrainingState:
                 "iteration": self.progress.iteration,
                 "results": self.progress.stored(),
                 "config": self.config.stored(),
-                "generators": checkpoint.generator_states(),
+                "ranks": statistics,
                 "size_px": list(self.size_px),
                 "data_sha256": self.data_sha256,
                 "lists": dict(self.data_digests),
@@ -91,15 +101,18 @@ class TrainingState:
 
     @contextmanager
     def saving_on(self, error: type[Exception], path: Path) -> Iterator[None]:
-        """Save to `path` where the block ends by `error` between two steps: those before it stand."""
+        """Save to `path` where the block ends by `error` between two steps: those before it stand. One of several ranks
+        cannot: the others do not stand where it does."""
         try:
             yield
         except error:
-            self.save(path)
+            if self.world.size == 1:
+                self.save(path)
             raise
 
-    def restore(self, path: Path) -> None:
-        """Raises CheckpointError where the file does not fit the network or the data."""
+    def restore(self, path: Path) -> int:
+        """Returns how many ranks wrote it. Raises CheckpointError where the file does not fit the network or the data,
+        or stands inside an epoch of another number of ranks."""
         content = checkpoint.load(path)
         checkpoint.load_model(self.model, content["model"], path)
         if content["data_sha256"] != self.data_sha256:
@@ -117,13 +130,36 @@ class TrainingState:
         try:
             self._restore_optimiser(content["optimiser"])
             self.scaler.load_state_dict(content["scaler"])
-            checkpoint.restore_generators(content["generators"])
         except Exception as error:  # torch looks at little, and raises what comes
             raise CheckpointError(
                 f"{path}: damaged, or of another optimiser ({type(error).__name__}: {error}). "
                 f"{checkpoint.FETCH_AGAIN}, or start again with --run.resume=never"
             ) from None
         self.progress = Progress.restored(content["epoch"], content["iteration"], content["results"])
+        return self._restore_ranks(content["ranks"], path)
+
+    def _restore_ranks(self, stored: Mapping[str, torch.Tensor], path: Path) -> int:
+        """Give this rank the running statistics that it had. Where there are as many ranks as before: otherwise an
+        epoch begins from their mean, which the model has. Returns how many there were."""
+        every = stored.get("statistics")
+        former = 1 if every is None else len(every)
+        if former == self.world.size:
+            if every is not None:
+                self._check_statistics(every, path)
+                ranks.set_statistics(self.model, every[self.world.rank])
+        elif self.progress.iteration:
+            raise CheckpointError(
+                f"{path}: stopped inside an epoch that {former} process{'es' * (former != 1)} began, and cannot go on "
+                f"there with {self.world.size}. Go on with as many to the epoch's end: make RANKS={former}"
+            )
+        return former
+
+    def _check_statistics(self, every: torch.Tensor, path: Path) -> None:
+        wanted = sum(buffer.numel() for buffer in ranks.running_statistics(self.model))
+        if every.ndim != 2 or every.shape[1] != wanted or not every.is_floating_point():
+            raise CheckpointError(
+                f"{path}: damaged (statistics of shape {list(every.shape)}). {checkpoint.FETCH_AGAIN}"
+            )
 
     def _restore_optimiser(self, stored: Mapping[str, Any]) -> None:
         """Its momentum and step counts; its options are those of the configuration. Raises errors of any kind, because

@@ -2,13 +2,14 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TypeVar
 
 import torch
 
+from dns.ranks import LostRankError
 from ffcv_convert.common.errors import TrainingError
 
 T = TypeVar("T")
@@ -49,7 +50,8 @@ class Interruption:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        return kind is _Stop
+        lost = kind is not None and issubclass(kind, LostRankError)  # it was stopped too, and left before this one
+        return kind is _Stop or (bool(self.code) and lost)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
@@ -61,13 +63,20 @@ class Interruption:
         finally:
             self._at_once = False
 
-    def before_stop(self, batches: Iterator[T]) -> Iterator[T]:
-        """`batches` until the first signal. A signal also ends the wait for a batch, which may never come."""
-        while not self.code:
-            try:
-                with self.at_once():
-                    batch = next(batches)
-            except (StopIteration, _Stop):
+    def before_stop(self, batches: Iterator[T], agreed: Callable[[int], int]) -> Iterator[T]:
+        """`batches` until the first signal. A signal also ends the wait for a batch, which may never come.
+
+        agreed: this process's `code` -> that of all processes of the training, which stop before the same batch.
+        """
+        while True:
+            batch = None
+            with suppress(_Stop), self.at_once():
+                batch = next(batches, None)
+                if batch is None:
+                    return
+            code = agreed(self.code)
+            if code or batch is None:
+                self.code = self.code or code
                 return
             yield batch
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class World:
-    """rank: this process, 0 to size - 1; device: where it computes. So far there is one process: World(device)."""
+    """rank: this process, 0 to size - 1; device: where it computes. One process alone: World(device)."""
 
     device: torch.device
     rank: int = 0

@@ -161,8 +161,8 @@ def _stop_after(steps: int) -> Callable[..., Iterator[Any]]:
     """Interruption.before_stop, with a SIGTERM after this many batches."""
     real = Interruption.before_stop
 
-    def batches(self: Interruption, given: Iterator[Any]) -> Iterator[Any]:
-        for number, batch in enumerate(real(self, given), start=1):
+    def batches(self: Interruption, given: Iterator[Any], agreed: Callable[[int], int]) -> Iterator[Any]:
+        for number, batch in enumerate(real(self, given, agreed), start=1):
             if number == steps:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield batch

@@ -152,7 +152,9 @@ def test_a_killed_runs_extra_log_lines_are_dropped(finished: Path, beton_root: P
     """Killed after the checkpoint, in the middle of writing a line: the log is cut back to the checkpoint."""
     shutil.copytree(finished, tmp_path / "killed")
     with open(tmp_path / "killed" / "log.jsonl", "a") as file:
-        file.write(json.dumps({"kind": "train", "step": 99, "total": 0.0}) + '\n{"kind": "tr')
+        file.write(
+            json.dumps({"kind": "train", "step": 99, "epoch": 9, "iteration": 1, "total": 0.0}) + '\n{"kind": "tr'
+        )
     assert train(beton_root, tmp_path, "killed") == 0
     assert losses(tmp_path / "killed") == losses(finished)
 
@@ -237,7 +239,7 @@ def test_eval_reports_both_directions_and_agrees_with_training(
 
 def open_evaluator(asked: Config) -> Evaluator:
     engine = make_engine("cpu", "fp32", "auto", "auto")
-    return eval_script.open_evaluator(asked, Path(asked.data.beton_root) / asked.data.set, engine)[0]
+    return eval_script.open_evaluator(asked, Path(asked.data.beton_root) / asked.data.set, engine, {})[0]
 
 
 @pytest.mark.parametrize("batch_size", [5, 64])

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dns.training import checkpoint
 from dns.training.loss_watch import LossQueue
 from dns.training.state import TrainingState
 from ffcv_convert.common.errors import ConfigError, TrainingError
+from ffcv_convert.common.world import World
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import synthetic
 from ffcv_convert.images import ImageFormat
@@ -32,12 +34,14 @@ def spoil(monkeypatch: pytest.MonkeyPatch, *losses: str) -> list[torch.Tensor]:
     """Let the third step find these losses without a number. Returns the persons of all batches, step by step."""
     make_step, batches = train_ffcv.make_step, []
 
-    def spoiling(*arguments: Any) -> Step:
-        step = make_step(*arguments)
+    def spoiling(*arguments: Any, **options: Any) -> Step:
+        step = make_step(*arguments, **options)
 
-        def call(images: torch.Tensor, parameters: torch.Tensor, person_B: torch.Tensor) -> Losses:
+        def call(
+            images: torch.Tensor, parameters: torch.Tensor, person_B: torch.Tensor, *, dropout_seeds: Sequence[int] = ()
+        ) -> Losses:
             batches.append(person_B.clone())
-            found = step(images, parameters, person_B)
+            found = step(images, parameters, person_B, dropout_seeds=dropout_seeds)
             bad = {name: torch.tensor(float("nan")) for name in losses}
             return found._replace(**bad) if len(batches) == BAD_STEP else found
 
@@ -161,7 +165,10 @@ def test_weights_that_are_not_finite_do_not_replace_good_ones(tmp_path: Path) ->
     optimiser = make_optimiser(
         model, name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0, multipliers=dict.fromkeys(GROUPS, 1.0), fused=False
     )
-    state = TrainingState(model, optimiser, torch.amp.GradScaler("cpu", enabled=False), make_config(), (32, 16), "aa")
+    state = TrainingState(
+        World(torch.device("cpu")), model, optimiser, torch.amp.GradScaler("cpu", enabled=False), make_config(),
+        (32, 16), "aa",
+    )  # fmt: skip
     state.save(tmp_path / "last.pt")
     before = (tmp_path / "last.pt").read_bytes()
     with torch.no_grad():

@@ -208,6 +208,7 @@ def make_state(recipe: Config = SYSU) -> TrainingState:
     optimiser.step()
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     return TrainingState(
+        World(torch.device("cpu")),
         model,  # type: ignore[arg-type]
         optimiser,
         scaler,

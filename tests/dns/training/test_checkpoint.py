@@ -11,6 +11,7 @@ from dns.optim import make_optimiser
 from dns.training import checkpoint
 from dns.training.state import Progress, TrainingState
 from ffcv_convert.common.errors import CheckpointError
+from ffcv_convert.common.world import World
 from tests.support.configs import make_config
 
 
@@ -24,7 +25,9 @@ def make_state(identities: int = 4) -> TrainingState:
     optimiser.step()
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     progress = Progress(epoch=3, iteration=2, best_rank1=0.5, best_epoch=1)
-    return TrainingState(model, optimiser, scaler, make_config(), (64, 32), "aa", progress=progress)
+    return TrainingState(
+        World(torch.device("cpu")), model, optimiser, scaler, make_config(), (64, 32), "aa", progress=progress
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +46,7 @@ def test_what_is_saved_comes_back(saved: tuple[TrainingState, Path]) -> None:
             parameter.zero_()
     other.optimiser.state.clear()
     state.save(path)
-    expected = torch.rand(3)
-    other.restore(path)
-    assert torch.equal(torch.rand(3), expected)
+    assert other.restore(path) == 1
     assert other.progress == state.progress
     for name, tensor in state.model.state_dict().items():
         assert torch.equal(other.model.state_dict()[name], tensor), name

@@ -18,7 +18,7 @@ WORLD = World(torch.device("cpu"))
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """With a checkpoint of the run `run`, as far as its configuration."""
-    content = {key: {} for key in ("model", "optimiser", "scaler", "generators", "results", "lists")}
+    content = {key: {} for key in ("model", "optimiser", "scaler", "ranks", "results", "lists")}
     content |= {"epoch": 0, "iteration": 1, "size_px": [96, 48], "data_sha256": "aa"}
     (tmp_path / "run").mkdir()
     config = make_config(f"--run.root={tmp_path}", "--run.name=run", "--engine.device=cuda:0")

@@ -15,7 +15,7 @@ from ffcv_convert.common.world import World
 from tests.support.configs import make_config
 
 WORLD = World(torch.device("cpu"))
-TRAIN = '{"kind": "train", "step": 1, "total": 0.1}'
+TRAIN = '{"kind": "train", "step": 1, "epoch": 0, "iteration": 1, "total": 0.1}'
 
 
 def folder(root: Path, resume: str = "auto") -> RunFolder:
@@ -66,11 +66,20 @@ def test_a_file_system_without_locks_is_mentioned(
 
 def test_a_log_is_cut_back_to_its_checkpoint(tmp_path: Path) -> None:
     run = folder(tmp_path)
-    lines = [TRAIN, '{"kind": "epoch", "step": 1}', '{"kind": "eval", "step": 1}', '{"kind": "train", "step": 2}']
-    for step, tested, left in ((0, True, 0), (1, False, 2), (1, True, 3), (2, False, 4)):
+    lines = [
+        '{"kind": "run", "step": 0, "epoch": 0}', TRAIN, '{"kind": "epoch", "step": 1, "epoch": 1}',
+        '{"kind": "eval", "step": 1, "epoch": 1}', '{"kind": "train", "step": 2, "epoch": 1, "iteration": 1}',
+    ]  # fmt: skip
+    for at, tested, left in (
+        ((0, 0), True, 1),
+        ((0, 1), True, 2),
+        ((1, 0), False, 3),
+        ((1, 0), True, 4),
+        ((1, 1), False, 5),
+    ):
         run.path.mkdir(exist_ok=True)
         run.lines.path.write_text("\n".join([*lines, '{"kind": "tr']))
-        run.lines.truncate(step, evaluated=tested)
+        run.lines.truncate(*at, evaluated=tested)
         assert run.lines.path.read_text() == "".join(line + "\n" for line in lines[:left])
 
 
@@ -78,7 +87,7 @@ def test_a_damaged_line_of_a_log_is_named(tmp_path: Path) -> None:
     run = folder(tmp_path)
     run.path.mkdir()
     run.lines.path.write_text(f"{TRAIN}\n{TRAIN[:-5]}\n{TRAIN}\n")
-    for read in (lambda: run.lines.read("train"), lambda: run.lines.truncate(1, evaluated=True)):
+    for read in (lambda: run.lines.read("train"), lambda: run.lines.truncate(0, 1, evaluated=True)):
         with pytest.raises(ReportError, match=r"log\.jsonl: line 2 is damaged\. Remove it"):
             read()
     assert run.lines.path.read_text() == f"{TRAIN}\n{TRAIN[:-5]}\n{TRAIN}\n"

@@ -1,0 +1,277 @@
+"""What the processes (ranks) of one training exchange. torchrun starts them; `world` says which of them this one is.
+
+In a world of one process each function returns what it was given, and nothing is exchanged. Tensors on a GPU go by
+NCCL, what the hosts tell each other by gloo.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from dns.model import Outputs
+from ffcv_convert.common.errors import TrainingError, UserError
+from ffcv_convert.common.world import World
+
+T = TypeVar("T")
+PORT = "port of the ranks' store"
+TIMEOUT = timedelta(minutes=10)  # that ranks wait for one that hangs; longer than any compiles or saves
+
+
+class LostRankError(TrainingError):
+    """Another rank ended or hangs."""
+
+
+def own_device(name: str) -> str:
+    """The configured device; of several GPUs that torchrun's processes share, this process's own."""
+    if "LOCAL_RANK" in os.environ and name in ("auto", "cuda") and torch.cuda.is_available():
+        return f"cuda:{os.environ['LOCAL_RANK']}"
+    return name
+
+
+def join(device: torch.device) -> World:
+    """The world that torchrun started this process for; World(device) where it did not."""
+    if not started():
+        return World(device)
+    if not dist.is_initialized():
+        with lost_ranks():
+            store, rank, size = _fresh_store()
+            backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+    return World(device, dist.get_rank(), dist.get_world_size())
+
+
+def _fresh_store() -> tuple[dist.Store, int, int]:
+    """Where ranks find each other, this one's number, and how many there are.
+
+    torchrun keeps one store through all its restarts, in which new processes find addresses of dead ones and wait for
+    them (github.com/pytorch/pytorch/issues/135712). So rank 0 opens a store of its own, and nobody listens at the port
+    of the one before.
+    """
+    torchruns, rank, size = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    address = os.environ["MASTER_ADDR"]
+    if rank == 0:
+        own = dist.TCPStore(address, 0, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
+        torchruns.set(PORT, str(own.port))
+        return own, rank, size
+    while True:
+        try:
+            port = int(torchruns.get(PORT))
+            store = dist.TCPStore(address, port, wait_for_workers=False, timeout=timedelta(seconds=1))
+        except dist.DistNetworkError:
+            continue
+        store.set_timeout(TIMEOUT)
+        return store, rank, size
+
+
+@contextmanager
+def leaving() -> Iterator[None]:
+    """Leaves the world, if this process joined one in the block and the block ends well."""
+    try:
+        yield
+    except SystemExit as end:
+        if not end.code and dist.is_initialized():
+            dist.destroy_process_group()
+        raise
+
+
+def started() -> bool:
+    """Whether torchrun started this process."""
+    return dist.is_torchelastic_launched()
+
+
+def is_main() -> bool:
+    """Whether this process is rank 0 of those that torchrun started, or alone."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def share_of_cores() -> int:
+    """Of the cores that this process may use, how many when the ranks on this node share them; 0: alone."""
+    together = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return 0 if together == 1 else max(1, len(os.sched_getaffinity(0)) // together)
+
+
+def restarted() -> bool:
+    """Whether torchrun started this process in the place of one that failed (--max-restarts)."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+@contextmanager
+def main_alone_prints() -> Iterator[None]:
+    """Ranks other than 0 print nothing to standard output in the block."""
+    if os.environ.get("RANK", "0") == "0":
+        yield
+        return
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+        yield
+
+
+@contextmanager
+def lost_ranks() -> Iterator[None]:
+    """Turns what torch.distributed raises into a LostRankError."""
+    try:
+        yield
+    except RuntimeError as error:
+        rank = os.environ.get("RANK", "?")
+        raise LostRankError(
+            f"rank {rank}: another rank ended, or did not answer for {TIMEOUT.total_seconds():g} s "
+            f"({str(error).splitlines()[0]}). What it printed, or torchrun's report, says which and why. The same "
+            "command goes on from the last checkpoint"
+        ) from None
+
+
+def highest(world: World, *numbers: int) -> list[int]:
+    """The highest of each number over all ranks. Between hosts: a GPU goes on with what it has."""
+    if world.size == 1:
+        return list(numbers)
+    values = torch.tensor(numbers)
+    with lost_ranks():
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+    return values.tolist()
+
+
+def on_main(world: World, function: Callable[[], T]) -> T:
+    """What `function` returns on rank 0, on every rank. Where it raises a UserError, rank 0 raises it, and the others
+    end with its exit code."""
+    if world.size == 1:
+        return function()
+    said: tuple[Any, UserError | None] = (None, None)
+    if world.is_main:
+        try:
+            said = (function(), None)
+        except UserError as error:
+            said = (None, error)
+    with lost_ranks():
+        heard = [said]
+        dist.broadcast_object_list(heard, device=torch.device("cpu"))
+    result, failure = heard[0]
+    if failure is not None:
+        raise failure if world.is_main else SystemExit(failure.exit_code)
+    return result
+
+
+def add_up(world: World, tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its sum over all ranks."""
+    if world.size > 1:
+        with lost_ranks():
+            for tensor in tensors:
+                dist.all_reduce(tensor)
+
+
+class Mean:
+    """Replaces tensors by their mean over ranks and accumulated batches, in one all-reduce of a flat buffer. It can be
+    captured in a CUDA graph. Every call must bring tensors of the same shapes."""
+
+    def __init__(self, world: World, accumulated: int):
+        self._world, self._share = world, 1 / (world.size * accumulated)
+        self._flat: Tensor | None = None
+        self._views: list[Tensor] = []
+
+    def __call__(self, sums: Sequence[Tensor]) -> None:
+        tensors = list(sums)
+        if self._world.size == 1:
+            if self._share != 1:
+                torch._foreach_mul_(tensors, self._share)
+            return
+        if self._flat is None:
+            self._flat, self._views = _flat_buffer(tensors)
+        torch._foreach_copy_(self._views, tensors)
+        with lost_ranks():
+            dist.all_reduce(self._flat)
+        self._flat.mul_(self._share)
+        torch._foreach_copy_(tensors, self._views)
+
+
+class Gather:
+    """The outputs and identities of all ranks' batches as one batch, [visible of all..., infrared of all...].
+
+    Each rank then computes the same loss L. The backward pass adds up what the ranks want of a rank's outputs, which is
+    dL times the number of ranks, and Mean divides by it: the gradient is that of one process with the joined batch.
+    """
+
+    def __init__(self, world: World):
+        self._world = world
+
+    @torch.compiler.disable
+    def __call__(self, outputs: Outputs, person_B: Tensor) -> tuple[Outputs, Tensor]:
+        return Outputs(*(self._joined(output) for output in outputs)), self._joined(person_B)
+
+    def _joined(self, tensor: Tensor) -> Tensor:
+        batches = _AllGather.apply(tensor.contiguous(), self._world)
+        halves = [batch.chunk(2) for batch in batches]
+        return torch.cat([visible for visible, _ in halves] + [other for _, other in halves])
+
+
+class _AllGather(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, own: Tensor, world: World) -> Tensor:
+        """(ranks, ...)"""
+        context.rank = world.rank
+        gathered = [torch.empty_like(own) for _ in range(world.size)]
+        with lost_ranks():
+            dist.all_gather(gathered, own)
+        return torch.stack(gathered)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        wanted = gradient.contiguous()
+        with lost_ranks():
+            dist.all_reduce(wanted)
+        return wanted[context.rank], None
+
+
+def _flat_buffer(tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """A buffer for all tensors one after another, and a view of it for each, strided as the tensor is."""
+    flat = torch.empty(sum(tensor.numel() for tensor in tensors), dtype=tensors[0].dtype, device=tensors[0].device)
+    views, start = [], 0
+    for tensor in tensors:
+        views.append(flat.as_strided(tensor.shape, tensor.stride(), start))
+        start += tensor.numel()
+    return flat, views
+
+
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """Running means and variances of every batch norm: the only buffers in which ranks differ."""
+    return [
+        buffer for name, buffer in model.named_buffers() if name.rpartition(".")[2] in ("running_mean", "running_var")
+    ]
+
+
+def every_statistic(world: World, model: nn.Module) -> Tensor:
+    """The running statistics of every rank, one after another: (ranks, numbers), on the device."""
+    own = torch.cat([buffer.flatten() for buffer in running_statistics(model)])
+    if world.size == 1:
+        return own[None]
+    gathered = [torch.empty_like(own) for _ in range(world.size)]
+    with lost_ranks():
+        dist.all_gather(gathered, own)
+    return torch.stack(gathered)
+
+
+def set_statistics(model: nn.Module, numbers: Tensor) -> None:
+    """numbers: of one rank, as every_statistic lays them out."""
+    buffers = running_statistics(model)
+    with torch.no_grad():
+        for buffer, part in zip(buffers, numbers.split([buffer.numel() for buffer in buffers]), strict=True):
+            buffer.copy_(part.view_as(buffer))
+
+
+@contextmanager
+def averaged_statistics(world: World, model: nn.Module) -> Iterator[Tensor]:
+    """In the block the model has the mean of all ranks' running statistics, as testing and checkpoints want it; after
+    it, its own again. Yields those of every rank."""
+    every = every_statistic(world, model)
+    if world.size == 1:
+        yield every
+        return
+    set_statistics(model, every.mean(dim=0))
+    try:
+        yield every
+    finally:
+        set_statistics(model, every[world.rank])

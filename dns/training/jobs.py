@@ -1,0 +1,160 @@
+"""Runs side by side: `run.jobs` processes, each on a GPU or a share of the cores, take one run after another.
+
+Each process is train_ffcv.py with the options of a single run. So a run's folder, its checkpoints and its numbers are
+those that it would have alone with as many threads.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Thread
+from types import FrameType
+from typing import IO, TextIO
+
+import torch
+from tqdm import tqdm
+
+from dns.training.options import Config
+from ffcv_convert.common.errors import TrainingError
+
+POLL_S = 0.1
+
+
+def train_all(script: Path, arguments: Sequence[str], runs: Sequence[Config], jobs: int) -> int:
+    """Train every run, `jobs` at a time. Returns 0 when all are finished, or the code of the signal that stopped them.
+
+    A run that ends otherwise does not stop the others; TrainingError names it in the end. script: train_ffcv.py;
+    arguments: its command line, which the options of each run follow.
+    """
+    waiting, places, failed = list(runs), share_out(runs[0].engine.device, min(jobs, len(runs))), []
+    with _Signals(places) as signals:
+        while (waiting and not signals.code) or any(place.process for place in places):
+            for place in places:
+                if place.process is None and waiting and not signals.code:
+                    place.start(script, arguments, waiting.pop(0))
+                    signals.tell(place)
+                elif place.process is not None and (code := place.process.poll()) is not None:
+                    name = place.end()
+                    if code and not signals.code:
+                        failed.append(name)
+                        how = f"ended with code {code}" if code > 0 else f"was killed by signal {-code}"
+                        print(f"{name}: {how}; the others go on", file=sys.stderr, flush=True)
+            time.sleep(POLL_S)
+    if signals.code:
+        print("stopped; the same command goes on with what is left")
+    elif failed:
+        raise TrainingError(
+            f"{len(failed)} of {len(runs)} runs did not finish: {', '.join(failed)}. Their messages stand above. "
+            "The same command goes on with them"
+        )
+    return signals.code
+
+
+@dataclass
+class _Place:
+    """Where one run at a time is trained. cores: that its process may use."""
+
+    number: int
+    device: str
+    cores: set[int]
+    process: "subprocess.Popen[str] | None" = None
+    name: str = ""
+    readers: list[Thread] = field(default_factory=list)
+
+    def start(self, script: Path, arguments: Sequence[str], member: Config) -> None:
+        own = {
+            "run.jobs": 1, "run.repeats": 1, "run.seed": member.run.seed, "run.name": member.run.name,
+            "data.trial": member.data.trial, "engine.device": self.device,
+        }  # fmt: skip
+        command = [sys.executable, str(script), *arguments, *(f"--{name}={value}" for name, value in own.items())]
+        self.name = f"seed {member.run.seed}" + f", trial {member.data.trial}" * bool(member.data.trial)
+        print(f"{self.name}: begins on {self.device}, {len(self.cores)} core{'s' * (len(self.cores) != 1)}", flush=True)
+        with _on_cores(self.cores):
+            # In a session of its own: a terminal's Ctrl-C reaches this process alone, which hands it on once.
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="backslashreplace",
+                env={**os.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
+            )  # fmt: skip
+        pipes = ((self.process.stdout, sys.stdout), (self.process.stderr, sys.stderr))
+        self.readers = [Thread(target=self._relay, args=pair, daemon=True) for pair in pipes]
+        for reader in self.readers:
+            reader.start()
+
+    def end(self) -> str:
+        """Wait for the last words of a process that has ended. Returns the run's name."""
+        for reader in self.readers:
+            reader.join()
+        self.process = None
+        return self.name
+
+    def _relay(self, pipe: IO[str], screen: TextIO) -> None:
+        """Print each line with the run's name before it. Progress bars overwrite their line: on a terminal each run
+        keeps a line at the bottom, elsewhere only a bar's last state is printed."""
+        pipe.reconfigure(newline="")  # type: ignore[attr-defined]
+        line = tqdm(total=0, bar_format="{desc}", position=self.number, leave=False, disable=None)
+        with pipe:
+            for text in pipe:
+                if text.endswith("\r"):
+                    line.set_description_str(f"{self.name}: {text.strip()}")
+                elif text.strip():
+                    tqdm.write(f"{self.name}: {text.rstrip()}", file=screen)
+                    screen.flush()
+        line.close()
+
+
+class _Signals:
+    """Hands SIGINT and SIGTERM on to every run. code: 128 + the first of them, or 0."""
+
+    def __init__(self, places: Sequence[_Place]):
+        self.code, self._places = 0, places
+
+    def __enter__(self) -> "_Signals":
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def tell(self, place: _Place) -> None:
+        """A run that has just begun, of a signal that came while it did."""
+        if self.code and place.process:
+            place.process.send_signal(self.code - 128)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.code = self.code or 128 + number
+        for place in self._places:
+            if place.process is not None:
+                place.process.send_signal(number)
+
+
+def share_out(device: str, jobs: int) -> list[_Place]:
+    """jobs places: GPUs in turn, unless the configuration names one or the CPU; and as equal shares of the cores as
+    there can be."""
+    cores, gpus = sorted(os.sched_getaffinity(0)), torch.cuda.device_count()
+    everywhere = device in ("auto", "cuda") and gpus > 0
+    return [
+        _Place(
+            number,
+            f"cuda:{number % gpus}" if everywhere else device,
+            set(cores[number * len(cores) // jobs : (number + 1) * len(cores) // jobs] or [cores[number % len(cores)]]),
+        )
+        for number in range(jobs)
+    ]
+
+
+@contextmanager
+def _on_cores(cores: set[int]) -> Iterator[None]:
+    """A process that is started in the block may use these cores, and its libraries take as many threads."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,105 @@
+"""Runs side by side: the rows of runs one after another, through signals and a run that dies."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import train_ffcv
+from dns.training import jobs
+from tests.conftest import REPOSITORY
+from tests.end_to_end.test_sets import FAST
+
+Layout = Callable[[str], Path]
+TRIALS = 10
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every process: results do not depend on the cores that a job gets."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    torch.set_num_threads(1)
+
+
+def arguments(folder: Path, runs: Path, *more: str) -> list[str]:
+    recipe = str(REPOSITORY / "configs" / f"{folder.name}.yaml")
+    return ["--config-file", recipe, f"--data.beton_root={folder.parent}", f"--run.root={runs}", *FAST, *more]
+
+
+def mean_rows(folder: Path) -> list[dict]:
+    return json.loads((folder / "result.json").read_text())["evaluation"]
+
+
+def test_seeds_side_by_side_give_the_rows_of_seeds_in_turn(
+    converted_layout: Layout, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    folder = converted_layout("pku_sketch")
+    for name, number in (("turn", 1), ("side", 2)):
+        asked = ["--run.repeats=3", "--run.log_every=1", f"--run.jobs={number}"]
+        assert train_ffcv.train(arguments(folder, tmp_path / name, *asked)) == 0
+    said = capfd.readouterr()
+    for seed in range(3):
+        assert f"seed {seed}: begins on cpu, " in said.out
+        assert f"seed {seed}: rank-1 " in said.out
+        assert f"seed {seed}: epoch 1/1: 100%" in said.err
+    assert mean_rows(tmp_path / "turn" / "pku_sketch-seeds0-2") == mean_rows(tmp_path / "side" / "pku_sketch-seeds0-2")
+
+
+def test_a_signal_reaches_all_and_the_same_command_goes_on(converted_layout: Layout, tmp_path: Path) -> None:
+    folder = converted_layout("regdb")
+    command = [
+        sys.executable,
+        "train_ffcv.py",
+        *arguments(folder, tmp_path / "runs", "--optim.epochs=50", "--run.jobs=2"),
+    ]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        logs = [tmp_path / "runs" / "regdb-seed0" / f"trial-{trial}" / "log.jsonl" for trial in (1, 2)]
+        deadline = time.monotonic() + 120
+        while not all(log.exists() and '"epoch"' in log.read_text() for log in logs) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT, errors
+    assert said.count("the same command goes on from") == 2, said
+    assert "the same command goes on with what is left" in said
+    assert [(log.parent / "last.pt").exists() for log in logs] == [True, True]
+    assert not (tmp_path / "runs" / "regdb-seed0" / "trial-3").exists()
+
+
+def test_a_run_that_dies_is_named_and_does_not_stop_the_others(
+    converted_layout: Layout, tmp_path: Path, refused: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = converted_layout("pku_sketch")
+    asked = arguments(folder, tmp_path, "--run.repeats=2", "--run.jobs=2")
+    (tmp_path / "pku_sketch-seed1").mkdir()
+    (tmp_path / "pku_sketch-seed1" / "last.pt").write_text("damaged")
+    with pytest.raises(Exception, match=r"1 of 2 runs did not finish: seed 1\. .*The same command goes on"):
+        train_ffcv.train(asked)
+    assert [(tmp_path / f"pku_sketch-seed{seed}" / "result.json").exists() for seed in range(2)] == [True, False]
+    shutil.rmtree(tmp_path / "pku_sketch-seed1")
+    assert train_ffcv.train(asked) == 0
+    assert mean_rows(tmp_path / "pku_sketch-seeds0-1")[0]["trials"] == 2
+
+
+def test_places_share_the_cores_and_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+    for gpus, device, count, expected in (
+        (0, "auto", 2, [("auto", {0, 1, 2}), ("auto", {3, 4, 5})]),
+        (2, "auto", 3, [("cuda:0", {0, 1}), ("cuda:1", {2, 3}), ("cuda:0", {4, 5})]),
+        (2, "cpu", 1, [("cpu", set(range(6)))]),
+        (2, "cuda:1", 2, [("cuda:1", {0, 1, 2}), ("cuda:1", {3, 4, 5})]),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        assert [(place.device, place.cores) for place in jobs.share_out(device, count)] == expected
+    assert all(place.cores for place in jobs.share_out("cpu", 20))
