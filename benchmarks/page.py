@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import __main__ as menu
-from benchmarks import seeds, sysu_size
+from benchmarks import ranks, seeds, sysu_size
 from benchmarks.harness import RESULTS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -42,6 +42,8 @@ def _table(name: str, content: dict[str, Any]) -> str:
     question = name.partition("-")[0]
     if question in menu.QUESTIONS:
         return menu.table(question, content)
+    if name.startswith("ranks"):
+        return ranks.table(content)
     if name.startswith("seeds"):
         return seeds.table(content)
     if name.startswith("sysu-size"):

@@ -22,18 +22,23 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import eval as eval_script
 import train_ffcv
 from benchmarks.training import assemble, one_batch, options
+from dns import ranks
 from dns.evaluation.metrics import RANKS, Metrics, PerQuery
 from dns.losses import Losses
 from dns.optim import set_learning_rate
 from dns.step import CapturedStep
 from dns.training.loss_watch import LossQueue
 from dns.training.stopping import Interruption
+from ffcv_convert.common.world import World
 from tests.cuda_stand_in.device import counted, nodes, violations
+from train_ffcv import Training
 
 SMALL = ["--model.architecture=resnet18", "--engine.compile=false", "--data.persons=3", "--data.pictures=2"]
 WAITS = ("sync", "wait")
@@ -47,18 +52,31 @@ def combinations(beton_root: Path) -> list[dict[str, Any]]:
     ):
         choice = [f"--engine.precision={precision}", f"--optim.name={optimiser}", f"--data.source={source}"]
         training = assemble(options(beton_root, [*SMALL, *choice]))
-        batch, before = one_batch(training), len(violations())
-        for _ in range(CapturedStep.WARM_UP + 2):
-            training.step(*batch)
-        steady = counted(lambda step=training.step, batch=batch: step(*batch))  # type: ignore[misc]
-        found.append(
-            {
-                "precision": precision, "optimiser": optimiser, "source": source,
-                "launches": steady["launch"] + steady["replay"], "replays": steady["replay"],
-                "syncs": sum(steady[name] for name in WAITS), "nodes": len(nodes()),
-                "violations": violations()[before:],
-            }
-        )  # fmt: skip
+        found.append({"precision": precision, "optimiser": optimiser, "source": source, **steady_step(training)})
+    return found
+
+
+def steady_step(training: Training) -> dict[str, Any]:
+    """Of a step after warm-up and capture."""
+    batch, before = one_batch(training), len(violations())
+    seeds = training.loader.dropout_seeds(0, 0)
+    for _ in range(CapturedStep.WARM_UP + 2):
+        training.step(*batch, dropout_seeds=seeds)
+    steady = counted(lambda: training.step(*batch, dropout_seeds=seeds))
+    return {
+        "launches": steady["launch"] + steady["replay"], "replays": steady["replay"],
+        "syncs": sum(steady[name] for name in WAITS), "nodes": len(nodes()), "violations": violations()[before:],
+    }  # fmt: skip
+
+
+def several(beton_root: Path) -> dict[str, Any]:
+    """Steps with more than one batch: accumulated, and of two ranks. Their all-reduce is torch's fake one, which
+    launches nothing: NCCL asks the driver for more than the stand-in has."""
+    found = {"accumulated": steady_step(assemble(options(beton_root, [*SMALL, "--optim.accumulate=2"])))}
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    with patch.object(ranks, "join", lambda device: World(device, 0, 2)):
+        found["two ranks"] = steady_step(assemble(options(beton_root, SMALL)))
+    dist.destroy_process_group()
     return found
 
 
@@ -117,7 +135,8 @@ def loop(beton_root: Path, source: str, iterations: int = 200) -> dict[str, Any]
 
     def iteration(batch: Any, number: int) -> None:
         set_learning_rate(training.optimiser, 0.1 + 1e-6 * number)
-        queue.put(training.step(batch.images, batch.augmentation, batch.person_B))
+        seeds = training.loader.dropout_seeds(epoch, number)
+        queue.put(training.step(batch.images, batch.augmentation, batch.person_B, dropout_seeds=seeds))
         for _ in queue.arrived():
             pass
 
@@ -194,6 +213,7 @@ def numbers_replaced() -> Iterator[None]:
 def main(beton_root: str, folder: str) -> None:
     result = {
         "combinations": combinations(Path(beton_root)),
+        "several": several(Path(beton_root)),
         "controls": controls(),
         "loop": {source: loop(Path(beton_root), source) for source in ("resident", "stream")},
         "training": train(Path(beton_root), Path(folder)),

@@ -25,7 +25,7 @@ def child(module: str, *arguments: object) -> dict[str, Any]:
 
 def summary(capture: dict[str, Any], compiled: dict[str, Any]) -> dict[str, Any]:
     """The figures by name; the rest of what was found below `capture` and `compiled`."""
-    steps, loops = capture["combinations"], capture["loop"].values()
+    steps, loops = [*capture["combinations"], *capture["several"].values()], capture["loop"].values()
     return {
         "violations": sum(len(step["violations"]) for step in steps),
         "syncs": sum(one["syncs"] for one in (*steps, *loops)),

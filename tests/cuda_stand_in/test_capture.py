@@ -39,6 +39,14 @@ def test_every_precision_optimiser_and_source_is_captured_without_waiting(found:
         assert one["nodes"] > 1000, one  # the whole step of a ResNet-18, uncompiled
 
 
+def test_steps_with_several_batches_are_captured_without_waiting(found: dict[str, Any]) -> None:
+    assert found["several"].keys() == {"accumulated", "two ranks"}
+    for one in found["several"].values():
+        assert (one["violations"], one["syncs"], one["replays"]) == ([], 0, 1), one
+        assert one["launches"] <= 6, one
+    assert found["several"]["accumulated"]["nodes"] > 1.5 * found["combinations"][0]["nodes"]
+
+
 def test_what_must_not_be_captured_is_caught(found: dict[str, Any]) -> None:
     assert len(found["controls"]) == 4
     assert all(found["controls"].values()), found["controls"]
