@@ -28,7 +28,7 @@ def make_optimiser(
 ) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW; weight decay on every parameter, batch norms included (as published).
 
-    fused: one kernel for many parameters, with learning rates as tensors on the device: a changed rate then needs no
+    fused: one kernel for many parameters (without it torch chooses: on CUDA, one for a list of them), with learning rates as tensors on the device: a changed rate then needs no
     recompilation, and a captured step sees it.
     """
     groups = parameter_groups(model, multipliers)
@@ -38,14 +38,14 @@ def make_optimiser(
     if name == "sgd":
         nesterov = momentum > 0
         sgd = torch.optim.SGD(
-            groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=fused
+            groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=fused or None
         )
         if fused and nesterov:  # its own momentum starts uninitialised, and stays so if fp16 skips the first step
             for parameter in model.parameters():
                 sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return sgd
     return torch.optim.AdamW(
-        groups, lr=lr, weight_decay=weight_decay, fused=fused, capturable=fused and device.type == "cuda"
+        groups, lr=lr, weight_decay=weight_decay, fused=fused or None, capturable=fused and device.type == "cuda"
     )
 
 
