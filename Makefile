@@ -50,7 +50,8 @@ FUZZ := $(VENV)/.dns-ffcv-fuzz
 ##@ What everybody needs
 
 # Ranks share the cores; torchrun would give each a single thread.
-TORCHRUN = OMP_NUM_THREADS="$${OMP_NUM_THREADS:-$$(n=$$(($$(nproc) / RANKS)); echo $$((n > 0 ? n : 1)))}" \
+TORCHRUN = [[ "$$RANKS" =~ ^[1-9][0-9]*$$ ]] || { echo "error: RANKS=$$RANKS is no number of processes" >&2; exit 2; }; \
+           OMP_NUM_THREADS="$${OMP_NUM_THREADS:-$$(n=$$(($$(nproc) / RANKS)); echo $$((n > 0 ? n : 1)))}" \
            '$(RUN)' -m torch.distributed.run --standalone --nproc-per-node="$$RANKS" $(TORCHRUN_ARGS)
 
 train: data ## train DNS on DATASET (synthetic people by default) by its recipe in configs/, and test it

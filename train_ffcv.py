@@ -66,6 +66,8 @@ def train(arguments: Sequence[str]) -> int:
             "run.jobs trains several networks side by side, torchrun one network on several devices. Choose one: "
             "make JOBS=... or make RANKS=..."
         )
+    if asked.run.jobs > 1 and len(runs) == 1:
+        print("note: run.jobs has one run alone to train: no trials, and run.repeats is 1", file=sys.stderr)
     if asked.run.jobs > 1 and len(runs) > 1:
         code = jobs.train_all(Path(__file__), arguments, runs, asked.run.jobs)
     else:

@@ -28,8 +28,8 @@ def make_optimiser(
 ) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW; weight decay on every parameter, batch norms included (as published).
 
-    fused: one kernel for many parameters (without it torch chooses: on CUDA, one for a list of them), with learning rates as tensors on the device: a changed rate then needs no
-    recompilation, and a captured step sees it.
+    fused: one kernel for many parameters, with learning rates as tensors on the device: a changed rate then needs no
+    recompilation, and a captured step sees it. Without it torch chooses, as in the published code.
     """
     groups = parameter_groups(model, multipliers)
     device = next(model.parameters()).device

@@ -51,7 +51,9 @@ def scheduled_iterations(index: TrainIndex, persons: int, pictures: int, world: 
     visible = int((index.modality_N == Modality.VISIBLE).sum())
     iterations = max(visible, len(index) - visible) // (persons * pictures * world)
     if iterations == 0:
-        raise DataError(f"the set has fewer than {persons} x {pictures} images of each modality. Lower data.persons")
+        raise DataError(
+            f"the set has fewer than {persons * world} x {pictures} images of each modality. Lower data.persons"
+        )
     return iterations
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dns.model import DNS, GROUPS
-from dns.optim import learning_rate, make_optimiser, parameter_groups, set_learning_rate
+from dns.optim import learning_rate, make_optimiser, parameter_groups, scaled_rate, set_learning_rate
 from tests.support import goldens
 
 pytestmark = pytest.mark.numerical
@@ -100,3 +100,9 @@ def test_without_momentum_it_is_plain_descent() -> None:
             fused=fused,
         )  # fmt: skip
         assert not optimiser.param_groups[0]["nesterov"]
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("none", 0.2), ("sqrt", 0.4), ("linear", 0.8)])
+def test_the_peak_rate_grows_by_its_rule(rule: str, expected: float) -> None:
+    assert scaled_rate(0.2, 4, rule) == pytest.approx(expected)
+    assert scaled_rate(0.2, 1, rule) == 0.2

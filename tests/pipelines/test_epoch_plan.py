@@ -22,8 +22,10 @@ def subset(converted_layout: Callable[[str], Path]) -> Subset:
     return open_subset(converted_layout("sysu"), "train")
 
 
-def plan(subset: Subset, persons: int, world: World) -> EpochPlan:
-    return EpochPlan(subset, world=world, persons=persons, pictures=2, recipe=RECIPES["sysu"], seed=3)
+def plan(subset: Subset, persons: int, world: World, accumulate: int = 1) -> EpochPlan:
+    return EpochPlan(
+        subset, world=world, persons=persons, pictures=2, recipe=RECIPES["sysu"], seed=3, accumulate=accumulate
+    )
 
 
 def test_two_ranks_take_their_halves_of_one_plan(subset: Subset) -> None:
@@ -39,6 +41,30 @@ def test_each_rank_draws_its_own_augmentation(subset: Subset) -> None:
     ranks = [plan(subset, 2, World(CPU, rank, 2)).parameters(0, 0) for rank in (0, 1)]
     assert not np.array_equal(*ranks)
     assert np.array_equal(ranks[0], plan(subset, 2, World(CPU)).parameters(0, 0))
+
+
+def test_accumulated_batches_are_those_of_as_many_ranks(subset: Subset) -> None:
+    """Samples, augmentation and seeds of dropout: [visible of each..., infrared of each...]."""
+    ranks = [plan(subset, 2, World(CPU, rank, 4)) for rank in range(4)]
+    both = [plan(subset, 2, World(CPU, rank, 2), accumulate=2) for rank in (0, 1)]
+    for number, one in enumerate(both):
+        parts = ranks[2 * number : 2 * number + 2]
+        assert (one.iterations, one.batch_size, one.images_a_step) == (parts[0].iterations, 16, 32)
+        for of_one, of_parts in (
+            (one.plan(1)[2], [part.plan(1)[2] for part in parts]),
+            (one.parameters(1, 2), [part.parameters(1, 2) for part in parts]),
+        ):
+            halves = [np.split(part, 2) for part in of_parts]
+            assert np.array_equal(of_one, np.concatenate([half[n] for n in (0, 1) for half in halves]))
+        assert one.dropout_seeds(1, 2) == [seed for part in parts for seed in part.dropout_seeds(1, 2)]
+
+
+def test_dropout_has_its_own_seed_in_each_step_and_rank(subset: Subset) -> None:
+    made = plan(subset, 2, World(CPU), accumulate=3)
+    seeds = [seed for epoch in (0, 1) for iteration in (0, 1) for seed in made.dropout_seeds(epoch, iteration)]
+    assert len(set(seeds)) == len(seeds) == 12
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert made.dropout_seeds(1, 0) == made.dropout_seeds(1, 0)
 
 
 def test_rows_and_labels_of_samples_are_those_of_the_subset(subset: Subset) -> None:
