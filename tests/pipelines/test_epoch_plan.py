@@ -51,12 +51,12 @@ def test_accumulated_batches_are_those_of_as_many_ranks(subset: Subset) -> None:
         parts = ranks[2 * number : 2 * number + 2]
         assert (one.iterations, one.batch_size, one.images_a_step) == (parts[0].iterations, 16, 32)
         for of_one, of_parts in (
-            (one.plan(1)[2], [part.plan(1)[2] for part in parts]),
-            (one.parameters(1, 2), [part.parameters(1, 2) for part in parts]),
+            (one.plan(1)[1], [part.plan(1)[1] for part in parts]),
+            (one.parameters(1, 1), [part.parameters(1, 1) for part in parts]),
         ):
             halves = [np.split(part, 2) for part in of_parts]
             assert np.array_equal(of_one, np.concatenate([half[n] for n in (0, 1) for half in halves]))
-        assert one.dropout_seeds(1, 2) == [seed for part in parts for seed in part.dropout_seeds(1, 2)]
+        assert one.dropout_seeds(1, 1) == [seed for part in parts for seed in part.dropout_seeds(1, 1)]
 
 
 def test_dropout_has_its_own_seed_in_each_step_and_rank(subset: Subset) -> None:
