@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dns import ranks
+from dns import exchange, ranks
 from dns.engine import Engine, make_engine
 from dns.evaluation import results
 from dns.evaluation.evaluator import Evaluator
@@ -157,10 +157,10 @@ def assemble(asked: Config, world: World, engine: Engine, loader: data.TrainingL
         weight_decay=asked.optim.weight_decay, multipliers=asdict(asked.multiplier), fused=engine.fused,
     )  # fmt: skip
     scaler = engine.scaler()
-    exchanged = {"gather": ranks.Gather(world)} if asked.optim.gather and world.size > 1 else {}
+    exchanged = {"gather": exchange.Gather(world)} if asked.optim.gather and world.size > 1 else {}
     step = make_step(
         model, optimiser, scaler, loader.augment, engine, accumulate=asked.optim.accumulate,
-        average=ranks.Mean(world, asked.optim.accumulate), **exchanged,
+        average=exchange.Mean(world, asked.optim.accumulate), **exchanged,
     )  # fmt: skip
     return Training(asked, world, engine, loader, model, optimiser, scaler, step)
 
@@ -194,7 +194,7 @@ def fit(
     while not interruption.code and (state.progress.epoch < epochs or state.progress.evaluation_due):
         if state.progress.evaluation_due:
             begin = time.monotonic()
-            with interruption.at_once(), ranks.averaged_statistics(training.world, state.model):
+            with interruption.at_once(), exchange.averaged_statistics(training.world, state.model):
                 rank1 = evaluator.choosing_rank1(state.model, protocol)
             state.note_rank1(rank1, run.best)
             at = {"step": state.progress.epoch * loader.iterations, "epoch": state.progress.epoch}
@@ -287,7 +287,7 @@ def read_losses(
 def write_result(training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState) -> None:
     """Test the last weights, and the best ones if they are others, on every trial; write result.json and result.md."""
     loader, progress, protocol = training.loader, state.progress, training.config.eval.protocol
-    with ranks.averaged_statistics(training.world, state.model):
+    with exchange.averaged_statistics(training.world, state.model):
         rows = [evaluator.bn_row(state.model, protocol, f"last.pt, epoch {progress.epoch}")]
     if progress.best_epoch != progress.epoch:
         try:

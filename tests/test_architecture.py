@@ -22,6 +22,7 @@ ALLOWED = {
     "ffcv_convert.beton": ("ffcv_convert.beton", *COMMON),
     "pipelines": ("pipelines", "ffcv_convert.beton", *COMMON),
     "dns": (*(f"dns.{name}" for name in PAPER), *COMMON),
+    "dns.exchange": ("dns.model", "dns.ranks", *COMMON),
     "dns.evaluation": ("dns", "ffcv_convert.beton.labels", *COMMON),
     "dns.training": ("dns", "ffcv_convert.beton.labels", *COMMON),
 }
@@ -53,6 +54,11 @@ def test_imports_follow_the_data(package: str) -> None:
         for name in imports(path):
             if name.split(".")[0] in (*PACKAGES, "train_ffcv", "eval", "benchmarks"):
                 assert any(f"{name}.".startswith(f"{allowed}.") for allowed in ALLOWED[part]), (path, name)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_paper_s_files_know_of_one_process(name: str) -> None:
+    assert not any("distributed" in module for module in imports(REPOSITORY / "dns" / f"{name}.py"))
 
 
 def test_no_script_imports_another() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dns import ranks
+from dns import exchange, ranks
 from dns.model import DNS
 from dns.training import checkpoint
 from dns.training.options import Config
@@ -72,7 +72,7 @@ class TrainingState:
         """Every rank calls it, rank 0 writes. Raises TrainingError, and leaves `path` alone, where weights are not
         finite: nothing can go on from them."""
         self.saved_at = time.monotonic()
-        with ranks.averaged_statistics(self.world, self.model) as every:
+        with exchange.averaged_statistics(self.world, self.model) as every:
             statistics = {"statistics": every.cpu()} if self.world.size > 1 else {}
             ranks.on_main(self.world, lambda: self._write(path, statistics))
 
@@ -146,7 +146,7 @@ class TrainingState:
         if former == self.world.size:
             if every is not None:
                 self._check_statistics(every, path)
-                ranks.set_statistics(self.model, every[self.world.rank])
+                exchange.set_statistics(self.model, every[self.world.rank])
         elif self.progress.iteration:
             raise CheckpointError(
                 f"{path}: stopped inside an epoch that {former} process{'es' * (former != 1)} began, and cannot go on "
@@ -155,7 +155,7 @@ class TrainingState:
         return former
 
     def _check_statistics(self, every: torch.Tensor, path: Path) -> None:
-        wanted = sum(buffer.numel() for buffer in ranks.running_statistics(self.model))
+        wanted = sum(buffer.numel() for buffer in exchange.running_statistics(self.model))
         if every.ndim != 2 or every.shape[1] != wanted or not every.is_floating_point():
             raise CheckpointError(
                 f"{path}: damaged (statistics of shape {list(every.shape)}). {checkpoint.FETCH_AGAIN}"

@@ -8,7 +8,7 @@ import sys
 import torch
 from torch import nn
 
-from dns import ranks
+from dns import exchange, ranks
 from dns.engine import Engine
 from dns.model import DNS
 from dns.optim import make_optimiser
@@ -35,7 +35,7 @@ def main(file: str) -> None:
     )
     step = make_step(
         model, optimiser, torch.amp.GradScaler("cpu", enabled=False), lambda images, _: images.chunk(2), engine,
-        average=ranks.Mean(world, 1), **({"gather": ranks.Gather(world)} if world.size > 1 else {}),
+        average=exchange.Mean(world, 1), **({"gather": exchange.Gather(world)} if world.size > 1 else {}),
     )  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):

@@ -1,0 +1,126 @@
+"""What the ranks of one training exchange while they compute: gradients, losses, outputs, running statistics."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from dns.model import Outputs
+from dns.ranks import lost_ranks
+from ffcv_convert.common.world import World
+
+
+class Mean:
+    """Replaces tensors by their mean over ranks and accumulated batches, in one all-reduce of a flat buffer. It can be
+    captured in a CUDA graph. Every call must bring tensors of the same shapes."""
+
+    def __init__(self, world: World, accumulated: int):
+        self._world, self._share = world, 1 / (world.size * accumulated)
+        self._flat: Tensor | None = None
+        self._views: list[Tensor] = []
+
+    def __call__(self, sums: Sequence[Tensor]) -> None:
+        tensors = list(sums)
+        if self._world.size == 1:
+            if self._share != 1:
+                torch._foreach_mul_(tensors, self._share)
+            return
+        if self._flat is None:
+            self._flat, self._views = _flat_buffer(tensors)
+        torch._foreach_copy_(self._views, tensors)
+        with lost_ranks():
+            dist.all_reduce(self._flat)
+        self._flat.mul_(self._share)
+        torch._foreach_copy_(tensors, self._views)
+
+
+class Gather:
+    """The outputs and identities of all ranks' batches as one batch, [visible of all..., infrared of all...].
+
+    Each rank then computes the same loss L. The backward pass adds up what the ranks want of a rank's outputs, which is
+    dL times the number of ranks, and Mean divides by it: the gradient is that of one process with the joined batch.
+    """
+
+    def __init__(self, world: World):
+        self._world = world
+
+    @torch.compiler.disable
+    def __call__(self, outputs: Outputs, person_B: Tensor) -> tuple[Outputs, Tensor]:
+        return Outputs(*(self._joined(output) for output in outputs)), self._joined(person_B)
+
+    def _joined(self, tensor: Tensor) -> Tensor:
+        batches = _AllGather.apply(tensor.contiguous(), self._world)
+        halves = [batch.chunk(2) for batch in batches]
+        return torch.cat([visible for visible, _ in halves] + [other for _, other in halves])
+
+
+class _AllGather(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, own: Tensor, world: World) -> Tensor:
+        """(ranks, ...)"""
+        context.rank = world.rank
+        gathered = [torch.empty_like(own) for _ in range(world.size)]
+        with lost_ranks():
+            dist.all_gather(gathered, own)
+        return torch.stack(gathered)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        wanted = gradient.contiguous()
+        with lost_ranks():
+            dist.all_reduce(wanted)
+        return wanted[context.rank], None
+
+
+def _flat_buffer(tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """A buffer for all tensors one after another, and a view of it for each, strided as the tensor is."""
+    flat = torch.empty(sum(tensor.numel() for tensor in tensors), dtype=tensors[0].dtype, device=tensors[0].device)
+    views, start = [], 0
+    for tensor in tensors:
+        views.append(flat.as_strided(tensor.shape, tensor.stride(), start))
+        start += tensor.numel()
+    return flat, views
+
+
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """Running means and variances of every batch norm: the only buffers in which ranks differ."""
+    return [
+        buffer for name, buffer in model.named_buffers() if name.rpartition(".")[2] in ("running_mean", "running_var")
+    ]
+
+
+def every_statistic(world: World, model: nn.Module) -> Tensor:
+    """The running statistics of every rank, one after another: (ranks, numbers), on the device."""
+    own = torch.cat([buffer.flatten() for buffer in running_statistics(model)])
+    if world.size == 1:
+        return own[None]
+    gathered = [torch.empty_like(own) for _ in range(world.size)]
+    with lost_ranks():
+        dist.all_gather(gathered, own)
+    return torch.stack(gathered)
+
+
+def set_statistics(model: nn.Module, numbers: Tensor) -> None:
+    """numbers: of one rank, as every_statistic lays them out."""
+    buffers = running_statistics(model)
+    with torch.no_grad():
+        for buffer, part in zip(buffers, numbers.split([buffer.numel() for buffer in buffers]), strict=True):
+            buffer.copy_(part.view_as(buffer))
+
+
+@contextmanager
+def averaged_statistics(world: World, model: nn.Module) -> Iterator[Tensor]:
+    """In the block the model has the mean of all ranks' running statistics, as testing and checkpoints want it; after
+    it, its own again. Yields those of every rank."""
+    every = every_statistic(world, model)
+    if world.size == 1:
+        yield every
+        return
+    set_statistics(model, every.mean(dim=0))
+    try:
+        yield every
+    finally:
+        set_statistics(model, every[world.rank])
