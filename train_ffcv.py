@@ -114,7 +114,7 @@ def train_run(asked: Config) -> int:
     state = TrainingState(
         world, training.model, training.optimiser, training.scaler, asked, loader.size_px, loader.sha256, digests,
     )  # fmt: skip
-    with run.training(), out_of_memory(f"; {run.last} stands"), Interruption() as interruption:
+    with run.training(), out_of_memory(f"; {run.last} stands"), state.writer, Interruption() as interruption:
         fit(training, run, evaluator, state, interruption)
     if interruption.code:
         print(f"stopped {state.where}; the same command goes on from {run.last}"
@@ -192,17 +192,20 @@ def fit(
             state.progress.rank1_untrained = evaluator.bn_row(state.model, protocol, "untrained")["rank1"]
         state.save(run.last)
     while not interruption.code and (state.progress.epoch < epochs or state.progress.evaluation_due):
+        paths = [run.last]
         if state.progress.evaluation_due:
             begin = time.monotonic()
             with interruption.at_once(), exchange.averaged_statistics(training.world, state.model):
                 rank1 = evaluator.choosing_rank1(state.model, protocol)
-            state.note_rank1(rank1, run.best)
+            if state.note_rank1(rank1):
+                paths = [run.best, run.last]  # in this order: last.pt says which epoch best.pt holds
             at = {"step": state.progress.epoch * loader.iterations, "epoch": state.progress.epoch}
             run.log.write("eval", **at, protocol=protocol, rank1=rank1, seconds=time.monotonic() - begin)
         elif train_epoch(training, run, state, interruption):
             epoch = state.progress.epoch
             state.progress.evaluation_due = epoch == epochs or epoch % (every or epochs) == 0
-        state.save(run.last)
+        state.save(*paths)
+    ranks.on_main(training.world, state.writer.wait)
     with interruption.at_once():
         if run.resumed and run.finished():
             print(f"{run.path}: finished before; its result:\n{results.read_markdown(run.result)}")

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,6 +14,7 @@ from dns import exchange, ranks
 from dns.model import DNS
 from dns.training import checkpoint
 from dns.training.options import Config
+from dns.training.writer import CheckpointWriter
 from ffcv_convert.common.errors import CheckpointError, TrainingError
 from ffcv_convert.common.world import World
 
@@ -62,28 +63,33 @@ class TrainingState:
     data_digests: Mapping[str, str] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
     saved_at: float = field(default_factory=time.monotonic)
+    writer: CheckpointWriter = field(default_factory=CheckpointWriter)
 
     @property
     def where(self) -> str:
         epochs, iterations = self.progress.epoch, self.progress.iteration
         return f"after {epochs} epoch{'s' * (epochs != 1)} and {iterations} iteration{'s' * (iterations != 1)}"
 
-    def save(self, path: Path) -> None:
-        """Every rank calls it, rank 0 writes. Raises TrainingError, and leaves `path` alone, where weights are not
-        finite: nothing can go on from them."""
+    def save(self, *paths: Path) -> None:
+        """Copy the state, and let the writer write it to one path after another. Every rank calls it, rank 0 writes.
+
+        Raises TrainingError, and leaves the paths alone, where weights are not finite: nothing can go on from them.
+        Raises CheckpointError where the writing before this one failed.
+        """
         self.saved_at = time.monotonic()
         with exchange.averaged_statistics(self.world, self.model) as every:
             statistics = {"statistics": every.cpu()} if self.world.size > 1 else {}
-            ranks.on_main(self.world, lambda: self._write(path, statistics))
+            ranks.on_main(self.world, lambda: self._save(paths, statistics))
 
-    def _write(self, path: Path, statistics: dict[str, torch.Tensor]) -> None:
-        if not all(torch.isfinite(tensor).all() for tensor in self.model.state_dict().values()):
+    def _save(self, paths: Sequence[Path], statistics: dict[str, torch.Tensor]) -> None:
+        floats = [tensor for tensor in self.model.state_dict().values() if tensor.is_floating_point()]
+        if not torch.isfinite(torch.nn.utils.get_total_norm(floats, math.inf)):
             raise TrainingError(
-                f"{path}: not saved {self.where}, for weights are not finite; the "
+                f"{paths[0]}: not saved {self.where}, for weights are not finite; the "
                 "one before it stands. Start again with a lower --optim.lr and --run.resume=never"
             )
-        checkpoint.save(
-            path,
+        self.writer.write(
+            paths,
             {
                 "model": self.model.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
@@ -182,10 +188,12 @@ class TrainingState:
                 raise ValueError("a learning rate that is no number")
             group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], torch.Tensor) else rate
 
-    def note_rank1(self, rank1: float, best: Path) -> None:
-        """Take in the evaluation that was due; keep the checkpoint with the highest rank-1, the first of equals."""
+    def note_rank1(self, rank1: float) -> bool:
+        """Take in the evaluation that was due. Returns whether its rank-1 is the highest so far; the first of equals
+        is."""
         progress = self.progress
         progress.evaluation_due, progress.last_rank1 = False, rank1
-        if progress.best_rank1 is None or rank1 > progress.best_rank1:
+        best = progress.best_rank1 is None or rank1 > progress.best_rank1
+        if best:
             progress.best_rank1, progress.best_epoch = rank1, progress.epoch
-            self.save(best)
+        return best

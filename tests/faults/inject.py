@@ -2,6 +2,7 @@
 
 import os
 import resource
+import threading
 import time
 from collections.abc import Callable
 from itertools import count
@@ -78,6 +79,14 @@ class _FailingFile:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
+
+
+def when_written(act: Act) -> None:
+    """Do `act` once the checkpoint that is being written behind the training is whole."""
+    for thread in threading.enumerate():
+        if thread.name == "checkpoint":
+            thread.join()
+    act()
 
 
 def send(*signals: int) -> None:

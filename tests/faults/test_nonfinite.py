@@ -170,6 +170,7 @@ def test_weights_that_are_not_finite_do_not_replace_good_ones(tmp_path: Path) ->
         (32, 16), "aa",
     )  # fmt: skip
     state.save(tmp_path / "last.pt")
+    state.writer.wait()
     before = (tmp_path / "last.pt").read_bytes()
     with torch.no_grad():
         model.neck.running_var[3] = torch.inf

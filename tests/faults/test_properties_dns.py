@@ -227,6 +227,7 @@ def use(path: Path) -> None:
     model.classifier(model.neck(torch.randn(5, 4))).sum().backward()
     optimiser.step()
     state.save(path)
+    state.writer.wait()
     content = load_to_test(path)
     checkpoint.identities_of(content["model"], path)
     selection.settings([], content, 0, "")

@@ -21,7 +21,7 @@ from ffcv_convert.datasets import synthetic
 from ffcv_convert.images import ImageFormat
 from pipelines import prefetch
 from tests.faults.conftest import Tally
-from tests.faults.inject import at_moment, fill_disk, on_call, send, send_later, stall, while_saving
+from tests.faults.inject import at_moment, fill_disk, on_call, send, send_later, stall, when_written, while_saving
 from tests.faults.training_child import differences, same, server, training
 
 OFTEN = "--run.save_minutes=0"  # a checkpoint after every step
@@ -52,7 +52,7 @@ def whole(betons: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
 def killed(betons: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a run that was killed in its third step, with a checkpoint after each."""
     run = tmp_path_factory.mktemp("killed") / "run"
-    hurt = partial(on_call, "train_ffcv.set_learning_rate", 3, partial(send, signal.SIGKILL))
+    hurt = partial(on_call, "train_ffcv.set_learning_rate", 3, partial(when_written, partial(send, signal.SIGKILL)))
     assert training(betons, run, OFTEN, hurt=hurt).end()[0] == -signal.SIGKILL
     yield run
     shutil.rmtree(run)
@@ -107,31 +107,32 @@ def test_a_run_killed_at_any_moment_ends_like_an_unbroken_one(
 
 def test_a_kill_costs_what_came_after_the_last_checkpoint(betons: Path, killed: Path, tmp_path: Path) -> None:
     assert stands_at(killed) == (0, 2)
-    hurt = partial(on_call, "train_ffcv.set_learning_rate", 3, partial(send, signal.SIGKILL))
+    hurt = partial(on_call, "train_ffcv.set_learning_rate", 3, partial(when_written, partial(send, signal.SIGKILL)))
     assert training(betons, tmp_path / "run", hurt=hurt).end()[0] == -signal.SIGKILL
     assert stands_at(tmp_path / "run") == (0, 0), "the default is ten minutes"
 
 
 @pytest.mark.parametrize(
-    ("signals", "code", "saved"),
+    ("signals", "code"),
     [
-        ([signal.SIGKILL], -signal.SIGKILL, False),
-        ([signal.SIGTERM], 143, True),
-        ([signal.SIGTERM, signal.SIGTERM], 143, True),  # make passes its own on to a child that has had one
-        ([signal.SIGINT, signal.SIGTERM], 130, True),
-        ([signal.SIGINT, signal.SIGINT], 130, False),
-        ([signal.SIGTERM, signal.SIGINT], 130, False),
+        ([signal.SIGKILL], -signal.SIGKILL),
+        ([signal.SIGTERM], 143),
+        ([signal.SIGTERM, signal.SIGTERM], 143),  # make passes its own on to a child that has had one
+        ([signal.SIGINT, signal.SIGTERM], 130),
+        ([signal.SIGINT, signal.SIGINT], 130),
+        ([signal.SIGTERM, signal.SIGINT], 130),
     ],
 )
 def test_signals_in_the_middle_of_saving_do_not_tear_the_checkpoint(
-    betons: Path, run: Path, whole: Path, tally: Tally, signals: list[signal.Signals], code: int, saved: bool
+    betons: Path, run: Path, whole: Path, tally: Tally, signals: list[signal.Signals], code: int
 ) -> None:
     hurt = partial(while_saving, 2, partial(send, *signals))
     ended, output = training(betons, run, OFTEN, hurt=hurt).end()
     tally.did("kills")
     assert ended == code, output
     assert "Traceback" not in output
-    assert stands_at(run) == ((0, 4) if saved else (0, 3))
+    # The next step, the last of the epoch, may have begun before the signal came; then it is finished and saved.
+    assert stands_at(run) in ([(0, 3)] if code < 0 else [(0, 4), (1, 0)])
     assert (run / "last.pt.partial").exists() == (code < 0)
     if code == -signal.SIGKILL:
         finish(betons, run, whole, tally)

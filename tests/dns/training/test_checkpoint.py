@@ -34,6 +34,7 @@ def make_state(identities: int = 4) -> TrainingState:
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingState, Path]:
     state, path = make_state(), tmp_path_factory.mktemp("checkpoint") / "last.pt"
     state.save(path)
+    state.writer.wait()
     return state, path
 
 
@@ -46,6 +47,7 @@ def test_what_is_saved_comes_back(saved: tuple[TrainingState, Path]) -> None:
             parameter.zero_()
     other.optimiser.state.clear()
     state.save(path)
+    state.writer.wait()
     assert other.restore(path) == 1
     assert other.progress == state.progress
     for name, tensor in state.model.state_dict().items():
