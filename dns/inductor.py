@@ -1,31 +1,39 @@
 """What this project changes in Inductor, torch's compiler, before it compiles a training step for CUDA.
 
-Both changes concern the graph of the backward pass, and neither changes a number. Seen with torch 2.11 and 2.14; each
-says how to tell that a newer torch needs it no more: `make check-cuda` then gives the same figures without it.
+Each change concerns the backward pass, and none changes what is computed. The first two were tried with torch 2.11 and
+2.14, the others with 2.14. A newer torch needs one no more where `python -m tests.cuda_stand_in.ablation` gives the same
+figures without it.
 """
 
 from functools import cache
+from typing import Any
 
 import torch
 import torch._inductor.config
 from torch._inductor import decomposition
+from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch._inductor.graph import GraphLowering
-from torch.fx import Node
+from torch._inductor.ir import StorageBox
+from torch._inductor.virtualized import V
+from torch.fx import Graph, Node
 from torch.utils._ordered_set import OrderedSet
 
 aten = torch.ops.aten
 ANCHORS = (aten.convolution.default, aten.convolution_backward.default)
+INLINE = "dns_inline"  # marks a node that each of its users computes again
 
 
 @cache  # once a process
 def prepare(*, combo_kernels: bool = False, cooperative_reductions: bool = False) -> None:
-    """Make Inductor keep maps channels-last in both passes, and gather in the backward pass of max pooling.
+    """Make Inductor keep maps channels-last in both passes, gather in the backward pass of max pooling, and read fewer
+    maps in that of ReLU.
 
-    combo_kernels: independent kernels become one launch, which takes a step from 837 launches and 13.56 GB to 474 and
-    13.32 GB (torch 2.14.1); cooperative_reductions: several blocks share one long reduction, which changed neither.
+    combo_kernels: independent kernels become one launch; docs/results.md says what each change saves.
+    cooperative_reductions: several blocks share one long reduction, which changed neither launches nor bytes.
     """
     _keep_layout()
     _gather_in_max_pool()
+    _change_relu()
     torch._inductor.config.combo_kernels = combo_kernels
     torch._inductor.config.triton.cooperative_reductions = cooperative_reductions
 
@@ -63,3 +71,52 @@ def _gather_in_max_pool() -> None:
     """
     decomposition.decompositions.pop(aten.max_pool2d_with_indices_backward.default, None)
     decomposition.fast_random_decomps.cache_clear()
+
+
+def _change_relu() -> None:
+    torch._inductor.config.joint_custom_post_pass = ReluPass()
+    original = StorageBox.should_realize_on_reuse
+
+    def should_realize_on_reuse(self: StorageBox, *arguments: Any, **more: Any) -> bool:
+        return not V.current_node.meta.get(INLINE) and original(self, *arguments, **more)
+
+    StorageBox.should_realize_on_reuse = should_realize_on_reuse  # type: ignore[method-assign]
+
+
+class ReluPass(CustomGraphPass):
+    """Treats the backward passes of a ReLU after a batch norm, and of one after a residual sum, each in its own way."""
+
+    def __call__(self, graph: Graph) -> None:
+        for mask in graph.find_nodes(op="call_function", target=aten.le.Scalar):
+            relu = mask.args[0]
+            if relu.target is not aten.relu.default:
+                continue
+            total = relu.args[0]
+            if total.target is torch.ops.prims.convert_element_type.default:
+                total = total.args[0]
+            if total.target is aten.add.Tensor:
+                sizes = {term.meta["val"].numel() for term in total.args if isinstance(term, Node)}
+                (add_gradients_once if len(sizes) == 1 else mask_from_batch_norm)(mask, relu)
+
+    def uuid(self) -> Any:
+        return get_hash_for_files((__file__,))  # so that compiled code is cached, until this file changes
+
+
+def mask_from_batch_norm(mask: Node, relu: Node) -> None:
+    """A batch norm's backward pass reads the norm's input. So the mask of a ReLU after it needs no second map: the norm
+    is computed again from that input, by the same expression as in the forward pass (`relu(z) <= 0` where `z <= 0`).
+
+    Without the mark, Inductor would write the masked gradient out, since several sums and the result use it.
+    """
+    mask.replace_input_with(relu, relu.args[0])  # type: ignore[arg-type]
+    for gradient in mask.users:
+        for node in (gradient, *gradient.users):
+            node.meta[INLINE] = True
+
+
+def add_gradients_once(mask: Node, _relu: Node) -> None:
+    """After a residual sum, the gradient is that of the next block plus that of its shortcut, where the mask is. Inductor
+    would read these three maps again for every use; here the result is written once, in the maps' type, as eager does.
+    """
+    for gradient in mask.users:
+        gradient.meta["inductor_realize_to_strides"] = True
