@@ -1,8 +1,8 @@
 """What this project changes in Inductor, torch's compiler, before it compiles a training step for CUDA.
 
 Each change concerns the backward pass, and none changes what is computed. The first two were tried with torch 2.11 and
-2.14, the others with 2.14. A newer torch needs one no more where `python -m tests.cuda_stand_in.ablation` gives the same
-figures without it.
+2.14, the others with 2.14. A newer torch needs one no more where `python -m tests.cuda_stand_in.ablation` gives the
+same figures without it.
 """
 
 from functools import cache
@@ -115,8 +115,9 @@ def mask_from_batch_norm(mask: Node, relu: Node) -> None:
 
 
 def add_gradients_once(mask: Node, _relu: Node) -> None:
-    """After a residual sum, the gradient is that of the next block plus that of its shortcut, where the mask is. Inductor
-    would read these three maps again for every use; here the result is written once, in the maps' type, as eager does.
+    """After a residual sum, the gradient is that of the next block plus that of its shortcut, where the mask is.
+    Inductor would read these three maps again for every use; here the result is written once, in the maps' type, as
+    eager does.
     """
     for gradient in mask.users:
         gradient.meta["inductor_realize_to_strides"] = True

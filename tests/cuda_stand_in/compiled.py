@@ -1,8 +1,9 @@
 """What Inductor makes of the whole training step for an H100: kernels, the bytes that they move, memory layouts.
 
-    python -m tests.cuda_stand_in.run tests.cuda_stand_in.compiled BETON_ROOT [--engine.x=y ...]
+    python -m tests.cuda_stand_in.run tests.cuda_stand_in.compiled BETON_ROOT [--without=NAME ...] [--engine.x=y ...]
 
-BETON_ROOT holds a converted set `sysu` of 288 x 144 px. ResNet-50, SYSU-MM01's 395 identities, 48 images, bf16. Prints
+BETON_ROOT holds a converted set `sysu` of 288 x 144 px; without: a function of dns/inductor.py that then does nothing.
+ResNet-50, SYSU-MM01's 395 identities, 48 images, bf16. Prints
 one JSON object. Kernels are generated and not compiled: each only notes what it is given.
 """
 
@@ -10,17 +11,20 @@ import json
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch._functorch.config as functorch
 import torch._inductor.config as inductor
 from torch import Tensor
 from torch._dynamo.utils import counters
 from torch._inductor.async_compile import AsyncCompile
+from torch._inductor.codegen.triton import TritonScheduling
 
 from benchmarks.training import one_batch, options
+from dns import inductor as dns_inductor
 from dns.training import config
 from tests.cuda_stand_in.device import Convolution, convolutions, counted
 from train_ffcv import assemble, open_loader, start_engine
@@ -31,6 +35,17 @@ IDENTITIES = 395
 CARDS = {"H100": 3.35e12, "H200": 4.8e12}
 MEMORY_SHARE, COMPUTE = 0.85, 0.65 * 790e12
 MAP, LARGE_MAP = 1e6, 3e6  # elements from which on a tensor counts as a map
+# Class of a kernel: words that are in its name, all of one entry.
+CLASSES = {
+    "max pooling, both passes": ("max_pool",),
+    "augmentation": ("unbind",),
+    "HSS and pooling, both passes": ("softmax__", "sigmoid", "amax", "hardswish", "linalg_vector_norm", "eq_sum"),
+    "residual gradients added and masked (ReLU backward)": ("add threshold_backward",),
+    "batch norm backward, with ReLU's mask": ("batch_norm_backward",),
+    "batch norm, residual sum, ReLU": ("batch_norm add relu",),
+    "batch norm, ReLU": ("batch_norm relu",),
+    "batch norm, statistics": ("batch_norm",),
+}  # fmt: skip
 
 
 class Kernel:
@@ -54,7 +69,13 @@ class Kernel:
 
 def examine(beton_root: Path, more: Sequence[str]) -> dict[str, Any]:
     inductor.shape_padding = False  # it would time matrix products
-    inductor.fx_graph_cache = False
+    inductor.fx_graph_cache = functorch.enable_autograd_cache = False
+    without = [word.partition("=")[2] for word in more if word.startswith("--without=")]
+    for name in without:
+        assert callable(getattr(dns_inductor, name)), name
+        setattr(dns_inductor, name, lambda *_: None)
+    more = [word for word in more if not word.startswith("--without=")]
+    TritonScheduling.define_kernel = _named_by_its_parts(TritonScheduling.define_kernel)  # type: ignore[method-assign]
     AsyncCompile.triton = lambda self, name, source, device_str="cuda", **_: Kernel(name, source)  # type: ignore[method-assign]
     asked, world, engine = start_engine(
         config.read([*options(beton_root, ["--data.source=resident", *more]), "--engine.graph=false"], description="")
@@ -81,13 +102,27 @@ def examine(beton_root: Path, more: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _named_by_its_parts(define: Callable[..., str]) -> Callable[..., str]:
+    """TritonScheduling.define_kernel, for which a kernel that combines several is named after them: it is not otherwise."""
+
+    def named(self: TritonScheduling, source: str, nodes: Sequence[Any], kernel: Any) -> str:
+        parts = [part for node in nodes for part in (node.get_nodes() if hasattr(node, "get_nodes") else [node])]
+        return define(self, source, parts, kernel)
+
+    return named
+
+
 def triton(calls: Sequence[tuple[str, list[tuple[str, Tensor]], set[str]]], images: int) -> dict[str, Any]:
-    """Launches and GB of Triton's kernels, and what they do with the layouts and types of maps."""
+    """Launches and GB of Triton's kernels, and what they do with the layouts and types of maps.
+
+    float32_gb: what kernels write as float32 maps of more than LARGE_MAP elements (no weight is as large); what stays in
+    a kernel's registers does not count.
+    """
     classes: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
     mixed, channels_first, float32 = Counter[str](), 0, 0.0
     for name, given, mutated in calls:
         size = moved(given, mutated, images)
-        kind = kernel_class(name)
+        kind = kernel_class(name, given)
         classes[kind][0] += 1
         classes[kind][1] += size / 1e9
         layouts = {tensor.stride(1) == 1 for _, tensor in given if is_map(tensor)}
@@ -120,15 +155,15 @@ def moved(given: Sequence[tuple[str, Tensor]], mutated: set[str], images: int) -
     return total
 
 
-def kernel_class(name: str) -> str:
-    """By what a kernel's name tells of its work."""
-    for part, words in {
-        "max pool": ("max_pool",), "batch norm": ("batch_norm",), "HSS and pooling": ("amax", "softmax", "mean", "pow"),
-        "augmentation": ("index", "floor", "where"), "addition and ReLU": ("relu", "add", "threshold"),
-    }.items():  # fmt: skip
-        if any(word in name for word in words):
+def kernel_class(name: str, given: Sequence[tuple[str, Tensor]]) -> str:
+    """By the operations that a kernel's name lists; of a kernel that does several things, the one named first here."""
+    for part, words in CLASSES.items():
+        if any(all(word in name for word in both.split()) for both in words):
             return part
-    return "other"
+    written = {tensor.dtype for argument, tensor in given if argument.startswith("out")}
+    if "to_copy" in name and torch.bfloat16 in written:
+        return "weights and inputs to bf16"
+    return "weight gradients to float32" if "to_copy" in name else "other"
 
 
 def of_convolutions(launched: Sequence[Convolution]) -> dict[str, Any]:
