@@ -25,8 +25,7 @@ WITHOUT = {
     ],
 }  # fmt: skip
 SHOWN = (
-    "triton_launches", "triton_gb", "mixed_layouts", "channels_first_maps", "float32_gb", "convolution_gb", "reserved_gb",
-    "roofline_ms",
+    "triton_launches", "triton_gb", "mixed_layouts", "channels_first_maps", "float32_gb", "reserved_gb", "roofline_ms",
 )  # fmt: skip
 
 

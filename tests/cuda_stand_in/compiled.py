@@ -103,7 +103,7 @@ def examine(beton_root: Path, more: Sequence[str]) -> dict[str, Any]:
 
 
 def _named_by_its_parts(define: Callable[..., str]) -> Callable[..., str]:
-    """TritonScheduling.define_kernel, for which a kernel that combines several is named after them: it is not otherwise."""
+    """TritonScheduling.define_kernel, but a kernel that combines several is named after them, and not by a number."""
 
     def named(self: TritonScheduling, source: str, nodes: Sequence[Any], kernel: Any) -> str:
         parts = [part for node in nodes for part in (node.get_nodes() if hasattr(node, "get_nodes") else [node])]
@@ -115,8 +115,8 @@ def _named_by_its_parts(define: Callable[..., str]) -> Callable[..., str]:
 def triton(calls: Sequence[tuple[str, list[tuple[str, Tensor]], set[str]]], images: int) -> dict[str, Any]:
     """Launches and GB of Triton's kernels, and what they do with the layouts and types of maps.
 
-    float32_gb: what kernels write as float32 maps of more than LARGE_MAP elements (no weight is as large); what stays in
-    a kernel's registers does not count.
+    float32_gb: what kernels write as float32 maps of more than LARGE_MAP elements (no weight is as large); what stays
+    in a kernel's registers does not count.
     """
     classes: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
     mixed, channels_first, float32 = Counter[str](), 0, 0.0
