@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import __main__ as menu
-from benchmarks import ranks, seeds, sysu_size
+from benchmarks import cuda_tables, ranks, seeds, sysu_size
 from benchmarks.harness import RESULTS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -42,6 +42,8 @@ def _table(name: str, content: dict[str, Any]) -> str:
     question = name.partition("-")[0]
     if question in menu.QUESTIONS:
         return menu.table(question, content)
+    if name.startswith("cuda"):
+        return (cuda_tables.check if name == "cuda-check" else cuda_tables.ablation)(content)
     if name.startswith("ranks"):
         return ranks.table(content)
     if name.startswith("seeds"):
@@ -52,6 +54,8 @@ def _table(name: str, content: dict[str, Any]) -> str:
 
 
 def _where(content: dict[str, Any]) -> str:
+    if "host" in content:
+        return cuda_tables.where(content)
     place = content["environment"] if "environment" in content else content["runs"][0]["environment"]
     return f"{place['device']}, {place['cores']} cores, torch {place['torch']}, commit {place['commit'][:7]}:"
 
