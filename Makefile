@@ -11,8 +11,9 @@ RESUME     ?= auto#        auto goes on with a stopped run; never renames its fo
 TRIAL      ?=#             which of RegDB's ten splits; by default all, one after another
 JOBS       ?=#             so many trials or seeds side by side, each on a GPU or a share of the cores
 RANKS      ?=#             train (or test) one network on so many devices together, by torchrun
-CHECKPOINT ?=#             what `make eval` tests; by default best.pt of the run
-PROTOCOL   ?=#             what `make eval` reports, with commas; by default those of the recipe
+CHECKPOINT ?=#             what `make eval` and `make report` test; by default best.pt of the run
+RUNS       ?=#             run folders that `make report` sets side by side, as in RUNS='runs/a runs/b'
+PROTOCOL   ?=#             what they report, with commas; by default those of the recipe
 ARGS       ?=#             further options, as in ARGS='--optim.lr=0.1 --optim.epochs=3'
 VENV       ?= .venv#       where Python packages go
 SYSTEM_PACKAGES ?=#        1: a new VENV uses what PYTHON has installed, such as torch, and gets what it lacks
@@ -23,7 +24,7 @@ PYTHON     ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 pytho
                 $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
 # The recipes take these from the environment, as they were typed: a folder may be called O'Brien or US$.
-PASSED_ON := DATASET DATA_ROOT BETON_ROOT RESUME TRIAL JOBS RANKS CHECKPOINT PROTOCOL
+PASSED_ON := DATASET DATA_ROOT BETON_ROOT RESUME TRIAL JOBS RANKS CHECKPOINT PROTOCOL RUNS
 $(foreach name,$(PASSED_ON),$(if $(filter-out file,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
 export $(PASSED_ON)
 
@@ -44,8 +45,8 @@ PINNED := $(VENV)/constraints.txt
 BENCH := $(VENV)/.dns-ffcv-bench
 FUZZ := $(VENV)/.dns-ffcv-fuzz
 
-.PHONY: help train eval convert-datasets setup synthesise data verify benchmark benchmark-gpu profile test test-older-cpu \
-        check-cuda faults lint format clean
+.PHONY: help train eval report convert-datasets setup synthesise data verify benchmark benchmark-gpu profile test \
+        test-older-cpu check-cuda faults lint format clean
 
 ##@ What everybody needs
 
@@ -58,8 +59,13 @@ train: data ## train DNS on DATASET (synthetic people by default) by its recipe 
 	$(if $(RANKS),$(TORCHRUN),'$(RUN)') train_ffcv.py --config-file "configs/$$DATASET.yaml" --data.beton_root="$$BETON_ROOT" --run.resume="$$RESUME" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(JOBS),--run.jobs="$$JOBS") $(ARGS)
 
 # A checkpoint of ours knows its data set: DATASET counts beside CHECKPOINT only where it was given.
+TESTED = $(if $(CHECKPOINT),--eval.checkpoint="$$CHECKPOINT") $(if $(CHECKPOINT),$(if $(filter-out file,$(origin DATASET)),--data.set="$$DATASET"),--data.set="$$DATASET") --data.beton_root="$$BETON_ROOT" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(PROTOCOL),--eval.protocols="$$PROTOCOL")
+
 eval: $(READY) ## test a checkpoint (CHECKPOINT=...) of DATASET under PROTOCOL
-	$(if $(RANKS),$(TORCHRUN),'$(RUN)') eval.py $(if $(CHECKPOINT),--eval.checkpoint="$$CHECKPOINT") $(if $(CHECKPOINT),$(if $(filter-out file,$(origin DATASET)),--data.set="$$DATASET"),--data.set="$$DATASET") --data.beton_root="$$BETON_ROOT" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(PROTOCOL),--eval.protocols="$$PROTOCOL") $(ARGS)
+	$(if $(RANKS),$(TORCHRUN),'$(RUN)') eval.py $(TESTED) $(ARGS)
+
+report: $(READY) ## the same, and write report.html; RUNS='runs/a runs/b': set runs side by side
+	'$(RUN)' $(if $(RUNS),-m dns.report $$RUNS,eval.py --report.write=true $(TESTED)) $(ARGS)
 
 convert-datasets: $(READY) ## convert every data set found under DATA_ROOT, list what is missing; ARGS='--height-px ...'
 	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" $(INCOMPLETE) $(ARGS)

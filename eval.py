@@ -6,10 +6,12 @@
 
 The data set and the network are the checkpoint's own; every option of train_ffcv.py can still be given. A checkpoint
 of the published code brings no configuration: name its recipe with --config-file. {trial} in a checkpoint's name
-stands for the number of each of RegDB's ten trials. The rows go to the screen, and into result.json and result.md.
-Under torchrun (make RANKS=4) each process embeds a part of the images.
+stands for the number of each of RegDB's ten trials. The rows go to the screen, and into result.json and result.md; with
+--report.write=true (make report) also into report.html, with figures and ranked images; of several checkpoints, these
+are of the first. Under torchrun (make RANKS=4) each process embeds a part of the images.
 """
 
+import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,6 +28,8 @@ from dns.evaluation.embedding import Embeddings, save_features
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.ranking import Ranking
+from dns.report.subject import Subject
+from dns.report.write import write_report
 from dns.training import checkpoint, config
 from dns.training.network import trained_network
 from dns.training.options import Config
@@ -55,7 +59,8 @@ def evaluate(arguments: Sequence[str]) -> int:
     pattern, trial = checkpoint_pattern(config.given(arguments))
     checkpoints = numbered(pattern, trial)
     found: dict[tuple[str, str], list[Ranking]] = defaultdict(list)
-    names = []
+    names: list[str] = []
+    subjects: list[Subject] = []
     for path, number in checkpoints:
         content = checkpoint.load_to_test(path)
         asked = settings(arguments, content, number, __doc__)
@@ -89,6 +94,9 @@ def evaluate(arguments: Sequence[str]) -> int:
                 found[protocol, feature] += evaluator.rankings(
                     getattr(embeddings, feature), protocol, re_ranking=asked.eval.re_ranking
                 )
+        if asked.report.write == "true" and not subjects:
+            command = shlex.join(["python", "eval.py", *arguments])
+            subjects.append(Subject(asked, evaluator, model, embeddings, protocols, path, command))
     tested = names[0] if len(names) == 1 else f"{pattern.name} of {len(names)} runs{chosen(pattern)}"
     rows = [
         evaluator.row(rankings, protocol, feature, tested, re_ranking=asked.eval.re_ranking)
@@ -96,6 +104,8 @@ def evaluate(arguments: Sequence[str]) -> int:
     ]
     if ranks.is_main():
         results.add_rows(rows, folder)
+    for subject in subjects:
+        print(f"written: {write_report(folder, subject, tested)}")
     return 0
 
 

@@ -9,6 +9,7 @@ Exit codes: 0 done, 1 training cannot go on, 2 bad input or a full disk, 130 / 1
 """
 
 import math
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ from dns.evaluation.protocols import fitting
 from dns.evaluation.tables import Row, markdown, screen
 from dns.model import DNS
 from dns.optim import learning_rate, make_optimiser, scaled_rate, set_learning_rate
+from dns.report.subject import Subject
+from dns.report.write import write_report
 from dns.step import Step, make_step
 from dns.training import checkpoint, config, jobs, repeats
 from dns.training.environment import environment
@@ -34,11 +37,11 @@ from dns.training.log import speed
 from dns.training.loss_watch import LossQueue
 from dns.training.network import build_network, load_initial_weights, trained_network
 from dns.training.options import Config, EngineOptions
-from dns.training.run_folder import RunFolder
+from dns.training.run_folder import CONFIG, RunFolder
 from dns.training.selection import check_same_size, describe, shown_dataset, trained
 from dns.training.state import TrainingState
 from dns.training.stopping import Interruption, out_of_memory
-from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError, user_errors
+from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError, ReportError, user_errors
 from ffcv_convert.common.world import World
 from pipelines import data
 from pipelines.subset import trials_of
@@ -322,6 +325,20 @@ def write_result(training: Training, run: RunFolder, evaluator: Evaluator, state
         f"rank-1 {100 * last['rank1']:.2f} %, untrained {100 * content['rank1_untrained']:.2f} %, "
         f"chance {100 * last['chance']:.2f} %; {content['images_per_s']:.1f} images/s; written: {run.result}"
     )
+    if training.config.report.write != "false":
+        report(training, run, evaluator, last["checkpoint"])
+
+
+def report(training: Training, run: RunFolder, evaluator: Evaluator, tested: str) -> None:
+    """Write report.html of the last weights. The result stands whether or not it can be written."""
+    asked = training.config
+    command = shlex.join(["python", "train_ffcv.py", "--config-file", str(run.path / CONFIG)])
+    embeddings, protocols = evaluator.embed(training.model), [asked.eval.protocol]
+    subject = Subject(asked, evaluator, training.model, embeddings, protocols, run.last, command)
+    try:
+        print(f"written: {write_report(run.path, subject, tested)}")
+    except ReportError as error:
+        print(f"note: {error}. The result stands", file=sys.stderr)
 
 
 def best_row(training: Training, run: RunFolder, evaluator: Evaluator) -> Row:

@@ -48,14 +48,14 @@ class Evaluator:
         trained: Mapping[str, Any] | None = None,
     ):  # fmt: skip
         self.test_set = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)
-        self._images, self._world, self._engine = images, world, engine
-        self._dataset, self._flip, self._trained = dataset, flip, trained or {}
+        self.images, self._world, self.engine = images, world, engine
+        self.dataset, self.flip, self._trained = dataset, flip, trained or {}
 
     @torch.inference_mode()
     def embed(self, model: DNS, row_N: np.ndarray | None = None, flip: Flip | None = None) -> Embeddings:
         """Features of every test image, or of those of `row_N` alone (the result's other rows are NaN), on the device.
         flip: that of the tables unless another is given. Leaves the model in evaluation mode."""
-        embedder = Embedder(model, self._images.normalise, self._engine, flip=flip or self._flip).eval()
+        embedder = Embedder(model, self.images.normalise, self.engine, flip=flip or self.flip).eval()
         rows = np.arange(len(self.test_set.person_N)) if row_N is None else row_N
         shape = (len(self.test_set.person_N), embedder.width)
         embeddings = Embeddings(*(torch.full(shape, torch.nan, device=self._world.device) for _ in Embeddings._fields))
@@ -63,12 +63,18 @@ class Evaluator:
             embedding[torch.from_numpy(rows)] = 0
         for modality in np.unique(self.test_set.modality_N[rows]):
             visible = bool(modality == Modality.VISIBLE)
-            with self._images.batches(rows[self.test_set.modality_N[rows] == modality]) as batches:
+            with self.images.batches(rows[self.test_set.modality_N[rows] == modality]) as batches:
                 for images_BHWC, batch_rows in batches:
                     for target, feature in zip(embeddings, embedder(images_BHWC, visible=visible), strict=True):
                         target[batch_rows] = feature[: len(batch_rows)]
         ranks.add_up(self._world, embeddings)  # each row is one rank's, and 0 on the others
         return embeddings
+
+    def pixels(self, row_N: np.ndarray) -> list[np.ndarray]:
+        """The test images of these rows, as they were converted: uint8 (H, W, 3) each, in the order of `row_N`."""
+        with self.images.batches(row_N) as batches:
+            images = [image for batch, rows in batches for image in batch[: len(rows)].cpu().clone().numpy()]
+        return images
 
     def rankings(
         self,
@@ -100,8 +106,8 @@ class Evaluator:
         self, rankings: Sequence[Ranking], protocol: str, feature: str, checkpoint: str, *, re_ranking: bool = False
     ) -> Row:
         """A report's row, see make_row. feature: a field of Embeddings."""
-        how: dict[str, Any] = {"dataset": self._dataset, "feature": FEATURES[feature], "flip": self._flip}
-        how |= {"re_ranking": "k-reciprocal" if re_ranking else "off", "precision": self._engine.precision}
+        how: dict[str, Any] = {"dataset": self.dataset, "feature": FEATURES[feature], "flip": self.flip}
+        how |= {"re_ranking": "k-reciprocal" if re_ranking else "off", "precision": self.engine.precision}
         return make_row(
             protocol, [ranking.metrics for ranking in rankings], **how, checkpoint=checkpoint, **self._trained
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +29,31 @@ class Ranking:
     metrics: Metrics
 
 
+class Compared(NamedTuple):
+    """All pairs of a trial. query, gallery: their identities and cameras; distance_QG: the smaller, the more alike;
+    excluded_QG: mask of the pairs that do not count, None where all do."""
+
+    query: Images
+    gallery: Images
+    distance_QG: Tensor
+    excluded_QG: Tensor | None
+
+
+def compare(trial: Trial, test: TestSet, embedding_ND: Tensor, *, re_ranking: bool = False) -> Compared:
+    """Every query of the trial with its whole gallery, as rank_trials compares them."""
+    person_N, camera_N = _labels(test, embedding_ND)
+    person, embedding = _queries(trial, person_N, embedding_ND)
+    measure = rerank if re_ranking else distances
+    return _compared(trial, test, person, camera_N, measure(embedding, embedding_ND[trial.gallery_rows]))
+
+
+def shown_rows(trial: Trial, test: TestSet) -> np.ndarray:
+    """A row of the test set for each query, int64 (Q,): the query's own; of a mean, the first of its images."""
+    if not trial.mean_query:
+        return trial.query_rows
+    return trial.query_rows[np.unique(test.person_N[trial.query_rows], return_index=True)[1]]
+
+
 def rank_trials(
     protocol: Protocol,
     test: TestSet,
@@ -40,15 +66,13 @@ def rank_trials(
     """Rank every trial, or those of these numbers. embedding_ND: row n embeds row n of the test set, on any device;
     similarity is the dot product, or k-reciprocal re-ranking of it. top: K of a Ranking. Raises ProtocolError."""
     chosen = protocol.trials(test, trials)
-    person_N, camera_N = (torch.from_numpy(column).to(embedding_ND.device) for column in (test.person_N, test.camera_N))
+    person_N, camera_N = _labels(test, embedding_ND)
     distance_of = None if re_ranking else _shared_product(protocol, chosen, person_N, embedding_ND)
     rankings = []
     for trial in chosen:
         person, embedding = _queries(trial, person_N, embedding_ND)
         distance = distance_of(trial) if distance_of else rerank(embedding, embedding_ND[trial.gallery_rows])
-        query = Images(person, camera_N[trial.query_rows])
-        gallery = Images(person_N[trial.gallery_rows], camera_N[trial.gallery_rows])
-        excluded = trial.excluded(query, gallery) if trial.excluded else None
+        query, gallery, _, excluded = _compared(trial, test, person, camera_N, distance)
         try:
             per_query = rank_queries(distance, query.person, gallery.person, excluded_QG=excluded, cmc=trial.cmc)
             metrics = mean_metrics(per_query)
@@ -61,6 +85,19 @@ def rank_trials(
         top_rows = torch.from_numpy(trial.gallery_rows).to(column.device)[column]
         rankings.append(Ranking(trial, person, top_rows, top_distance, per_query, metrics))
     return rankings
+
+
+def _labels(test: TestSet, embedding_ND: Tensor) -> tuple[Tensor, Tensor]:
+    """Identity and camera of each test image, on the embeddings' device."""
+    person, camera = (torch.from_numpy(column).to(embedding_ND.device) for column in (test.person_N, test.camera_N))
+    return person, camera
+
+
+def _compared(trial: Trial, test: TestSet, person_Q: Tensor, camera_N: Tensor, distance_QG: Tensor) -> Compared:
+    query = Images(person_Q, camera_N[shown_rows(trial, test)])
+    gallery_person = torch.from_numpy(test.person_N[trial.gallery_rows]).to(camera_N.device)
+    gallery = Images(gallery_person, camera_N[trial.gallery_rows])
+    return Compared(query, gallery, distance_QG, trial.excluded(query, gallery) if trial.excluded else None)
 
 
 def _shared_product(

@@ -219,6 +219,14 @@ class RunOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Report"""
+
+    write: AutoSwitch = option("auto", "report.html; auto: at a training's end, not in eval.py", resumed=free)
+    images: bool = option(True, "whether report.html shows images", resumed=free)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A whole configuration. The first four sections are what a recipe in configs/ decides; the others may differ from
     machine to machine and from run to run."""
@@ -231,6 +239,7 @@ class Config:
     engine: EngineOptions
     eval: EvalOptions
     run: RunOptions
+    report: ReportOptions
 
     def stored(self) -> dict[str, dict[str, Any]]:
         """Section -> option -> plain value, as config.yaml and checkpoints hold them: several names as text."""

@@ -1,0 +1,126 @@
+"""The charts of a report, of numbers that others computed."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, pstdev
+from typing import Any
+
+import numpy as np
+
+from dns.evaluation.tables import Row
+from dns.report.chart import Chart, Grid, Series
+from dns.report.embedding_map import EmbeddingMap
+from dns.report.study import CameraPairs, Likeness, Study, average_precision
+from dns.report.verification import Curve, thinned
+
+LOSSES = ("total", "identity", "circle", "alignment", "distillation")
+Line = Mapping[str, Any]
+Curves = Mapping[str, Mapping[str, Sequence[Line]]]  # run -> kind of line -> its lines of log.jsonl
+POINTS = 200  # of a training curve; each is the mean of its neighbours
+
+
+def cmc(rows: Mapping[str, Row]) -> Chart:
+    """rows: of result.json, by the name that the legend shows."""
+    series = []
+    for name, row in rows.items():
+        columns = [*zip(*(trial["cmc"] for trial in row["per_trial"]), strict=True)]
+        middle, spread = [100 * mean(values) for values in columns], [100 * pstdev(values) for values in columns]
+        several = row["trials"] > 1
+        low = [max(0.0, y - s) for y, s in zip(middle, spread, strict=True)] if several else []
+        high = [min(100.0, y + s) for y, s in zip(middle, spread, strict=True)] if several else []
+        series.append(Series(name, [*range(1, len(middle) + 1)], middle, low, high))
+    spread_of = " The band is one standard deviation over the trials." if any(one.low for one in series) else ""
+    caption = f"Share of queries whose first right match is at this rank or before.{spread_of}"
+    return Chart("cmc", "CMC", caption, "rank", "queries found (%)", series)
+
+
+def precision_histogram(studies: Sequence[Study]) -> list[Chart]:
+    charts = []
+    for one in studies:
+        values = 100 * np.concatenate([average_precision(ranking.per_query) for ranking in one.rankings])
+        values = values[~np.isnan(values)]
+        counts, edges = np.histogram(values, 20, (0, 100))
+        centre = ((edges[1:] + edges[:-1]) / 2).tolist()
+        trials = "every trial" if len(one.rankings) > 1 else "the trial"
+        caption = f"{len(values):,} queries of {trials} of {one.protocol}; their mean is {values.mean():.2f} %."
+        share = (100 * counts / counts.sum()).tolist()
+        charts.append(
+            Chart(f"ap-{one.protocol}", f"AP of each query, {one.protocol}", caption, "AP (%)", "queries (%)",
+                  [Series("queries", centre, share)], kind="bars")
+        )  # fmt: skip
+    return charts
+
+
+def camera_grid(protocol: str, direction: str, pairs: CameraPairs) -> Grid:
+    values = [[None if np.isnan(value) else 100 * float(value) for value in row] for row in pairs.mAP_QG]
+    caption = f"{direction}. mAP in per cent where the gallery holds the images of one camera alone; first trial."
+    return Grid(
+        f"cameras-{protocol}", f"AP by pair of cameras, {protocol}", caption, "gallery camera", "query camera",
+        [*map(str, pairs.gallery)], [*map(str, pairs.query)], values,
+    )  # fmt: skip
+
+
+def likeness_chart(found: Likeness) -> Chart:
+    series = [Series(name, found.centre.tolist(), share.tolist()) for name, share in found.share.items()]
+    caption = f"All pairs of {found.images:,} test images. Distance is minus this similarity (a dot product)."
+    return Chart("similarity", "Similarity of pairs", caption, "similarity", "pairs (%)", series)
+
+
+def roc_charts(curves: Mapping[str, Curve]) -> list[Chart]:
+    """curves: by protocol."""
+    accepted, errors = [], []
+    for name, curve in curves.items():
+        place = thinned(curve)
+        false, missed = 100 * curve.false_accept[place], 100 * curve.false_reject[place]
+        accepted.append(Series(name, false.tolist(), (100 - missed).tolist()))
+        both = (false > 0) & (missed > 0)
+        errors.append(Series(name, false[both].tolist(), missed[both].tolist()))
+    return [
+        Chart("roc", "ROC", "Of the pairs of a query and a gallery image that count; first trial.",
+              "false accepts (%)", "true accepts (%)", accepted),
+        Chart("det", "False accepts against false rejects", "The same pairs; both axes are logarithmic.",
+              "false accepts (%)", "false rejects (%)", errors, log_x=True, log_y=True),
+    ]  # fmt: skip
+
+
+def map_chart(found: EmbeddingMap) -> Chart:
+    shapes = "circle: visible, triangle: infrared, square: sketch"
+    identities = len({one.colour for one in found.series})
+    caption = (
+        f"t-SNE of BN(Z) of {identities} identities, perplexity {found.perplexity:.3g}, seed {found.seed}. Colour: "
+        f"identity; {shapes}."
+    )
+    return Chart("map", "Map of embeddings", caption, "", "", found.series, kind="points", legend=False)
+
+
+def training_charts(curves: Curves) -> list[Chart]:
+    """Loss, learning rate, Rank-1 and images/s; of one run every loss, of several the total of each."""
+    several = len(curves) > 1
+    names = LOSSES[:1] if several else LOSSES
+    losses = [
+        _curve(run if several else name, kinds["train"], "step", name)
+        for run, kinds in curves.items()
+        for name in names
+        if kinds["train"]
+    ]
+    rates = [_curve(run, kinds["train"], "step", "lr") for run, kinds in curves.items() if kinds["train"]]
+    rank1 = [_curve(run, kinds["eval"], "epoch", "rank1", 100) for run, kinds in curves.items() if kinds["eval"]]
+    speed = [
+        Series(run, [line["epoch"] for line in kinds["epoch"]],
+               [line["images"] / max(line["seconds"], 1e-9) for line in kinds["epoch"]])
+        for run, kinds in curves.items() if kinds["epoch"]
+    ]  # fmt: skip
+    charts = [
+        Chart("loss", "Total loss" if several else "Losses", "As log.jsonl holds them.", "step", "loss", losses),
+        Chart("learning-rate", "Learning rate", "Of a group with multiplier 1.", "step", "learning rate", rates),
+        Chart("rank1", "Rank-1 while training", "First trial, without flip: by it the best epoch is chosen.",
+              "epoch", "Rank-1 (%)", rank1),
+        Chart("images-per-s", "Speed", "Images of each epoch's steps, without its evaluation.",
+              "epoch", "images/s", speed),
+    ]  # fmt: skip
+    return [chart for chart in charts if chart.series]
+
+
+def _curve(name: str, lines: Sequence[Line], x: str, y: str, factor: float = 1) -> Series:
+    groups = np.array_split(np.arange(len(lines)), min(POINTS, len(lines)))
+    at = [mean(lines[n][x] for n in group) for group in groups]
+    return Series(name, at, [factor * mean(lines[n][y] for n in group) for group in groups])

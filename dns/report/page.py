@@ -1,0 +1,70 @@
+"""The page: one HTML file that asks for nothing else."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dns.evaluation.protocols import TestSet
+from dns.report.html import image, text
+from dns.report.ranked import Neighbour, RankedQuery
+from dns.report.svg import STYLE
+
+MOST_BYTES = 5_000_000
+# Even a mistake in this page could fetch nothing: a browser asks for no address at all.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+Section = tuple[str, str, str]  # anchor, title, HTML of the inside
+
+
+def document(title: str, lead: str, facts: Mapping[str, str], sections: Sequence[Section]) -> str:
+    """lead: HTML below the title; facts: numbers to see first, by name."""
+    here = Path(__file__).parent
+    css, script = ((here / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    links = "".join(f'<li><a href="#{anchor}">{text(name)}</a></li>' for anchor, name, _ in sections)
+    shown = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in facts.items())
+    body = "".join(
+        f'<section aria-labelledby="{anchor}"><h2 id="{anchor}">{text(name)}</h2>{inside}</section>'
+        for anchor, name, inside in sections
+    )
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" '
+        f'content="light dark"><title>{text(title)}</title><style>{css}{STYLE}</style></head><body>'
+        f'<header><h1>{text(title)}</h1>{lead}<dl class="facts">{shown}</dl><nav aria-label="Sections"><ul>{links}'
+        f"</ul></nav></header><main>{body}</main><script>{script}</script></body></html>\n"
+    )
+
+
+def ranked_lists(queries: Sequence[RankedQuery], test: TestSet, images: Mapping[int, str]) -> str:
+    """images: data URI by row of the test set; without them, cells show the identity's number."""
+    items = []
+    for query in queries:
+        cells = [_cell("asked", "query", "query", query.row, test, images)]
+        cells += [_neighbour(near, test, images) for near in query.neighbours]
+        where = f"first right image at rank {query.first}, {query.matches} in the gallery"
+        items.append(
+            f'<li class="query" data-group="{query.group}"><p><b>{query.group}: AP {100 * query.precision:.1f} %</b>, '
+            f'{where} <span class="quiet">{text(test.path_N[query.row])}</span></p>'
+            f'<ul class="row">{"".join(cells)}</ul></li>'
+        )
+    return f'<ul class="queries">{"".join(items)}</ul>'
+
+
+def _neighbour(near: Neighbour, test: TestSet, images: Mapping[int, str]) -> str:
+    if near.rank is None:
+        kind, place, said = "out", "excluded", "does not count"
+    else:
+        kind, sign = ("right", "✓") if near.right else ("wrong", "✗")
+        place, said = f"{near.rank} {sign}", f"rank {near.rank}, {kind}"
+    return _cell(kind, place, said, near.row, test, images, f"{near.similarity:.3f}")
+
+
+def _cell(
+    kind: str, place: str, said: str, row: int, test: TestSet, images: Mapping[int, str], similarity: str = ""
+) -> str:
+    """said: the place, for who cannot see the image."""
+    camera = f"camera {test.camera_N[row]}"
+    parts = (said, f"identity {test.person_N[row]}", camera, similarity and f"similarity {similarity}")
+    alternative = ", ".join(part for part in parts if part)
+    shown = image(images[row], alternative) if row in images else f'<span class="blank">{test.person_N[row]}</span>'
+    lines = "<br>".join(text(part) for part in (camera, similarity) if part)
+    return f'<li class="cell {kind}">{shown}<b>{text(place)}</b><br>{lines}</li>'

@@ -1,0 +1,88 @@
+"""Where the network looks: Grad-CAM of captum, of the extra `report`.
+
+What is explained is a query's similarity to its nearest right image: the map shows which parts of the query raise it,
+at the resolution of the last map of features (a pixel of it is 16 pixels of the image), of the image as it is.
+"""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dns.evaluation.evaluator import Evaluator
+from dns.evaluation.protocols import VISIBLE
+from dns.model import DNS
+from dns.report.ranked import RankedQuery
+
+QUERIES = 5
+
+
+class Look(NamedTuple):
+    """A query and its nearest right image: rows of the test set, and uint8 images (H, W, 3) with their maps over
+    them."""
+
+    query: int
+    found: int
+    query_pixels: np.ndarray
+    found_pixels: np.ndarray
+
+
+def available() -> bool:
+    return find_spec("captum") is not None
+
+
+def looks(evaluator: Evaluator, model: DNS, queries: Sequence[RankedQuery]) -> list[Look]:
+    """Of the first QUERIES queries that have a right image among their nearest."""
+    pairs: list[tuple[int, int]] = []
+    for query in queries:
+        right = [near.row for near in query.neighbours if near.right and near.rank]
+        if right and query.row not in [row for row, _ in pairs]:
+            pairs.append((query.row, right[0]))
+    found = []
+    for row, other in pairs[:QUERIES]:
+        pixels, other_pixels = evaluator.pixels(np.array([row])) + evaluator.pixels(np.array([other]))
+        here, there = (_input(evaluator, one) for one in (pixels, other_pixels))
+        modality, other_modality = evaluator.test_set.modality_N[[row, other]]
+        found.append(
+            Look(
+                row, other,
+                overlaid(pixels, _map(model, here, modality, _embedding(model, there, other_modality))),
+                overlaid(other_pixels, _map(model, there, other_modality, _embedding(model, here, modality))),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _input(evaluator: Evaluator, pixels: np.ndarray) -> Tensor:
+    images = torch.from_numpy(pixels)[None].to(evaluator.engine.device)
+    return evaluator.engine.arrange(evaluator.images.normalise(images))
+
+
+def _embedding(model: DNS, image: Tensor, modality: int) -> Tensor:
+    with torch.no_grad():
+        return model.embed(image, visible=bool(modality == VISIBLE))[1]
+
+
+def _map(model: DNS, image: Tensor, modality: int, target_1D: Tensor) -> np.ndarray:
+    """What raises the similarity to `target_1D`, of each place of the last map, from 0 to 1: (h, w)."""
+    from captum.attr import LayerGradCam
+
+    def similarity(images: Tensor) -> Tensor:
+        return (model.embed(images, visible=bool(modality == VISIBLE))[1] * target_1D).sum(dim=1)
+
+    heat = LayerGradCam(similarity, model.hss4).attribute(image, relu_attributions=True)[0, 0].detach()
+    model.zero_grad(set_to_none=True)
+    return (heat / heat.max().clamp(min=1e-12)).float().cpu().numpy()
+
+
+def overlaid(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """The image in grey under its map, from blue (nothing) to yellow (most)."""
+    height, width = pixels.shape[:2]
+    grey = np.asarray(Image.fromarray(pixels).convert("L"), dtype=np.float32)[..., None].repeat(3, axis=2)
+    large = np.asarray(Image.fromarray(heat).resize((width, height), Image.Resampling.BICUBIC)).clip(0, 1)[..., None]
+    colour = np.array([30, 60, 160]) * (1 - large) + np.array([255, 220, 40]) * large
+    return (grey * (0.75 - 0.3 * large) + colour * (0.25 + 0.3 * large)).clip(0, 255).astype(np.uint8)

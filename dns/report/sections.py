@@ -1,0 +1,173 @@
+"""The sections of a report on one network: each computes what it shows."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dns.evaluation.protocols import PROTOCOLS
+from dns.evaluation.tables import Row, table
+from dns.report import embedding_map, figures, html, page, saliency
+from dns.report.chart import Grid
+from dns.report.parts import Parts
+from dns.report.ranked import NEAREST, RankedQuery, query_table, ranked_queries
+from dns.report.speed import timings
+from dns.report.study import Study, camera_pairs, likeness, scores
+from dns.report.subject import Subject
+from dns.report.thumbnails import data_uri, thumbnails
+from dns.report.verification import Curve, Threshold, roc, thresholds
+from dns.training.environment import environment
+from dns.training.log import JsonLines
+from ffcv_convert.beton.labels import Modality
+
+IMAGE_BYTES = 3_800_000  # of all ranked lists of a page
+MISSING = "needs {}, which is not installed here. It comes with the extra `report`: .venv/bin/pip install '.[report]'"
+GROUPS = "The 20 queries with the lowest AP, 20 in the middle of the order, and 10 drawn from the others"
+FRAMES = (
+    "Green, ✓: the right identity; red, ✗: another one; grey and dashed: an image that the protocol excludes, which "
+    "has no rank"
+)
+
+
+def show_results(parts: Parts, rows: Sequence[Row]) -> None:
+    header, *cells = table(rows)
+    parts.tables["results"] = (header, cells)
+    note = "Per cent, mean over the trials; ± is one standard deviation. Every row says how it came about."
+    parts.section("results", "Results", html.paragraph(note), html.table(header, cells, caption="All results"))
+
+
+def show_accuracy(parts: Parts, subject: Subject, own: Mapping[str, Row], studies: Sequence[Study]) -> None:
+    """CMC, AP of each query, AP by pair of cameras. own: the rows of what the figures show, by protocol."""
+    charts = [figures.cmc(own), *figures.precision_histogram(studies)]
+    grids = [grid for one in studies if (grid := _cameras(one))]
+    note = f"Of {subject.feature_name}, {own[subject.protocols[0]]['checkpoint']}."
+    parts.section("accuracy", "Who is found", html.paragraph(note), parts.charts([*charts, *grids]))
+
+
+def _cameras(one: Study) -> Grid | None:
+    """None where there is one pair of cameras, or where a query is a mean over cameras."""
+    pairs = camera_pairs(one.compared)
+    if pairs.mAP_QG.size < 2 or one.trial.mean_query:
+        return None
+    return figures.camera_grid(one.protocol, direction(one), pairs)
+
+
+def direction(one: Study) -> str:
+    protocol = PROTOCOLS[one.protocol]
+    query, gallery = Modality(protocol.query).name.lower(), Modality(protocol.gallery).name.lower()
+    query, gallery = (gallery, query) if protocol.transposed else (query, gallery)
+    return f"{query.capitalize()} queries, {gallery} gallery"
+
+
+def show_similarity(parts: Parts, subject: Subject) -> None:
+    found = likeness(subject.evaluator.test_set, subject.embedding_ND)
+    charts = [figures.likeness_chart(found)]
+    note = ""
+    if embedding_map.available():
+        charts.append(figures.map_chart(embedding_map.embedding_map(subject.evaluator.test_set, subject.embedding_ND)))
+    else:
+        note = html.paragraph("The map of embeddings", MISSING.format("scikit-learn"))
+    parts.section("embeddings", "Embeddings", note, parts.charts(charts))
+
+
+def show_ranked(parts: Parts, subject: Subject, studies: Sequence[Study]) -> None:
+    """Ranked lists of each study, and where the network looks."""
+    test, with_images = subject.evaluator.test_set, subject.config.report.images
+    lists = [ranked_queries(one, test) for one in studies]
+    table_lines = [query_table(one, test) for one in studies]
+    if table_lines:
+        parts.tables["queries"] = (table_lines[0][0], [line for _, lines in table_lines for line in lines])
+    for one, queries in zip(studies, lists, strict=True):
+        shown = [row for query in queries for row in (query.row, *(near.row for near in query.neighbours))]
+        rows = np.unique(np.array(shown, dtype=np.int64))
+        pixels = dict(zip(rows.tolist(), subject.evaluator.pixels(rows), strict=True)) if with_images else {}
+        images = thumbnails(pixels, shown, bytes_left=IMAGE_BYTES // len(studies)) if with_images else {}
+        why = "" if images else " Images are left out; each frame shows the identity's number."
+        note = f"{direction(one)}, first trial. {GROUPS}, each with its {NEAREST} nearest images. {FRAMES}.{why}"
+        lines = page.ranked_lists(queries, test, images)
+        parts.section(f"ranked-{one.protocol}", f"Ranked lists, {one.protocol}", html.paragraph(note), lines)
+    if with_images and lists:
+        _show_saliency(parts, subject, lists[0])
+
+
+def _show_saliency(parts: Parts, subject: Subject, queries: Sequence[RankedQuery]) -> None:
+    if not saliency.available():
+        note = html.paragraph("Where the network looks", MISSING.format("captum"))
+        parts.section("saliency", "Where the network looks", note)
+        return
+    note = (
+        "Grad-CAM of the last map of features, by captum: what raises the similarity of a query and its nearest right "
+        "image. Yellow: most; blue: nothing."
+    )
+    cells = []
+    for look in saliency.looks(subject.evaluator, subject.model, queries):
+        for name, row, pixels in (("query", look.query, look.query_pixels), ("found", look.found, look.found_pixels)):
+            who = f"identity {subject.evaluator.test_set.person_N[row]}"
+            shown = html.image(data_uri(pixels, 192), f"{name}, {who}, with what the network looks at")
+            cells.append(f'<li class="cell asked">{shown}<b>{name}</b><br>{who}</li>')
+    lines = f'<ul class="row">{"".join(cells)}</ul>'
+    parts.section("saliency", "Where the network looks", html.paragraph(note), lines)
+
+
+def show_training(parts: Parts, subject: Subject) -> None:
+    """Only where the checkpoint lies beside the log of its run."""
+    lines = JsonLines(subject.checkpoint.parent / "log.jsonl")
+    curves = {"run": {kind: lines.read(kind) for kind in ("train", "epoch", "eval")}}
+    charts = figures.training_charts(curves)
+    if charts:
+        parts.section("training", "Training", parts.charts(charts))
+
+
+def show_verification(parts: Parts, studies: Sequence[Study]) -> None:
+    curves: dict[str, Curve] = {}
+    found: list[tuple[str, Threshold]] = []
+    for one in studies:
+        similarity, same = scores(one.compared)
+        if same.any() and not same.all():
+            curves[one.protocol] = roc(similarity, same)
+            found += [(one.protocol, threshold) for threshold in thresholds(curves[one.protocol])]
+    if not curves:
+        return
+    header = ["protocol", "chosen for", "threshold", "false accepts (%)", "false rejects (%)"]
+    lines = [(name, t.reason, t.value, 100 * t.false_accept, 100 * t.false_reject) for name, t in found]
+    parts.tables["thresholds"] = (header, lines)
+    cells = [(*line[:2], f"{line[2]:.15g}", f"{line[3]:.4g}", f"{line[4]:.4g}") for line in lines]
+    note = (
+        "Is this the same identity? A pair is accepted where its similarity is at least the threshold. First trial; "
+        "pairs that the protocol does not count are left out. Thresholds hold for this checkpoint and this way of "
+        "flipping alone, and identities that are not in the test set may need others."
+    )
+    areas = ". ".join(f"Area under the ROC, {name}: {curve.area:.4f}" for name, curve in curves.items())
+    parts.section(
+        "verification", "Verification", html.paragraph(note, areas + "."), parts.charts(figures.roc_charts(curves)),
+        html.table(header, cells, caption="Thresholds"),
+    )  # fmt: skip
+
+
+def show_model(parts: Parts, subject: Subject, facts: Mapping[str, str]) -> None:
+    """Speed, size, checksum, versions."""
+    found = timings(subject.evaluator, subject.model, subject.size_px)
+    timed = [[one.batch, f"{one.ms_per_image:.2f}", one.calls] for one in found]
+    header = ["images in a batch", "ms an image", "calls"]
+    parts.tables["speed"] = (header, [[one.batch, one.ms_per_image, one.calls] for one in found])
+    engine = subject.evaluator.engine
+    how = (
+        f"Median of the calls: from uint8 images of {subject.size_px[0]} x {subject.size_px[1]} px on the device to "
+        f"features, flip {subject.evaluator.flip}, {engine.precision}, not compiled."
+    )
+    file = subject.checkpoint.read_bytes()
+    parameters = sum(parameter.numel() for parameter in subject.model.parameters())
+    lines = {
+        "checkpoint": subject.checkpoint,
+        "bytes": f"{len(file):,}",
+        "SHA-256": hashlib.sha256(file).hexdigest(),
+        "parameters": f"{parameters:,}, those that only training uses among them",
+        "numbers in an embedding": subject.embedding_ND.shape[1],
+        **facts,
+        **environment(engine.device),
+        "command": subject.command,
+    }
+    parts.section(
+        "model", "Model and speed", html.paragraph(how), html.table(header, timed, caption="Time for an image"),
+        html.table(["what", "value"], [*lines.items()], caption="Model, versions and command"),
+    )  # fmt: skip
