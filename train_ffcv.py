@@ -29,7 +29,7 @@ from dns.evaluation.tables import Row, markdown, screen
 from dns.model import DNS
 from dns.optim import learning_rate, make_optimiser, scaled_rate, set_learning_rate
 from dns.report.subject import Subject
-from dns.report.write import write_report
+from dns.report.write import PAGE, write_report
 from dns.step import Step, make_step
 from dns.training import checkpoint, config, jobs, repeats
 from dns.training.environment import environment
@@ -214,6 +214,10 @@ def fit(
             print(f"{run.path}: finished before; its result:\n{results.read_markdown(run.result)}")
         else:
             write_result(training, run, evaluator, state)
+            (run.path / PAGE).unlink(missing_ok=True)  # of a look at the unfinished run
+        wanted = training.config.report.write != "false"
+        if wanted and not ranks.on_main(training.world, (run.path / PAGE).exists):
+            report(training, run, evaluator, state)
 
 
 def train_epoch(training: Training, run: RunFolder, state: TrainingState, interruption: Interruption) -> bool:
@@ -294,7 +298,7 @@ def write_result(training: Training, run: RunFolder, evaluator: Evaluator, state
     """Test the last weights, and the best ones if they are others, on every trial; write result.json and result.md."""
     loader, progress, protocol = training.loader, state.progress, training.config.eval.protocol
     with exchange.averaged_statistics(training.world, state.model):
-        rows = [evaluator.bn_row(state.model, protocol, f"last.pt, epoch {progress.epoch}")]
+        rows = [evaluator.bn_row(state.model, protocol, last_name(state))]
     if progress.best_epoch != progress.epoch:
         try:
             rows.append(best_row(training, run, evaluator))
@@ -325,20 +329,28 @@ def write_result(training: Training, run: RunFolder, evaluator: Evaluator, state
         f"rank-1 {100 * last['rank1']:.2f} %, untrained {100 * content['rank1_untrained']:.2f} %, "
         f"chance {100 * last['chance']:.2f} %; {content['images_per_s']:.1f} images/s; written: {run.result}"
     )
-    if training.config.report.write != "false":
-        report(training, run, evaluator, last["checkpoint"])
 
 
-def report(training: Training, run: RunFolder, evaluator: Evaluator, tested: str) -> None:
+def report(training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState) -> None:
     """Write report.html of the last weights. The result stands whether or not it can be written."""
-    asked = training.config
-    command = shlex.join(["python", "train_ffcv.py", "--config-file", str(run.path / CONFIG)])
-    embeddings, protocols = evaluator.embed(training.model), [asked.eval.protocol]
-    subject = Subject(asked, evaluator, training.model, embeddings, protocols, run.last, command)
-    try:
-        print(f"written: {write_report(run.path, subject, tested)}")
-    except ReportError as error:
-        print(f"note: {error}. The result stands", file=sys.stderr)
+    with exchange.averaged_statistics(training.world, state.model):
+        embeddings = evaluator.embed(state.model)
+        if not training.world.is_main:
+            return
+        asked, command = (
+            training.config,
+            shlex.join(["python", "train_ffcv.py", "--config-file", str(run.path / CONFIG)]),
+        )
+        subject = Subject(asked, evaluator, state.model, embeddings, [asked.eval.protocol], run.last, command)
+        try:
+            print(f"written: {write_report(run.path, subject, last_name(state))}")
+        except ReportError as error:
+            print(f"note: {error}. The result stands", file=sys.stderr)
+
+
+def last_name(state: TrainingState) -> str:
+    """The last weights' name in a report."""
+    return f"last.pt, epoch {state.progress.epoch}"
 
 
 def best_row(training: Training, run: RunFolder, evaluator: Evaluator) -> Row:

@@ -92,6 +92,11 @@ class TestImages:
         with self._loader.samples(self._subset.sample_N[own]) as batches:
             yield ((batch.images, self._row_of_sample[batch.index_B[: batch.count]]) for batch in batches)
 
+    def pixels(self, row_N: np.ndarray) -> list[np.ndarray]:
+        """The images of the given rows as they were converted, on this rank alone: uint8 (H, W, 3) each, in order."""
+        with self._loader.samples(self._subset.sample_N[row_N]) as batches:
+            return [image for batch in batches for image in batch.images[: batch.count].cpu().clone().numpy()]
+
     def normalise(self, images_BHWC: Tensor) -> Tensor:
         """Turn a batch's images into the network's input: float32 (B, 3, H, W)."""
         return normalise(images_BHWC)

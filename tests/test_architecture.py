@@ -24,6 +24,8 @@ ALLOWED = {
     "dns": (*(f"dns.{name}" for name in PAPER), *COMMON),
     "dns.exchange": ("dns.model", "dns.ranks", *COMMON),
     "dns.evaluation": ("dns", "ffcv_convert.beton.labels", *COMMON),
+    "dns.report": ("dns", "ffcv_convert.beton.labels", *COMMON),
+    "dns.report.__main__": ("dns", "pipelines", *COMMON),
     "dns.training": ("dns", "ffcv_convert.beton.labels", *COMMON),
 }
 

@@ -32,6 +32,9 @@ class Images(Protocol):
         """This rank's part: images uint8 (B, H, W, 3) and the rows of the first of them, on the device; the others are
         padding."""
 
+    def pixels(self, row_N: np.ndarray) -> list[np.ndarray]:
+        """Images as they were converted, uint8 (H, W, 3) each."""
+
     def normalise(self, images_BHWC: Tensor) -> Tensor:
         """float32 (B, 3, H, W)"""
 
@@ -69,12 +72,6 @@ class Evaluator:
                         target[batch_rows] = feature[: len(batch_rows)]
         ranks.add_up(self._world, embeddings)  # each row is one rank's, and 0 on the others
         return embeddings
-
-    def pixels(self, row_N: np.ndarray) -> list[np.ndarray]:
-        """The test images of these rows, as they were converted: uint8 (H, W, 3) each, in the order of `row_N`."""
-        with self.images.batches(row_N) as batches:
-            images = [image for batch, rows in batches for image in batch[: len(rows)].cpu().clone().numpy()]
-        return images
 
     def rankings(
         self,

@@ -16,19 +16,19 @@ def text(value: object) -> str:
     return html.escape(printable(str(value), newlines=False))
 
 
-def table(header: Sequence[object], rows: Sequence[Sequence[object]], *, caption: str) -> str:
-    """Cells are text; numbers stand to the right."""
+def table(header: Sequence[object], rows: Sequence[Sequence[object]], *, caption: str, mixed: bool = False) -> str:
+    """Cells are text; numbers stand to the right, unless the columns are mixed of them and words."""
     head = "".join(f'<th scope="col">{text(cell)}</th>' for cell in header)
-    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(_cell(cell, mixed) for cell in row) + "</tr>" for row in rows)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption)}"><table><caption>{text(caption)}'
         f"</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, mixed: bool) -> str:
     shown = text(value)
-    number = len(shown) < LONG and (shown[:1].isdigit() or shown[:2] in ("0.", "-0", "-."))
+    number = not mixed and len(shown) < LONG and (shown[:1].isdigit() or shown[:2] in ("0.", "-0", "-."))
     css = ' class="number"' if number else ' class="long"' if len(shown) > LONG else ""
     return f"<td{css}>{shown}</td>"
 

@@ -36,15 +36,15 @@ def available() -> bool:
 
 
 def looks(evaluator: Evaluator, model: DNS, queries: Sequence[RankedQuery]) -> list[Look]:
-    """Of the first QUERIES queries that have a right image among their nearest."""
-    pairs: list[tuple[int, int]] = []
+    """Of the first QUERIES queries that have a right image among their nearest, each of another identity."""
+    pairs: dict[int, tuple[int, int]] = {}
     for query in queries:
         right = [near.row for near in query.neighbours if near.right and near.rank]
-        if right and query.row not in [row for row, _ in pairs]:
-            pairs.append((query.row, right[0]))
+        if right:
+            pairs.setdefault(query.person, (query.row, right[0]))
     found = []
-    for row, other in pairs[:QUERIES]:
-        pixels, other_pixels = evaluator.pixels(np.array([row])) + evaluator.pixels(np.array([other]))
+    for row, other in list(pairs.values())[:QUERIES]:
+        pixels, other_pixels = evaluator.images.pixels(np.array([row])) + evaluator.images.pixels(np.array([other]))
         here, there = (_input(evaluator, one) for one in (pixels, other_pixels))
         modality, other_modality = evaluator.test_set.modality_N[[row, other]]
         found.append(

@@ -80,7 +80,7 @@ def show_ranked(parts: Parts, subject: Subject, studies: Sequence[Study]) -> Non
     for one, queries in zip(studies, lists, strict=True):
         shown = [row for query in queries for row in (query.row, *(near.row for near in query.neighbours))]
         rows = np.unique(np.array(shown, dtype=np.int64))
-        pixels = dict(zip(rows.tolist(), subject.evaluator.pixels(rows), strict=True)) if with_images else {}
+        pixels = dict(zip(rows.tolist(), subject.evaluator.images.pixels(rows), strict=True)) if with_images else {}
         images = thumbnails(pixels, shown, bytes_left=IMAGE_BYTES // len(studies)) if with_images else {}
         why = "" if images else " Images are left out; each frame shows the identity's number."
         note = f"{direction(one)}, first trial. {GROUPS}, each with its {NEAREST} nearest images. {FRAMES}.{why}"
@@ -169,5 +169,5 @@ def show_model(parts: Parts, subject: Subject, facts: Mapping[str, str]) -> None
     }
     parts.section(
         "model", "Model and speed", html.paragraph(how), html.table(header, timed, caption="Time for an image"),
-        html.table(["what", "value"], [*lines.items()], caption="Model, versions and command"),
+        html.table(["what", "value"], [*lines.items()], caption="Model, versions and command", mixed=True),
     )  # fmt: skip

@@ -42,5 +42,5 @@ class Subject:
 
     @property
     def size_px(self) -> tuple[int, int]:
-        height, width, _ = self.evaluator.pixels(np.array([0]))[0].shape
+        height, width, _ = self.evaluator.images.pixels(np.array([0]))[0].shape
         return height, width

@@ -8,7 +8,7 @@ from dns.report.chart import Chart, Figure, Grid, Series
 from ffcv_convert.common.errors import printable
 
 WIDTH, HEIGHT = 420, 270  # of the view box; text of 11 is 7 pt where the figure is a column of 84 mm
-LEFT, RIGHT, BOTTOM, LINE = 50, 10, 40, 15
+LEFT, RIGHT, BOTTOM, LINE = 58, 10, 40, 15
 PAPER_WIDTH_MM = 84
 LETTER = 5.9  # mean width of a letter of the legend
 COLOURS = ("#2b6cb0", "#c2571a", "#2e8b57", "#9b3f9b", "#a67c00", "#5b6770", "#b83280", "#0f8b8d")
@@ -85,8 +85,8 @@ class _Drawing:
         yield f'<path class="axis" d="M{LEFT} {bottom}H{right}"/>'
         yield f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{_text(self.chart.x_label)}</text>'
         middle = (self.top + bottom) / 2
-        turned = f'transform="rotate(-90 12 {middle})" text-anchor="middle"'
-        yield f'<text x="12" y="{middle}" {turned}>{_text(self.chart.y_label)}</text>'
+        turned = f'transform="rotate(-90 11 {middle})" text-anchor="middle"'
+        yield f'<text x="11" y="{middle}" {turned}>{_text(self.chart.y_label)}</text>'
 
     def _names(self) -> Iterator[str]:
         for x, line, number in self.legend:

@@ -62,32 +62,28 @@ def write_report(folder: Path, subject: Subject, tested: str) -> Path:
 
 def _is_of(row: Row, subject: Subject, tested: str) -> bool:
     """Whether a row tells of what the figures show."""
-    how = (row["checkpoint"], row["feature"], row["flip"], row["re_ranking"] != "off")
-    return how == (tested, subject.feature_name, subject.evaluator.flip, subject.config.eval.re_ranking)
+    evaluator, re_ranking = subject.evaluator, subject.config.eval.re_ranking
+    how = (row["checkpoint"], row["feature"], row["flip"], row["precision"], row["re_ranking"] != "off")
+    return how == (tested, subject.feature_name, evaluator.flip, evaluator.engine.precision, re_ranking)
 
 
 def write(folder: Path, page: str, files: Mapping[str, bytes]) -> Path:
     """The page, and the files in a folder of their own that replaces the one before. Raises ReportError."""
     path = folder / PAGE
-    content = page.encode(errors="backslashreplace")  # a path of a data set may hold bytes that are no UTF-8
-    if len(content) > MOST_BYTES:
-        raise ReportError(f"{path}: would have {len(content):,} bytes. Leave the images out: --report.images=false")
-    with results.results_lock(folder):
-        replace_folder(folder / FOLDER, files)
-        with results.replacing(path) as file:
-            file.write(content)
-    return path
-
-
-def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files beside `folder`, then put them in its place. Raises ReportError."""
-    partial = folder.with_name(folder.name + ".unfinished")  # not .partial: a resumed run unlinks files of that name
-    with results.writing(folder), atomic.partial_folder(partial):
+    page_bytes = page.encode(errors="backslashreplace")  # a path of a data set may hold bytes that are no UTF-8
+    if len(page_bytes) > MOST_BYTES:
+        raise ReportError(f"{path}: would have {len(page_bytes):,} bytes. Leave the images out: --report.images=false")
+    figures = folder / FOLDER
+    unfinished = folder / f"{FOLDER}.unfinished"  # not .partial: a resumed run unlinks files of that name
+    with results.results_lock(folder), results.writing(figures), atomic.partial_folder(unfinished):
         for name, content in files.items():
-            with open(partial / name, "wb") as file:
+            with open(unfinished / name, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        with results.replacing(path) as file:
+            file.write(page_bytes)
+        if figures.exists():
+            shutil.rmtree(figures)
+        unfinished.rename(figures)
+    return path

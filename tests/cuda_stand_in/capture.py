@@ -40,7 +40,13 @@ from ffcv_convert.common.world import World
 from tests.cuda_stand_in.device import counted, nodes, violations
 from train_ffcv import Training
 
-SMALL = ["--model.architecture=resnet18", "--engine.compile=false", "--data.persons=3", "--data.pictures=2"]
+SMALL = [
+    "--report.write=false",
+    "--model.architecture=resnet18",
+    "--engine.compile=false",
+    "--data.persons=3",
+    "--data.pictures=2",
+]
 WAITS = ("sync", "wait")
 
 

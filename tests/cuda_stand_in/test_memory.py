@@ -21,6 +21,7 @@ def test_out_of_memory_names_what_lowers_it(converted_layout: Callable[[str], Pa
         pytest.skip(f"the stand-in cannot be built: {error}")
     given = options(converted_layout("sysu").parent, ["--model.architecture=resnet18", "--engine.compile=false"])
     run = ["--data.persons=4", f"--run.root={tmp_path}", "--run.name=run", "--optim.epochs=1", "--eval.every=0"]
+    run.append("--report.write=false")
     program = (
         "import sys, train_ffcv; from tests.cuda_stand_in.capture import numbers_replaced\n"
         "from ffcv_convert.common.errors import user_errors\n"

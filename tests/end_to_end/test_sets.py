@@ -32,6 +32,7 @@ OWN = {  # layout -> protocols that fit it, beyond which it has none
 FAST = [
     "--model.architecture=resnet10_half", "--model.pretrained=none", "--optim.epochs=1", "--data.persons=4",
     "--data.pictures=2", "--eval.batch_size=32", "--data.workers=1", "--engine.device=cpu", "--augment.pad_px=2",
+    "--report.write=false",
 ]  # fmt: skip
 
 

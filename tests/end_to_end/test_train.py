@@ -40,7 +40,7 @@ from tests.support.configs import stored_config
 SMALL = [
     "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=3", "--data.pictures=2",
     "--optim.epochs=2", "--optim.peak_epoch=1", "--eval.every=1", "--eval.batch_size=16", "--run.log_every=1",
-    "--optim.lr=0.002", "--data.workers=1", "--engine.device=cpu",
+    "--optim.lr=0.002", "--data.workers=1", "--engine.device=cpu", "--report.write=false",
 ]  # fmt: skip
 STEPS_PER_EPOCH = 48 // 6 + 1  # the published schedule runs one more
 

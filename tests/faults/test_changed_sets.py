@@ -38,7 +38,12 @@ class Set:
         convert(self.dataset, self.data, self.betons, ImageFormat(32, 16), workers=1)
 
     def options(self) -> list[str]:
-        return [f"--data.set={self.dataset.name}", f"--data.beton_root={self.betons}", f"--run.root={self.runs}"]
+        return [
+            f"--data.set={self.dataset.name}",
+            f"--data.beton_root={self.betons}",
+            f"--run.root={self.runs}",
+            "--report.write=false",
+        ]
 
 
 @pytest.fixture

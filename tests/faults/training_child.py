@@ -32,6 +32,7 @@ OPTIONS = [
     "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=4", "--data.pictures=3",
     "--optim.epochs=2", "--optim.peak_epoch=1", "--eval.every=1", "--eval.batch_size=16", "--run.log_every=1",
     "--optim.name=sgd", "--optim.lr=0.05", "--data.workers=1", "--engine.device=cpu", "--engine.precision=fp32",
+    "--report.write=false",
 ]  # fmt: skip
 TOLD_BY_CLOCKS = ("images_per_s", "epoch_s", "environment")
 

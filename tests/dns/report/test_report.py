@@ -1,0 +1,278 @@
+"""The report of a small drawn set: its numbers, its names, its files, and what it says when it cannot be written."""
+
+import csv
+import errno
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eval as eval_script
+import train_ffcv
+from dns.evaluation.tables import table
+from dns.report import write
+from dns.report.subject import Subject
+from dns.training import checkpoint
+from dns.training.network import trained_network
+from dns.training.selection import settings
+from ffcv_convert.common.errors import ReportError
+from tests.conftest import REPOSITORY, Refused
+from tests.support.read_page import Page, read_page
+
+OPTIONS = [
+    "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=3", "--data.pictures=2",
+    "--optim.epochs=1", "--eval.batch_size=16", "--run.log_every=1", "--data.workers=1", "--engine.device=cpu",
+    "--engine.precision=fp32", "--run.name=run",
+]  # fmt: skip
+HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>\x1b[2J\udcff.jpg"
+
+
+@pytest.fixture(scope="module")
+def run(beton_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run, with the report that training wrote."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert train_ffcv.train([*OPTIONS, f"--data.beton_root={beton_root}", f"--run.root={runs}"]) == 0
+    return runs / "run"
+
+
+@pytest.fixture(scope="module")
+def reported(run: Path, beton_root: Path) -> Path:
+    """The same folder, after make report."""
+    assert evaluate(run, "--report.write=true") == 0
+    return run
+
+
+def evaluate(run: Path, *options: str) -> int:
+    return eval_script.evaluate([f"--eval.checkpoint={run / 'last.pt'}", "--engine.precision=fp32", *options])
+
+
+def page_of(run: Path) -> Page:
+    return read_page((run / "report.html").read_text(encoding="utf-8"))
+
+
+def numbers(run: Path, name: str) -> list[dict[str, str]]:
+    with open(run / "report" / f"{name}.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_writes_a_report(run: Path) -> None:
+    page = page_of(run)
+    assert "last.pt, epoch 1" in page.text
+    assert {"results.csv", "cmc.csv", "cmc.svg", "loss.csv", "roc.csv", "thresholds.csv", "queries.csv"} <= {
+        path.name for path in (run / "report").iterdir()
+    }
+    assert not [*run.glob("*.partial"), *run.glob("*.unfinished")]
+
+
+def test_the_numbers_are_those_of_the_result(reported: Path) -> None:
+    result, page = json.loads((reported / "result.json").read_text()), page_of(reported)
+    assert page.tables["All results"] == table(result["evaluation"])
+    assert {row["protocol"] for row in result["evaluation"]} == {"llcm-i2v", "llcm-v2i"}
+    first = result["evaluation"][0]
+    assert f"{100 * first['rank1']:.2f} %" in page.text
+    points = numbers(reported, "cmc")
+    for row in result["evaluation"]:
+        if row["feature"] == "BN(Z)":
+            curves = [trial["cmc"] for trial in row["per_trial"]]
+            mine = [point for point in points if point["series"] == row["protocol"]]
+            assert [float(point["rank"]) for point in mine] == [*range(1, 21)]
+            for rank, point in enumerate(mine):
+                mean = sum(curve[rank] for curve in curves) / len(curves)
+                assert float(point["queries found (%)"]) == pytest.approx(100 * mean)
+            assert float(mine[0]["queries found (%)"]) == pytest.approx(100 * row["rank1"])
+            assert float(mine[0]["high"]) - float(mine[0]["low"]) == pytest.approx(200 * row["rank1_std"])
+            said = re.search(rf"trial of {row['protocol']}; their mean is ([\d.]+) %", page.text)
+            assert said
+            assert float(said[1]) == pytest.approx(100 * row["mAP"], abs=0.006)
+
+
+def test_the_training_curves_are_those_of_the_log(reported: Path) -> None:
+    lines = [json.loads(line) for line in (reported / "log.jsonl").read_text().splitlines()]
+    trained = [line for line in lines if line["kind"] == "train"]
+    losses = [point for point in numbers(reported, "loss") if point["series"] == "total"]
+    assert [(float(p["step"]), float(p["loss"])) for p in losses] == [(line["step"], line["total"]) for line in trained]
+    rates = numbers(reported, "learning-rate")
+    assert [float(point["learning rate"]) for point in rates] == [line["lr"] for line in trained]
+    epoch = next(line for line in lines if line["kind"] == "epoch")
+    assert float(numbers(reported, "images-per-s")[0]["images/s"]) == pytest.approx(epoch["images"] / epoch["seconds"])
+
+
+def test_the_page_needs_nothing_else_and_every_image_has_a_text(reported: Path) -> None:
+    text, page = (reported / "report.html").read_text(encoding="utf-8"), page_of(reported)
+    assert len(text.encode()) < 5_000_000
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object")
+        assert "srcset" not in attributes
+        assert (attributes.get("src") or "data:").startswith("data:image/jpeg;base64,") or "src" not in attributes
+        assert (attributes.get("href") or "#").startswith("#")
+        if tag == "img":
+            assert attributes["alt"]
+        if tag == "svg":
+            assert attributes["role"] == "img"
+            assert attributes["aria-label"]
+    addresses = set(re.findall(r"https?://[^\"' <)]+", text))
+    assert addresses <= {"http://www.w3.org/2000/svg"}
+    assert "url(" not in text
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_images_can_be_left_out(run: Path) -> None:
+    assert evaluate(run, "--report.write=true", "--report.images=false", "--eval.protocols=llcm-i2v") == 0
+    page = page_of(run)
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+    assert "Images are left out" in page.text
+    assert [attributes for _, attributes in page.tags if attributes.get("class") == "blank"]
+    assert evaluate(run, "--report.write=true") == 0
+    page = page_of(run)
+    assert [tag for tag, _ in page.tags if tag == "img"]
+    assert "nobody's terms apply" in page.text
+
+
+def test_without_the_option_testing_writes_no_report(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "last.pt").write_bytes((run / "last.pt").read_bytes())
+    assert evaluate(tmp_path) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"last.pt", "result.json", "result.md"}
+
+
+def subject(run: Path) -> Subject:
+    path = run / "last.pt"
+    content = checkpoint.load_to_test(path)
+    asked = settings(["--engine.precision=fp32"], content, 0, "")
+    asked, _, engine = train_ffcv.start_engine(asked)
+    evaluator, _ = eval_script.open_evaluator(asked, train_ffcv.set_folder(asked), engine, {})
+    model = engine.place(trained_network(path, content["model"], asked.model))
+    return Subject(asked, evaluator, model, evaluator.embed(model), ["llcm-i2v"], path, "make report")
+
+
+def test_names_with_markup_quotes_and_control_characters_are_text(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "<b>run\"'&"
+    folder.mkdir()
+    hostile = subject(run)
+    test = hostile.evaluator.test_set
+    hostile.evaluator.test_set = replace(test, path_N=[f"{n}{HOSTILE}" for n in range(len(test.path_N))])
+    hostile = replace(hostile, command=f"python {HOSTILE}")
+    rows = json.loads((run / "result.json").read_text())["evaluation"]
+    rows = [{**row, "dataset": HOSTILE} for row in rows]
+    (folder / "result.json").write_text(json.dumps({"evaluation": rows}))
+    write.write_report(folder, hostile, "last.pt, epoch 1")
+    page = page_of(folder)
+    scripts = [tag for tag, _ in page.tags if tag == "script"]
+    assert len(scripts) == 1  # the page's own
+    assert not [attributes for _, attributes in page.tags if any(name.startswith("on") for name in attributes)]
+    shown = r"<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>\x1b[2J\udcff.jpg".replace(r"\"", '"')
+    assert page.text.count(shown) > 10
+    assert "<b>run\"'&" in page.text
+    assert page.tables["All results"][1][0] == shown
+    for path in (folder / "report").glob("*.svg"):
+        assert "<script" not in path.read_text()
+    assert len(numbers(folder, "queries")) == len(test.person_N[test.modality_N == 1])
+
+
+@pytest.mark.parametrize("fails", [1, 8, "page"])
+def test_a_full_disk_leaves_the_report_that_was_there(
+    tmp_path: Path, fails: int | str, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    write.write(run, "before", {"before.csv": b"0\n"})
+    before = contents(run)
+    real, calls = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        calls.append(name)
+        figures = [call for call in calls if ".unfinished/" in call]
+        if name.endswith("report.html.partial") if fails == "page" else len(figures) == fails:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    figures = {f"{number}.csv": b"1\n" for number in range(9)}
+    message = refused(lambda _: bool(write.write(run, "<p>", figures)), [])
+    assert "could not be written (No space left on device). Free some space" in message
+    assert contents(run) == before
+    monkeypatch.undo()
+    write.write(run, "<p>", figures)
+    assert {path.name for path in (run / "report").iterdir()} == set(figures)
+
+
+def test_a_disk_that_is_full_at_a_trainings_end_takes_the_report_alone(
+    beton_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def full(folder: Path, *_: Any) -> Path:
+        raise ReportError(f"{folder / 'report.html'}: could not be written (No space left on device). Free some space")
+
+    options = [*OPTIONS, f"--data.beton_root={beton_root}", f"--run.root={tmp_path}"]
+    monkeypatch.setattr(train_ffcv, "write_report", full)
+    assert train_ffcv.train(options) == 0
+    assert "No space left on device). Free some space. The result stands" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["complete"]
+    monkeypatch.undo()
+    assert train_ffcv.train(options) == 0  # finished before: it makes up for the report
+    assert "last.pt, epoch 1" in page_of(tmp_path / "run").text
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def damage(run: Path, folder: Path) -> list[object]:
+    (folder / "last.pt").write_bytes((run / "last.pt").read_bytes()[:100_000])
+    return [f"--eval.checkpoint={folder / 'last.pt'}"]
+
+
+def gone(run: Path, folder: Path) -> list[object]:
+    (folder / "last.pt").write_bytes((run / "last.pt").read_bytes())
+    return [f"--eval.checkpoint={folder / 'last.pt'}", f"--data.beton_root={folder / 'none'}"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [(damage, r"last\.pt: not a readable checkpoint"), (gone, r"none/synthetic/test\.beton")],
+)
+def test_a_damaged_checkpoint_and_a_set_that_is_gone_are_told(
+    run: Path, tmp_path: Path, refused: Refused, broken: Callable[[Path, Path], list[object]], words: str
+) -> None:
+    message = refused(eval_script.evaluate, [*broken(run, tmp_path), "--report.write=true"])
+    assert re.search(words, message)
+    assert {path.name for path in tmp_path.iterdir()} == {"last.pt"}
+
+
+def test_a_page_that_would_be_too_large_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match=r"would have 6,000,000 bytes\. Leave the images out: --report\.images=false"):
+        write.write(tmp_path, "x" * 6_000_000, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_extras_are_named_in_one_line_each(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("dns.report.embedding_map", "dns.report.saliency", "dns.report.paper"):
+        monkeypatch.setattr(f"{module}.available", lambda: False)
+    assert evaluate(run, "--report.write=true", "--eval.protocols=llcm-i2v") == 0
+    text = page_of(run).text
+    for what in (
+        "The map of embeddings needs scikit-learn",
+        "Where the network looks needs captum",
+        "PDF needs matplotlib",
+    ):
+        assert text.count(f"{what}, which is not installed here.") == 1
+    assert not list((run / "report").glob("*.pdf"))
+
+
+def test_with_the_extras_there_is_a_map_what_the_network_looks_at_and_pdf(run: Path) -> None:
+    for module in ("sklearn", "captum", "matplotlib"):
+        pytest.importorskip(module)
+    assert evaluate(run, "--report.write=true", "--eval.protocols=llcm-i2v") == 0
+    page = page_of(run)
+    assert "t-SNE of BN(Z) of 5 identities, perplexity" in page.text
+    assert [a for _, a in page.tags if "with what the network looks at" in unescape(a.get("alt") or "")]
+    files = {path.stem for path in (run / "report").glob("*.svg")}
+    assert {path.stem for path in (run / "report").glob("*.pdf")} == files
+    for path in (run / "report").glob("*.pdf"):
+        assert path.read_bytes().startswith(b"%PDF")
