@@ -45,7 +45,7 @@ PINNED := $(VENV)/constraints.txt
 BENCH := $(VENV)/.dns-ffcv-bench
 FUZZ := $(VENV)/.dns-ffcv-fuzz
 
-.PHONY: help train eval report convert-datasets setup synthesise data verify benchmark benchmark-gpu profile test \
+.PHONY: help train plan eval report convert-datasets setup synthesise data verify benchmark benchmark-gpu profile test \
         test-older-cpu check-cuda faults lint format clean
 
 ##@ What everybody needs
@@ -55,8 +55,14 @@ TORCHRUN = [[ "$$RANKS" =~ ^[1-9][0-9]*$$ ]] || { echo "error: RANKS=$$RANKS is 
            OMP_NUM_THREADS="$${OMP_NUM_THREADS:-$$(n=$$(($$(nproc) / RANKS)); echo $$((n > 0 ? n : 1)))}" \
            '$(RUN)' -m torch.distributed.run --standalone --nproc-per-node="$$RANKS" $(TORCHRUN_ARGS)
 
+# What `make train` and `make plan` hand to train_ffcv.py.
+TRAINED = --config-file "configs/$$DATASET.yaml" --data.beton_root="$$BETON_ROOT" --run.resume="$$RESUME" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(JOBS),--run.jobs="$$JOBS")
+
 train: data ## train DNS on DATASET (synthetic people by default) by its recipe in configs/, and test it
-	$(if $(RANKS),$(TORCHRUN),'$(RUN)') train_ffcv.py --config-file "configs/$$DATASET.yaml" --data.beton_root="$$BETON_ROOT" --run.resume="$$RESUME" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(JOBS),--run.jobs="$$JOBS") $(ARGS)
+	$(if $(RANKS),$(TORCHRUN),'$(RUN)') train_ffcv.py $(TRAINED) $(ARGS)
+
+plan: $(READY) ## what `make train` would do with the converted DATASET, and how long; changes nothing
+	$(if $(RANKS),$(TORCHRUN),'$(RUN)') train_ffcv.py $(TRAINED) --run.dry=true $(ARGS)
 
 # A checkpoint of ours knows its data set: DATASET counts beside CHECKPOINT only where it was given.
 TESTED = $(if $(CHECKPOINT),--eval.checkpoint="$$CHECKPOINT") $(if $(CHECKPOINT),$(if $(filter-out file,$(origin DATASET)),--data.set="$$DATASET"),--data.set="$$DATASET") --data.beton_root="$$BETON_ROOT" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(PROTOCOL),--eval.protocols="$$PROTOCOL")

@@ -18,19 +18,20 @@ Curves = Mapping[str, Mapping[str, Sequence[Line]]]  # run -> kind of line -> it
 POINTS = 200  # of a training curve; each is the mean of its neighbours
 
 
-def cmc(rows: Mapping[str, Row]) -> Chart:
+def cmc(rows: Mapping[str, Row], name: str = "cmc") -> Chart:
     """rows: of result.json, by the name that the legend shows."""
     series = []
-    for name, row in rows.items():
+    for shown, row in rows.items():
         columns = [*zip(*(trial["cmc"] for trial in row["per_trial"]), strict=True)]
         middle, spread = [100 * mean(values) for values in columns], [100 * pstdev(values) for values in columns]
         several = row["trials"] > 1
         low = [max(0.0, y - s) for y, s in zip(middle, spread, strict=True)] if several else []
         high = [min(100.0, y + s) for y, s in zip(middle, spread, strict=True)] if several else []
-        series.append(Series(name, [*range(1, len(middle) + 1)], middle, low, high))
+        series.append(Series(shown, [*range(1, len(middle) + 1)], middle, low, high))
     spread_of = " The band is one standard deviation over the trials." if any(one.low for one in series) else ""
     caption = f"Share of queries whose first right match is at this rank or before.{spread_of}"
-    return Chart("cmc", "CMC", caption, "rank", "queries found (%)", series)
+    title = "CMC" if name == "cmc" else f"CMC, {name.removeprefix('cmc-')}"
+    return Chart(name, title, caption, "rank", "queries found (%)", series)
 
 
 def precision_histogram(studies: Sequence[Study]) -> list[Chart]:

@@ -118,6 +118,11 @@ def given(arguments: Sequence[str]) -> dict[str, Any]:
     return {key: _checked(key, *found) for key, found in _given(arguments).items()}
 
 
+def sources(arguments: Sequence[str]) -> dict[str, str]:
+    """section.key -> the file that set it, or the command line. Raises ConfigError."""
+    return {key: found.source for key, found in _given(arguments).items()}
+
+
 def _given(arguments: Sequence[str]) -> dict[str, Given]:
     files, flags = split_arguments(arguments)
     found: dict[str, Given] = {}

@@ -1,6 +1,7 @@
 """The numbers that a run reports while it trains: lines that every sink gets. log.jsonl is the first sink.
 
-To add one (TensorBoard, Weights & Biases): a class with `write`, and its place in the list of `RunFolder.log`.
+TensorBoard is another one (tensorboard.py). To add one more: a class with `write`, and its place in the list of
+`RunFolder.log`.
 """
 
 import json

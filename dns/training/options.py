@@ -216,6 +216,8 @@ class RunOptions:
     )
     save_minutes: float = option(10, "between checkpoints inside an epoch", (0, 1e9), resumed=free)
     log_every: int = option(50, "iterations between lines of log.jsonl", (1, 10**9), resumed=free)
+    tensorboard: bool = option(False, "also log to TensorBoard, see dns/training/tensorboard.py", resumed=free)
+    dry: bool = option(False, "show what a training would do, and change nothing", resumed=free)
 
 
 @dataclass(frozen=True, kw_only=True)

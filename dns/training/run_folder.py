@@ -5,6 +5,8 @@ runs/<name>/config.yaml   the resolved configuration; locked while a training ru
             last.pt       after every epoch, every run.save_minutes inside one, and where a run was stopped
             best.pt       highest rank-1 of the evaluations while training
             result.json   the final evaluation;  result.md  the same as a table
+            report.html   figures and ranked images;  report/  its figures as SVG and PDF, its numbers as CSV
+            tensorboard/  the log for TensorBoard, with run.tensorboard
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,6 +21,7 @@ from dns.training import checkpoint
 from dns.training.config import to_yaml
 from dns.training.log import JsonLines, MetricsLog
 from dns.training.options import Config, declared
+from dns.training.tensorboard import FOLDER, TensorBoard
 from ffcv_convert.common.errors import CheckpointError, ConfigError, TrainingError
 from ffcv_convert.common.locks import lock
 from ffcv_convert.common.world import World
@@ -35,7 +38,8 @@ class RunFolder:
     def __init__(self, config: Config, world: World):
         self.path, self.config, self.world = folder_of(config), config, world
         self.lines = JsonLines(self.path / "log.jsonl")
-        self.log = MetricsLog([self.lines], world)
+        self.board = TensorBoard(self.path / FOLDER) if config.run.tensorboard else None
+        self.log = MetricsLog([self.lines, *([self.board] if self.board else [])], world)
         self.resumed = ranks.on_main(world, self._look)
 
     def _look(self) -> bool:

@@ -1,0 +1,72 @@
+"""Set runs side by side: python -m dns.report RUN RUN ... [--report.images=false]
+
+    make report RUNS='runs/a runs/b'
+
+Reads the runs' folders: results, logs, and report/queries.csv of those that have a report. The page goes into a folder
+beside the first run, named after all of them. Images come from the converted set of the first run, if it is here.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dns.report.compare import compare
+from dns.report.sections import IMAGE_BYTES
+from dns.report.thumbnails import thumbnails
+from dns.training import config
+from dns.training.options import Config
+from dns.training.run_folder import CONFIG
+from ffcv_convert.common.errors import ConfigError, DataError, user_errors
+from ffcv_convert.common.world import World
+from pipelines.data import TestImages, open_test
+
+LONGEST_NAME = 200  # of a folder
+
+
+def main(arguments: Sequence[str]) -> int:
+    folders = [Path(word) for word in arguments if not word.startswith("-")]
+    given = config.given([word for word in arguments if word.startswith("-")])
+    if len(folders) < 2 or given.keys() - {"report.images"}:
+        raise ConfigError(f"the command line: two run folders at least, and no option but --report.images.\n{__doc__}")
+    test = _test_images(folders[0]) if given.get("report.images", True) else None
+    name = "-and-".join(folder.absolute().name for folder in folders)[:LONGEST_NAME]
+    shares = 2 * (len(folders) - 1)
+
+    def images(paths: Sequence[str]) -> Mapping[str, str]:
+        return _shown(test, paths, IMAGE_BYTES // shares) if test else {}
+
+    print(f"written: {compare(folders, folders[0].absolute().parent / name, images)}")
+    return 0
+
+
+def _test_images(run: Path) -> TestImages | None:
+    """Those that the run is tested on; None, with a note, where they are not here."""
+    try:
+        asked: Config = config.read(["--config-file", str(run / CONFIG)], description="")
+        return open_test(
+            Path(asked.data.beton_root) / asked.data.set, World(torch.device("cpu")), trial=asked.data.trial,
+            styles=asked.eval.styles, source="stream", batch_size=asked.eval.batch_size, workers=asked.data.workers,
+        )  # fmt: skip
+    except (ConfigError, DataError) as error:
+        print(f"note: no images on the page: {error}", file=sys.stderr)
+        return None
+
+
+def _shown(test: TestImages, paths: Sequence[str], bytes_left: int) -> dict[str, str]:
+    """Path -> data URI, of the paths that the set has."""
+    row_of = {path: row for row, path in enumerate(test.path_N)}
+    known = [path for path in paths if path in row_of]
+    rows = sorted({row_of[path] for path in known})
+    if not rows:
+        return {}
+    pixels = dict(zip(rows, test.pixels(np.array(rows)), strict=True))
+    uris = thumbnails(pixels, [row_of[path] for path in known], bytes_left=bytes_left)
+    return {path: uris[row_of[path]] for path in known if row_of[path] in uris}
+
+
+if __name__ == "__main__":
+    with user_errors():
+        sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,161 @@
+"""Runs side by side: their results and curves, and the queries that one finds and another misses."""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dns.evaluation import results
+from dns.evaluation.tables import Row, table
+from dns.report import figures, html
+from dns.report.page import document
+from dns.report.parts import Parts
+from dns.report.write import FOLDER, write
+from dns.training.log import JsonLines, Line
+from ffcv_convert.common.errors import ReportError
+
+MOST = 20  # queries shown of each pair of runs and protocol, in each direction
+Images = Callable[[Sequence[str]], Mapping[str, str]]  # paths of test images -> data URIs of those that can be shown
+
+
+@dataclass(frozen=True)
+class Query:
+    """Of a run's report/queries.csv. first: see ranked.query_table."""
+
+    path: str
+    identity: int
+    first: int
+    precision: float
+    nearest: str
+    nearest_identity: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder holds. queries: protocol -> path -> query, empty without a report."""
+
+    name: str
+    rows: Sequence[Row]
+    lines: Mapping[str, Sequence[Line]]
+    queries: Mapping[str, Mapping[str, Query]]
+
+
+def read_run(folder: Path) -> Run:
+    """Raises ReportError where the folder lacks a result, or where a file of it is damaged."""
+    result = folder / "result.json"
+    if not result.exists():
+        raise ReportError(
+            f"{result}: no such result. Name the folder of a run that was tested, such as runs/llcm-seed0"
+        )
+    log = JsonLines(folder / "log.jsonl")
+    lines = {kind: log.read(kind) for kind in ("train", "epoch", "eval")}
+    rows = results.read_rows(result, "evaluation")
+    return Run(folder.absolute().name, rows, lines, _queries(folder / FOLDER / "queries.csv"))
+
+
+def _queries(path: Path) -> dict[str, dict[str, Query]]:
+    found: dict[str, dict[str, Query]] = {}
+    if not path.exists():
+        return found
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            for line in csv.DictReader(file):
+                if line["AP"]:  # a query without a match can be neither found nor missed
+                    found.setdefault(line["protocol"], {})[line["query"]] = Query(
+                        line["query"], int(line["identity"]), int(line["first"]), float(line["AP"]),
+                        line["nearest"], int(line["nearest identity"]),
+                    )  # fmt: skip
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise ReportError(f"{path}: damaged ({error}). Write that run's report again: make report") from None
+    return found
+
+
+def compare(folders: Sequence[Path], target: Path, images: Images) -> Path:
+    """Write a page on these runs into `target`. Returns its path. Raises ReportError."""
+    runs = [read_run(folder) for folder in folders]
+    if len({run.name for run in runs}) < len(runs):
+        raise ReportError(f"{', '.join(map(str, folders))}: two runs of one name. Rename the folder of one")
+    parts = Parts()
+    _show_results(parts, runs)
+    charts = figures.training_charts({run.name: run.lines for run in runs})
+    if charts:
+        parts.section("training", "Training", parts.charts(charts))
+    for run in runs[1:]:
+        _show_queries(parts, runs[0], run, images)
+    without = [run.name for run in runs if not run.queries]
+    lead = html.paragraph(
+        f"Without a report, and so without their queries: {', '.join(without)}. Write theirs first: make report "
+        "CHECKPOINT=runs/.../best.pt"
+        if without
+        else "The queries are those of each run's last report, first trial."
+    )
+    target.mkdir(parents=True, exist_ok=True)
+    return write(target, document(" and ".join(run.name for run in runs), lead, {}, parts.sections), parts.files())
+
+
+def _show_results(parts: Parts, runs: Sequence[Run]) -> None:
+    header, *_ = table(runs[0].rows)
+    lines = [[run.name, *cells] for run in runs for cells in table(run.rows)[1:]]
+    parts.tables["results"] = (["run", *header], lines)
+    protocols = dict.fromkeys(row["protocol"] for run in runs for row in run.rows)
+    charts = [
+        figures.cmc({run.name: row for run in runs if (row := _row(run, name))}, f"cmc-{name}") for name in protocols
+    ]
+    note = "Per cent, mean over the trials. The curves are of each run's first row of that protocol."
+    parts.section(
+        "results", "Results", html.paragraph(note), html.table(["run", *header], lines, caption="All results"),
+        parts.charts(charts),
+    )  # fmt: skip
+
+
+def _row(run: Run, protocol: str) -> Row | None:
+    return next((row for row in run.rows if row["protocol"] == protocol), None)
+
+
+def differing(one: Mapping[str, Query], other: Mapping[str, Query]) -> list[tuple[Query, Query]]:
+    """Queries of both runs that `one` finds at rank 1 and `other` does not; those with the largest loss of AP first."""
+    pairs = [(query, other[path]) for path, query in one.items() if path in other]
+    pairs = [(here, there) for here, there in pairs if here.first == 1 < there.first]
+    return sorted(pairs, key=lambda pair: pair[1].precision - pair[0].precision)
+
+
+def _show_queries(parts: Parts, one: Run, other: Run, images: Images) -> None:
+    for protocol in [name for name in one.queries if name in other.queries]:
+        inside = []
+        for finds, misses in ((one, other), (other, one)):
+            pairs = differing(finds.queries[protocol], misses.queries[protocol])
+            both = len(finds.queries[protocol].keys() & misses.queries[protocol].keys())
+            said = f"{finds.name} finds {len(pairs)} of {both} queries that {misses.name} misses"
+            paths = [path for here, there in pairs[:MOST] for path in (here.path, here.nearest, there.nearest)]
+            shown = images(paths)
+            items = "".join(_item(finds, here, misses, there, shown) for here, there in pairs[:MOST])
+            first = f"; the {MOST} with the largest loss of AP" if len(pairs) > MOST else ""
+            inside.append(f'<h3>{html.text(said + first)}</h3><ul class="queries">{items}</ul>')
+            parts.tables[f"found-{len(parts.tables)}"] = (
+                ["protocol", "query", "found by", "AP", "missed by", "AP there", "first right rank there"],
+                [
+                    [protocol, here.path, finds.name, here.precision, misses.name, there.precision, there.first]
+                    for here, there in pairs
+                ],
+            )
+        anchor = f"queries-{len(parts.sections)}"
+        parts.section(anchor, f"Queries of {protocol}, {one.name} and {other.name}", *inside)
+
+
+def _item(finds: Run, here: Query, misses: Run, there: Query, images: Mapping[str, str]) -> str:
+    cells = [
+        _cell("asked", "query", here.path, here.identity, images),
+        _cell("right", f"{finds.name} ✓", here.nearest, here.nearest_identity, images),
+        _cell("wrong", f"{misses.name} ✗", there.nearest, there.nearest_identity, images),
+    ]
+    said = f"AP {100 * here.precision:.1f} % and {100 * there.precision:.1f} %, first right rank {there.first} there"
+    return (
+        f'<li class="query" data-group="found by {html.text(finds.name)}"><p>{html.text(said)} <span class="quiet">'
+        f'{html.text(here.path)}</span></p><ul class="row">{"".join(cells)}</ul></li>'
+    )
+
+
+def _cell(kind: str, name: str, path: str, identity: int, images: Mapping[str, str]) -> str:
+    said = f"{name}, identity {identity}"
+    shown = html.image(images[path], said) if path in images else f'<span class="blank">{identity}</span>'
+    return f'<li class="cell {kind}">{shown}<b>{html.text(name)}</b><br>identity {identity}</li>'
