@@ -31,7 +31,7 @@ from dns.evaluation.tables import Row, markdown, screen
 from dns.model import DNS
 from dns.optim import learning_rate, make_optimiser, scaled_rate, set_learning_rate
 from dns.report.subject import Subject
-from dns.report.write import PAGE, write_report
+from dns.report.write import FIGURES, PAGE, write_report
 from dns.step import Step, make_step
 from dns.training import checkpoint, config, jobs, plan, repeats
 from dns.training.environment import environment
@@ -406,6 +406,10 @@ def report(training: Training, run: RunFolder, evaluator: Evaluator, state: Trai
             print(f"written: {write_report(run.path, subject, last_name(state))}")
         except ReportError as error:
             print(f"note: {error}. The result stands", file=sys.stderr)
+            return
+        if run.board:
+            for picture in (run.path / FIGURES).glob("ranked-*.png"):
+                run.board.show(picture.stem, picture, state.progress.epoch * training.loader.iterations)
 
 
 def last_name(state: TrainingState) -> str:

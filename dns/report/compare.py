@@ -10,7 +10,7 @@ from dns.evaluation.tables import Row, table
 from dns.report import figures, html
 from dns.report.page import document
 from dns.report.parts import Parts
-from dns.report.write import FOLDER, write
+from dns.report.write import FIGURES, write
 from dns.training.log import JsonLines, Line
 from ffcv_convert.common.errors import ReportError
 
@@ -50,7 +50,7 @@ def read_run(folder: Path) -> Run:
     log = JsonLines(folder / "log.jsonl")
     lines = {kind: log.read(kind) for kind in ("train", "epoch", "eval")}
     rows = results.read_rows(result, "evaluation")
-    return Run(folder.absolute().name, rows, lines, _queries(folder / FOLDER / "queries.csv"))
+    return Run(folder.absolute().name, rows, lines, _queries(folder / FIGURES / "queries.csv"))
 
 
 def _queries(path: Path) -> dict[str, dict[str, Query]]:

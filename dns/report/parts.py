@@ -15,6 +15,7 @@ class Parts:
     sections: list[Section] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
+    pictures: dict[str, bytes] = field(default_factory=dict)  # file name -> PNG
 
     def section(self, anchor: str, title: str, *inside: str) -> None:
         self.sections.append((anchor, title, "".join(inside)))
@@ -25,8 +26,10 @@ class Parts:
         return f'<div class="charts">{"".join(map(html.figure, figures))}</div>' if figures else ""
 
     def files(self) -> dict[str, bytes]:
-        """Name -> content: of each figure the numbers, SVG and, with matplotlib, PDF; the tables as CSV."""
-        found: dict[str, str | bytes] = {f"{name}.csv": to_csv(*content) for name, content in self.tables.items()}
+        """Name -> content: of each figure the numbers, SVG and, with matplotlib, PDF; the tables as CSV,
+        and the pictures."""
+        found: dict[str, str | bytes] = {**self.pictures}
+        found |= {f"{name}.csv": to_csv(*content) for name, content in self.tables.items()}
         for figure in self.figures:
             found[f"{figure.name}.csv"] = to_csv(*table_of(figure))
             found[f"{figure.name}.svg"] = svg.draw(figure, alone=True)

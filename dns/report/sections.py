@@ -11,6 +11,7 @@ from dns.report import embedding_map, figures, html, page, saliency
 from dns.report.chart import Grid
 from dns.report.parts import Parts
 from dns.report.ranked import NEAREST, RankedQuery, query_table, ranked_queries
+from dns.report.sheet import sheet, spread, to_png
 from dns.report.speed import timings
 from dns.report.study import Study, camera_pairs, likeness, scores
 from dns.report.subject import Subject
@@ -82,6 +83,8 @@ def show_ranked(parts: Parts, subject: Subject, studies: Sequence[Study]) -> Non
         rows = np.unique(np.array(shown, dtype=np.int64))
         pixels = dict(zip(rows.tolist(), subject.evaluator.images.pixels(rows), strict=True)) if with_images else {}
         images = thumbnails(pixels, shown, bytes_left=IMAGE_BYTES // len(studies)) if with_images else {}
+        if pixels and queries:
+            parts.pictures[f"ranked-{one.protocol}.png"] = to_png(sheet(spread(queries), pixels))
         why = "" if images else " Images are left out; each frame shows the identity's number."
         note = f"{direction(one)}, first trial. {GROUPS}, each with its {NEAREST} nearest images. {FRAMES}.{why}"
         lines = page.ranked_lists(queries, test, images)

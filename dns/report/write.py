@@ -16,7 +16,7 @@ from dns.report.terms import terms
 from ffcv_convert.common import atomic
 from ffcv_convert.common.errors import ReportError
 
-PAGE, FOLDER = "report.html", "report"
+PAGE, FIGURES = "report.html", "report"
 
 
 def write_report(folder: Path, subject: Subject, tested: str) -> Path:
@@ -55,7 +55,7 @@ def write_report(folder: Path, subject: Subject, tested: str) -> Path:
     if asked.report.images:
         lead += html.paragraph(terms(asked.data.set, subject.evaluator.dataset))
     drawn = "SVG and PDF" if paper.available() else "SVG"
-    beside = f"The folder {FOLDER}/ beside this page has each figure as {drawn}, 84 mm wide, and all numbers as CSV."
+    beside = f"The folder {FIGURES}/ beside this page has each figure as {drawn}, 84 mm wide, and all numbers as CSV."
     lead += html.paragraph(beside, "" if paper.available() else f"PDF {sections.MISSING.format('matplotlib')}")
     return write(folder, document(title, lead, facts, parts.sections), parts.files())
 
@@ -73,8 +73,8 @@ def write(folder: Path, page: str, files: Mapping[str, bytes]) -> Path:
     page_bytes = page.encode(errors="backslashreplace")  # a path of a data set may hold bytes that are no UTF-8
     if len(page_bytes) > MOST_BYTES:
         raise ReportError(f"{path}: would have {len(page_bytes):,} bytes. Leave the images out: --report.images=false")
-    figures = folder / FOLDER
-    unfinished = folder / f"{FOLDER}.unfinished"  # not .partial: a resumed run unlinks files of that name
+    figures = folder / FIGURES
+    unfinished = folder / f"{FIGURES}.unfinished"  # not .partial: a resumed run unlinks files of that name
     with results.results_lock(folder), results.writing(figures), atomic.partial_folder(unfinished):
         for name, content in files.items():
             with open(unfinished / name, "wb") as file:

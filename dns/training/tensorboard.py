@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from dns.training.log import Line
 from ffcv_convert.common.errors import ConfigError
@@ -38,10 +39,10 @@ class TensorBoard:
             writer.add_scalar("epoch/images_per_s", line["images"] / max(line["seconds"], 1e-9), line["step"])
         writer.flush()
 
-    def show(self, name: str, picture_HWC: np.ndarray, step: int) -> None:
-        """picture_HWC: uint8."""
+    def show(self, name: str, picture: Path, step: int) -> None:
+        """picture: a file that Pillow reads."""
         writer = self._opened(step)
-        writer.add_image(name, picture_HWC, step, dataformats="HWC")
+        writer.add_image(name, np.asarray(Image.open(picture).convert("RGB")), step, dataformats="HWC")
         writer.flush()
 
     def _opened(self, step: int) -> Any:

@@ -71,4 +71,4 @@ def test_every_option_of_a_recipe_s_training_is_kept() -> None:
         if option.resumed in (free, device_type)
     }
     assert loose == {"data.beton_root", "data.source", "data.workers", "engine.device"}
-    assert set(SECTIONS) == {"data", "augment", "model", "optim", "multiplier", "engine", "eval", "run"}
+    assert set(SECTIONS) == {"data", "augment", "model", "optim", "multiplier", "engine", "eval", "run", "report"}
