@@ -10,8 +10,8 @@ from dns.evaluation.protocols import TestSet
 from dns.report.chart import Series
 from ffcv_convert.beton.labels import Modality
 
-IDENTITIES, IMAGES = 20, 12  # identities of a map, and images of each in each modality
-PERPLEXITY = 30.0
+IDENTITIES, IMAGES = 20, 10  # identities of a map, and images of each in each modality
+PERPLEXITY, ITERATIONS = 30.0, 500
 
 
 class EmbeddingMap(NamedTuple):
@@ -29,12 +29,15 @@ def available() -> bool:
 def embedding_map(test: TestSet, embedding_ND: Tensor, *, seed: int = 0) -> EmbeddingMap:
     """Of IDENTITIES identities that have images in two modalities, drawn with `seed`."""
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     rows = mapped_rows(test, seed)
     embedding = embedding_ND[rows].double().cpu().numpy()
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
-    place = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(embedding)
+    with threadpool_limits(1):  # its threads wait by spinning, and gain nothing on so few points
+        settings = {"perplexity": perplexity, "max_iter": ITERATIONS, "init": "pca", "random_state": seed}
+        place = TSNE(2, **settings).fit_transform(embedding)
     person, modality = test.person_N[rows], test.modality_N[rows]
     series = []
     for colour, who in enumerate(np.unique(person).tolist()):

@@ -8,6 +8,7 @@ from dns.report.chart import Chart, Figure, Grid, Series
 from dns.report.svg import PAPER_WIDTH_MM, SHAPES, colour_of
 from ffcv_convert.common.errors import printable
 
+PLACE = (0.18, 0.18, 0.79, 0.64)  # of the axes in the figure: left, bottom, width, height
 MARKERS = dict(zip(SHAPES, ("o", "^", "s"), strict=True))
 STYLE = {"pdf.fonttype": 42, "font.size": 7, "axes.linewidth": 0.5, "lines.linewidth": 1.0, "axes.grid": False}
 
@@ -22,8 +23,8 @@ def to_pdf(figure: Figure) -> bytes:
 
     width = PAPER_WIDTH_MM / 25.4
     with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(width, 0.65 * width), layout="constrained")
-        axes = canvas.subplots()
+        canvas = Canvas(figsize=(width, 0.65 * width))
+        axes = canvas.add_axes(PLACE)  # fixed: a layout that fits itself takes three times as long
         if isinstance(figure, Grid):
             _grid(axes, figure)
         else:
@@ -40,7 +41,7 @@ def _chart(axes: Any, chart: Chart) -> None:
         _series(axes, chart, one, _rgb(number if one.colour is None else one.colour, colours))
     axes.set(xscale="log" if chart.log_x else "linear", yscale="log" if chart.log_y else "linear")
     if chart.legend and len(chart.series) > 1:
-        axes.legend(frameon=False, fontsize=6)
+        axes.legend(frameon=False, fontsize=6, loc="lower left", bbox_to_anchor=(-0.15, 1), ncols=2)
 
 
 def _series(axes: Any, chart: Chart, one: Series, colour: Any) -> None:
