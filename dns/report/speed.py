@@ -12,7 +12,7 @@ from dns.evaluation.evaluator import Evaluator
 from dns.model import DNS
 
 BATCHES = (1, 4, 16, 64)
-ENOUGH_S = 0.25  # of calls with one size
+ENOUGH_S = 0.1  # of calls with one size
 TOO_LONG_S = 1.0  # of one call: larger batches are left out
 
 

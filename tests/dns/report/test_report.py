@@ -15,14 +15,16 @@ import pytest
 
 import eval as eval_script
 import train_ffcv
+from dns.evaluation import results
 from dns.evaluation.tables import table
 from dns.report import write
 from dns.report.subject import Subject
 from dns.training import checkpoint
-from dns.training.network import trained_network
-from dns.training.selection import settings
+from dns.training.network import build_network, trained_network
+from dns.training.selection import protocols_of, settings
 from ffcv_convert.common.errors import ReportError
 from tests.conftest import REPOSITORY, Refused
+from tests.support.configs import make_config
 from tests.support.read_page import Page, read_page
 
 OPTIONS = [
@@ -276,3 +278,44 @@ def test_with_the_extras_there_is_a_map_what_the_network_looks_at_and_pdf(run: P
     assert {path.stem for path in (run / "report").glob("*.pdf")} == files
     for path in (run / "report").glob("*.pdf"):
         assert path.read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("layout", ["sysu", "regdb", "market_sketch_1k", "pku_sketch"])
+def test_every_layout_has_a_report(layout: str, converted_layout: Callable[[str], Path], tmp_path: Path) -> None:
+    """With and without cameras, excluded images, means as queries and several trials; of an untrained network."""
+    beton_root = converted_layout(layout).parent
+    asked = make_config(
+        f"--data.beton_root={beton_root}", f"--data.trial={int(layout == 'regdb')}", "--engine.device=cpu",
+        "--model.architecture=resnet10_half", "--model.pretrained=none", "--eval.batch_size=16", "--data.workers=1",
+        recipe=layout,
+    )  # fmt: skip
+    asked, _, engine = train_ffcv.start_engine(asked)
+    evaluator, _ = eval_script.open_evaluator(asked, train_ffcv.set_folder(asked), engine, {})
+    model = engine.place(build_network(asked.model, 8)).eval()
+    (tmp_path / "last.pt").write_bytes(b"weights")
+    protocols = protocols_of(asked.eval, evaluator.test_set)
+    asked_of = Subject(asked, evaluator, model, evaluator.embed(model), protocols, tmp_path / "last.pt", "make report")
+    rows = [evaluator.row(evaluator.rankings(asked_of.embedding_ND, name), name, "bn", "made") for name in protocols]
+    results.add_rows(rows, tmp_path)
+    write.write_report(tmp_path, asked_of, "made")
+    page = page_of(tmp_path)
+    assert page.tables["All results"] == table(rows)
+    assert {protocol for protocol in protocols if f"Ranked lists, {protocol}" in page.text} == set(protocols)
+    assert {line["protocol"] for line in numbers(tmp_path, "thresholds")} == set(protocols)
+    with_cameras = {"sysu": {"sysu-all", "sysu-indoor"}, "market_sketch_1k": {"mask1k"}}.get(layout, set())
+    assert {path.stem.removeprefix("cameras-") for path in (tmp_path / "report").glob("cameras-*.csv")} == with_cameras
+
+
+def test_of_several_checkpoints_the_table_holds_all(run: Path, tmp_path: Path) -> None:
+    for seed in range(2):
+        (tmp_path / str(seed)).mkdir()
+        (tmp_path / str(seed) / "last.pt").write_bytes((run / "last.pt").read_bytes())
+    options = ["--engine.precision=fp32", "--eval.protocols=llcm-i2v", "--eval.re_ranking=true", "--eval.features=z"]
+    pattern = f"--eval.checkpoint={tmp_path / '{seed}' / 'last.pt'}"
+    assert eval_script.evaluate([pattern, "--report.write=true", *options]) == 0
+    page = page_of(tmp_path)
+    (row,) = page.tables["All results"][1:]
+    assert ("last.pt of 2 runs" in row[-1], row[page.tables["All results"][0].index("trials")]) == (True, "20")
+    assert "Of Z, last.pt of 2 runs" in page.text
+    with pytest.raises(ReportError, match="lacks the rows"):
+        write.write_report(tmp_path / "0", subject(run), "last.pt, epoch 1")
