@@ -26,14 +26,14 @@ def write_report(folder: Path, subject: Subject, tested: str) -> Path:
     The old page and the old figures stand until the new ones are whole. Raises ReportError.
     """
     rows = results.read_rows(folder / "result.json", "evaluation")
-    title = folder.absolute().name
-    parts, asked = Parts(), subject.config
-    re_ranking = asked.eval.re_ranking
+    title, parts, asked = folder.absolute().name, Parts(), subject.config
     studies = [
-        study(subject.evaluator, subject.embedding_ND, protocol, re_ranking=re_ranking)
+        study(subject.evaluator, subject.embedding_ND, protocol, re_ranking=asked.eval.re_ranking)
         for protocol in subject.protocols
     ]
     own = {row["protocol"]: row for row in rows if _is_of(row, subject, tested)}
+    if missing := [name for name in subject.protocols if name not in own]:
+        raise ReportError(f"{folder / 'result.json'}: lacks the row of {tested} under {missing[0]}. Test it again")
     sections.show_results(parts, rows)
     sections.show_accuracy(parts, subject, own, studies)
     sections.show_similarity(parts, subject)
@@ -41,29 +41,36 @@ def write_report(folder: Path, subject: Subject, tested: str) -> Path:
     sections.show_training(parts, subject)
     sections.show_verification(parts, studies)
     sections.show_model(parts, subject, {"network": asked.model.architecture})
-    test = subject.evaluator.test_set
-    first = own[subject.protocols[0]]
-    facts = {
-        f"Rank-1, {first['protocol']}": f"{100 * first['rank1']:.2f} %",
-        "mAP": f"{100 * first['mAP']:.2f} %",
-        "mINP": f"{100 * first['mINP']:.2f} %",
-        "chance": f"{100 * first['chance']:.2f} %",
-        "identities": str(len(set(test.person_N.tolist()))),
-        "test images": f"{len(test.person_N):,}",
+    page = document(title, _lead(subject, tested), _facts(own[subject.protocols[0]], subject), parts.sections)
+    return write(folder, page, parts.files())
+
+
+def _facts(row: Row, subject: Subject) -> dict[str, str]:
+    """Numbers to see first: those of the first protocol."""
+    person_N = subject.evaluator.test_set.person_N
+    shares = {f"Rank-1, {row['protocol']}": "rank1", "mAP": "mAP", "mINP": "mINP", "chance": "chance"}
+    return {
+        **{name: f"{100 * row[key]:.2f} %" for name, key in shares.items()},
+        "identities": str(len(set(person_N.tolist()))),
+        "test images": f"{len(person_N):,}",
     }
-    lead = html.paragraph(f"{subject.evaluator.dataset}, tested with {tested}.")
-    if asked.report.images:
-        lead += html.paragraph(terms(asked.data.set, subject.evaluator.dataset))
+
+
+def _lead(subject: Subject, tested: str) -> str:
+    """What the page is about, whose terms apply to its images, and what lies beside it."""
+    parts = [html.paragraph(f"{subject.evaluator.dataset}, tested with {tested}.")]
+    if subject.config.report.images:
+        parts.append(html.paragraph(terms(subject.config.data.set, subject.evaluator.dataset)))
     drawn = "SVG and PDF" if paper.available() else "SVG"
     beside = f"The folder {FIGURES}/ beside this page has each figure as {drawn}, 84 mm wide, and all numbers as CSV."
-    lead += html.paragraph(beside, "" if paper.available() else f"PDF {sections.MISSING.format('matplotlib')}")
-    return write(folder, document(title, lead, facts, parts.sections), parts.files())
+    missing = "" if paper.available() else f"PDF {sections.MISSING.format('matplotlib')}"
+    return "".join([*parts, html.paragraph(beside, missing)])
 
 
 def _is_of(row: Row, subject: Subject, tested: str) -> bool:
     """Whether a row tells of what the figures show."""
     evaluator, re_ranking = subject.evaluator, subject.config.eval.re_ranking
-    how = (row["checkpoint"], row["feature"], row["flip"], row["precision"], row["re_ranking"] != "off")
+    how = (*(row.get(key) for key in ("checkpoint", "feature", "flip", "precision")), row.get("re_ranking") != "off")
     return how == (tested, subject.feature_name, evaluator.flip, evaluator.engine.precision, re_ranking)
 
 

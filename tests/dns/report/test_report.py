@@ -319,3 +319,5 @@ def test_of_several_checkpoints_the_table_holds_all(run: Path, tmp_path: Path) -
     assert "Of Z, last.pt of 2 runs" in page.text
     with pytest.raises(ReportError, match="lacks the rows"):
         write.write_report(tmp_path / "0", subject(run), "last.pt, epoch 1")
+    with pytest.raises(ReportError, match=r"lacks the row of last\.pt, epoch 1 under llcm-i2v\. Test it again"):
+        write.write_report(tmp_path, subject(run), "last.pt, epoch 1")
