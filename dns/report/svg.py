@@ -1,10 +1,10 @@
 """Figures -> SVG, drawn by hand: the page needs no plotting library, and its figures follow light and dark."""
 
 import html
-import math
 from collections.abc import Iterator, Sequence
 
 from dns.report.chart import Chart, Figure, Grid, Series
+from dns.report.scale import scale, share
 from ffcv_convert.common.errors import printable
 
 WIDTH, HEIGHT = 420, 270  # of the view box; text of 11 is 7 pt where the figure is a column of 84 mm
@@ -52,18 +52,18 @@ class _Drawing:
         xs = [x for one in chart.series for x in one.x]
         ys = [y for one in chart.series for values in (one.y, one.low, one.high) for y in values]
         half = _bar_width(chart.series) / 2 if chart.kind == "bars" else 0.0
-        self.x_low, self.x_high, self.x_ticks = _scale(
+        self.x_low, self.x_high, self.x_ticks = scale(
             [*(x - half for x in xs), *(x + half for x in xs)], chart.log_x, whole=False
         )
-        self.y_low, self.y_high, self.y_ticks = _scale(
+        self.y_low, self.y_high, self.y_ticks = scale(
             [*ys, 0.0] if chart.kind == "bars" else ys, chart.log_y, whole=True
         )
 
     def x(self, value: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * _share(value, self.x_low, self.x_high, self.chart.log_x)
+        return LEFT + (WIDTH - LEFT - RIGHT) * share(value, self.x_low, self.x_high, self.chart.log_x)
 
     def y(self, value: float) -> float:
-        return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - self.top) * _share(value, self.y_low, self.y_high, self.chart.log_y)
+        return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - self.top) * share(value, self.y_low, self.y_high, self.chart.log_y)
 
     def body(self) -> str:
         parts = [*self._axes(), *self._names()]
@@ -170,33 +170,6 @@ def _grid(grid: Grid) -> str:
     turned = f'transform="rotate(-90 12 {middle})" text-anchor="middle"'
     parts.append(f'<text x="12" y="{middle}" {turned}>{_text(grid.y_label)}</text>')
     return "".join(parts)
-
-
-def _scale(values: Sequence[float], log: bool, *, whole: bool) -> tuple[float, float, list[float]]:
-    """Ends and ticks of an axis. whole: the ends are ticks."""
-    values = [value for value in values if math.isfinite(value) and (value > 0 or not log)] or [1.0]
-    low, high = min(values), max(values)
-    if log:
-        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-        last = max(last, first + 1)
-        every = max(1, (last - first) // 6)
-        return 10.0**first, 10.0**last, [10.0**power for power in range(first, last + 1, every)]
-    if high - low < 1e-12 * max(1.0, abs(high)):
-        low, high = low - 0.5, high + 0.5
-    raw = (high - low) / 5
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
-    if whole:
-        low, high = step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return low, high, [step * number for number in range(first, last + 1)]
-
-
-def _share(value: float, low: float, high: float, log: bool) -> float:
-    """Where a value lies between the ends of its axis; a logarithm's 0 lies at the low end."""
-    if log:
-        value, low, high = math.log10(max(value, low)), math.log10(low), math.log10(high)
-    return min(1.0, max(0.0, (value - low) / (high - low)))
 
 
 def _bar_width(series: Sequence[Series]) -> float:
