@@ -62,7 +62,7 @@ def _cell(
     kind: str, place: str, said: str, row: int, test: TestSet, images: Mapping[int, str], similarity: str = ""
 ) -> str:
     """said: the place, for who cannot see the image."""
-    camera = f"camera {test.camera_N[row]}"
+    camera = f"camera {test.camera_N[row]}" if test.camera_N[row] else ""  # 0: the set names none
     parts = (said, f"identity {test.person_N[row]}", camera, similarity and f"similarity {similarity}")
     alternative = ", ".join(part for part in parts if part)
     shown = image(images[row], alternative) if row in images else f'<span class="blank">{test.person_N[row]}</span>'
