@@ -7,6 +7,7 @@ from dns.evaluation.protocols import TestSet
 from dns.report.html import image, text
 from dns.report.ranked import Neighbour, RankedQuery
 from dns.report.svg import STYLE
+from ffcv_convert.beton.labels import STYLES, Modality
 
 MOST_BYTES = 5_000_000
 # Even a mistake in this page could fetch nothing: a browser asks for no address at all.
@@ -62,9 +63,17 @@ def _cell(
     kind: str, place: str, said: str, row: int, test: TestSet, images: Mapping[int, str], similarity: str = ""
 ) -> str:
     """said: the place, for who cannot see the image."""
-    camera = f"camera {test.camera_N[row]}" if test.camera_N[row] else ""  # 0: the set names none
+    camera = where(int(test.camera_N[row]), int(test.modality_N[row]))
     parts = (said, f"identity {test.person_N[row]}", camera, similarity and f"similarity {similarity}")
     alternative = ", ".join(part for part in parts if part)
     shown = image(images[row], alternative) if row in images else f'<span class="blank">{test.person_N[row]}</span>'
     lines = "<br>".join(text(part) for part in (camera, similarity) if part)
     return f'<li class="cell {kind}">{shown}<b>{text(place)}</b><br>{lines}</li>'
+
+
+def where(camera: int, modality: int) -> str:
+    """Who made an image: its camera, or the artist of a sketch. Empty for 0, where the set does not say."""
+    if not camera:
+        return ""
+    artist = modality == Modality.SKETCH and camera <= len(STYLES)
+    return f"artist {STYLES[camera - 1]}" if artist else f"camera {camera}"

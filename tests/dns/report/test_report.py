@@ -18,6 +18,7 @@ import train_ffcv
 from dns.evaluation import results
 from dns.evaluation.tables import table
 from dns.report import write
+from dns.report.page import where
 from dns.report.subject import Subject
 from dns.training import checkpoint
 from dns.training.network import build_network, trained_network
@@ -321,3 +322,11 @@ def test_of_several_checkpoints_the_table_holds_all(run: Path, tmp_path: Path) -
         write.write_report(tmp_path / "0", subject(run), "last.pt, epoch 1")
     with pytest.raises(ReportError, match=r"lacks the row of last\.pt, epoch 1 under llcm-i2v\. Test it again"):
         write.write_report(tmp_path, subject(run), "last.pt, epoch 1")
+
+
+@pytest.mark.parametrize(
+    ("camera", "modality", "text"),
+    [(3, 0, "camera 3"), (6, 1, "camera 6"), (6, 2, "artist F"), (7, 2, "camera 7"), (0, 0, "")],
+)
+def test_a_sketch_is_an_artists(camera: int, modality: int, text: str) -> None:
+    assert where(camera, modality) == text
