@@ -177,7 +177,7 @@ def train_run(asked: Config) -> int:
     state = TrainingState(
         world, training.model, training.optimiser, training.scaler, asked, loader.size_px, loader.sha256, digests,
     )  # fmt: skip
-    with run.training(), out_of_memory(f"; {run.last} stands"), state.writer, Interruption() as interruption:
+    with run.training(), out_of_memory(f"; {run.last} stands"), Interruption() as interruption, state.writer:
         fit(training, run, evaluator, state, interruption)
     if interruption.code:
         print(f"stopped {state.where}; the same command goes on from {run.last}"

@@ -130,7 +130,7 @@ def test_ctrl_c_on_the_command_line_leaves_a_checkpoint(beton_root: Path, tmp_pa
         [*command, "--optim.epochs=500"], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         deadline = time.monotonic() + 120
-        while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
+        while not (log.exists() and '"train"' in log.read_text()) and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)

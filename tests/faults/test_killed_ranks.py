@@ -13,7 +13,7 @@ import pytest
 from tests.faults.conftest import Tally
 from tests.support.torchrun import STEPS, assert_equal, options, rank_pids, started, steps, torchrun, wait_for, weights
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.slow]  # `make faults` runs them
 END_S = 30  # in which a rank's death ends the others
 
 

@@ -109,7 +109,7 @@ def test_make_train_goes_on_with_a_stopped_run_or_starts_again(
     with subprocess.Popen(train("run"), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           start_new_session=True) as process:  # fmt: skip
         while process.poll() is None and not (
-            (folder / "log.jsonl").exists() and (folder / "log.jsonl").stat().st_size
+            (folder / "log.jsonl").exists() and '"train"' in (folder / "log.jsonl").read_text()
         ):
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGTERM)

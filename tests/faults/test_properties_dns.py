@@ -242,7 +242,9 @@ def same_as(good: dict[str, Any], path: Path) -> None:
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("stored") / "last.pt"
-    make_state().save(path)
+    state = make_state()
+    state.save(path)
+    state.writer.wait()
     use(path)
     return path.read_bytes()
 
