@@ -81,7 +81,7 @@ def use_values(values: Config) -> None:
     with suppress(ConfigError):  # of a device that is not here
         make_engine(**asdict(values.engine))
     members = repeats.members(values, [1, 2])
-    with suppress(OSError):  # of names that are too long
+    with suppress(OSError, ConfigError):  # of names that are too long; of TensorBoard where it is not installed
         RunFolder(members[-1], World(torch.device("cpu")))
         repeats.folder(values).exists()
     optim = values.optim
