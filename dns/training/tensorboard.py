@@ -18,8 +18,8 @@ PLACES = ("kind", "step", "epoch", "iteration")  # of a line: where it stands, n
 
 
 class TensorBoard:
-    """Writes into `folder`, from the first line on. What a stopped run logged beyond its checkpoint is hidden: lines
-    from the first new step on count anew. Raises ConfigError where TensorBoard is not installed."""
+    """Writes into `folder`, from the first line on. A run that goes on hides what it had logged beyond its checkpoint.
+    Raises ConfigError where TensorBoard is not installed."""
 
     def __init__(self, folder: Path):
         if find_spec("tensorboard") is None:
