@@ -2,12 +2,12 @@
 
 import hashlib
 import io
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import PIL
 from PIL import Image
+from zlib_ng.zlib_ng import crc32
 
 from ffcv_convert.beton import Converted, Manifest, manifest_path, open_beton
 from ffcv_convert.common.errors import DataError
@@ -73,7 +73,7 @@ def _check_sha256(converted: Converted) -> None:
 
 def _stored_is_good(converted: Converted, sample: int) -> bool:
     stored = converted.structure.stored_bytes(sample)
-    return zlib.crc32(stored) == converted.manifest.samples[sample][-1]
+    return crc32(stored) == converted.manifest.samples[sample][-1]
 
 
 def _check_stored(converted: Converted) -> None:

@@ -9,12 +9,11 @@ batch is valid until you ask for the next one**.
 | an exception in its thread hangs the process | the exception is raised in the consumer |
 | leaving an epoch early leaks a thread and its buffers | a context manager stops and joins the thread |
 | may overwrite a buffer while it is copied to the device | waits for the event that ends the copy |
-| hands out a damaged image | checks each sample's checksum at first use (20 us at 288 x 144) |
+| hands out a damaged image | checks each sample's checksum at first use (3 to 7 us at 288 x 144) |
 | a mapped file that is cut short kills the process | checks the file's size before each batch |
 | does not check indices | checks that they are int64 and in range |
 """
 
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
@@ -23,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from zlib_ng.zlib_ng import crc32
 
 from ffcv_convert.beton import Converted
 from ffcv_convert.common.errors import DataError
@@ -110,7 +110,7 @@ class Prefetcher:
         for sample in self.decoder.cut_off(indices).tolist():
             raise self.damaged(sample, "is cut off")
         for sample in indices[~self._verified_N[indices]].tolist():
-            if zlib.crc32(self.decoder.stored(sample).data) != self._crc32_N[sample]:
+            if crc32(self.decoder.stored(sample).data) != self._crc32_N[sample]:
                 raise self.damaged(sample, "fails its checksum")
             self._verified_N[sample] = True
 

@@ -8,12 +8,12 @@ checksum of its own text, because trials, splits and more are stored nowhere els
 import hashlib
 import json
 import re
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 import numpy as np
+from zlib_ng.zlib_ng import crc32
 
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.beton.layout import MODE_RAW, Structure, read_structure
@@ -169,7 +169,7 @@ def open_beton(beton: Path) -> Converted:
         raise DataError(f"{beton}: does not belong to {manifest_path(beton).name} ({difference}). {CONVERT_AGAIN}")
     checksums = manifest.column("crc32")
     for sample in np.unique(np.linspace(0, len(checksums) - 1, SPOT_CHECKS).astype(int)):
-        if zlib.crc32(structure.stored_bytes(sample)) != checksums[sample]:
+        if crc32(structure.stored_bytes(sample)) != checksums[sample]:
             source = manifest.samples[sample][0]
             raise DataError(f"{beton}: sample {sample} ({source}) fails its checksum. {CONVERT_AGAIN}")
     return Converted(structure, manifest)
