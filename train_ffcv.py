@@ -33,9 +33,9 @@ from dns.optim import learning_rate, make_optimiser, scaled_rate, set_learning_r
 from dns.report.subject import Subject
 from dns.report.write import FIGURES, PAGE, write_report
 from dns.step import Step, make_step
-from dns.training import checkpoint, config, jobs, plan, repeats
+from dns.training import checkpoint, config, jobs, plan, repeats, throughput
 from dns.training.environment import environment
-from dns.training.log import speed
+from dns.training.log import epoch_seconds
 from dns.training.loss_watch import LossQueue
 from dns.training.network import build_network, load_initial_weights, trained_network
 from dns.training.options import Config, EngineOptions
@@ -65,6 +65,7 @@ class Training:
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     step: Step
+    work: throughput.Work
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -225,7 +226,12 @@ def assemble(asked: Config, world: World, engine: Engine, loader: data.TrainingL
         model, optimiser, scaler, loader.augment, engine, accumulate=asked.optim.accumulate,
         average=exchange.Mean(world, asked.optim.accumulate), **exchanged,
     )  # fmt: skip
-    return Training(asked, world, engine, loader, model, optimiser, scaler, step)
+    tflop = throughput.count(
+        asked.model, loader.identities, batch=loader.batch_size, size_px=loader.size_px,
+        accumulate=asked.optim.accumulate,
+    )  # fmt: skip
+    work = throughput.Work(loader.images_a_step, tflop, throughput.peak(engine))
+    return Training(asked, world, engine, loader, model, optimiser, scaler, step, work)
 
 
 def fit(
@@ -287,6 +293,7 @@ def train_epoch(training: Training, run: RunFolder, state: TrainingState, interr
     peak = scaled_rate(optim.lr, training.world.size * optim.accumulate, optim.scale_lr)
     state.model.train()
     begin, first, queue = time.monotonic(), progress.iteration, LossQueue()
+    logged = first, begin  # iteration and time of the last line of the log
     saves = 0  # 1: after the batch that comes
 
     def agreed(code: int) -> int:
@@ -320,7 +327,12 @@ def train_epoch(training: Training, run: RunFolder, state: TrainingState, interr
             if logs:
                 at = {"step": progress.epoch * loader.iterations + progress.iteration, "iteration": progress.iteration}
                 run.log.write("train", **at, epoch=progress.epoch, lr=lr, **losses)
-                bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()}, refresh=False)
+                now = time.monotonic()
+                speed = training.work.speed((progress.iteration - logged[0]) * loader.images_a_step, now - logged[1])
+                logged = progress.iteration, now
+                run.log.write("speed", **at, epoch=progress.epoch, **speed)
+                shown = {name: f"{value:.3f}" for name, value in losses.items()}
+                bar.set_postfix({**shown, **throughput.shown(speed)}, refresh=False)
             if saves:
                 state.save(run.last)
     if progress.iteration < loader.iterations:
@@ -329,7 +341,8 @@ def train_epoch(training: Training, run: RunFolder, state: TrainingState, interr
     seconds, images = time.monotonic() - begin, (loader.iterations - first) * loader.images_a_step
     progress.epoch, progress.iteration = progress.epoch + 1, 0
     step = progress.epoch * loader.iterations
-    run.log.write("epoch", step=step, epoch=progress.epoch, seconds=seconds, images=images)
+    speed = training.work.speed(images, seconds)
+    run.log.write("epoch", step=step, epoch=progress.epoch, seconds=seconds, images=images, **speed)
     return True
 
 
@@ -367,12 +380,15 @@ def write_result(training: Training, run: RunFolder, evaluator: Evaluator, state
     if not training.world.is_main:
         return
     last = {key: value for key, value in rows[0].items() if key != "per_trial"}
+    epochs = run.lines.read("epoch")
+    whole = training.work.speed(sum(line["images"] for line in epochs), sum(line["seconds"] for line in epochs))
     content = {
         **last,
         "complete": True,
         "rank1_untrained": progress.rank1_untrained,
         "best_epoch": progress.best_epoch,
-        **speed(run.lines.read("epoch"), loader.iterations * loader.images_a_step),
+        **whole,
+        "epoch_s": epoch_seconds(epochs, loader.iterations * loader.images_a_step),
         "epochs": progress.epoch,
         "steps": progress.epoch * loader.iterations,
         "identities": loader.identities,

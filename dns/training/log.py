@@ -19,7 +19,7 @@ Line = Mapping[str, Any]
 
 class Sink(Protocol):
     def write(self, line: Line) -> None:
-        """line: kind (run, train, epoch or eval), epoch, step, and the numbers of that kind by name."""
+        """line: kind (run, train, speed, epoch or eval), epoch, step, and the numbers of that kind by name."""
 
 
 class MetricsLog:
@@ -72,12 +72,8 @@ class JsonLines:
         return read
 
 
-def speed(epochs: Sequence[Line], images: int) -> dict[str, float | None]:
-    """Of the log's `epoch` lines: images per second over all of them, and the median seconds of the epochs that were
-    not interrupted, with `images` each; None if there is none."""
+def epoch_seconds(epochs: Sequence[Line], images: int) -> float | None:
+    """Of the log's `epoch` lines: the median seconds of those that were not interrupted, with `images` each; None if
+    there is none."""
     whole = [epoch["seconds"] for epoch in epochs if epoch["images"] == images]
-    seconds = max(sum(epoch["seconds"] for epoch in epochs), 1e-9)  # a log may be gone
-    return {
-        "images_per_s": sum(epoch["images"] for epoch in epochs) / seconds,
-        "epoch_s": median(whole) if whole else None,
-    }
+    return median(whole) if whole else None

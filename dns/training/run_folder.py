@@ -1,7 +1,7 @@
 """A run's folder: configuration, log, checkpoints, result; going on after a stop.
 
 runs/<name>/config.yaml   the resolved configuration; locked while a training runs in the folder
-            log.jsonl     one JSON object a line: train (losses), epoch (seconds), eval (rank-1)
+            log.jsonl     one JSON object a line: train (losses), speed, epoch (seconds), eval (rank-1)
             last.pt       after every epoch, every run.save_minutes inside one, and where a run was stopped
             best.pt       highest rank-1 of the evaluations while training
             result.json   the final evaluation;  result.md  the same as a table

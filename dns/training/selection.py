@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dns.evaluation.protocols import TestSet, fitting
 from dns.training import config
 from dns.training.checkpoint import Tested, identities_of
@@ -60,6 +62,10 @@ def settings(arguments: Sequence[str], content: Tested, trial: int, description:
     if not stored and "data.set" in given and not config.split_arguments(arguments)[0]:
         more += ["--config-file", str(CONFIG_FOLDER / f"{given['data.set']}.yaml")]
     base = {name: dict(part) for name, part in stored.items() if name != "engine"}  # which is this machine's own
+    trained_by = stored.get("engine", {})
+    if str(trained_by.get("device")).startswith("cuda" if torch.cuda.is_available() else "cpu"):
+        # Convolutions round otherwise in another layout: this one gives the numbers that the run ended with.
+        base["engine"] = {name: value for name, value in trained_by.items() if name == "channels_last"}
     for key in ("re_ranking", "export", "checkpoint"):  # asked for each time, or not at all
         base.get("eval", {}).pop(key, None)
     trained_on = stored["data"]["set"] if stored else ""

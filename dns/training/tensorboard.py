@@ -35,8 +35,6 @@ class TensorBoard:
         for name, value in line.items():
             if name not in PLACES and isinstance(value, (int, float)):
                 writer.add_scalar(f"{line['kind']}/{name}", value, line["step"])
-        if line["kind"] == "epoch":
-            writer.add_scalar("epoch/images_per_s", line["images"] / max(line["seconds"], 1e-9), line["step"])
         writer.flush()
 
     def show(self, name: str, picture: Path, step: int) -> None:

@@ -83,6 +83,20 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
     assert "llcm-i2v" in (finished / "result.md").read_text()
 
 
+def test_the_log_holds_the_speed_of_its_steps(finished: Path) -> None:
+    lines = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    result = json.loads((finished / "result.json").read_text())
+    tflop_an_image = result["tflops"] / result["images_per_s"]
+    speeds = [line for line in lines if line["kind"] in ("speed", "epoch")]
+    assert [line["step"] for line in speeds if line["kind"] == "speed"] == list(range(1, 2 * STEPS_PER_EPOCH + 1))
+    assert sum(line["kind"] == "epoch" for line in speeds) == 2
+    for line in speeds:
+        assert line["tflops"] == pytest.approx(line["images_per_s"] * tflop_an_image)
+        assert "mfu" not in line, "of a CPU no peak is known"
+    for line in (line for line in speeds if line["kind"] == "epoch"):
+        assert line["images_per_s"] == pytest.approx(line["images"] / line["seconds"])
+
+
 def test_the_same_seed_gives_the_same_losses_and_another_seed_others(
     finished: Path, beton_root: Path, tmp_path: Path
 ) -> None:

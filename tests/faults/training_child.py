@@ -34,7 +34,7 @@ OPTIONS = [
     "--optim.name=sgd", "--optim.lr=0.05", "--data.workers=1", "--engine.device=cpu", "--engine.precision=fp32",
     "--report.write=false",
 ]  # fmt: skip
-TOLD_BY_CLOCKS = ("images_per_s", "epoch_s", "environment")
+TOLD_BY_CLOCKS = ("images_per_s", "tflops", "epoch_s", "environment")
 
 
 @contextmanager

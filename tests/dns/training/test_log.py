@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from dns.training.log import JsonLines, Line, MetricsLog, speed
+from dns.training.log import JsonLines, Line, MetricsLog, epoch_seconds
 from ffcv_convert.common.world import World
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ def test_the_main_process_alone_writes() -> None:
     assert kept.lines == []
 
 
-def test_speed_is_of_all_epochs_and_of_those_that_were_not_interrupted() -> None:
+def test_an_epoch_s_seconds_are_of_those_that_were_not_interrupted() -> None:
     epochs = [{"seconds": 2.0, "images": 20}, {"seconds": 1.0, "images": 5}, {"seconds": 4.0, "images": 20}]
-    assert speed(epochs, images=20) == {"images_per_s": 45 / 7, "epoch_s": 3.0}
-    assert speed(epochs, images=99)["epoch_s"] is None
+    assert epoch_seconds(epochs, images=20) == 3.0
+    assert epoch_seconds(epochs, images=99) is None

@@ -1,0 +1,67 @@
+"""How fast a training runs: images/s, TFLOP/s, and the share of the card's peak (model FLOPs utilisation, MFU)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from dns.engine import Engine
+from dns.training.network import build_network
+from dns.training.options import ModelOptions
+
+# In bf16 and fp16 with float32 sums, without sparsity: NVIDIA's data sheets and architecture papers. The first name
+# that the card's own name holds counts.
+PEAK_TFLOPS = {
+    "B200": 2250.0, "H200 NVL": 835.5, "H200": 989.4, "H100 NVL": 835.5, "H100 PCIe": 756.5, "H100": 989.4,
+    "A100": 311.9, "L40S": 362.1, "RTX 5090": 209.5, "RTX 4090": 165.2, "RTX 3090": 71.0,
+}  # fmt: skip
+PEAK_PRECISIONS = ("bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step does. images: on all devices together; tflop: 10^12 floating-point operations on each device;
+    peak_tflops: of the device in a second, None where it is not known."""
+
+    images: int
+    tflop: float
+    peak_tflops: float | None
+
+    def speed(self, images: int, seconds: float) -> dict[str, float]:
+        """Of steps with so many images in all: images_per_s; tflops, 10^12 operations a second on each device; mfu,
+        from 0 to 1, where the peak is known."""
+        images_per_s = images / max(seconds, 1e-9)
+        found = {"images_per_s": images_per_s, "tflops": images_per_s / self.images * self.tflop}
+        return {**found, "mfu": found["tflops"] / self.peak_tflops} if self.peak_tflops else found
+
+
+def count(options: ModelOptions, identities: int, *, batch: int, size_px: tuple[int, int], accumulate: int) -> float:
+    """10^12 floating-point operations of a step on one device: of the convolutions and matrix products, forward and
+    backward, a multiply-add as two. batch: images of `size_px` (height, width) that the device computes in a step.
+
+    Counted by torch on tensors without memory, in less than 2 s for ResNet-50. So neither the weights nor random
+    numbers change.
+    """
+    from torch.utils.flop_counter import FlopCounterMode  # not above: it imports Triton
+
+    half = batch // accumulate // 2
+    with torch.device("meta"):
+        model = build_network(options, identities)
+        images, person_B = torch.empty(half, 3, *size_px), torch.empty(2 * half, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        model.loss(model(images, images.clone()), person_B).total.backward()
+    return accumulate * counter.get_total_flops() / 1e12
+
+
+def shown(speed: Mapping[str, float]) -> dict[str, str]:
+    """TFLOP/s and MFU of Work.speed, for a progress bar, which counts the images itself."""
+    found = {"TFLOP/s": f"{speed['tflops']:.3g}"}
+    return {**found, "MFU": f"{speed['mfu']:.1%}"} if "mfu" in speed else found
+
+
+def peak(engine: Engine) -> float | None:
+    """10^12 operations a second that the engine's device could do in its precision, or None."""
+    if engine.device.type != "cuda" or engine.precision not in PEAK_PRECISIONS:
+        return None
+    name = torch.cuda.get_device_name(engine.device).upper()
+    return next((tflops for known, tflops in PEAK_TFLOPS.items() if known.upper() in name), None)
