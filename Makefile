@@ -14,6 +14,7 @@ RANKS      ?=#             train (or test) one network on so many devices togeth
 CHECKPOINT ?=#             what `make eval` and `make report` test; by default best.pt of the run
 RUNS       ?=#             run folders that `make report` sets side by side, as in RUNS='runs/a runs/b'
 PROTOCOL   ?=#             what they report, with commas; by default those of the recipe
+PARTS      ?=#             which parts `make benchmark-gpu` repeats
 ARGS       ?=#             further options, as in ARGS='--optim.lr=0.1 --optim.epochs=3'
 VENV       ?= .venv#       where Python packages go
 SYSTEM_PACKAGES ?=#        1: a new VENV uses what PYTHON has installed, such as torch, and gets what it lacks
@@ -96,12 +97,8 @@ $(BENCH): $(READY)
 benchmark: $(BENCH) ## measure on the CPU, beside the published path and other loaders; under 15 minutes
 	CUDA_VISIBLE_DEVICES= '$(RUN)' -m benchmarks $(ARGS)
 
-benchmark-gpu: $(BENCH) ## the tests that need a GPU, then ready batches, the step and an epoch there; under 10 minutes
-	'$(RUN)' -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "error: no CUDA device here. make benchmark measures on the CPU")'
-	'$(RUN)' -m pytest -q -m gpu && code=0 || code=$$?; \
-	'$(RUN)' -m benchmarks step epoch pipeline; \
-	'$(RUN)' -m benchmarks.profile; \
-	exit $$code
+benchmark-gpu: $(BENCH) ## on a GPU: PARTS='tests step epoch pipeline profile', all by default; each under 10 minutes
+	'$(RUN)' -m benchmarks.gpu $(PARTS)
 
 profile: $(READY) ## profile a training step: kernels, trace, share of waiting for data
 	'$(RUN)' -m benchmarks.profile $(ARGS)

@@ -67,7 +67,7 @@ def measure() -> dict[str, Any]:
         "precision": training.engine.precision,
         "precision_published": published.engine.precision,
         "iterations": training.loader.iterations,
-        "images_per_s": training.loader.iterations * training.loader.batch_size / epoch,
+        **training.work.speed(training.loader.iterations * training.loader.images_a_step, epoch),
         "engine": training.engine.options(),
     }
 
@@ -79,10 +79,16 @@ def words(content: dict[str, Any]) -> list[str]:
     )
     return [
         f"An epoch of {content['iterations']} iterations takes {digits(content['epoch_s'])} s, or "
-        f"{content['images_per_s']:,.0f} images/s. {waiting}.",
+        f"{content['images_per_s']:,.0f} images/s{_tflops(content)}. {waiting}.",
         f"This is {times(content['speedup_published'])} as the published path, whose epoch is projected from a few "
         f"batches (precision: ours {content['precision']}, published {content['precision_published']}).",
     ]
+
+
+def _tflops(content: dict[str, Any]) -> str:
+    """Of a result; nothing for those from before this figure."""
+    share = f", {content['mfu']:.1%} of the card's peak" if "mfu" in content else ""
+    return f" ({digits(content['tflops'])} TFLOP/s{share})" if "tflops" in content else ""
 
 
 def _trained(arguments: list[str]) -> list[dict[str, Any]]:

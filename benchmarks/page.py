@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import __main__ as menu
-from benchmarks import cuda_tables, ranks, seeds, sysu_size
+from benchmarks import cuda_tables, gpu, ranks, seeds, sysu_size
 from benchmarks.harness import RESULTS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -19,8 +19,12 @@ BLOCK = re.compile(r"<!-- ([\w-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
 def newest(name: str) -> Path:
-    """The stored result whose name begins so, by the date at its end."""
-    found = sorted(RESULTS.glob(f"{name}*.json"), key=lambda path: path.stem[-10:])
+    """The stored result whose name begins so, by the date at its end. A question's name alone means a CPU's."""
+    of_a_gpu = f"{name}-nvidia"
+    found = sorted(
+        (path for path in RESULTS.glob(f"{name}*.json") if not path.stem.startswith(of_a_gpu)),
+        key=lambda path: path.stem[-10:],
+    )
     if not found:
         raise FileNotFoundError(f"{RESULTS / name}*.json: no such result. Measure it: python -m benchmarks")
     return found[-1]
@@ -28,7 +32,13 @@ def newest(name: str) -> Path:
 
 def render(text: str) -> str:
     """`text` with every block filled in."""
-    return BLOCK.sub(lambda block: f"<!-- {block[1]} -->\n{_block(newest(block[1]))}<!-- end -->", text)
+
+    def filled(block: re.Match[str]) -> str:
+        name = block[1]
+        shown = gpu.table(gpu.stored("nvidia", RESULTS), RESULTS / "cuda-check.json") if name == "gpu" else None
+        return f"<!-- {name} -->\n{shown or _block(newest(name))}<!-- end -->"
+
+    return BLOCK.sub(filled, text)
 
 
 def _block(path: Path) -> str:

@@ -25,6 +25,7 @@ ABLATION: dict[str, dict[str, dict[str, str]]] = {
         "+ torch.compile": {"compile": "true"},
         "+ CUDA graph": {"graph": "true"},
         "+ resident images": {},
+        "+ cuDNN's first choice of algorithms": {"cudnn_benchmark": "auto"},
     },
     "cpu": {"published: eager, NCHW, fp32": {"precision": "fp32"}, "+ bf16": {"precision": "auto"}},
 }
@@ -37,10 +38,11 @@ def measure() -> dict[str, Any]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     root = drawn_set()[1].parent
     small = ["--data.persons=2", "--data.pictures=2"] if device == "cpu" else []
-    trainings, switches = {}, dict(PUBLISHED)
+    trainings: dict[str, Training] = {}
+    switches = dict(PUBLISHED)
     for name, added in ABLATION[device].items():
         switches |= added
-        source = "resident" if "resident" in name else "stream"
+        source = "resident" if "+ resident images" in (name, *trainings) else "stream"
         trainings[name] = assemble(
             options(root, [*small, f"--data.source={source}", f"--engine.device={device}", *engine_options(**switches)])
         )
@@ -48,6 +50,7 @@ def measure() -> dict[str, Any]:
         name: partial(_step_ms, training, one_batch(training), STEPS[device]) for name, training in trainings.items()
     }
     for training in trainings.values():
+        training.engine.activate()
         batch = one_batch(training)
         for _ in range(WARM_UP if device == "cuda" else 1):
             training.step(*batch)
@@ -58,6 +61,8 @@ def measure() -> dict[str, Any]:
         "unit": "ms",
         "cases": figures,
         "step_ms": medians[-1],
+        "tflop": last.work.tflop,
+        **last.work.speed(last.work.images, medians[-1] / 1000),
         "speedup_eager": medians[0] / medians[-1],
         "images": last.loader.batch_size,
         "size_px": last.loader.size_px,
@@ -67,13 +72,21 @@ def measure() -> dict[str, Any]:
 
 def words(content: dict[str, Any]) -> list[str]:
     height, width = content["size_px"]
-    return [
+    found = [
         f"A step with {content['images']} images of {height} x {width} takes {digits(content['step_ms'])} ms with the "
         f"engine's default options: {times(content['speedup_eager'])} as the published form."
     ]
+    if "tflops" in content:  # results before this figure have none
+        share = f", {content['mfu']:.1%} of the card's peak" if "mfu" in content else ""
+        found.append(
+            f"It has {content['tflop']:.3g} TFLOP of convolutions and matrix products: {digits(content['tflops'])} "
+            f"TFLOP/s{share}."
+        )
+    return found
 
 
 def _step_ms(training: Training, batch: tuple[torch.Tensor, ...], steps: int) -> float:
+    training.engine.activate()  # what is the process's own: TF32, cuDNN's trying of algorithms
     synchronise(training.engine.device)
     begin = time.perf_counter()
     for _ in range(steps):

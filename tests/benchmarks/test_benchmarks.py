@@ -208,7 +208,7 @@ def test_ablations_end_with_the_engine_s_default() -> None:
         for added in cases.values():
             switches |= added
         if device == "cuda":
-            every = {"precision", "channels_last", "fused", "augment", "compile", "graph"}
+            every = {"precision", "channels_last", "fused", "augment", "compile", "graph", "cudnn_benchmark"}
             assert every < set(inspect.signature(make_engine).parameters)
             assert set(switches) == every, "the ablation must set exactly these options"
             assert "false" not in switches.values()
