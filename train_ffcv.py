@@ -16,9 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -43,14 +41,11 @@ from dns.training.run_folder import CONFIG, RunFolder, folder_of
 from dns.training.selection import check_same_size, describe, shown_dataset, trained
 from dns.training.state import TrainingState
 from dns.training.stopping import Interruption, out_of_memory
-from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError, ReportError, user_errors
 from ffcv_convert.common.world import World
 from pipelines import data
 from pipelines.resident import ResidentLoader
 from pipelines.subset import trials_of
-
-PLAN_S = 20.0  # of steps that run.dry times
 
 
 @dataclass
@@ -104,52 +99,19 @@ def show_plan(runs: Sequence[Config], sources: Mapping[str, str]) -> int:
     """Say what training these runs would do, of the first one in full. Writes nothing."""
     asked, world, engine = start_engine(runs[0])
     loader = open_loader(asked, world, engine)
-    run, index = RunFolder(asked, world), loader.index
+    run = RunFolder(asked, world)
     training = assemble(
         asked, world, engine, loader, resumed=True
     )  # initial weights are not fetched: no time needs them
-    seconds = timed_steps(training)
+    seconds = plan.timed_steps(training.step, loader, world)
     held = plan.training_bytes(training.model, training.optimiser)
-    whose, peak = plan.peak_bytes(world.device)
-    images_bytes = len(index) * 3 * math.prod(loader.size_px)
     print(plan.configuration(runs[0], asked, sources))
-    print(plan.lines({
-        "runs": ", ".join(str(folder_of(one)) for one in runs),
-        "this one": "goes on from its last checkpoint" if run.resumed else "begins",
-        "would write": f"{run.path}: config.yaml, log.jsonl, result.json, result.md, report.html, report/",
-        "checkpoints": f"last.pt, best.pt: {plan.gigabytes(held['network'] + held['optimiser'])} each",
-        "identities": loader.identities,
-        "images": ", ".join(f"{(index.modality_N == code).sum():,} {Modality(code).name.lower()}"
-                            for code in np.unique(index.modality_N)),
-        "steps an epoch": f"{loader.iterations} of {loader.images_a_step} images of {loader.size_px[0]} x "
-                          f"{loader.size_px[1]} px; {asked.optim.epochs} epochs",
-    }, "training"))  # fmt: skip
-    print(plan.lines({
-        "training images": f"{plan.gigabytes(images_bytes)}, "
-                           + ("in device memory" if isinstance(loader, ResidentLoader) else "read from the disk"),
-        **{name: plan.gigabytes(count) for name, count in held.items()},
-        f"{whose}, at most so far": plan.gigabytes(peak),
-        "a step": f"{median(seconds):.3f} s, median of {len(seconds)} after the first",
-        "an epoch": f"{loader.iterations * median(seconds):.0f} s without its evaluation",
-        "the training": f"{asked.optim.epochs * loader.iterations * median(seconds) / 3600:.2f} h without evaluations",
-    }, "memory and time"))  # fmt: skip
+    print(plan.what(run, [folder_of(one) for one in runs], loader, held, epochs=asked.optim.epochs))
+    print(plan.cost(
+        loader, held, seconds, world.device, epochs=asked.optim.epochs, tflop=training.work.tflop,
+        resident=isinstance(loader, ResidentLoader),
+    ))  # fmt: skip
     return 0
-
-
-def timed_steps(training: Training) -> list[float]:
-    """Seconds of each step after the first, as many as fit PLAN_S and two at least."""
-    begin, seconds = time.monotonic(), []
-    with training.loader.epoch(0) as batches:
-        last = begin
-        for number, batch in enumerate(batches):
-            float(training.step(batch.images, batch.augmentation, batch.person_B).total)  # waits for the device
-            now = time.monotonic()
-            seconds += [now - last] if number else []
-            last = now
-            enough = len(seconds) >= 2 and now - begin > PLAN_S
-            if ranks.highest(training.world, int(enough))[0]:
-                break
-    return seconds
 
 
 def set_folder(asked: Config) -> Path:

@@ -1,17 +1,61 @@
 """What a training would do: its configuration and where each value comes from, its size, its time. Changes nothing."""
 
+import math
 import resource
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from statistics import median
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from terminaltables import AsciiTable
 from torch import Tensor, nn
 
+from dns import ranks
+from dns.step import Step
 from dns.training.options import Config
+from dns.training.run_folder import RunFolder
+from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import printable
+from ffcv_convert.common.world import World
 
 GB = 1e9
+ENOUGH_S = 20.0  # of steps that are timed
+
+
+class Batch(Protocol):
+    """images, augmentation and person_B: what the step takes."""
+
+    @property
+    def images(self) -> Tensor: ...
+    @property
+    def augmentation(self) -> Tensor: ...
+    @property
+    def person_B(self) -> Tensor: ...
+
+
+class Index(Protocol):
+    """modality_N: of every training image."""
+
+    @property
+    def modality_N(self) -> np.ndarray: ...
+    def __len__(self) -> int: ...
+
+
+class Loader(Protocol):
+    """What a plan takes of a loader, see pipelines/epoch_plan.py."""
+
+    iterations: int
+    images_a_step: int
+    identities: int
+    size_px: tuple[int, int]
+
+    @property
+    def index(self) -> Index: ...
+    def epoch(self, epoch: int) -> AbstractContextManager[Iterator[Batch]]: ...
 
 
 def configuration(asked: Config, resolved: Config, sources: Mapping[str, str]) -> str:
@@ -48,6 +92,55 @@ def peak_bytes(device: torch.device) -> tuple[str, int]:
     if device.type == "cuda":
         return "device memory", torch.cuda.max_memory_allocated(device)
     return "memory of this process", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def timed_steps(step: Step, loader: Loader, world: World) -> list[float]:
+    """Seconds of each step after the first, as many as fit ENOUGH_S and two at least."""
+    begin, seconds = time.monotonic(), []
+    with loader.epoch(0) as batches:
+        last = begin
+        for number, batch in enumerate(batches):
+            float(step(batch.images, batch.augmentation, batch.person_B).total)  # waits for the device
+            now = time.monotonic()
+            seconds += [now - last] if number else []
+            last = now
+            enough = len(seconds) >= 2 and now - begin > ENOUGH_S
+            if ranks.highest(world, int(enough))[0]:
+                break
+    return seconds
+
+
+def what(run: RunFolder, folders: Sequence[Path], loader: Loader, held: Mapping[str, int], *, epochs: int) -> str:
+    """A table of what would be trained, and where it would be kept. folders: of all runs; held: see training_bytes."""
+    index = loader.index
+    return lines({
+        "runs": ", ".join(map(str, folders)),
+        "this one": "goes on from its last checkpoint" if run.resumed else "begins",
+        "would write": f"{run.path}: config.yaml, log.jsonl, result.json, result.md, report.html, report/",
+        "checkpoints": f"last.pt, best.pt: {gigabytes(held['network'] + held['optimiser'])} each",
+        "identities": loader.identities,
+        "images": ", ".join(f"{(index.modality_N == code).sum():,} {Modality(code).name.lower()}"
+                            for code in np.unique(index.modality_N)),
+        "steps an epoch": f"{loader.iterations} of {loader.images_a_step} images of {loader.size_px[0]} x "
+                          f"{loader.size_px[1]} px; {epochs} epochs",
+    }, "training")  # fmt: skip
+
+
+def cost(
+    loader: Loader, held: Mapping[str, int], seconds: Sequence[float], device: torch.device, *, epochs: int,
+    tflop: float, resident: bool,
+) -> str:  # fmt: skip
+    """A table of memory and time. seconds: of each timed step; tflop: of a step; resident: images lie on the device."""
+    whose, peak = peak_bytes(device)
+    images_bytes, step_s = len(loader.index) * 3 * math.prod(loader.size_px), median(seconds)
+    return lines({
+        "training images": f"{gigabytes(images_bytes)}, {'in device memory' if resident else 'read from the disk'}",
+        **{name: gigabytes(count) for name, count in held.items()},
+        f"{whose}, at most so far": gigabytes(peak),
+        "a step": f"{step_s:.3f} s, median of {len(seconds)} after the first; {tflop:.3g} TFLOP a device",
+        "an epoch": f"{loader.iterations * step_s:.0f} s without its evaluation",
+        "the training": f"{epochs * loader.iterations * step_s / 3600:.2f} h without evaluations",
+    }, "memory and time")  # fmt: skip
 
 
 def gigabytes(count: float) -> str:

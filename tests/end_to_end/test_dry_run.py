@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import train_ffcv
-from dns.training import config
+from dns.training import config, plan
 from tests.conftest import REPOSITORY
 
 RECIPE = REPOSITORY / "configs" / "synthetic.yaml"
@@ -19,7 +19,7 @@ def files(*folders: Path) -> dict[Path, int]:
 def test_a_plan_tells_where_values_come_from_and_changes_nothing(
     beton_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(train_ffcv, "PLAN_S", 0.0)  # two steps after the first are timed all the same
+    monkeypatch.setattr(plan, "ENOUGH_S", 0.0)  # two steps after the first are timed all the same
     before = files(beton_root, tmp_path)
     arguments = [
         "--config-file", str(RECIPE), "--data.persons=3", "--data.workers=1", "--engine.device=cpu",
