@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 
-from benchmarks import compare, convert, epoch, evaluate, loader, pipeline, plot, startup, step
+from benchmarks import compare, convert, epoch, evaluate, loader, pipeline, plot, save, startup, step
 from benchmarks.harness import RESULTS, digits, hardware, result_path, write_json
 from dns.evaluation.results import write_text
 from dns.training.environment import environment
 
 QUESTIONS = {
-    module.__name__.split(".")[-1]: module for module in (startup, convert, loader, pipeline, step, epoch, evaluate)
+    module.__name__.split(".")[-1]: module
+    for module in (startup, convert, loader, pipeline, step, save, epoch, evaluate)
 }
 # Key in the summary -> the question and the key in its result. The summary has null for what was not measured.
 SUMMARY = {
@@ -38,6 +39,7 @@ SUMMARY = {
     "metrics_speedup_regdb": ("evaluate", "speedup_regdb"),
     "step_ms": ("step", "step_ms"),
     "step_speedup_eager": ("step", "speedup_eager"),
+    "save_cost_s": ("save", "cost_resnet50_s"),
     "data_wait_share": ("epoch", "wait_share"),
     "epoch_s_sysu_size": ("epoch", "epoch_s_sysu_size"),
 }
