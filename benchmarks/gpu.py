@@ -27,7 +27,8 @@ PARTS = {
     **{question: ["-m", "benchmarks", question] for question in ("step", "epoch", "pipeline")},
     "profile": ["-m", "benchmarks.profile"],
 }
-# Training of ResNet-50: whose, card, images/s, share of the peak, None where it was not found.
+# Training of ResNet-50: whose, card (in CARDS), images/s, share of the peak, None where it was not found.
+CARDS = {"H100": "NVIDIA H100 80GB HBM3", "H200": "NVIDIA H200"}
 ANCHORS: Sequence[tuple[str, str, float, float | None]] = [
     ("MLPerf Training v4.0, images of 224 x 224", "H100", 7159.0, 0.176),
     ("MLPerf Training v4.0, images of 224 x 224", "H200", 7960.0, 0.195),
@@ -81,14 +82,14 @@ def table(step: dict[str, Any] | None, check: Path = RESULTS / "cuda-check.json"
     """
     rows = [["training of ResNet-50", "card", "images/s", "TFLOP/s", "share of the peak"], ["---"] * 5]
     for whose, card, rate, share in ANCHORS:
-        known = ["", ""] if share is None else [digits(share * PEAK_TFLOPS[card]), f"{share:.1%}"]
+        known = ["", ""] if share is None else [digits(share * PEAK_TFLOPS[CARDS[card]]), f"{share:.1%}"]
         rows.append([whose, card, digits(rate), *known])
     modelled = json.loads(check.read_text(encoding="utf-8"))
     for card, limit_ms in modelled["roofline_ms"].items():
         tflops = modelled["convolution_tflop"] / limit_ms * 1000
         rows.append(
             ["this step, modelled (`make check-cuda`), 48 images of 288 x 144", card, digits(48 / limit_ms * 1000),
-             digits(tflops), f"{tflops / PEAK_TFLOPS[card]:.1%}"]
+             digits(tflops), f"{tflops / PEAK_TFLOPS[CARDS[card]]:.1%}"]
         )  # fmt: skip
     if step is None:
         rows.append(["this step, measured", "none yet", "", "", ""])

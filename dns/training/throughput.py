@@ -9,12 +9,24 @@ from dns.engine import Engine
 from dns.training.network import build_network
 from dns.training.options import ModelOptions
 
-# In bf16 and fp16 with float32 sums, without sparsity: NVIDIA's data sheets and architecture papers. The first name
-# that the card's own name holds counts.
+# Of a card by its name, in bf16 and fp16 with float32 sums, without sparsity: NVIDIA's data sheets and architecture
+# papers. A part of a card (MIG), a Laptop's or a Ti is another card and has another name.
 PEAK_TFLOPS = {
-    "B200": 2250.0, "H200 NVL": 835.5, "H200": 989.4, "H100 NVL": 835.5, "H100 PCIe": 756.5, "H100": 989.4,
-    "A100": 311.9, "L40S": 362.1, "RTX 5090": 209.5, "RTX 4090": 165.2, "RTX 3090": 71.0,
-}  # fmt: skip
+    "NVIDIA B200": 2250.0,
+    "NVIDIA H200": 989.4,
+    "NVIDIA H200 NVL": 835.5,
+    "NVIDIA H100 80GB HBM3": 989.4,
+    "NVIDIA H100 NVL": 835.5,
+    "NVIDIA H100 PCIe": 756.5,
+    "NVIDIA A100-SXM4-40GB": 311.9,
+    "NVIDIA A100-SXM4-80GB": 311.9,
+    "NVIDIA A100-PCIE-40GB": 311.9,
+    "NVIDIA A100 80GB PCIe": 311.9,
+    "NVIDIA L40S": 362.1,
+    "NVIDIA GeForce RTX 5090": 209.5,
+    "NVIDIA GeForce RTX 4090": 165.2,
+    "NVIDIA GeForce RTX 3090": 71.0,
+}
 PEAK_PRECISIONS = ("bf16", "fp16")
 
 
@@ -63,5 +75,4 @@ def peak(engine: Engine) -> float | None:
     """10^12 operations a second that the engine's device could do in its precision, or None."""
     if engine.device.type != "cuda" or engine.precision not in PEAK_PRECISIONS:
         return None
-    name = torch.cuda.get_device_name(engine.device).upper()
-    return next((tflops for known, tflops in PEAK_TFLOPS.items() if known.upper() in name), None)
+    return PEAK_TFLOPS.get(torch.cuda.get_device_name(engine.device))

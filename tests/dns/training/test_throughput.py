@@ -73,6 +73,7 @@ def test_speed_of_several_devices() -> None:
         ("NVIDIA H200 NVL", "bf16", 835.5), ("NVIDIA A100-SXM4-80GB", "bf16", 311.9),
         ("NVIDIA GeForce RTX 4090", "fp16", 165.2), ("NVIDIA H100 80GB HBM3", "fp32", None),
         ("Some card", "bf16", None),
+        ("NVIDIA RTX A1000 Laptop GPU", "bf16", None), ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "bf16", None),
     ],
 )  # fmt: skip
 def test_peak_of_a_card(
