@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from benchmarks import __main__ as menu
-from benchmarks import compare, convert, evaluate, harness, loader, pipeline, profile, step
+from benchmarks import compare, convert, evaluate, harness, loader, pipeline, profile, save, step
 from benchmarks.training import PUBLISHED
 from dns.engine import make_engine
 from dns.evaluation.metrics import rank_metrics
+from dns.training.writer import CheckpointWriter
 from pipelines.prefetch import Prefetcher
 from pipelines.subset import open_subset
 from tests.conftest import Run
@@ -23,7 +24,7 @@ from tests.conftest import Run
 ASKED = {  # keys of the summary
     "ready_speedup_published", "ready_speedup_best_peer", "best_peer", "uint8_speedup_memcpy", "startup_warm_s",
     "convert_speedup_pillow", "convert_speedup_pillow_threads", "metrics_speedup_sysu", "metrics_speedup_llcm",
-    "metrics_speedup_regdb", "step_ms", "step_speedup_eager", "data_wait_share", "epoch_s_sysu_size",
+    "metrics_speedup_regdb", "step_ms", "step_speedup_eager", "save_cost_s", "data_wait_share", "epoch_s_sysu_size",
 }  # fmt: skip
 
 
@@ -199,6 +200,30 @@ def test_the_checksum_is_timed_separately(beton_root: Path, monkeypatch: pytest.
     assert {"first_use_us", "checksum_us"} <= set(found)
     assert found["speedup_memcpy"] == found["cases"]["ours"]["median"] / found["cases"]["memcpy"]["median"]
     assert harness.times(found["speedup_memcpy"]) in loader.words(found)[0]
+
+
+def test_the_cost_of_a_checkpoint_is_beside_epochs_without_one(
+    converted_layout: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "drawn_set": lambda: (None, converted_layout("sysu")), "WORK": tmp_path, "ARCHITECTURES": ("resnet10_half",),
+        "STEPS": 1, "ROUNDS": 1,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(save, name, value)
+    waited: list[bool] = []
+    wait = CheckpointWriter.wait
+    monkeypatch.setattr(CheckpointWriter, "wait", lambda writer: waited.append(True) or wait(writer))
+    found = save.measure()
+    # Of two passes: every save waits for the one before, two more are waited for, and every round ends with a wait.
+    assert len(waited) == 2 * (2 + (2 + 2) + 3)
+    cases = {name: case["median"] for name, case in found["cases"].items()}
+    assert found["cost_s"]["resnet10_half"] == cases["resnet10_half, ours"] - cases["resnet10_half, not saved"]
+    assert found["cost_waited_s"]["resnet10_half"] == (
+        cases["resnet10_half, waited for"] - cases["resnet10_half, not saved"]
+    )
+    assert found["bytes"]["resnet10_half"] > 5e6
+    assert f"({found['bytes']['resnet10_half'] / 1e6:.0f} MB)" in save.words(found)[0]
+    assert not list(tmp_path.iterdir())
 
 
 def test_ablations_end_with_the_engine_s_default() -> None:
