@@ -114,7 +114,7 @@ def test_an_unknown_question_is_refused(program: Run) -> None:
     done = program("-m", "benchmarks", "speed")
     assert done.returncode == 2
     assert "'speed'" in done.stderr
-    assert "startup, convert, loader, pipeline, step, epoch, evaluate" in done.stderr
+    assert "startup, convert, loader, pipeline, step, save, epoch, evaluate" in done.stderr
 
 
 def test_an_answer_is_written_three_ways_and_into_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

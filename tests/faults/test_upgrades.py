@@ -103,7 +103,8 @@ def test_a_checkpoint_of_version_1_tests_as_it_did(v1: Path) -> None:
     options = ["--eval.protocols=llcm-i2v", "--engine.precision=fp32", *roots(v1)]
     assert eval_script.evaluate([f"--eval.checkpoint={last}", *options]) == 0
     rows = json.loads(last.with_name("result.json").read_text())["evaluation"]
-    assert {row["feature"]: row["mAP"] for row in rows} == pytest.approx(EXPECTED["mAP"], abs=0.002)
+    # So few images: where a processor's rounding swaps two in one ranking (seen on an AMD EPYC), mAP moves by 0.0026.
+    assert {row["feature"]: row["mAP"] for row in rows} == pytest.approx(EXPECTED["mAP"], abs=0.004)
 
 
 def test_training_goes_on_from_a_checkpoint_of_version_1(v1: Path, capsys: pytest.CaptureFixture) -> None:
