@@ -1,14 +1,18 @@
 """How fast are float batches made on the CPU, ready for the network and augmented by SYSU-MM01's published recipe?
 
-ours: `.beton`, FFCV, the one-pass augmentation. published: pixels in memory, Pillow and torchvision in DataLoader's
-workers. The peers (benchmarks/peers) deliver uint8 batches, which our one-pass augmentation then augments; each peer
-runs as its documentation shows and by hand, if it is installed (pip install '.[bench]'). With CUDA, ours is also timed
-with the augmentation on the GPU.
+ours: `.beton`, FFCV, the one-pass augmentation. memcpy: as many float32 bytes, copied in memory. published: pixels in
+memory, Pillow and torchvision in DataLoader's workers. Tools with their own operators (benchmarks/own_operators): what
+a user would build with each today, as near to the recipe as it comes. Other loaders (benchmarks/peers) deliver uint8
+batches, which our one-pass augmentation then augments; each runs as its documentation shows and by hand. What is not
+installed is left out (make benchmark installs it). With CUDA, ours is also timed with the augmentation on the GPU.
 """
 
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -17,76 +21,103 @@ import numpy as np
 import torch
 
 from benchmarks.harness import WORK, drawn_set, interleaved, summarise, synchronise, times
+from benchmarks.own_operators import TOOLS, open_tools
+from benchmarks.own_operators.pool import Ready
 from benchmarks.peers import PEERS, Batches, open_peers, stored_pixels
 from benchmarks.published_path import reference_batches
 from ffcv_convert.common.world import World
 from pipelines.augment.cpu import Augmenter
 from pipelines.augment.recipes import RECIPES
+from pipelines.prefetch import SLOTS
 from pipelines.streamed import StreamedLoader
 from pipelines.subset import Subset, open_subset
 
 RECIPE = RECIPES["sysu"]
 CORES = len(os.sched_getaffinity(0))
-EPOCHS = 8  # per round, for ours and the peers; the slow published path gets fewer batches
+EPOCHS, SLOW_EPOCHS = 8, 2  # per round; the slow ones get fewer
 PUBLISHED_BATCHES, PUBLISHED_WARM_UP = 60, 8
 
 
 def measure() -> dict[str, Any]:
-    """images/s of each. speedup_*: median of ours over that of the published path, of the fastest peer as documented,
-    and of the fastest by hand."""
-    _, beton = drawn_set()
-    subset = open_subset(beton, "train")
-    loader = StreamedLoader(
-        subset, persons=6, pictures=4, recipe=RECIPE, seed=0, world=World(torch.device("cpu")), augment_on="host",
-        extra_iteration=True,
-    )  # fmt: skip
-    ours = {"ours": loader}
-    if torch.cuda.is_available():
-        ours["ours, on the GPU"] = StreamedLoader(
-            subset, persons=6, pictures=4, recipe=RECIPE, seed=0, world=World(torch.device("cuda")),
-            extra_iteration=True,
-        )  # fmt: skip
-    with open_peers(stored_pixels(subset), WORK / "peers") as peers:
+    """images/s of each. speedup_*: median of ours over that of the published path, of memcpy, of the fastest tool with
+    its own operators (peer), and of the fastest other loader as documented (loader) and by hand."""
+    subset = open_subset(drawn_set()[1], "train")
+    ours = _our_loaders(subset)
+    loader, images_NHWC = ours["ours"], stored_pixels(subset)
+    with ExitStack() as stack:
+        tools = stack.enter_context(open_tools(images_NHWC, loader.recipe))
+        peers = stack.enter_context(open_peers(images_NHWC, WORK / "peers"))
+        threads = stack.enter_context(ThreadPoolExecutor(CORES))
         cases: dict[str, Callable[[], float]] = {
             **{name: partial(_ours, one) for name, one in ours.items()},
+            "memcpy of the same bytes": partial(_memcpy, threads, loader),
             "published": partial(_published, subset, loader),
+            **{name: partial(_tool, ready, loader, slow=TOOLS[name].slow) for name, ready in tools.items()},
             **{name: partial(_peer, peer, loader) for name, peer in peers.items()},
         }
+        for name in sorted(TOOLS.keys() - tools.keys()):
+            print(f"note: {name}: not installed, left out. `make benchmark` installs it", file=sys.stderr)
         for case in cases.values():
             case()
         figures = summarise(interleaved(cases))
-    best_peer, speedup_best_peer = _best(figures, [name for name in peers if PEERS[name].form == "documented"])
-    best_by_hand, speedup_by_hand = _best(figures, [name for name in peers if PEERS[name].form == "by hand"])
+    documented = [name for name in peers if PEERS[name].form == "documented"]
     return {
         "unit": "images/s",
         "cases": figures,
         "speedup_published": figures["ours"]["median"] / figures["published"]["median"],
-        "best_peer": best_peer,
-        "speedup_best_peer": speedup_best_peer,
-        "best_by_hand": best_by_hand,
-        "speedup_by_hand": speedup_by_hand,
+        "speedup_memcpy": figures["ours"]["median"] / figures["memcpy of the same bytes"]["median"],
+        **_best(figures, "peer", tools),
+        **_best(figures, "loader", documented),
+        **_best(figures, "by_hand", peers.keys() - documented),
     }
 
 
 def words(content: dict[str, Any]) -> list[str]:
-    found = [f"Ours is {times(content['speedup_published'])} as the published data path."]
+    found = [
+        f"Ours is {times(content['speedup_published'])} as the published data path, and "
+        f"{times(content['speedup_memcpy'])} as copying as many float32 bytes in memory with as many threads.",
+    ]
     if content["best_peer"] is None:
+        found.append("No tool with operators of its own is installed to compare with.")
+    else:
+        found.append(
+            f"It is {times(content['speedup_best_peer'])} as the fastest tool that augments with operators of its own: "
+            f"{content['best_peer'].partition(',')[0]}."
+        )
+    if content["best_loader"] is None:
         return [*found, "No other loader is installed to compare with."]
     return [
         *found,
-        f"It is {times(content['speedup_best_peer'])} as {content['best_peer']}, the fastest other loader in the form "
-        "that its documentation shows.",
+        f"The other loaders have our augmentation behind them. Ours is {times(content['speedup_best_loader'])} as "
+        f"{content['best_loader']}, the fastest in the form that its documentation shows.",
         f"It is {times(content['speedup_by_hand'])} as {content['best_by_hand'].removesuffix(', by hand')} by hand, "
         "the fastest when only the tool's storage is used, with our threads and buffers.",
     ]
 
 
-def _best(figures: dict[str, dict[str, Any]], names: list[str]) -> tuple[str, float] | tuple[None, None]:
-    """The fastest of the named cases, and how many times as fast ours is; None without any."""
-    if not names:
-        return None, None
-    best = max(names, key=lambda name: figures[name]["median"])
-    return best, figures["ours"]["median"] / figures[best]["median"]
+def _our_loaders(subset: Subset) -> dict[str, StreamedLoader]:
+    """bf16: what a step in bf16 takes, half as many bytes."""
+
+    def opened(device: str, **options: Any) -> StreamedLoader:
+        return StreamedLoader(
+            subset, persons=6, pictures=4, recipe=RECIPE, seed=0, world=World(torch.device(device)),
+            extra_iteration=True, **options,
+        )  # fmt: skip
+
+    ours = {
+        "ours": opened("cpu", augment_on="host"),
+        "ours, bf16": opened("cpu", augment_on="host", dtype=torch.bfloat16),
+    }
+    if torch.cuda.is_available():
+        ours["ours, on the GPU"] = opened("cuda")
+    return ours
+
+
+def _best(figures: dict[str, dict[str, Any]], of: str, names: Iterable[str]) -> dict[str, Any]:
+    """best_<of>: the fastest of the named cases; its speedup: how many times as fast ours is. None without any."""
+    best = max(names, key=lambda name: figures[name]["median"], default=None)
+    speedup = figures["ours"]["median"] / figures[best]["median"] if best else None
+    return {f"best_{of}": best, "speedup_by_hand" if of == "by_hand" else f"speedup_best_{of}": speedup}
 
 
 def _ours(loader: StreamedLoader) -> float:
@@ -122,3 +153,25 @@ def _peer(batches: Batches, loader: StreamedLoader) -> float:
         for number, batch in enumerate(batches(loader.plan(epoch))):
             images += len(augmenter.apply(batch, loader.parameters(epoch, number), out))
     return images / (time.perf_counter() - begin)
+
+
+def _tool(ready: Ready, loader: StreamedLoader, *, slow: bool) -> float:
+    """images/s of batches that the tool augments itself."""
+    begin, images = time.perf_counter(), 0
+    for epoch in range(SLOW_EPOCHS if slow else EPOCHS):
+        for batch in ready(loader.plan(epoch)):
+            images += len(batch)
+    return images / (time.perf_counter() - begin)
+
+
+def _memcpy(threads: ThreadPoolExecutor, loader: StreamedLoader) -> float:
+    """images/s of copying a batch from memory into as many buffers as ours has, a share for each thread."""
+    source = np.ones((loader.batch_size, 3, *loader.size_px), np.float32)
+    targets = [np.ones_like(source) for _ in range(SLOTS)]
+    shares = [
+        list(zip(np.array_split(target, CORES), np.array_split(source, CORES), strict=True)) for target in targets
+    ]
+    begin, batches = time.perf_counter(), EPOCHS * loader.iterations
+    for number in range(batches):
+        list(threads.map(lambda share: np.copyto(*share), shares[number % SLOTS]))
+    return batches * loader.batch_size / (time.perf_counter() - begin)

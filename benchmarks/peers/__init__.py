@@ -1,4 +1,5 @@
-"""Other loaders on a CPU, each in two forms, for benchmarks/pipeline.py to compare with ours.
+"""Other loaders on a CPU, each in two forms, for benchmarks/pipeline.py to compare with ours, with our augmentation
+after all of them. Tools that augment with operators of their own are in benchmarks/own_operators.
 
 As documented: the tool's own loader, as its documentation shows it for training from a local disk, with the settings
 that were fastest on two cores. It allocates batches and prefetches as that loader does. A user of the tool would run
@@ -70,7 +71,7 @@ PEERS: Mapping[str, Peer] = {
 
 def installed() -> dict[str, Peer]:
     """The peers that can be imported here, by their name in the tables."""
-    return {name: peer for name, peer in PEERS.items() if _importable(peer.module)}
+    return {name: peer for name, peer in PEERS.items() if importable(peer.module)}
 
 
 @contextmanager
@@ -90,7 +91,8 @@ def stored_pixels(subset: Subset) -> np.ndarray:
     return np.frombuffer(b"".join(stored), np.uint8).reshape(-1, manifest.height_px, manifest.width_px, 3)
 
 
-def _importable(module: str) -> bool:
+def importable(module: str) -> bool:
+    """Whether the module is installed, without importing it."""
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # the parent package is missing

@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from pipelines.subset import open_subset
 from tests.conftest import Run
 
 ASKED = {  # keys of the summary
-    "ready_speedup_published", "ready_speedup_best_peer", "best_peer", "uint8_speedup_memcpy", "startup_warm_s",
+    "ready_speedup_published", "ready_speedup_best_peer", "best_peer", "ready_speedup_best_loader", "best_loader",
+    "ready_speedup_by_hand", "uint8_speedup_memcpy", "startup_warm_s",
     "convert_speedup_pillow", "convert_speedup_pillow_threads", "metrics_speedup_sysu", "metrics_speedup_llcm",
     "metrics_speedup_regdb", "step_ms", "step_speedup_eager", "save_cost_s", "data_wait_share", "epoch_s_sysu_size",
 }  # fmt: skip
@@ -274,3 +276,36 @@ def test_kernels_have_classes() -> None:
 
 def test_the_published_path_is_measured_for_longer_than_it_warms_up() -> None:
     assert pipeline.PUBLISHED_BATCHES > 5 * pipeline.PUBLISHED_WARM_UP
+
+
+def test_the_best_are_named_by_their_kind(beton_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool, loader, by_hand = "DALI (CPU), its own operators", "tensordict", "tensordict, by hand"
+    rates = {tool: 50.0, "kornia, its own operators": 20.0, loader: 10.0, "SPDL": 5.0, by_hand: 25.0, "ours": 100.0}
+    opened: dict[str, list[str]] = {
+        "open_tools": [tool, "kornia, its own operators"], "open_peers": ["SPDL", loader, by_hand]
+    }  # fmt: skip
+    for name, names in opened.items():
+        monkeypatch.setattr(pipeline, name, lambda *_, names=names: nullcontext({name: name for name in names}))
+    for case in ("_tool", "_peer"):
+        monkeypatch.setattr(pipeline, case, lambda name, *_, **__: rates[name])
+    monkeypatch.setattr(pipeline, "drawn_set", lambda: (None, beton_root / "synthetic"))
+    monkeypatch.setattr(pipeline, "_published", lambda *_: 4.0)
+    monkeypatch.setattr(pipeline, "_ours", lambda _: rates["ours"])
+    monkeypatch.setattr(pipeline, "EPOCHS", 1)
+    found = pipeline.measure()
+    assert list(found["cases"])[:4] == ["ours", "ours, bf16", "memcpy of the same bytes", "published"]
+    assert found["speedup_memcpy"] == 100 / found["cases"]["memcpy of the same bytes"]["median"]
+    assert (found["speedup_published"], found["best_peer"], found["speedup_best_peer"]) == (25, tool, 2)
+    assert (found["best_loader"], found["speedup_best_loader"]) == (loader, 10)
+    assert (found["best_by_hand"], found["speedup_by_hand"]) == (by_hand, 4)
+    said = " ".join(pipeline.words(found))
+    for words in ("25 times as fast as the published", "2.0 times as fast as the fastest tool", ": DALI (CPU).",
+                  "10 times as fast as tensordict, the", "4.0 times as fast as tensordict by hand"):  # fmt: skip
+        assert words in said
+    opened["open_tools"].clear()
+    opened["open_peers"].clear()
+    alone = pipeline.measure()
+    assert {key: value for key, value in alone.items() if "best" in key or "hand" in key} == dict.fromkeys(
+        ["best_peer", "speedup_best_peer", "best_loader", "speedup_best_loader", "best_by_hand", "speedup_by_hand"]
+    )
+    assert "to compare with" in pipeline.words(alone)[-1]
