@@ -98,8 +98,7 @@ $(BENCH): $(READY)
 # It requires opencv-python-headless, which must not lie beside opencv-python: benchmarks/own_operators reads this folder.
 $(ALBUMENTATIONS): benchmarks/own_operators/albumentations.txt $(READY)
 	rm -rf '$@'
-	'$(RUN)' -m pip install --quiet --disable-pip-version-check --no-deps --target '$@' -r '$<' || echo 'note: no albumentations for this Python; it is left out' >&2
-	mkdir -p '$@' && touch '$@'
+	'$(RUN)' -m pip install --quiet --disable-pip-version-check --no-deps --target '$@' -r '$<' && touch '$@' || { rm -rf '$@'; echo 'note: albumentations could not be installed (above), and is left out' >&2; }
 
 benchmark: $(BENCH) $(ALBUMENTATIONS) ## measure on the CPU, beside the published path and other loaders; under 15 minutes
 	CUDA_VISIBLE_DEVICES= '$(RUN)' -m benchmarks $(ARGS)

@@ -33,7 +33,7 @@ from dns.report.write import FIGURES, PAGE, write_report
 from dns.step import Step, make_step
 from dns.training import checkpoint, config, jobs, plan, repeats, throughput
 from dns.training.environment import environment
-from dns.training.log import epoch_seconds
+from dns.training.log import speed
 from dns.training.loss_watch import LossQueue
 from dns.training.network import build_network, load_initial_weights, trained_network
 from dns.training.options import Config, EngineOptions
@@ -290,11 +290,11 @@ def train_epoch(training: Training, run: RunFolder, state: TrainingState, interr
                 at = {"step": progress.epoch * loader.iterations + progress.iteration, "iteration": progress.iteration}
                 run.log.write("train", **at, epoch=progress.epoch, lr=lr, **losses)
                 now = time.monotonic()
-                speed = training.work.speed((progress.iteration - logged[0]) * loader.images_a_step, now - logged[1])
+                since = training.work.speed((progress.iteration - logged[0]) * loader.images_a_step, now - logged[1])
                 logged = progress.iteration, now
-                run.log.write("speed", **at, epoch=progress.epoch, **speed)
+                run.log.write("speed", **at, epoch=progress.epoch, **since)
                 shown = {name: f"{value:.3f}" for name, value in losses.items()}
-                bar.set_postfix({**shown, **throughput.shown(speed)}, refresh=False)
+                bar.set_postfix({**shown, **throughput.shown(since)}, refresh=False)
             if saves:
                 state.save(run.last)
     if progress.iteration < loader.iterations:
@@ -303,8 +303,8 @@ def train_epoch(training: Training, run: RunFolder, state: TrainingState, interr
     seconds, images = time.monotonic() - begin, (loader.iterations - first) * loader.images_a_step
     progress.epoch, progress.iteration = progress.epoch + 1, 0
     step = progress.epoch * loader.iterations
-    speed = training.work.speed(images, seconds)
-    run.log.write("epoch", step=step, epoch=progress.epoch, seconds=seconds, images=images, **speed)
+    whole = training.work.speed(images, seconds)
+    run.log.write("epoch", step=step, epoch=progress.epoch, seconds=seconds, images=images, **whole)
     return True
 
 
@@ -343,14 +343,12 @@ def write_result(training: Training, run: RunFolder, evaluator: Evaluator, state
         return
     last = {key: value for key, value in rows[0].items() if key != "per_trial"}
     epochs = run.lines.read("epoch")
-    whole = training.work.speed(sum(line["images"] for line in epochs), sum(line["seconds"] for line in epochs))
     content = {
         **last,
         "complete": True,
         "rank1_untrained": progress.rank1_untrained,
         "best_epoch": progress.best_epoch,
-        **whole,
-        "epoch_s": epoch_seconds(epochs, loader.iterations * loader.images_a_step),
+        **speed(epochs, loader.iterations * loader.images_a_step),
         "epochs": progress.epoch,
         "steps": progress.epoch * loader.iterations,
         "identities": loader.identities,

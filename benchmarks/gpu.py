@@ -6,10 +6,13 @@ can be repeated alone. Then benchmarks/results/gpu-<hardware>.md sets the step b
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ PARTS = {
     "profile": ["-m", "benchmarks.profile"],
 }
 # Training of ResNet-50: whose, card (in CARDS), images/s, share of the peak, None where it was not found.
+MAKERS = ("nvidia", "tesla", "quadro", "titan", "geforce")  # how the names of cards begin
 CARDS = {"H100": "NVIDIA H100 80GB HBM3", "H200": "NVIDIA H200"}
 ANCHORS: Sequence[tuple[str, str, float, float | None]] = [
     ("MLPerf Training v4.0, images of 224 x 224", "H100", 7159.0, 0.176),
@@ -60,23 +64,33 @@ def run(part: str) -> bool:
     """Run one part; return whether it succeeded."""
     print(f"== {part}", flush=True)
     begin = time.monotonic()
+    process = subprocess.Popen([sys.executable, *PARTS[part]], cwd=REPOSITORY, start_new_session=True)
     try:
-        done = subprocess.run([sys.executable, *PARTS[part]], cwd=REPOSITORY, timeout=LIMIT_S).returncode == 0
+        done = process.wait(LIMIT_S) == 0
     except subprocess.TimeoutExpired:
         print(f"error: {part} was stopped after {LIMIT_S:.0f} s", file=sys.stderr)
         return False
+    finally:  # its own children as well: they would go on computing on the card
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     print(f"== {part} {'took' if done else 'failed after'} {time.monotonic() - begin:.0f} s\n", flush=True)
     return done
 
 
+def of_a_gpu(path: Path) -> bool:
+    """Whether a stored result is of a GPU, by its name."""
+    return any(f"-{maker}" in path.stem for maker in MAKERS)
+
+
 def stored(machine: str, folder: Path = RESULTS) -> dict[str, Any] | None:
-    """The newest result of the question `step` on hardware of this name, or None."""
-    found = sorted(folder.glob(f"step-{machine}*.json"), key=lambda path: path.stem[-10:])
+    """The newest result of the question `step` on a GPU, of hardware whose name begins so, or None."""
+    found = sorted(filter(of_a_gpu, folder.glob(f"step-{machine}*.json")), key=lambda path: path.stem[-10:])
     return json.loads(found[-1].read_text(encoding="utf-8")) if found else None
 
 
 def table(step: dict[str, Any] | None, check: Path = RESULTS / "cuda-check.json") -> str:
-    """Markdown: training of ResNet-50 by others, by this step as `make check-cuda` models it, and as it was measured.
+    """Markdown: training of ResNet-50 by others, by this step as `make check-cuda` bounds it, and as it was measured.
 
     step: a result of the question `step` on CUDA. check: what `make check-cuda` stored.
     """
@@ -88,15 +102,17 @@ def table(step: dict[str, Any] | None, check: Path = RESULTS / "cuda-check.json"
     for card, limit_ms in modelled["roofline_ms"].items():
         tflops = modelled["convolution_tflop"] / limit_ms * 1000
         rows.append(
-            ["this step, modelled (`make check-cuda`), 48 images of 288 x 144", card, digits(48 / limit_ms * 1000),
+            ["this step at most, by its roofline (`make check-cuda`), 48 images of 288 x 144", card,
+             digits(48 / limit_ms * 1000),
              digits(tflops), f"{tflops / PEAK_TFLOPS[CARDS[card]]:.1%}"]
         )  # fmt: skip
-    if step is None:
+    if step is None or "tflops" not in step:  # which results had not before this table
         rows.append(["this step, measured", "none yet", "", "", ""])
     else:
-        height, width = step["size_px"]
+        (height, width), commit = step["size_px"], step["environment"]["commit"][:7]
         rows.append(
-            [f"this step, measured, {step['images']} images of {height} x {width}", step["environment"]["device"],
+            [f"this step, measured at {commit}, {step['images']} images of {height} x {width}",
+             step["environment"]["device"],
              digits(step["images_per_s"]), digits(step["tflops"]), f"{step['mfu']:.1%}" if "mfu" in step else ""]
         )  # fmt: skip
     return "".join("| " + " | ".join(cells) + " |\n" for cells in rows)

@@ -20,10 +20,8 @@ BLOCK = re.compile(r"<!-- ([\w-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 def newest(name: str) -> Path:
     """The stored result whose name begins so, by the date at its end. A question's name alone means a CPU's."""
-    of_a_gpu = f"{name}-nvidia"
     found = sorted(
-        (path for path in RESULTS.glob(f"{name}*.json") if not path.stem.startswith(of_a_gpu)),
-        key=lambda path: path.stem[-10:],
+        (path for path in RESULTS.glob(f"{name}*.json") if not gpu.of_a_gpu(path)), key=lambda path: path.stem[-10:]
     )
     if not found:
         raise FileNotFoundError(f"{RESULTS / name}*.json: no such result. Measure it: python -m benchmarks")
@@ -35,7 +33,7 @@ def render(text: str) -> str:
 
     def filled(block: re.Match[str]) -> str:
         name = block[1]
-        shown = gpu.table(gpu.stored("nvidia", RESULTS), RESULTS / "cuda-check.json") if name == "gpu" else None
+        shown = gpu.table(gpu.stored("", RESULTS), RESULTS / "cuda-check.json") if name == "gpu" else None
         return f"<!-- {name} -->\n{shown or _block(newest(name))}<!-- end -->"
 
     return BLOCK.sub(filled, text)

@@ -82,6 +82,8 @@ def _epoch_s(
 ) -> float:
     """Seconds an epoch. What is still being written at the end has ended before the next round."""
     training.engine.activate()
+    if saves and not waits:
+        state.save(path)  # so that every epoch has a writing behind it, as in a training
     synchronise(training.engine.device)
     begin = time.perf_counter()
     for _ in range(EPOCHS):

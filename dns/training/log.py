@@ -72,8 +72,18 @@ class JsonLines:
         return read
 
 
-def epoch_seconds(epochs: Sequence[Line], images: int) -> float | None:
-    """Of the log's `epoch` lines: the median seconds of those that were not interrupted, with `images` each; None if
-    there is none."""
+def speed(epochs: Sequence[Line], images: int) -> dict[str, float | None]:
+    """Of the log's `epoch` lines: images_per_s, tflops and mfu over all of them, see throughput.Work; epoch_s, the
+    median seconds of those that were not interrupted, with `images` each, None if there is none.
+
+    tflops and mfu are left out where a line lacks them. The lines may be of other cards, or of another number of them.
+    """
     whole = [epoch["seconds"] for epoch in epochs if epoch["images"] == images]
-    return median(whole) if whole else None
+    seconds = max(sum(epoch["seconds"] for epoch in epochs), 1e-9)  # a log may be gone
+    means = {
+        name: sum(epoch[name] * epoch["seconds"] for epoch in epochs) / seconds
+        for name in ("tflops", "mfu")
+        if epochs and all(name in epoch for epoch in epochs)
+    }
+    images_per_s = sum(epoch["images"] for epoch in epochs) / seconds
+    return {"images_per_s": images_per_s, **means, "epoch_s": median(whole) if whole else None}

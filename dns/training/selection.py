@@ -62,8 +62,9 @@ def settings(arguments: Sequence[str], content: Tested, trial: int, description:
     if not stored and "data.set" in given and not config.split_arguments(arguments)[0]:
         more += ["--config-file", str(CONFIG_FOLDER / f"{given['data.set']}.yaml")]
     base = {name: dict(part) for name, part in stored.items() if name != "engine"}  # which is this machine's own
-    trained_by = stored.get("engine", {})
-    if str(trained_by.get("device")).startswith("cuda" if torch.cuda.is_available() else "cpu"):
+    trained_by, device = stored.get("engine", {}), str(given.get("engine.device", "auto"))
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if str(trained_by.get("device")).partition(":")[0] == device.partition(":")[0]:
         # Convolutions round otherwise in another layout: this one gives the numbers that the run ended with.
         base["engine"] = {name: value for name, value in trained_by.items() if name == "channels_last"}
     for key in ("re_ranking", "export", "checkpoint"):  # asked for each time, or not at all

@@ -52,7 +52,7 @@ def count(options: ModelOptions, identities: int, *, batch: int, size_px: tuple[
     backward, a multiply-add as two. batch: images of `size_px` (height, width) that the device computes in a step.
 
     Counted by torch on tensors without memory, in less than 2 s for ResNet-50. So neither the weights nor random
-    numbers change.
+    numbers change. Losses that see other devices' embeddings too (optim.gather) count as if they saw their own.
     """
     from torch.utils.flop_counter import FlopCounterMode  # not above: it imports Triton
 

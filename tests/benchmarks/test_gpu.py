@@ -8,12 +8,20 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks import __main__ as menu
 from benchmarks import gpu, page
 from benchmarks.harness import RESULTS
 
+# A part whose own child would go on. It writes the child's number to the file that TOLD names.
+HANGS = """
+import os, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+open(os.environ["TOLD"], "w").write(str(child.pid))
+child.wait()
+"""
 STEP: dict[str, Any] = {
     "unit": "ms", "question": "step", "cases": {}, "size_px": [288, 144], "images": 48, "images_per_s": 6000.0,
-    "tflops": 185.2, "mfu": 0.187, "environment": {"device": "NVIDIA H100 80GB HBM3"},
+    "tflops": 185.2, "mfu": 0.187, "environment": {"device": "NVIDIA H100 80GB HBM3", "commit": "0123456789"},
 }  # fmt: skip
 
 
@@ -30,10 +38,11 @@ def card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         {
             "good": ["-c", "print(1)"],
             "bad": ["-c", "raise SystemExit(3)"],
-            "long": ["-c", "import time; time.sleep(60)"],
+            "long": ["-c", HANGS],
         },
     )
     monkeypatch.setattr(gpu, "LIMIT_S", 5.0)
+    monkeypatch.setenv("TOLD", str(tmp_path / "child"))
     return tmp_path
 
 
@@ -53,6 +62,8 @@ def test_a_part_that_fails_or_hangs_leaves_the_others_and_is_named(card: Path, c
     assert out.index("== bad failed after") < out.index("== long") < out.index("== good took")
     assert "long was stopped after 5 s" in error
     assert "failed: bad, long. Repeat it alone: make benchmark-gpu PARTS=bad" in error
+    child = Path("/proc", (card / "child").read_text(), "stat")
+    assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z", "its child was not stopped"
 
 
 def test_a_part_alone_and_the_page_that_sets_it_beside_others(card: Path, capfd: pytest.CaptureFixture) -> None:
@@ -66,7 +77,7 @@ def test_a_part_alone_and_the_page_that_sets_it_beside_others(card: Path, capfd:
 
 def test_the_model_s_rate_follows_from_its_time_and_the_counted_work() -> None:
     stored = json.loads((RESULTS / "cuda-check.json").read_text())
-    (row,) = (line for line in gpu.table(None).splitlines() if "modelled" in line and "| H200 |" in line)
+    (row,) = (line for line in gpu.table(None).splitlines() if "roofline" in line and "| H200 |" in line)
     images_per_s, tflops = (float(cell.replace(",", "")) for cell in row.split("|")[3:5])
     assert images_per_s == pytest.approx(48e3 / stored["roofline_ms"]["H200"], abs=1)
     assert tflops / images_per_s == pytest.approx(stored["convolution_tflop"] / 48, rel=1e-3)
@@ -74,7 +85,9 @@ def test_the_model_s_rate_follows_from_its_time_and_the_counted_work() -> None:
 
 def test_a_gpu_s_result_does_not_take_the_place_of_a_cpu_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shutil.copy(RESULTS / "cuda-check.json", tmp_path)
-    for machine in ("amd-epyc-2-cores-2026-01-01", "nvidia-h100-16-cores-2026-01-02"):
+    for machine in (
+        "amd-epyc-2-cores-2026-01-01", "tesla-v100-8-cores-2026-01-02", "nvidia-h100-16-cores-2026-01-03",
+    ):  # fmt: skip
         (tmp_path / f"step-{machine}.json").write_text(json.dumps(STEP))
     monkeypatch.setattr(page, "RESULTS", tmp_path)
     assert page.newest("step").name == "step-amd-epyc-2-cores-2026-01-01.json"
@@ -82,5 +95,6 @@ def test_a_gpu_s_result_does_not_take_the_place_of_a_cpu_s(monkeypatch: pytest.M
 
 
 def test_every_part_is_a_program_of_this_project() -> None:
-    for arguments in gpu.PARTS.values():
+    for part, arguments in gpu.PARTS.items():
         assert arguments[:2] in (["-m", "pytest"], ["-m", "benchmarks"], ["-m", "benchmarks.profile"])
+        assert arguments[1] != "benchmarks" or part in menu.QUESTIONS

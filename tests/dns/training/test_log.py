@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from dns.training.log import JsonLines, Line, MetricsLog, epoch_seconds
+from dns.training.log import JsonLines, Line, MetricsLog, speed
 from ffcv_convert.common.world import World
 
 CPU = torch.device("cpu")
@@ -33,7 +33,16 @@ def test_the_main_process_alone_writes() -> None:
     assert kept.lines == []
 
 
-def test_an_epoch_s_seconds_are_of_those_that_were_not_interrupted() -> None:
+def test_speed_is_of_all_epochs_and_of_those_that_were_not_interrupted() -> None:
     epochs = [{"seconds": 2.0, "images": 20}, {"seconds": 1.0, "images": 5}, {"seconds": 4.0, "images": 20}]
-    assert epoch_seconds(epochs, images=20) == 3.0
-    assert epoch_seconds(epochs, images=99) is None
+    assert speed(epochs, images=20) == {"images_per_s": 45 / 7, "epoch_s": 3.0}
+    assert speed(epochs, images=99)["epoch_s"] is None
+    assert speed([], images=20) == {"images_per_s": 0.0, "epoch_s": None}
+
+
+def test_work_is_weighted_by_time_where_the_number_of_devices_changed() -> None:
+    one, two = ({"seconds": 10.0, "images": images, "tflops": 150.0, "mfu": 0.15} for images in (48_000, 96_000))
+    assert speed([one, two], images=48_000) == {"images_per_s": 7200.0, "tflops": 150.0, "mfu": 0.15, "epoch_s": 10.0}
+    of_a_cpu = {"seconds": 10.0, "images": 100, "tflops": 1.0}
+    assert speed([one, of_a_cpu], images=100)["tflops"] == 75.5
+    assert "mfu" not in speed([one, of_a_cpu], images=100)
