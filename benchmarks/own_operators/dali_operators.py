@@ -22,6 +22,7 @@ from torch import Tensor
 
 from benchmarks.own_operators.pool import CORES, Ready
 from benchmarks.own_operators.shared import CHANNEL_LEVELS, LEVELS, exchange, pad
+from benchmarks.peers.dali_cpu import next_batch
 from pipelines.augment.draw import draw
 from pipelines.augment.recipes import (
     CHANNEL_ERASE,
@@ -57,13 +58,13 @@ def opened(images_NHWC: np.ndarray, recipe: Recipe) -> Iterator[Ready]:
         rows_ahead = iter(plan)
         pipeline = built(plan.shape[1])
         try:
-            while (out := _next(pipeline)) is not None:
+            while (out := next_batch(pipeline)) is not None:
                 for image, choice in zip(out, exchanges.popleft(), strict=True):
                     exchange(image, choice)
                 yield torch.from_numpy(out)
         finally:
             rows_ahead = iter(())
-            while _next(pipeline) is not None:  # discard the rest of a plan that was not used to its end
+            while next_batch(pipeline) is not None:  # discard the rest of a plan that was not used to its end
                 pass
             pipeline.reset()
             exchanges.clear()
@@ -125,12 +126,3 @@ def _parameters(drawn: np.ndarray, size_px: tuple[int, int], recipe: Recipe) -> 
         left = np.where(flip > 0, size_px[1] - wide - left, left)
         found += [offset + np.stack([top, left], axis=1), np.stack([high, wide], axis=1)]
     return [np.ascontiguousarray(array) for array in found]
-
-
-def _next(pipeline: Any) -> np.ndarray | None:
-    """The pipeline's next batch, float32 (B, 3, H, W), valid until the pipeline runs again; None at the end."""
-    try:
-        (out,) = pipeline.run()
-    except StopIteration:
-        return None
-    return np.asarray(out.as_tensor())

@@ -75,11 +75,11 @@ def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
         rows_ahead = iter(plan)
         pipeline = built(plan.shape[1])
         try:
-            while (out := _next(pipeline)) is not None:
+            while (out := next_batch(pipeline)) is not None:
                 yield out
         finally:
             rows_ahead = iter(())
-            while _next(pipeline) is not None:  # discard the rest of a plan that was not used to its end
+            while next_batch(pipeline) is not None:  # discard the rest of a plan that was not used to its end
                 pass
             pipeline.reset()
 
@@ -89,8 +89,8 @@ def by_hand(images_NHWC: np.ndarray, folder: Path) -> Iterator[Batches]:
         built.cache_clear()  # a pipeline's threads end with it
 
 
-def _next(pipeline: Any) -> np.ndarray | None:
-    """The pipeline's next batch, uint8 (B, H, W, 3), valid until the pipeline runs again; None at the end."""
+def next_batch(pipeline: Any) -> np.ndarray | None:
+    """The pipeline's next batch, valid until the pipeline runs again; None at the end."""
     try:
         (out,) = pipeline.run()
     except StopIteration:

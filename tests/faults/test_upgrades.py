@@ -103,8 +103,11 @@ def test_a_checkpoint_of_version_1_tests_as_it_did(v1: Path) -> None:
     options = ["--eval.protocols=llcm-i2v", "--engine.precision=fp32", *roots(v1)]
     assert eval_script.evaluate([f"--eval.checkpoint={last}", *options]) == 0
     rows = json.loads(last.with_name("result.json").read_text())["evaluation"]
-    # So few images: where a processor's rounding swaps two in one ranking (seen on an AMD EPYC), mAP moves by 0.0026.
-    assert {row["feature"]: row["mAP"] for row in rows} == pytest.approx(EXPECTED["mAP"], abs=0.004)
+    found, stored = {row["feature"]: row["mAP"] for row in rows}, EXPECTED["mAP"]
+    # An AMD EPYC's rounding swaps two images in one ranking: of so few that is 0.0026, and exactly this.
+    assert found["Z"] == pytest.approx(stored["Z"], abs=0.002)
+    neck = found["BN(Z)"]
+    assert neck == pytest.approx(stored["BN(Z)"], abs=0.002) or neck == pytest.approx(0.39799326458149253, abs=1e-6)
 
 
 def test_training_goes_on_from_a_checkpoint_of_version_1(v1: Path, capsys: pytest.CaptureFixture) -> None:
