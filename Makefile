@@ -112,10 +112,10 @@ profile: $(READY) ## profile a training step: kernels, trace, share of waiting f
 ##@ Tests
 
 test: $(READY) ## run the quick tests, on every core and in random order; ARGS='-n 0 -p no:randomly': one after another
-	'$(RUN)' -m pytest -q -n auto --maxprocesses=8 -m 'not gpu and not slow' $(ARGS)
+	'$(RUN)' -m pytest -q -n auto --maxprocesses=8 -m 'not gpu and not slow' --dist loadfile $(ARGS)
 
 test-slow: $(READY) ## run the slow ones: several ranks and jobs, make itself, the CUDA path on a device that does nothing
-	'$(RUN)' -m pytest -q -n auto --maxprocesses=8 -m 'slow and not gpu' $(ARGS)
+	'$(RUN)' -m pytest -q -n auto --maxprocesses=8 -m 'slow and not gpu' --dist loadfile $(ARGS)
 
 # The numerical tests again, as on a processor without AVX-512, and without AVX. NumPy and OpenCV keep what they use.
 AS_avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -47,6 +48,7 @@ class Work:
         return {**found, "mfu": found["tflops"] / self.peak_tflops} if self.peak_tflops else found
 
 
+@cache  # trials and seeds in turn are alike
 def count(options: ModelOptions, identities: int, *, batch: int, size_px: tuple[int, int], accumulate: int) -> float:
     """10^12 floating-point operations of a step on one device: of the convolutions and matrix products, forward and
     backward, a multiply-add as two. batch: images of `size_px` (height, width) that the device computes in a step.
