@@ -2,8 +2,9 @@
 
     python -m tests.cuda_stand_in.run tests.cuda_stand_in.capture BETON_ROOT WORK_FOLDER [--model.x=y ...]
 
-BETON_ROOT holds a converted set `sysu` of any size. ResNet-18, unless an option says otherwise. Prints one JSON object. Kernels do nothing here, so tensors hold
-anything: `train` replaces the checks that numbers are finite, and the metrics.
+BETON_ROOT holds a converted set `sysu` of any size. A ResNet-18, unless an option says otherwise. Prints one JSON
+object. Kernels do nothing here, so tensors hold anything: `train` replaces the checks that numbers are finite, and the
+metrics.
 """
 
 import itertools
