@@ -15,41 +15,21 @@ import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from dns import ranks
-from dns.engine import Engine, make_engine
 from dns.evaluation import results
 from dns.evaluation.embedding import Embeddings, save_features
 from dns.evaluation.evaluator import Evaluator
-from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.ranking import Ranking
 from dns.report.subject import Subject
 from dns.report.write import write_report
 from dns.training import checkpoint, config
-from dns.training.network import trained_network
 from dns.training.options import Config
-from dns.training.selection import (
-    check_size,
-    check_training,
-    check_trials,
-    checkpoint_pattern,
-    chosen,
-    describe,
-    numbered,
-    protocols_of,
-    result_folder,
-    settings,
-    shown_dataset,
-    trained,
-)
+from dns.training.selection import check_trials, checkpoint_pattern, chosen, numbered, result_folder, settings
+from dns.training.setup import Opened, open_content
 from dns.training.stopping import out_of_memory
-from ffcv_convert.common.errors import CheckpointError, user_errors
-from pipelines import data
+from ffcv_convert.common.errors import user_errors
 from pipelines.subset import trials_of
 
 
@@ -59,67 +39,51 @@ def evaluate(arguments: Sequence[str]) -> int:
     pattern, trial = checkpoint_pattern(config.given(arguments))
     checkpoints = numbered(pattern, trial)
     found: dict[tuple[str, str], list[Ranking]] = defaultdict(list)
-    names: list[str] = []
-    subjects: list[Subject] = []
+    subject: Subject | None = None
     for path, number in checkpoints:
         content = checkpoint.load_to_test(path)
         asked = settings(arguments, content, number, __doc__)
-        set_folder = Path(asked.data.beton_root) / asked.data.set
-        check_trials(asked, pattern, [number for _, number in checkpoints], trial, trials_of(set_folder))
-        folder = result_folder(
-            pattern if len(checkpoints) > 1 else path, Path(asked.run.root), ours=bool(content["config"])
-        )
+        numbers = [number for _, number in checkpoints]
+        check_trials(asked, pattern, numbers, trial, trials_of(asked.data.folder))
+        several, ours = len(checkpoints) > 1, bool(content["config"])
+        folder = result_folder(pattern if several else path, Path(asked.run.root), ours=ours)
         results.read_json(folder / "result.json")  # what cannot be added to is said before the work begins
 
-        engine = make_engine(**{**asdict(asked.engine), "device": ranks.own_device(asked.engine.device)})
-        engine.activate()
-        evaluator, images = open_evaluator(asked, set_folder, engine, trained(content["config"]))
-        protocols = protocols_of(asked.eval, evaluator.test_set)
-        for protocol in protocols:
-            PROTOCOLS[protocol].check(evaluator.test_set)  # a misfit is said before the work begins
-        check_size(path, content, images.path, images.size_px)
-        training = data.training_digest(set_folder, trial=asked.data.trial, styles=asked.data.styles)
-        check_training(path, content, asked.data.set, training)
-
-        model = engine.place(trained_network(path, content["model"], asked.model))
-        embeddings = evaluator.embed(model)
-        if not all(torch.isfinite(embedding).all() for embedding in embeddings):
-            raise CheckpointError(f"{path}: gives embeddings that are not finite. Name an earlier checkpoint")
-        names.append(describe(path, content, asked.data.set))
+        opened = open_content(path, content, asked)
+        embeddings = opened.embed()
         if not ranks.is_main():
             continue
-        export(asked, number, embeddings, evaluator)
-        for protocol in protocols:
-            for feature in asked.eval.features:
-                found[protocol, feature] += evaluator.rankings(
-                    getattr(embeddings, feature), protocol, re_ranking=asked.eval.re_ranking
-                )
-        if asked.report.write == "true" and not subjects:
+        export(asked, number, embeddings, opened.evaluator)
+        rankings = rank(opened, embeddings)
+        for key, trials in rankings.items():
+            found[key] += trials
+        if asked.report.write == "true" and subject is None:
             command = shlex.join(["python", "eval.py", *arguments])
-            subjects.append(Subject(asked, evaluator, model, embeddings, protocols, path, command))
-    tested = names[0] if len(names) == 1 else f"{pattern.name} of {len(names)} runs{chosen(pattern)}"
-    rows = [
-        evaluator.row(rankings, protocol, feature, tested, re_ranking=asked.eval.re_ranking)
-        for (protocol, feature), rankings in found.items()
-    ]
-    if ranks.is_main():
-        results.add_rows(rows, folder)
-    for subject in subjects:
+            subject = Subject(asked, opened.evaluator, opened.model, embeddings, opened.protocols, path, command)
+    if not ranks.is_main():
+        return 0
+    tested = opened.name if len(checkpoints) == 1 else f"{pattern.name} of {len(checkpoints)} runs{chosen(pattern)}"
+    results.add_rows(
+        [
+            opened.evaluator.row(rankings, protocol, feature, tested, re_ranking=asked.eval.re_ranking)
+            for (protocol, feature), rankings in found.items()
+        ],
+        folder,
+    )
+    if subject is not None:
         print(f"written: {write_report(folder, subject, tested)}")
     return 0
 
 
-def open_evaluator(
-    asked: Config, set_folder: Path, engine: Engine, how_trained: dict[str, Any]
-) -> tuple[Evaluator, data.TestImages]:
-    world = ranks.join(engine.device)
-    images = data.open_test(
-        set_folder, world, trial=asked.data.trial, styles=asked.eval.styles, source=asked.data.source,
-        batch_size=asked.eval.batch_size, workers=asked.data.workers or ranks.share_of_cores(),
-    )  # fmt: skip
-    engine.check_width(images.size_px[1])
-    dataset = shown_dataset(images.manifest.dataset, asked)
-    return Evaluator(images, world, engine, dataset=dataset, flip=asked.eval.flip, trained=how_trained), images
+def rank(opened: Opened, embeddings: Embeddings) -> dict[tuple[str, str], list[Ranking]]:
+    """(protocol, feature) -> the rankings of every trial."""
+    return {
+        (protocol, feature): opened.evaluator.rankings(
+            getattr(embeddings, feature), protocol, re_ranking=opened.config.eval.re_ranking
+        )
+        for protocol in opened.protocols
+        for feature in opened.config.eval.features
+    }
 
 
 def export(asked: Config, number: int, embeddings: Embeddings, evaluator: Evaluator) -> None:

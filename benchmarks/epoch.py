@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def measure() -> dict[str, Any]:
         "precision_published": published.engine.precision,
         "iterations": training.loader.iterations,
         **training.work.speed(training.loader.iterations * training.loader.images_a_step, epoch),
-        "engine": training.engine.options(),
+        "engine": asdict(training.engine.options()),
     }
 
 

@@ -14,6 +14,7 @@ from benchmarks.harness import ROUNDS, drawn_set, interleaved, summarise, times
 from benchmarks.peers import stored_pixels
 from ffcv_convert.common.world import World
 from pipelines.augment.recipes import RECIPES
+from pipelines.epoch_plan import PlanOptions
 from pipelines.prefetch import SLOTS, Prefetcher
 from pipelines.streamed import StreamedLoader, StreamedTestLoader
 from pipelines.subset import Subset, open_subset
@@ -29,14 +30,9 @@ def measure() -> dict[str, Any]:
     """
     subset = open_subset(drawn_set()[1], "train")
     loader = StreamedLoader(
-        subset,
-        persons=6,
-        pictures=4,
-        recipe=RECIPES["sysu"],
-        seed=0,
+        subset, PlanOptions(persons=6, pictures=4, recipe=RECIPES["sysu"], seed=0, extra_iteration=True),
         world=World(torch.device("cpu")),
-        extra_iteration=True,
-    )
+    )  # fmt: skip
     images = loader.iterations * loader.batch_size * EPOCHS
     stored = stored_pixels(subset)
     targets = [np.empty((loader.batch_size, *stored.shape[1:]), dtype=np.uint8) for _ in range(SLOTS)]

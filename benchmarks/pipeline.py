@@ -28,6 +28,7 @@ from benchmarks.published_path import reference_batches
 from ffcv_convert.common.world import World
 from pipelines.augment.cpu import Augmenter
 from pipelines.augment.recipes import RECIPES
+from pipelines.epoch_plan import PlanOptions
 from pipelines.prefetch import SLOTS
 from pipelines.streamed import StreamedLoader
 from pipelines.subset import Subset, open_subset
@@ -100,8 +101,8 @@ def _our_loaders(subset: Subset) -> dict[str, StreamedLoader]:
 
     def opened(device: str, **options: Any) -> StreamedLoader:
         return StreamedLoader(
-            subset, persons=6, pictures=4, recipe=RECIPE, seed=0, world=World(torch.device(device)),
-            extra_iteration=True, **options,
+            subset, PlanOptions(persons=6, pictures=4, recipe=RECIPE, seed=0, extra_iteration=True),
+            world=World(torch.device(device)), **options,
         )  # fmt: skip
 
     ours = {

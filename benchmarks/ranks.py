@@ -22,10 +22,11 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks.harness import digits, drawn_set, interleaved, summarise, write_result
 from benchmarks.training import REPOSITORY, assemble, one_batch, options
 from dns import ranks
-from dns.model import DNS
+from dns.losses import LossOptions
+from dns.model import DNS, ModelOptions
 from dns.step import Step, make_step
 from dns.training.environment import environment
-from train_ffcv import Training
+from dns.training.setup import Training
 
 STEPS, WARM_UP, ROUNDS = 4, 2, 3
 CASES = {
@@ -86,7 +87,7 @@ def measure() -> dict[str, Any]:
     drawn_set()
     figures = summarise(interleaved({name: partial(started, *case) for name, case in CASES.items()}, ROUNDS))
     alone, *together = (case["median"] for case in figures.values())
-    model = DNS(395, architecture="resnet50")
+    model = DNS(395, ModelOptions(), LossOptions())
     size = 4 * sum(parameter.numel() for parameter in model.parameters())
     return {
         "unit": "ms",

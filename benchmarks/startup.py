@@ -21,11 +21,13 @@ torch_s = time.perf_counter() - begin
 begin = time.perf_counter()
 from pathlib import Path
 from pipelines.augment.recipes import RECIPES
+from pipelines.epoch_plan import PlanOptions
 from pipelines.subset import open_subset
 from ffcv_convert.common.world import World
 from pipelines.streamed import StreamedLoader
-loader = StreamedLoader(open_subset(Path(sys.argv[1]), "train"), persons=6, pictures=4, recipe=RECIPES["sysu"], seed=0,
-                     world=World(torch.device("cpu")), augment_on="host")
+options = PlanOptions(persons=6, pictures=4, recipe=RECIPES["sysu"], seed=0)
+loader = StreamedLoader(open_subset(Path(sys.argv[1]), "train"), options, world=World(torch.device("cpu")),
+                        augment_on="host")
 with loader.epoch(0) as batches:
     next(batches)
     seconds = time.perf_counter() - begin

@@ -6,6 +6,7 @@ a CPU takes 8 images and fp32, because it has no fast fp16.
 """
 
 import time
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -66,7 +67,7 @@ def measure() -> dict[str, Any]:
         "speedup_eager": medians[0] / medians[-1],
         "images": last.loader.batch_size,
         "size_px": last.loader.size_px,
-        "engine": last.engine.options(),
+        "engine": asdict(last.engine.options()),
     }
 
 

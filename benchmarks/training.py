@@ -1,4 +1,4 @@
-"""What the benchmarks of training share: a training that train_ffcv.py's own functions assemble."""
+"""What the benchmarks of training share: a training that is assembled as train_ffcv.py's is."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,8 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from dns.training import config
-from train_ffcv import Training, open_loader, start_engine
-from train_ffcv import assemble as assemble_training
+from dns.training.setup import Training, open_training
 
 REPOSITORY = Path(__file__).parent.parent
 # The published step as its authors run it: everything eager, NCHW, float images already on the device, torch's own
@@ -33,8 +32,7 @@ def options(beton_root: Path, more: Sequence[str] = ()) -> list[str]:
 
 def assemble(arguments: Sequence[str]) -> Training:
     """Assemble a training. arguments: those of train_ffcv.py."""
-    asked, world, engine = start_engine(config.read(arguments, description=""))
-    training = assemble_training(asked, world, engine, open_loader(asked, world, engine), resumed=False)
+    training = open_training(config.read(arguments, description=""))
     training.model.train()
     return training
 

@@ -24,18 +24,16 @@ INLINE = "dns_inline"  # marks a node that each of its users computes again
 
 
 @cache  # once a process
-def prepare(*, combo_kernels: bool = False, cooperative_reductions: bool = False) -> None:
+def prepare(*, combo_kernels: bool = False) -> None:
     """Make Inductor keep maps channels-last in both passes, gather in the backward pass of max pooling, and read fewer
     maps in that of ReLU.
 
     combo_kernels: independent kernels become one launch; docs/results.md says what each change saves.
-    cooperative_reductions: several blocks share one long reduction, which changed neither launches nor bytes.
     """
     _keep_layout()
     _gather_in_max_pool()
     _change_relu()
     torch._inductor.config.combo_kernels = combo_kernels
-    torch._inductor.config.triton.cooperative_reductions = cooperative_reductions
 
 
 def _keep_layout() -> None:

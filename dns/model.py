@@ -1,18 +1,38 @@
 """The DNS network: two stems, a shared trunk with HSS after layer3 and layer4, two views of the map, a BN neck."""
 
 import copy
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dns.backbone import build_backbone
-from dns.losses import ALIGNMENT_WEIGHT, DomainDistillation, Losses, at_least_float32, circle_loss, domain_alignment
+from dns.backbone import ARCHITECTURES, build_backbone
+from dns.losses import (
+    DomainDistillation,
+    Losses,
+    LossOptions,
+    at_least_float32,
+    circle_loss,
+    domain_alignment,
+    weighted_sum,
+)
+from dns.option import option
 from dns.shifting import CommonSpaceShifting, HeterogeneousSpaceShifting
 
 GEM_POWER, GEM_EPSILON = 3.0, 1e-12
 GROUPS = ("rest", "layer3", "layer4", "neck", "classifier", "distillation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Network"""
+
+    architecture: str = option("resnet50", "backbone", names=ARCHITECTURES)
+    pretrained: str = option("imagenet", "imagenet, none, or a file in torchvision's layout", path=True)
+    tau: float = option(0.2, "how fast the momentum classifiers of DD follow", (0, 1))
+    dropout: float = option(0.01, "in CSS", (0, 1))
 
 
 class Outputs(NamedTuple):
@@ -27,34 +47,36 @@ class Outputs(NamedTuple):
 class DNS(nn.Module):
     """DNS for `identities` training identities. D = 2048 (resnet50), 512 (resnet18) or 256 (resnet10_half).
 
-    weights: a state dict of the whole backbone to start from, see build_backbone. tau: see DomainDistillation.
+    weights: a state dict of the whole backbone to start from, see build_backbone; options.pretrained says where the
+    harness takes them from.
     """
 
     def __init__(
         self,
         identities: int,
-        *,
-        architecture: str = "resnet50",
+        options: ModelOptions,
+        losses: LossOptions,
         weights: dict[str, Tensor] | None = None,
-        tau: float = 0.2,
-        dropout: float = 0.01,
     ):
         super().__init__()
-        backbone = build_backbone(architecture, weights)
+        self._losses = losses
+        backbone = build_backbone(options.architecture, weights)
         self.visible_stem = backbone.stem
         self.other_stem = copy.deepcopy(self.visible_stem)  # infrared or sketch; both stems start equal
         self.layer3, self.layer4 = backbone.stages
         middle, self.width = backbone.widths
         self.hss3 = HeterogeneousSpaceShifting(middle)
         self.hss4 = HeterogeneousSpaceShifting(self.width)
-        self.css = CommonSpaceShifting(self.width, dropout)
+        self.css = CommonSpaceShifting(self.width, options.dropout)
         self.neck = nn.BatchNorm1d(self.width)
         self.neck.num_batches_tracked = None
         nn.init.normal_(self.neck.weight, 1.0, 0.01)
         nn.init.zeros_(self.neck.bias)
         self.classifier = nn.Linear(self.width, identities, bias=False)
         nn.init.normal_(self.classifier.weight, 0.0, 0.001)
-        self.distillation = DomainDistillation(self.width, identities, tau)
+        self.distillation = DomainDistillation(
+            self.width, identities, tau=options.tau, identity_weight=losses.distillation_identity
+        )
 
     def forward(self, visible: Tensor, other: Tensor) -> Outputs:
         """Training: the halves of a batch, (B/2, 3, H, W) normalised images each."""
@@ -64,13 +86,18 @@ class DNS(nn.Module):
         return Outputs(pooled, self.css(maps.mean(dim=(2, 3))), embedding, self.classifier(embedding))
 
     def loss(self, outputs: Outputs, person_B: Tensor) -> Losses:
-        """Every term, in float32 at least."""
-        identity = functional.cross_entropy(at_least_float32(outputs.logits_BC), person_B)
-        circle = circle_loss(outputs.embedding_BD, person_B) / len(person_B)
-        alignment = domain_alignment(outputs.pooled_BD, outputs.shifted_BD)
-        distillation = self.distillation(outputs.embedding_BD, outputs.shifted_BD, person_B)
-        total = identity + circle + ALIGNMENT_WEIGHT * alignment + distillation
-        return Losses(identity, circle, alignment, distillation, total)
+        """Each loss whose weight is not 0, by name, and their `total`: float32 at least."""
+        pooled_BD, shifted_BD, embedding_BD, logits_BC = outputs
+        margin, gamma = self._losses.circle_margin, self._losses.circle_gamma
+        return weighted_sum(
+            {
+                "identity": lambda: functional.cross_entropy(at_least_float32(logits_BC), person_B),
+                "circle": lambda: circle_loss(embedding_BD, person_B, margin=margin, gamma=gamma) / len(person_B),
+                "alignment": lambda: domain_alignment(pooled_BD, shifted_BD, self._losses),
+                "distillation": lambda: self.distillation(embedding_BD, shifted_BD, person_B),
+            },
+            self._losses,
+        )
 
     def embed(self, images: Tensor, *, visible: bool) -> tuple[Tensor, Tensor]:
         """Testing, images of one modality: L2-normalised Z and BN(Z), (B, D) each, float32 at least. Papers report

@@ -55,7 +55,7 @@ def make_step(
     run = engine.compiled(forward)
 
     def step(images: Tensor, parameters: Tensor, person_B: Tensor, *, dropout_seeds: Sequence[int] = ()) -> Losses:
-        sums: Losses | None = None
+        sums: Losses = {}
         for number, batch in enumerate(published_batches((images, parameters, person_B), accumulate)):
             if dropout_seeds:
                 torch.manual_seed(dropout_seeds[number])
@@ -63,11 +63,11 @@ def make_step(
             losses = run(*batch)
             if number == 0:
                 optimiser.zero_grad(set_to_none=True)
-            scaler.scale(losses.total).backward()
-            detached = Losses(*(loss.detach() for loss in losses))
-            sums = detached if sums is None else Losses(*map(torch.add, sums, detached))
-        assert sums is not None
-        average([*(parameter.grad for parameter in model.parameters() if parameter.grad is not None), *sums])
+            scaler.scale(losses["total"]).backward()
+            detached = {name: loss.detach() for name, loss in losses.items()}
+            sums = {name: sums[name] + loss for name, loss in detached.items()} if sums else detached
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        average([*gradients, *sums.values()])
         scaler.step(optimiser)
         scaler.update()
         return sums

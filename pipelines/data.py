@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from ffcv_convert.common.errors import ConfigError, DataError
 from ffcv_convert.common.world import World
 from pipelines.augment.apply import normalise
-from pipelines.augment.recipes import RECIPES
+from pipelines.epoch_plan import PlanOptions
 from pipelines.resident import ResidentLoader, ResidentTestLoader, is_resident
 from pipelines.streamed import StreamedLoader, StreamedTestLoader
 from pipelines.subset import Subset, open_subset
@@ -24,31 +23,29 @@ TrainingLoader = StreamedLoader | ResidentLoader
 
 def open_training(
     folder: Path,
+    options: PlanOptions,
     world: World,
     *,
     trial: int,
     styles: str,
     source: Source,
-    recipe: str,
-    pad_px: int,
     augment_on: Literal["device", "host"],
     dtype: torch.dtype,
-    **plan: Any,
+    workers: int,
 ) -> TrainingLoader:
     """Open the training images of the set in `folder`: resident if `source` says so (auto: on CUDA, if they fit), else
-    streamed. recipe: a name in RECIPES; augment_on, dtype: see StreamedLoader; plan: options of EpochPlan.
+    streamed. augment_on, dtype: see StreamedLoader.
 
     Raises DataError if the set lacks what is asked for, ConfigError for options that contradict each other.
     """
     subset = open_subset(folder, "train", trial=trial, styles=styles)
-    plan["recipe"] = replace(RECIPES[recipe], pad_px=pad_px)
     if source == "resident" and augment_on == "host":
         raise ConfigError(
             "data.source = 'resident' augments on the device. Add --engine.augment=device, or leave data.source at auto"
         )
     if augment_on == "device" and is_resident(source, subset, world.device):
-        return ResidentLoader(subset, world=world, **plan)
-    return StreamedLoader(subset, world=world, augment_on=augment_on, dtype=dtype, **plan)
+        return ResidentLoader(subset, options, world=world, workers=workers)
+    return StreamedLoader(subset, options, world=world, workers=workers, augment_on=augment_on, dtype=dtype)
 
 
 def training_digest(folder: Path, *, trial: int, styles: str) -> tuple[str, int] | None:

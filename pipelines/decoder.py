@@ -19,7 +19,7 @@ from numba import njit, prange, types
 from ffcv_convert.beton.layout import MODE_RAW, Structure
 from ffcv_convert.common.errors import DataError
 from pipelines.augment.cpu import augment_one
-from pipelines.augment.recipes import COLUMNS, CROP_LEFT, CROP_TOP
+from pipelines.augment.recipes import COLUMNS
 from pipelines.ffcv_patches import AllocationQuery, Compiler, IntDecoder, SimpleRGBImageDecoder, ffcv_loader
 from pipelines.numba_setup import allowed_workers
 
@@ -87,10 +87,10 @@ def _decode_and_augment_one(row, indices, memory, metadata, storage):
     if entry["mode"] == MODE_RAW:
         start, size = entry["data_ptr"], np.uint64(images[row].size)
         status[row, 0] = 0
-        augment_one(storage[0][start : start + size], parameters[row], 0, images[row])
+        augment_one(storage[0][start : start + size], parameters[row], images[row])
     else:
         _decode_one(row, indices, pixels, status, metadata, storage)
-        augment_one(pixels[row], parameters[row], 0, images[row])
+        augment_one(pixels[row], parameters[row], images[row])
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -109,8 +109,7 @@ def _decode_and_augment_parallel(indices, memory, metadata, storage):
 
 class AugmentingDecoder(CheckedDecoder):
     """Decodes and augments to (images of dtype (B, 3, H, W), status). Raw images are read straight from the mapped
-    file, without a copy. `decode` first writes the batch's parameters into memory 2, with crop offsets relative to the
-    image itself, not to its padded border."""
+    file, without a copy. `decode` first writes the batch's parameters into memory 2."""
 
     def __init__(self, dtype: np.dtype):
         super().__init__()
@@ -141,10 +140,8 @@ class Decoder:
     or uint16 (the bits of bfloat16); None leaves images as stored. Raises DataError if the file is gone.
     """
 
-    def __init__(
-        self, structure: Structure, *, batch_size: int, workers: int, slots: int, dtype: np.dtype | None, pad_px: int
-    ):
-        self.workers, self._pad_px = allowed_workers(workers), pad_px
+    def __init__(self, structure: Structure, *, batch_size: int, workers: int, slots: int, dtype: np.dtype | None):
+        self.workers = allowed_workers(workers)
         image = CheckedDecoder() if dtype is None else AugmentingDecoder(dtype)
         fields = {"image": [image], "person": [IntDecoder()], "index": [IntDecoder()]}
         with warnings.catch_warnings():
@@ -186,7 +183,6 @@ class Decoder:
         loader = self._loader
         if self._parameters is not None:
             self._parameters[slot][:] = parameters
-            self._parameters[slot][:, [CROP_TOP, CROP_LEFT]] -= self._pad_px
         with loader.memory_manager.schedule_epoch(None) as context:
             arguments = {"batch_indices": indices.astype(np.uint64), "storage_state": context.state}
         arguments["metadata"] = loader.reader.metadata

@@ -58,7 +58,7 @@ class Prefetcher:
 
     batch_size: B. label_N: person_B for each sample in the file; None takes the file's own. slots: how many batches
     exist at once, including the one in use. workers: see numba_setup.allowed_workers. augmented: float32 or bfloat16
-    makes the decoding threads augment the images, padded by pad_px (augment/cpu.py); None leaves them as stored.
+    makes the decoding threads augment the images (augment/cpu.py); None leaves them as stored.
     """
 
     def __init__(
@@ -70,14 +70,11 @@ class Prefetcher:
         workers: int = 0,
         slots: int = SLOTS,
         augmented: torch.dtype | None = None,
-        pad_px: int = 0,
     ):
         self.converted, self.label_N = converted, label_N
         self.batch_size, self.slots, self.augmented = batch_size, slots, augmented
         dtype = None if augmented is None else STORED_AS[augmented]
-        self.decoder = Decoder(
-            converted.structure, batch_size=batch_size, workers=workers, slots=slots, dtype=dtype, pad_px=pad_px
-        )
+        self.decoder = Decoder(converted.structure, batch_size=batch_size, workers=workers, slots=slots, dtype=dtype)
         self._crc32_N = converted.manifest.column("crc32")
         self._verified_N = np.zeros(len(converted), dtype=bool)
         self._running = False

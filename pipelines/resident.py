@@ -6,7 +6,7 @@ graph, and only kilobytes per batch cross the bus.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from ffcv_convert.common.world import World
 from pipelines.augment.apply import Halves, apply
 from pipelines.batch import Batch, padded
-from pipelines.epoch_plan import EpochPlan
+from pipelines.epoch_plan import EpochPlan, PlanOptions
 from pipelines.streamed import StreamedTestLoader
 from pipelines.subset import Subset
 
@@ -78,8 +78,8 @@ class ResidentTestLoader:
 class ResidentLoader(EpochPlan):
     """Like StreamedLoader, but holds all images on the device; Batch.images are row numbers, int64 (B,)."""
 
-    def __init__(self, subset: Subset, *, world: World, workers: int = 0, **plan: Any):
-        super().__init__(subset, world=world, **plan)
+    def __init__(self, subset: Subset, options: PlanOptions, *, world: World, workers: int = 0):
+        super().__init__(subset, options, world=world)
         self._device = world.device
         self.images_NHWC = load_images(subset, self.index.sample_N, world.device, workers)
 

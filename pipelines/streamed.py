@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from ffcv_convert.beton import Converted
 from ffcv_convert.common.world import World
 from pipelines.augment.apply import Halves, apply
 from pipelines.batch import Batch, padded
-from pipelines.epoch_plan import EpochPlan
+from pipelines.epoch_plan import EpochPlan, PlanOptions
 from pipelines.prefetch import Prefetcher, copy_stream
 from pipelines.subset import Subset
 
@@ -28,18 +28,18 @@ class StreamedLoader(EpochPlan):
     def __init__(
         self,
         subset: Subset,
+        options: PlanOptions,
         *,
         world: World,
         workers: int = 0,
         augment_on: Literal["device", "host"] = "device",
         dtype: torch.dtype = torch.float32,
-        **plan: Any,
     ):
-        super().__init__(subset, world=world, **plan)
+        super().__init__(subset, options, world=world)
         self._augmented = dtype if augment_on == "host" else None
         self._prefetcher = Prefetcher(
             subset.converted, batch_size=self.batch_size, label_N=self.label_of_sample, workers=workers,
-            augmented=self._augmented, pad_px=self.recipe.pad_px,
+            augmented=self._augmented,
         )  # fmt: skip
         self._device, self._copies = world.device, copy_stream(world.device)
 

@@ -118,7 +118,7 @@ def _used(recipe: Recipe) -> tuple[bool, list[tuple[int, tuple[int, ...]]]]:
 def _parameters(drawn: np.ndarray, size_px: tuple[int, int], recipe: Recipe) -> list[np.ndarray]:
     """Drawn parameters (B, COLUMNS) as the pipeline takes them: crop as shares of the margin; flip; hue in degrees, if
     any; anchor and shape of each erasing, in the padded image before the flip."""
-    offset, flip = drawn[:, [CROP_TOP, CROP_LEFT]], drawn[:, FLIP]
+    offset, flip = drawn[:, [CROP_TOP, CROP_LEFT]] + recipe.pad_px, drawn[:, FLIP]
     hues, erasings = _used(recipe)
     found = [offset / max(2 * recipe.pad_px, 1), flip.astype(np.int32), *[360 * drawn[:, HUE]] * hues]
     for first, _ in erasings:

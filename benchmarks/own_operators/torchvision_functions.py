@@ -56,7 +56,8 @@ def filler(images_NCHW: np.ndarray, recipe: Recipe, worker: int) -> Fill:
         for row, out, parameters, hue in zip(
             rows, torch.from_numpy(out_BCHW), drawn.astype(int).tolist(), drawn[:, HUE].tolist(), strict=True
         ):
-            image = functional.crop(images[row], parameters[CROP_TOP], parameters[CROP_LEFT], *size_px)
+            top, left = (parameters[column] + recipe.pad_px for column in (CROP_TOP, CROP_LEFT))
+            image = functional.crop(images[row], top, left, *size_px)
             if parameters[FLIP]:
                 image = functional.horizontal_flip(image)
             if hue:

@@ -1,8 +1,7 @@
 """The evaluator: embeds a set's test images, ranks them under the named protocols, and makes the rows of reports."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,26 +16,7 @@ from dns.evaluation.tables import Row, make_row
 from dns.model import DNS
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.world import World
-
-
-class Images(Protocol):
-    """The N test images that are evaluated: pipelines.data.TestImages is one."""
-
-    person_N: np.ndarray
-    camera_N: np.ndarray
-    modality_N: np.ndarray
-    path_N: Sequence[str]
-    draws: Mapping[str, np.ndarray]
-
-    def batches(self, row_N: np.ndarray) -> AbstractContextManager[Iterator[tuple[Tensor, Tensor]]]:
-        """This rank's part: images uint8 (B, H, W, 3) and the rows of the first of them, on the device; the others are
-        padding."""
-
-    def pixels(self, row_N: np.ndarray) -> list[np.ndarray]:
-        """Images as they were converted, uint8 (H, W, 3) each."""
-
-    def normalise(self, images_BHWC: Tensor) -> Tensor:
-        """float32 (B, 3, H, W)"""
+from pipelines.data import TestImages
 
 
 class Evaluator:
@@ -47,7 +27,7 @@ class Evaluator:
     """
 
     def __init__(
-        self, images: Images, world: World, engine: Engine, *, dataset: str, flip: Flip,
+        self, images: TestImages, world: World, engine: Engine, *, dataset: str, flip: Flip,
         trained: Mapping[str, Any] | None = None,
     ):  # fmt: skip
         self.test_set = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)

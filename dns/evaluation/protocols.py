@@ -27,11 +27,10 @@ import numpy as np
 from torch import Tensor
 
 from dns.evaluation.metrics import CMC
+from ffcv_convert.beton.labels import SHOTS, TRIALS, Modality
 from ffcv_convert.common.errors import ProtocolError
 
-VISIBLE, INFRARED, SKETCH = 0, 1, 2
-TRIALS = 10
-SHOTS = 10
+VISIBLE, INFRARED, SKETCH = Modality
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Protocol:
-    """query and gallery: modality codes. shots: images of each (identity, camera) in a gallery, 0 for all images, of
+    """query and gallery: modalities. shots: images of each (identity, camera) in a gallery, 0 for all images, of
     `cameras` if there are any. excluded: what does not count. official: draw as the test set's `draws`. transposed: the
     gallery searches for the queries.
     """
 
     name: str
-    query: int
-    gallery: int
+    query: Modality
+    gallery: Modality
     cmc: CMC = "images"
     shots: int = 0
     cameras: tuple[int, ...] = ()
@@ -147,11 +146,12 @@ class Protocol:
         self.queries(test)
         self.galleries(test)
 
-    def _of_modality(self, test: TestSet, modality: int) -> np.ndarray:
+    def _of_modality(self, test: TestSet, modality: Modality) -> np.ndarray:
         chosen = np.flatnonzero(test.modality_N == modality)
         if not chosen.size:
-            name = ("visible", "infrared", "sketch")[modality]
-            raise ProtocolError(f"{self.name}: the test set holds no {name} image. Choose another protocol")
+            raise ProtocolError(
+                f"{self.name}: the test set holds no {modality.name.lower()} image. Choose another protocol"
+            )
         rows = sorted((test.person_N[n], test.camera_N[n], test.path_N[n], n) for n in chosen.tolist())
         return np.array([row[-1] for row in rows], dtype=np.int64)
 
@@ -169,7 +169,7 @@ def _sysu() -> list[Protocol]:
     ]  # fmt: skip
 
 
-def _llcm(name: str, query: int, gallery: int, *, transposed: bool = False) -> Protocol:
+def _llcm(name: str, query: Modality, gallery: Modality, *, transposed: bool = False) -> Protocol:
     return Protocol(name, query, gallery, "identities", 1, excluded=same_person_and_camera, transposed=transposed)
 
 
@@ -204,7 +204,7 @@ def fitting(test: TestSet) -> list[str]:
     return [*(["llcm-i2v", "llcm-v2i"] if by_camera else ["regdb-t2v", "regdb-v2t"]), *sketches]
 
 
-def _cameras(test: TestSet, modality: int) -> dict[int, set[int]]:
+def _cameras(test: TestSet, modality: Modality) -> dict[int, set[int]]:
     """Identity -> the cameras that saw it in this modality."""
     seen: dict[int, set[int]] = {}
     for row in np.flatnonzero(test.modality_N == modality):

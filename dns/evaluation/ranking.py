@@ -28,6 +28,11 @@ class Ranking:
     per_query: PerQuery
     metrics: Metrics
 
+    def missed(self, test: TestSet) -> np.ndarray:
+        """Rows of the test set, int64, of the queries that have a match and find another identity first."""
+        missed_Q = (self.per_query.relevant > 0) & (self.per_query.rank0 > 0)
+        return shown_rows(self.trial, test)[missed_Q.cpu().numpy()]
+
 
 class Compared(NamedTuple):
     """All pairs of a trial. query, gallery: their identities and cameras; distance_QG: the smaller, the more alike;

@@ -8,6 +8,7 @@ beside the first run, named after all of them. Images come from the converted se
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,11 @@ from dns.report.compare import compare
 from dns.report.sections import IMAGE_BYTES
 from dns.report.thumbnails import thumbnails
 from dns.training import config
-from dns.training.options import Config
 from dns.training.run_folder import CONFIG
+from dns.training.setup import open_images
 from ffcv_convert.common.errors import ConfigError, DataError, user_errors
 from ffcv_convert.common.world import World
-from pipelines.data import TestImages, open_test
+from pipelines.data import TestImages
 
 LONGEST_NAME = 200  # of a folder
 
@@ -45,11 +46,9 @@ def main(arguments: Sequence[str]) -> int:
 def _test_images(run: Path) -> TestImages | None:
     """Those that the run is tested on; None, with a note, where they are not here."""
     try:
-        asked: Config = config.read(["--config-file", str(run / CONFIG)], description="")
-        return open_test(
-            Path(asked.data.beton_root) / asked.data.set, World(torch.device("cpu")), trial=asked.data.trial,
-            styles=asked.eval.styles, source="stream", batch_size=asked.eval.batch_size, workers=asked.data.workers,
-        )  # fmt: skip
+        asked = config.read(["--config-file", str(run / CONFIG)], description="")
+        streamed = replace(asked, data=replace(asked.data, source="stream"))
+        return open_images(streamed, World(torch.device("cpu")))
     except (ConfigError, DataError) as error:
         print(f"note: no images on the page: {error}", file=sys.stderr)
         return None

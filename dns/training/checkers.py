@@ -4,10 +4,11 @@ fastargs' own read "False" as true and 3.7 as 3; these refuse what they cannot t
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from fastargs.validation import Checker
 
+from dns.option import Option
 from ffcv_convert.common.paths import expanded
 
 
@@ -105,3 +106,18 @@ class Letters(Checker):
 
     def help(self) -> str:
         return f"letters out of {self.letters}, each once"
+
+
+def checker_of(option: Option, kind: Any) -> Checker:
+    """What reads a value of an option whose field has the type `kind`."""
+    if get_origin(kind) is Literal:
+        return Choice(*get_args(kind))
+    if kind is bool:
+        return Switch()
+    if option.limits is not None:
+        return Number(kind, *option.limits)
+    if option.letters:
+        return Letters(option.letters)
+    if option.names:
+        return Choice(*option.names) if kind is str else Names(option.names)
+    return FilePath() if option.path else Text()

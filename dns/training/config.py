@@ -18,11 +18,13 @@ from fastargs import Param, Section
 from fastargs.config import Config as Fastargs
 from terminaltables import AsciiTable
 
+from dns.training.checkers import checker_of
 from dns.training.options import SECTIONS, Config, ModelOptions, declared
 from ffcv_convert.common.errors import ConfigError, printable
 from ffcv_convert.common.paths import expanded
 
 REQUIRED = "(required)"
+GONE = {"engine.cooperative_reductions"}  # options of earlier versions, which their recipes and runs still name
 Stored = Mapping[str, Mapping[str, Any]]  # section -> option -> plain value, of Config.stored
 
 
@@ -51,7 +53,7 @@ def declare() -> Fastargs:
         params = {}
         for key, (option, kind, default) in declared(name).items():
             given = {"required": True} if default is MISSING else {"default": default}
-            params[key] = Param(option.checker(kind), option.help, **given)
+            params[key] = Param(checker_of(option, kind), option.help, **given)
         Section(name, section.__doc__, fresh).params(**params)
     return fresh
 
@@ -71,7 +73,7 @@ def read(arguments: Sequence[str], *, description: str, base: Stored | None = No
         print(help_text(description))
         raise SystemExit(0)
     stored = flatten(base or {}, "the checkpoint's configuration")
-    for key in sorted(stored.keys() - _options().keys()):
+    for key in sorted(stored.keys() - _options().keys() - GONE):
         shown = printable(key[:200], newlines=False)
         unknown = f"the checkpoint's configuration has {shown}, an option of another version"
         print(f"note: {unknown}: ignored", file=sys.stderr)
@@ -128,9 +130,8 @@ def _given(arguments: Sequence[str]) -> dict[str, Given]:
     found: dict[str, Given] = {}
     for file in files or []:
         found |= read_yaml(Path(file))
-    for key, value in flags.items():
-        found[_known(key, "the command line")] = Given(value, "the command line")
-    return found
+    found |= {key: Given(value, "the command line") for key, value in flags.items()}
+    return {_known(key, given.source): given for key, given in found.items() if key not in GONE}
 
 
 def read_yaml(path: Path) -> dict[str, Given]:
@@ -148,7 +149,7 @@ def read_yaml(path: Path) -> dict[str, Given]:
         raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
     if found is None:
         raise ConfigError(f"{path}: holds no sections. It should look like configs/llcm.yaml")
-    return {_known(key, str(path)): given for key, given in found.items()}
+    return found
 
 
 def flatten(content: Mapping[Any, Any], source: str) -> dict[str, Given]:
@@ -204,7 +205,7 @@ def help_text(description: str) -> str:
         rows = [["option", "default", "takes", "what it is"]]
         for key, (option, kind, default) in declared(name).items():
             shown = REQUIRED if default is MISSING else _plain(default)
-            rows.append([f"--{name}.{key}", shown, option.checker(kind).help(), option.help])
+            rows.append([f"--{name}.{key}", shown, checker_of(option, kind).help(), option.help])
         parts.append(AsciiTable(rows, section.__doc__).table)
     return "\n".join(parts)
 

@@ -1,7 +1,7 @@
 """The numbers that a run reports while it trains: lines that every sink gets. log.jsonl is the first sink.
 
-TensorBoard is another one (tensorboard.py). To add one more: a class with `write`, and its place in the list of
-`RunFolder.log`.
+TensorBoard is another one (tensorboard.py). To add one more: a class with `write` and `show`, and its place in the list
+of `RunFolder.log`.
 """
 
 import json
@@ -21,6 +21,9 @@ class Sink(Protocol):
     def write(self, line: Line) -> None:
         """line: kind (run, train, speed, epoch or eval), epoch, step, and the numbers of that kind by name."""
 
+    def show(self, name: str, picture: Path, step: int) -> None:
+        """picture: a file that Pillow reads. A sink for numbers does nothing."""
+
 
 class MetricsLog:
     """Writes each line to every sink, on the main process alone."""
@@ -32,6 +35,10 @@ class MetricsLog:
         for sink in self._sinks:
             sink.write({"kind": kind, **values})
 
+    def show(self, name: str, picture: Path, step: int) -> None:
+        for sink in self._sinks:
+            sink.show(name, picture, step)
+
 
 class JsonLines:
     """One JSON object a line. It is also read back: a resumed run cuts it to its checkpoint."""
@@ -42,6 +49,9 @@ class JsonLines:
     def write(self, line: Line) -> None:
         with writing(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+    def show(self, name: str, picture: Path, step: int) -> None:
+        """Lines hold no pictures."""
 
     def read(self, kind: str) -> list[Line]:
         return [line for line in self._lines() if line["kind"] == kind]

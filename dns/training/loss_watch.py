@@ -13,10 +13,11 @@ class LossQueue:
     """Asynchronous copies of the losses to the host. Each step is read, in order; nothing blocks unless wait=True."""
 
     def __init__(self) -> None:
+        self._names: list[str] = []
         self._underway: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
 
     def put(self, losses: Losses) -> None:
-        values = torch.stack(losses)
+        self._names, values = list(losses), torch.stack(list(losses.values()))
         if values.is_cuda:
             fixed = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
             values, arrival = fixed.copy_(values, non_blocking=True), torch.cuda.Event()
@@ -35,4 +36,4 @@ class LossQueue:
             elif arrival is not None and not arrival.query():
                 return
             self._underway.popleft()
-            yield len(self._underway), dict(zip(Losses._fields, values.tolist(), strict=True))
+            yield len(self._underway), dict(zip(self._names, values.tolist(), strict=True))

@@ -15,25 +15,19 @@ from dns.backbone import ARCHITECTURES
 from dns.model import DNS
 from dns.training.checkpoint import identities_of, load_model
 from dns.training.checkpoint_reader import FETCH_AGAIN, read
-from dns.training.options import ModelOptions
+from dns.training.options import Config
 from ffcv_convert.common.errors import CheckpointError, WeightsError
 
 WRAPPERS = ("state_dict", "model", "teacher")  # where other programs keep the weights, best first
 
 
-def build_network(options: ModelOptions, identities: int, weights: dict[str, Tensor] | None = None) -> DNS:
-    return DNS(
-        identities,
-        architecture=options.architecture,
-        weights=weights,
-        tau=options.tau,
-        dropout=options.dropout,
-    )
+def build_network(config: Config, identities: int, weights: dict[str, Tensor] | None = None) -> DNS:
+    return DNS(identities, config.model, config.loss, weights)
 
 
-def trained_network(path: Path, state: Mapping[str, Tensor], options: ModelOptions) -> DNS:
-    """The network of a checkpoint's tensors. Raises CheckpointError where they do not fit the options."""
-    model = build_network(options, identities_of(state, path))
+def trained_network(path: Path, state: Mapping[str, Tensor], config: Config) -> DNS:
+    """The network of a checkpoint's tensors. Raises CheckpointError where they do not fit the configuration."""
+    model = build_network(config, identities_of(state, path))
     load_model(model, state, path)
     return model
 

@@ -3,11 +3,10 @@
 import math
 import resource
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,45 +16,33 @@ from torch import Tensor, nn
 from dns import ranks
 from dns.step import Step
 from dns.training.options import Config
-from dns.training.run_folder import RunFolder
+from dns.training.run_folder import RunFolder, folder_of
+from dns.training.setup import assemble, open_loader, open_session
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import printable
 from ffcv_convert.common.world import World
+from pipelines.data import TrainingLoader
+from pipelines.resident import ResidentLoader
 
 GB = 1e9
 ENOUGH_S = 20.0  # of steps that are timed
 
 
-class Batch(Protocol):
-    """images, augmentation and person_B: what the step takes."""
+def show(runs: Sequence[Config], sources: Mapping[str, str]) -> int:
+    """Print what training these runs would do, the first one in full. Writes nothing.
 
-    @property
-    def images(self) -> Tensor: ...
-    @property
-    def augmentation(self) -> Tensor: ...
-    @property
-    def person_B(self) -> Tensor: ...
-
-
-class Index(Protocol):
-    """modality_N: of every training image."""
-
-    @property
-    def modality_N(self) -> np.ndarray: ...
-    def __len__(self) -> int: ...
-
-
-class Loader(Protocol):
-    """What a plan takes of a loader, see pipelines/epoch_plan.py."""
-
-    iterations: int
-    images_a_step: int
-    identities: int
-    size_px: tuple[int, int]
-
-    @property
-    def index(self) -> Index: ...
-    def epoch(self, epoch: int) -> AbstractContextManager[Iterator[Batch]]: ...
+    sources: section.option -> file or command line that set it.
+    """
+    session = open_session(runs[0])
+    loader, epochs, world = open_loader(session), session.config.optim.epochs, session.world
+    run = RunFolder(session.config, world)
+    training = assemble(session, loader, resumed=True)  # initial weights are not fetched: no time needs them
+    seconds = timed_steps(training.step, loader, world)
+    held = training_bytes(training.model, training.optimiser)
+    print(configuration(runs[0], session.config, sources))
+    print(what(run, [folder_of(one) for one in runs], loader, held, epochs=epochs))
+    print(cost(loader, held, seconds, world.device, epochs=epochs, tflop=training.work.tflop))
+    return 0
 
 
 def configuration(asked: Config, resolved: Config, sources: Mapping[str, str]) -> str:
@@ -94,13 +81,13 @@ def peak_bytes(device: torch.device) -> tuple[str, int]:
     return "memory of this process", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def timed_steps(step: Step, loader: Loader, world: World) -> list[float]:
+def timed_steps(step: Step, loader: TrainingLoader, world: World) -> list[float]:
     """Seconds of each step after the first, as many as fit ENOUGH_S and two at least."""
     begin, seconds = time.monotonic(), []
     with loader.epoch(0) as batches:
         last = begin
         for number, batch in enumerate(batches):
-            float(step(batch.images, batch.augmentation, batch.person_B).total)  # waits for the device
+            float(step(batch.images, batch.augmentation, batch.person_B)["total"])  # waits for the device
             now = time.monotonic()
             seconds += [now - last] if number else []
             last = now
@@ -110,7 +97,9 @@ def timed_steps(step: Step, loader: Loader, world: World) -> list[float]:
     return seconds
 
 
-def what(run: RunFolder, folders: Sequence[Path], loader: Loader, held: Mapping[str, int], *, epochs: int) -> str:
+def what(
+    run: RunFolder, folders: Sequence[Path], loader: TrainingLoader, held: Mapping[str, int], *, epochs: int
+) -> str:
     """A table of what would be trained, and where it would be kept. folders: of all runs; held: see training_bytes."""
     index = loader.index
     return lines({
@@ -127,11 +116,12 @@ def what(run: RunFolder, folders: Sequence[Path], loader: Loader, held: Mapping[
 
 
 def cost(
-    loader: Loader, held: Mapping[str, int], seconds: Sequence[float], device: torch.device, *, epochs: int,
-    tflop: float, resident: bool,
+    loader: TrainingLoader, held: Mapping[str, int], seconds: Sequence[float], device: torch.device, *, epochs: int,
+    tflop: float,
 ) -> str:  # fmt: skip
-    """A table of memory and time. seconds: of each timed step; tflop: of a step; resident: images lie on the device."""
+    """A table of memory and time. seconds: of each timed step; tflop: of a step."""
     whose, peak = peak_bytes(device)
+    resident = isinstance(loader, ResidentLoader)
     images_bytes, step_s = len(loader.index) * 3 * math.prod(loader.size_px), median(seconds)
     return lines({
         "training images": f"{gigabytes(images_bytes)}, {'in device memory' if resident else 'read from the disk'}",

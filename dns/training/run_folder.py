@@ -38,8 +38,9 @@ class RunFolder:
     def __init__(self, config: Config, world: World):
         self.path, self.config, self.world = folder_of(config), config, world
         self.lines = JsonLines(self.path / "log.jsonl")
-        self.board = TensorBoard(self.path / FOLDER) if config.run.tensorboard else None
-        self.log = MetricsLog([self.lines, *([self.board] if self.board else [])], world)
+        board = [TensorBoard(self.path / FOLDER)] if config.run.tensorboard else []
+        self.log = MetricsLog([self.lines, *board], world)
+        self._read: tuple[tuple[int, int], checkpoint.Checkpoint] | None = None  # last.pt, see read_last
         self.resumed = ranks.on_main(world, self._look)
 
     def _look(self) -> bool:
@@ -62,7 +63,7 @@ class RunFolder:
         old = self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         locks.enter_context(exclusive_lock(self.path))
-        resumed = self.resumed or self._look()
+        resumed = self._look()
         kept = self.best.exists() or self.result.exists() or self.config.run.resume == "never"
         if not resumed and old and kept:
             print(f"{self.path}: the run that was there is now in {set_aside(self.path)}")
@@ -90,6 +91,14 @@ class RunFolder:
     def result(self) -> Path:
         return self.path / "result.json"
 
+    def read_last(self) -> checkpoint.Checkpoint:
+        """The content of last.pt, read once unless another process has written it since. Raises CheckpointError."""
+        now = self.last.stat() if self.last.exists() else None
+        stamp = (now.st_mtime_ns, now.st_size) if now else (0, 0)
+        if self._read is None or self._read[0] != stamp:
+            self._read = (stamp, checkpoint.load(self.last))
+        return self._read[1]
+
     def finished(self) -> bool:
         """Whether training wrote its result; eval.py may have written one of its own before the end."""
         content = read_json(self.result)
@@ -111,7 +120,7 @@ class RunFolder:
         Raises ConfigError for another configuration, CheckpointError if last.pt cannot be read.
         """
         try:
-            content = checkpoint.load(self.last)
+            content = self.read_last()
         except CheckpointError as error:
             best = f"To go on from the best epoch: cp {self.best} {self.last}. " if self.best.exists() else ""
             raise CheckpointError(

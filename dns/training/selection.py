@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from dns.evaluation.protocols import TestSet, fitting
+from dns.option import device_type
 from dns.training import config
 from dns.training.checkpoint import Tested, identities_of
 from dns.training.options import Config, EvalOptions
 from dns.training.run_folder import run_path
 from ffcv_convert.beton.labels import STYLES
 from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError
+from pipelines.epoch_plan import images_a_step
 
 PLACEHOLDER = re.compile(r"\{trial\}|\{seed\}")
 PUBLISHED_SIZE_PX = (288, 144)
@@ -51,20 +53,39 @@ def numbered(pattern: Path, trial: int) -> list[tuple[Path, int]]:
 def settings(arguments: Sequence[str], content: Tested, trial: int, description: str) -> Config:
     """The configuration to test `content` with. A checkpoint of this program brings its own, and its network cannot be
     changed; a published one takes the recipe of data.set, unless --config-file names another."""
+    given, stored = config.given(arguments), content["config"]
     more = [f"--data.trial={trial}"] if trial else []
-    given = config.given(arguments)
-    stored = content["config"]
-    if not stored and "data.set" not in given:
+    if not stored:
+        more += _published_recipe(arguments, given)
+    asked = config.read([*arguments, *more], description=description, base=_base(stored, given))
+    if not asked.eval.export.endswith((".npz", "none")):
+        raise ConfigError(f"eval.export = {asked.eval.export!r} does not end with .npz")
+    if not stored:
+        return asked
+    _check_trial(stored, asked)
+    if "eval.protocols" not in given:
+        asked = _with_fitting_protocols(stored, asked)
+    return replace(asked, model=config.stored_model(stored, asked.model))
+
+
+def _published_recipe(arguments: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+    """What names the recipe of a published checkpoint, which brings no configuration."""
+    if "data.set" not in given:
         raise ConfigError(
             "the checkpoint does not say which data set it is for, as those of the published code do not. Name the "
             "set to test it on: --data.set=llcm, make eval DATASET=llcm"
         )
-    if not stored and "data.set" in given and not config.split_arguments(arguments)[0]:
-        more += ["--config-file", str(CONFIG_FOLDER / f"{given['data.set']}.yaml")]
+    if config.split_arguments(arguments)[0]:
+        return []
+    return ["--config-file", str(CONFIG_FOLDER / f"{given['data.set']}.yaml")]
+
+
+def _base(stored: config.Stored, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a checkpoint's configuration decides where nothing else is given."""
     base = {name: dict(part) for name, part in stored.items() if name != "engine"}  # which is this machine's own
     trained_by, device = stored.get("engine", {}), str(given.get("engine.device", "auto"))
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    if str(trained_by.get("device")).partition(":")[0] == device.partition(":")[0]:
+    if device_type(trained_by.get("device", "")) == device_type(device):
         # Convolutions round otherwise in another layout: this one gives the numbers that the run ended with.
         base["engine"] = {name: value for name, value in trained_by.items() if name == "channels_last"}
     for key in ("re_ranking", "export", "checkpoint"):  # asked for each time, or not at all
@@ -72,27 +93,33 @@ def settings(arguments: Sequence[str], content: Tested, trial: int, description:
     trained_on = stored["data"]["set"] if stored else ""
     if stored and given.get("data.set", trained_on) != trained_on:
         base["data"].pop("trial", None)  # it is the other set's
-    asked = config.read([*arguments, *more], description=description, base=base)
-    if not asked.eval.export.endswith((".npz", "none")):
-        raise ConfigError(f"eval.export = {asked.eval.export!r} does not end with .npz")
-    if not stored:
-        return asked
+    return base
+
+
+def _check_trial(stored: config.Stored, asked: Config) -> None:
+    """Raises ConfigError for another trial of the set than the one that was trained on."""
     trial_trained = stored["data"].get("trial", 0)
-    if trained_on == asked.data.set and trial_trained != asked.data.trial:
+    if stored["data"]["set"] == asked.data.set and trial_trained != asked.data.trial:
         raise ConfigError(
             f"the checkpoint was trained on trial {trial_trained}; trial {asked.data.trial} would test it on "
             "identities that it has seen. Leave data.trial (make TRIAL=) out"
         )
-    if asked.data.set == "custom" and "eval.protocols" not in given:
-        # No protocol is published: by the test images, unless the run was trained with named ones.
-        named = trained_on == "custom" and asked.eval.protocols != ("auto",)
-        asked = asked if named else replace(asked, eval=replace(asked.eval, protocols=("auto",), protocol="auto"))
-    elif trained_on != asked.data.set and "eval.protocols" not in given:
+
+
+def _with_fitting_protocols(stored: config.Stored, asked: Config) -> Config:
+    """Of a set of one's own, for which no protocol is published: by the test images, unless the run was trained with
+    named ones. Raises ConfigError where another set is tested than was trained on."""
+    trained_on = stored["data"]["set"]
+    if asked.data.set == "custom":
+        if trained_on == "custom" and asked.eval.protocols != ("auto",):
+            return asked
+        return replace(asked, eval=replace(asked.eval, protocols=("auto",), protocol="auto"))
+    if trained_on != asked.data.set:
         raise ConfigError(
             f"the checkpoint was trained on {trained_on}. To test it on {asked.data.set}, name the protocols: "
             "--eval.protocols=..., make PROTOCOL=..."
         )
-    return replace(asked, model=config.stored_model(stored, asked.model))
+    return asked
 
 
 def protocols_of(asked: EvalOptions, test_set: TestSet) -> list[str]:
@@ -139,10 +166,10 @@ def trained(stored: config.Stored) -> dict[str, Any]:
     if not stored:
         return {}
     data, optim, processes = stored["data"], stored["optim"], stored["run"].get("ranks", 1) or 1
-    batches = processes * optim.get("accumulate", 1)
+    accumulate = optim.get("accumulate", 1)
     return {
         "world": processes,
-        "images_a_step": 2 * data["persons"] * data["pictures"] * batches,
+        "images_a_step": images_a_step(data["persons"], data["pictures"], accumulate=accumulate, ranks=processes),
         "scale_lr": optim.get("scale_lr", "none"),
     }
 

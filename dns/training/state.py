@@ -28,7 +28,6 @@ class Progress:
     iteration: int = 0
     evaluation_due: bool = False
     rank1_untrained: float | None = None
-    last_rank1: float | None = None
     best_rank1: float | None = None
     best_epoch: int | None = None
 
@@ -116,10 +115,9 @@ class TrainingState:
                 self.save(path)
             raise
 
-    def restore(self, path: Path) -> int:
-        """Returns how many ranks wrote it. Raises CheckpointError where the file does not fit the network or the data,
-        or stands inside an epoch of another number of ranks."""
-        content = checkpoint.load(path)
+    def restore(self, path: Path, content: checkpoint.Checkpoint) -> int:
+        """Take in the content of the checkpoint at `path`. Returns how many ranks wrote it. Raises CheckpointError
+        where it does not fit the network or the data, or stands inside an epoch of another number of ranks."""
         checkpoint.load_model(self.model, content["model"], path)
         if content["data_sha256"] != self.data_sha256:
             raise CheckpointError(
@@ -192,7 +190,7 @@ class TrainingState:
         """Take in the evaluation that was due. Returns whether its rank-1 is the highest so far; the first of equals
         is."""
         progress = self.progress
-        progress.evaluation_due, progress.last_rank1 = False, rank1
+        progress.evaluation_due = False
         best = progress.best_rank1 is None or rank1 > progress.best_rank1
         if best:
             progress.best_rank1, progress.best_epoch = rank1, progress.epoch

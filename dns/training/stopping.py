@@ -13,6 +13,7 @@ from dns.ranks import LostRankError
 from ffcv_convert.common.errors import TrainingError
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 @contextmanager
@@ -63,10 +64,11 @@ class Interruption:
         finally:
             self._at_once = False
 
-    def before_stop(self, batches: Iterator[T], agreed: Callable[[int], int]) -> Iterator[T]:
-        """`batches` until the first signal. A signal also ends the wait for a batch, which may never come.
+    def before_stop(self, batches: Iterator[T], agreed: Callable[[int], tuple[int, U]]) -> Iterator[tuple[T, U]]:
+        """`batches` until the first signal, which also ends the wait for a batch that may never come.
 
-        agreed: this process's `code` -> that of all processes of the training, which stop before the same batch.
+        agreed: this process's `code` -> that of all processes of the training, which stop before the same batch; and
+        what else they agreed on, which comes with the batch.
         """
         while True:
             batch = None
@@ -74,11 +76,11 @@ class Interruption:
                 batch = next(batches, None)
                 if batch is None:
                     return
-            code = agreed(self.code)
+            code, more = agreed(self.code)
             if code or batch is None:
                 self.code = self.code or code
                 return
-            yield batch
+            yield batch, more
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         first = not self.code

@@ -1,5 +1,6 @@
 """How fast a training runs: images/s, TFLOP/s, and the share of the card's peak (model FLOPs utilisation, MFU)."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import torch
 
 from dns.engine import Engine
 from dns.training.network import build_network
-from dns.training.options import ModelOptions
+from dns.training.options import Config
 
 # Of a card by its name, in bf16 and fp16 with float32 sums, without sparsity: NVIDIA's data sheets and architecture
 # papers. A part of a card (MIG), a Laptop's or a Ti is another card and has another name.
@@ -47,7 +48,21 @@ class Work:
         return {**found, "mfu": found["tflops"] / self.peak_tflops} if self.peak_tflops else found
 
 
-def count(options: ModelOptions, identities: int, *, batch: int, size_px: tuple[int, int], accumulate: int) -> float:
+class Pace:
+    """The speed of the steps since the last line of the log. iteration: of the epoch, at the start."""
+
+    def __init__(self, work: Work, iteration: int):
+        self._work, self._iteration, self._time = work, iteration, time.monotonic()
+
+    def since(self, iteration: int) -> dict[str, float]:
+        """Work.speed of the steps from the last call to this one."""
+        now, images = time.monotonic(), (iteration - self._iteration) * self._work.images
+        found = self._work.speed(images, now - self._time)
+        self._iteration, self._time = iteration, now
+        return found
+
+
+def count(config: Config, identities: int, *, batch: int, size_px: tuple[int, int], accumulate: int) -> float:
     """10^12 floating-point operations of a step on one device: of the convolutions and matrix products, forward and
     backward, a multiply-add as two. batch: images of `size_px` (height, width) that the device computes in a step.
 
@@ -58,10 +73,10 @@ def count(options: ModelOptions, identities: int, *, batch: int, size_px: tuple[
 
     half = batch // accumulate // 2
     with torch.device("meta"):
-        model = build_network(options, identities)
+        model = build_network(config, identities)
         images, person_B = torch.empty(half, 3, *size_px), torch.empty(2 * half, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter:
-        model.loss(model(images, images.clone()), person_B).total.backward()
+        model.loss(model(images, images.clone()), person_B)["total"].backward()
     return accumulate * counter.get_total_flops() / 1e12
 
 

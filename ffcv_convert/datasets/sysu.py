@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ffcv_convert.beton import Modality
+from ffcv_convert.beton.labels import SHOTS, TRIALS
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset, Trials, published
 from ffcv_convert.datasets.files import images_in, read_identities, refuse_unpadded
@@ -28,8 +29,6 @@ from ffcv_convert.images import RESTORE
 from ffcv_convert.records import Record
 
 CAMERAS = {Modality.VISIBLE: (1, 2, 4, 5), Modality.INFRARED: (3, 6)}
-SHOTS = 10  # of multi-shot testing: the first ten images of each permutation are kept
-TRIALS = 10
 READER = Path(__file__).with_name("read_permutations.py")
 MAX_BYTES = 1 << 26  # memory for the official draw: its 45,863 images in ten trials are 4 MB as doubles
 
@@ -74,7 +73,8 @@ def list_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
                 f"{path}: its permutation for identity {person}, camera {camera} does not fit the {len(numbers)} "
                 f"images in {root / f'cam{camera}' / f'{person:04d}'}. Restore both, or remove the file"
             )
-        for trial, places in enumerate(order[:, :SHOTS].astype(int), start=1):  # MATLAB may store them as doubles
+        # The first of each permutation are kept; MATLAB may store them as doubles.
+        for trial, places in enumerate(order[:, :SHOTS].astype(int), start=1):
             trials.setdefault(f"official-{trial}", []).extend(numbers[place - 1] for place in places)
     return trials
 

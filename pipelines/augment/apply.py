@@ -37,7 +37,7 @@ def apply(images_BHWC: Tensor, parameters: Tensor, recipe: Recipe) -> Halves:
     keep their range of 0 to 255 until they are normalised.
     """
     visible, other = (
-        _finish(_crop_and_flip(images_BHWC[rows], parameters[rows], recipe.pad_px), parameters[rows], modality)
+        _finish(_crop_and_flip(images_BHWC[rows], parameters[rows]), parameters[rows], modality)
         for modality, rows in halves(recipe, len(images_BHWC))
     )
     return visible, other
@@ -63,13 +63,13 @@ def _finish(pixels: Tensor, parameters: Tensor, modality: ModalityRecipe) -> Ten
     return pixels
 
 
-def _crop_and_flip(images_BHWC: Tensor, parameters: Tensor, pad_px: int) -> Tensor:
-    """Pad with black, crop at the drawn offset, then flip: float32 (B, 3, H, W), channels-last."""
+def _crop_and_flip(images_BHWC: Tensor, parameters: Tensor) -> Tensor:
+    """Crop at the drawn offset, with black beyond the image, then flip: float32 (B, 3, H, W), channels-last."""
     batch, height, width, _ = images_BHWC.shape
     device = images_BHWC.device
-    y = torch.arange(height, device=device) + (parameters[:, CROP_TOP, None].long() - pad_px)
+    y = torch.arange(height, device=device) + parameters[:, CROP_TOP, None].long()
     x = torch.arange(width, device=device).expand(batch, width)
-    x = torch.where(parameters[:, FLIP, None] > 0, width - 1 - x, x) + (parameters[:, CROP_LEFT, None].long() - pad_px)
+    x = torch.where(parameters[:, FLIP, None] > 0, width - 1 - x, x) + parameters[:, CROP_LEFT, None].long()
     there = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
     rows = torch.arange(batch, device=device)[:, None, None]
     pixels = images_BHWC[rows, y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None, :]]

@@ -28,7 +28,7 @@ def draw(
     """Parameters for `batch` images of `height` x `width` px, visible half first: float32 (batch, COLUMNS)."""
     rng = np.random.default_rng([RANDOM_STREAM, seed, epoch, iteration, rank])
     parameters = np.zeros((batch, COLUMNS), dtype=np.float32)
-    parameters[:, [CROP_TOP, CROP_LEFT]] = rng.integers(0, 2 * recipe.pad_px + 1, (batch, 2))
+    parameters[:, [CROP_TOP, CROP_LEFT]] = rng.integers(-recipe.pad_px, recipe.pad_px + 1, (batch, 2))
     parameters[:, FLIP] = rng.random(batch) < 0.5
     hue = rng.uniform(-1.0, 1.0, batch)
     erase = _rectangles(rng, batch, height, width, area=(0.02, 0.33), ratio=(0.3, 3.3), logarithmic=True, attempts=10)

@@ -26,8 +26,8 @@ from torch._inductor.codegen.triton import TritonScheduling
 from benchmarks.training import one_batch, options
 from dns import inductor as dns_inductor
 from dns.training import config
+from dns.training.setup import assemble, open_loader, open_session
 from tests.cuda_stand_in.device import Convolution, convolutions, counted
-from train_ffcv import assemble, open_loader, start_engine
 
 IDENTITIES = 395
 # Bytes/s of the memory, and what a kernel reaches of it; TFLOP/s in bf16, and what convolutions reach. The shares are
@@ -77,12 +77,12 @@ def examine(beton_root: Path, more: Sequence[str]) -> dict[str, Any]:
     more = [word for word in more if not word.startswith("--without=")]
     TritonScheduling.define_kernel = _named_by_its_parts(TritonScheduling.define_kernel)  # type: ignore[method-assign]
     AsyncCompile.triton = lambda self, name, source, device_str="cuda", **_: Kernel(name, source)  # type: ignore[method-assign]
-    asked, world, engine = start_engine(
+    session = open_session(
         config.read([*options(beton_root, ["--data.source=resident", *more]), "--engine.graph=false"], description="")
     )
-    loader = open_loader(asked, world, engine)
+    loader = open_loader(session)
     loader.identities = IDENTITIES
-    training = assemble(asked, world, engine, loader, resumed=False)
+    training = assemble(session, loader, resumed=False)
     training.model.train()
     batch = one_batch(training)
     training.step(*batch)

@@ -13,7 +13,8 @@ from torch import nn
 from torchvision.models import Weights, WeightsEnum
 
 from dns.backbone import ARCHITECTURES, Architecture, build_backbone
-from dns.model import DNS
+from dns.losses import LossOptions
+from dns.model import DNS, ModelOptions
 from dns.training.network import load_initial_weights
 from ffcv_convert.common.errors import WeightsError
 
@@ -28,7 +29,8 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_file_initialises_both_stems_and_the_trunk(weights_file: Path) -> None:
     stored = torch.load(weights_file, weights_only=True)
-    model = DNS(3, architecture="resnet18", weights=load_initial_weights("resnet18", str(weights_file)))
+    weights = load_initial_weights("resnet18", str(weights_file))
+    model = DNS(3, ModelOptions(architecture="resnet18"), LossOptions(), weights)
     for stem in (model.visible_stem, model.other_stem):
         assert torch.equal(stem.conv1.weight, stored["conv1.weight"])
         assert torch.equal(stem.layer2[1].bn2.running_var, stored["layer2.1.bn2.running_var"])
@@ -187,7 +189,8 @@ def test_a_flipped_bit_is_found(weights_file: Path, tmp_path: Path) -> None:
 
 
 def test_counters_are_gone() -> None:
-    assert not [name for name in DNS(2).state_dict() if name.endswith("num_batches_tracked")]
+    names = DNS(2, ModelOptions(), LossOptions()).state_dict()
+    assert not [name for name in names if name.endswith("num_batches_tracked")]
     assert set(ARCHITECTURES) == {"resnet50", "resnet18", "resnet10_half"}
 
 
@@ -209,10 +212,10 @@ def plain_network() -> nn.Module:
 
 def test_another_network_takes_a_class_and_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, "plain", Architecture(plain_network, Plain))
-    model = DNS(2, architecture="plain")
+    model = DNS(2, ModelOptions(architecture="plain"), LossOptions())
     outputs = model(*torch.randn(4, 3, 64, 32).chunk(2))
     assert outputs.embedding_BD.shape == (4, 16)
-    model.loss(outputs, torch.tensor([0, 1, 0, 1])).total.backward()
+    model.loss(outputs, torch.tensor([0, 1, 0, 1]))["total"].backward()
     groups = model.groups()
     assert sum(map(len, groups.values())) == len(list(model.parameters()))
     assert [tuple(parameter.shape) for parameter in groups["layer3"]] == [(8, 4, 3, 3), (8,)]

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from dns import published
-from dns.model import DNS
+from dns.losses import LossOptions
+from dns.model import DNS, ModelOptions
 from dns.training import checkpoint
 from dns.training.checkpoint import load_model, load_to_test
 from ffcv_convert.common.errors import CheckpointError
@@ -59,7 +60,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
 def test_a_published_file_gives_the_published_embeddings(files: dict[str, Path], writer: str) -> None:
     content = load_to_test(files[writer])
     assert (content["epoch"], type(content["epoch"]), content["config"]) == (57, int, {})
-    model = DNS(12)
+    model = DNS(12, ModelOptions(), LossOptions())
     load_model(model, content["model"], files[writer])
     golden = goldens.arrays("model_float64.npz")
     for modality in ("visible", "infrared"):
@@ -78,14 +79,14 @@ def small() -> dict[str, Tensor]:
     """A ResNet-18's tensors in the published names."""
     back = {ours: name for name, ours in published.NAMES.items()}
     net = {}
-    for name, value in DNS(4, architecture="resnet18").state_dict().items():
+    for name, value in DNS(4, ModelOptions(architecture="resnet18"), LossOptions()).state_dict().items():
         prefix = next(ours for ours in back if name.startswith(ours) and (ours[-1] == "." or name == ours))
         net[back[prefix] + name[len(prefix) :]] = value
     return net
 
 
 def load_into_model(path: Path) -> None:
-    load_model(DNS(4, architecture="resnet18"), load_to_test(path)["model"], path)
+    load_model(DNS(4, ModelOptions(architecture="resnet18"), LossOptions()), load_to_test(path)["model"], path)
 
 
 @pytest.mark.parametrize("epoch", [3, np.int64(3), np.int32(3), torch.tensor(3)])

@@ -19,16 +19,17 @@ import yaml
 
 import eval as eval_script
 import train_ffcv
-from dns.engine import make_engine
+from dns.engine import EngineOptions, make_engine
 from dns.evaluation.embedding import Embedder
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import PROTOCOLS
-from dns.training import checkpoint, config, throughput
+from dns.training import checkpoint, config, setup, throughput
 from dns.training.network import trained_network
 from dns.training.options import Config
 from dns.training.selection import checkpoint_pattern
 from dns.training.stopping import Interruption
 from ffcv_convert.common.errors import DataError
+from ffcv_convert.common.world import World
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import synthetic
 from ffcv_convert.images import ImageFormat
@@ -254,8 +255,8 @@ def test_eval_reports_both_directions_and_agrees_with_training(
 
 
 def open_evaluator(asked: Config) -> Evaluator:
-    engine = make_engine("cpu", "fp32", "auto", "auto")
-    return eval_script.open_evaluator(asked, Path(asked.data.beton_root) / asked.data.set, engine, {})[0]
+    engine = make_engine(EngineOptions(device="cpu", precision="fp32"))
+    return setup.open_evaluator(asked, World(engine.device), engine, {})
 
 
 @pytest.mark.parametrize("batch_size", [5, 64])
@@ -263,7 +264,7 @@ def test_embeddings_do_not_depend_on_the_batch_size(finished: Path, beton_root: 
     path = finished / "last.pt"
     content = checkpoint.load(path)
     asked = stored_config(content["config"])
-    model = trained_network(path, content["model"], asked.model)
+    model = trained_network(path, content["model"], asked)
     embeddings = []
     for size in (16, batch_size):
         embeddings.append(open_evaluator(replace(asked, eval=replace(asked.eval, batch_size=size))).embed(model))
@@ -280,7 +281,7 @@ def test_an_epoch_is_chosen_without_flip_on_what_trial_0_ranks(
     content = checkpoint.load(path)
     asked = stored_config(content["config"])
     assert asked.eval.flip == "published"
-    evaluator, model = open_evaluator(asked), trained_network(path, content["model"], asked.model)
+    evaluator, model = open_evaluator(asked), trained_network(path, content["model"], asked)
 
     def batches(images: TestImages, row_N: np.ndarray) -> Any:
         asked_for.extend(row_N.tolist())

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ def use_values(values: Config) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(values.run.seed)
     with suppress(ConfigError):  # of a device that is not here
-        make_engine(**asdict(values.engine))
+        make_engine(values.engine)
     members = repeats.members(values, [1, 2])
     with suppress(OSError, ConfigError):  # of names that are too long; of TensorBoard where it is not installed
         RunFolder(members[-1], World(torch.device("cpu")))
@@ -89,8 +88,8 @@ def use_values(values: Config) -> None:
         model = Groups()
         optimiser = make_optimiser(
             model,  # type: ignore[arg-type]
-            **{key: getattr(optim, key) for key in ("name", "lr", "momentum", "weight_decay")},
-            multipliers=asdict(values.multiplier),
+            optim,
+            values.multiplier,
             fused=fused,
         )
         peaks = {"peak": optim.lr, "epochs": optim.epochs, "peak_epoch": optim.peak_epoch}
@@ -222,7 +221,7 @@ def use(path: Path) -> None:
     """What training and testing do with a checkpoint. Raises CheckpointError or ConfigError."""
     state = make_state()
     with torch.random.fork_rng():
-        state.restore(path)
+        state.restore(path, checkpoint.load(path))
     model, optimiser = state.model, state.optimiser
     model.classifier(model.neck(torch.randn(5, 4))).sum().backward()
     optimiser.step()

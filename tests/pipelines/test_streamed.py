@@ -29,6 +29,7 @@ from ffcv_convert.images import ImageFormat
 from pipelines.augment.draw import draw
 from pipelines.augment.recipes import RECIPES
 from pipelines.decoder import Decoder
+from pipelines.epoch_plan import PlanOptions
 from pipelines.numba_setup import allowed_workers
 from pipelines.prefetch import Prefetcher, Slot
 from pipelines.streamed import StreamedLoader, StreamedTestLoader
@@ -82,8 +83,11 @@ def train_images(train: Converted, source: SourceImages) -> np.ndarray:
 
 
 def make_loader(converted: Converted, **changes: Any) -> StreamedLoader:
-    options = {"persons": 4, "pictures": 3, "recipe": SYSU, "seed": 0, "world": World(CPU), "workers": 1}
-    return StreamedLoader(subset_of(converted, np.arange(len(converted))), **{**options, **changes})
+    """changes: fields of PlanOptions, and keywords of StreamedLoader."""
+    planned = {name: changes.pop(name) for name in list(changes) if name in PlanOptions.__dataclass_fields__}
+    options = PlanOptions(**{"persons": 4, "pictures": 3, "recipe": SYSU, "seed": 0, **planned})
+    subset = subset_of(converted, np.arange(len(converted)))
+    return StreamedLoader(subset, options, **{"world": World(CPU), "workers": 1, **changes})
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.common.world import World
 from pipelines.augment.recipes import RECIPES
+from pipelines.epoch_plan import PlanOptions
 from pipelines.streamed import StreamedLoader
 from pipelines.subset import STYLES, open_subset, train_index, trials_of
 
@@ -50,14 +51,9 @@ def test_a_trial_holds_the_images_of_its_lists(converted_layout: Layout, data_ro
 def test_batches_of_a_trial_hold_its_images_under_its_labels(converted_layout: Layout, workers: int) -> None:
     subset = open_subset(converted_layout("regdb"), "train", trial=7)
     loader = StreamedLoader(
-        subset,
-        persons=3,
-        pictures=2,
-        recipe=RECIPES["regdb"],
-        seed=0,
-        world=World(torch.device("cpu")),
-        workers=workers,
-    )
+        subset, PlanOptions(persons=3, pictures=2, recipe=RECIPES["regdb"], seed=0),
+        world=World(torch.device("cpu")), workers=workers,
+    )  # fmt: skip
     label = dict(zip(subset.sample_N.tolist(), train_index(subset).person_N.tolist(), strict=True))
     stored, seen = subset.converted.structure, set()
     with loader.epoch(0) as batches:

@@ -21,8 +21,9 @@ from dns.report import write
 from dns.report.page import where
 from dns.report.subject import Subject
 from dns.training import checkpoint
-from dns.training.network import build_network, trained_network
+from dns.training.network import build_network
 from dns.training.selection import protocols_of, settings
+from dns.training.setup import open_content, open_evaluator, open_session
 from ffcv_convert.common.errors import ReportError
 from tests.conftest import REPOSITORY, Refused
 from tests.support.configs import make_config
@@ -147,11 +148,9 @@ def test_without_the_option_testing_writes_no_report(run: Path, tmp_path: Path) 
 def subject(run: Path) -> Subject:
     path = run / "last.pt"
     content = checkpoint.load_to_test(path)
-    asked = settings(["--engine.precision=fp32"], content, 0, "")
-    asked, _, engine = train_ffcv.start_engine(asked)
-    evaluator, _ = eval_script.open_evaluator(asked, train_ffcv.set_folder(asked), engine, {})
-    model = engine.place(trained_network(path, content["model"], asked.model))
-    return Subject(asked, evaluator, model, evaluator.embed(model), ["llcm-i2v"], path, "make report")
+    opened = open_content(path, content, settings(["--engine.precision=fp32"], content, 0, ""))
+    embeddings = opened.embed()
+    return Subject(opened.config, opened.evaluator, opened.model, embeddings, ["llcm-i2v"], path, "make report")
 
 
 def test_names_with_markup_quotes_and_control_characters_are_text(run: Path, tmp_path: Path) -> None:
@@ -290,9 +289,9 @@ def test_every_layout_has_a_report(layout: str, converted_layout: Callable[[str]
         "--model.architecture=resnet10_half", "--model.pretrained=none", "--eval.batch_size=16", "--data.workers=1",
         recipe=layout,
     )  # fmt: skip
-    asked, _, engine = train_ffcv.start_engine(asked)
-    evaluator, _ = eval_script.open_evaluator(asked, train_ffcv.set_folder(asked), engine, {})
-    model = engine.place(build_network(asked.model, 8)).eval()
+    asked, world, engine = open_session(asked)
+    evaluator = open_evaluator(asked, world, engine, {})
+    model = engine.place(build_network(asked, 8)).eval()
     (tmp_path / "last.pt").write_bytes(b"weights")
     protocols = protocols_of(asked.eval, evaluator.test_set)
     asked_of = Subject(asked, evaluator, model, evaluator.embed(model), protocols, tmp_path / "last.pt", "make report")

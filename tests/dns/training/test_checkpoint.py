@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dns.model import DNS, GROUPS
-from dns.optim import make_optimiser
+from dns.losses import LossOptions
+from dns.model import DNS, GROUPS, ModelOptions
+from dns.optim import MultiplierOptions, OptimOptions, make_optimiser
 from dns.training import checkpoint
 from dns.training.state import Progress, TrainingState
 from ffcv_convert.common.errors import CheckpointError
@@ -17,11 +18,14 @@ from tests.support.configs import make_config
 
 def make_state(identities: int = 4) -> TrainingState:
     torch.manual_seed(identities)
-    model = DNS(identities, architecture="resnet18")
+    model = DNS(identities, ModelOptions(architecture="resnet18"), LossOptions())
     optimiser = make_optimiser(
-        model, name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0, multipliers=dict.fromkeys(GROUPS, 1.0), fused=False
+        model,
+        OptimOptions(name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0),
+        MultiplierOptions(**dict.fromkeys(GROUPS, 1.0)),
+        fused=False,
     )
-    model.loss(model(*torch.randn(4, 3, 64, 32).chunk(2)), torch.tensor([0, 1, 0, 1])).total.backward()
+    model.loss(model(*torch.randn(4, 3, 64, 32).chunk(2)), torch.tensor([0, 1, 0, 1]))["total"].backward()
     optimiser.step()
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     progress = Progress(epoch=3, iteration=2, best_rank1=0.5, best_epoch=1)
@@ -48,7 +52,7 @@ def test_what_is_saved_comes_back(saved: tuple[TrainingState, Path]) -> None:
     other.optimiser.state.clear()
     state.save(path)
     state.writer.wait()
-    assert other.restore(path) == 1
+    assert other.restore(path, checkpoint.load(path)) == 1
     assert other.progress == state.progress
     for name, tensor in state.model.state_dict().items():
         assert torch.equal(other.model.state_dict()[name], tensor), name
@@ -59,7 +63,7 @@ def test_what_is_saved_comes_back(saved: tuple[TrainingState, Path]) -> None:
 
 
 def test_other_number_of_identities_is_refused_and_nothing_changed(saved: tuple[TrainingState, Path]) -> None:
-    model = DNS(5, architecture="resnet18")
+    model = DNS(5, ModelOptions(architecture="resnet18"), LossOptions())
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(CheckpointError, match=r"last\.pt: made for 4 training identities, this set has 5"):
         checkpoint.load_model(model, checkpoint.load(saved[1])["model"], saved[1])
@@ -70,12 +74,12 @@ def test_other_pictures_are_refused(saved: tuple[TrainingState, Path]) -> None:
     other = make_state()
     other.data_sha256 = "bb"
     with pytest.raises(CheckpointError, match="began on other images"):
-        other.restore(saved[1])
+        other.restore(saved[1], checkpoint.load(saved[1]))
 
 
 def test_other_network_is_refused(saved: tuple[TrainingState, Path]) -> None:
     with pytest.raises(CheckpointError, match="does not fit this network"):
-        checkpoint.load_model(DNS(4), checkpoint.load(saved[1])["model"], saved[1])
+        checkpoint.load_model(DNS(4, ModelOptions(), LossOptions()), checkpoint.load(saved[1])["model"], saved[1])
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from dns.option import device_type, free
 from dns.training import checkpoint
-from dns.training.options import SECTIONS, declared, device_type, free
+from dns.training.options import SECTIONS, declared
 from dns.training.run_folder import RunFolder
 from ffcv_convert.common.errors import ConfigError
 from ffcv_convert.common.world import World
@@ -66,9 +67,11 @@ def test_a_run_from_before_an_option_was_made_with_its_default(root: Path) -> No
 def test_every_option_of_a_recipe_s_training_is_kept() -> None:
     loose = {
         f"{section}.{name}"
-        for section in ("augment", "model", "optim", "multiplier", "engine", "data")
+        for section in ("augment", "model", "loss", "optim", "multiplier", "engine", "data")
         for name, (option, _, _) in declared(section).items()
         if option.resumed in (free, device_type)
     }
     assert loose == {"data.beton_root", "data.source", "data.workers", "engine.device"}
-    assert set(SECTIONS) == {"data", "augment", "model", "optim", "multiplier", "engine", "eval", "run", "report"}
+    assert set(SECTIONS) == {
+        "data", "augment", "model", "loss", "optim", "multiplier", "engine", "eval", "run", "report",
+    }  # fmt: skip
