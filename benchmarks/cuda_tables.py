@@ -4,7 +4,10 @@ from typing import Any
 
 
 def where(content: dict[str, Any]) -> str:
-    return f"ResNet-50, 48 images of 288 x 144, bf16, torch {content['torch']}, commit {content['commit'][:7]}:"
+    return (
+        f"ResNet-50, 48 images of 288 x 144, bf16, counted on an {content['host']} without a GPU, "
+        f"torch {content['torch']}, commit {content['commit'][:7]}:"
+    )
 
 
 def check(content: dict[str, Any]) -> str:

@@ -1,6 +1,10 @@
 """How fast does StreamedLoader bring uint8 batches into the host's memory, compared with copying the images by memcpy?
 
 And how much longer does an image take when it is read for the first time, and how much of that is its checksum?
+
+Beside decoding (0.38 ms a batch on an AMD EPYC, November 27, 2026), drawing the augmentation's parameters takes the
+most time (0.17 to 0.19 ms). A separate thread for the drawing gained nothing on two cores. An image's checksum took 32
+us with Python's zlib and takes 7 us with zlib-ng.
 """
 
 import time

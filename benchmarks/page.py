@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import __main__ as menu
-from benchmarks import cuda_tables, gpu, ranks, seeds, sysu_size
+from benchmarks import cuda_tables, duration, gpu, ranks, seeds, sysu_size
 from benchmarks.harness import RESULTS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -32,9 +32,12 @@ def render(text: str) -> str:
     """`text` with every block filled in."""
 
     def filled(block: re.Match[str]) -> str:
-        name = block[1]
-        shown = gpu.table(gpu.stored("", RESULTS), RESULTS / "cuda-check.json") if name == "gpu" else None
-        return f"<!-- {name} -->\n{shown or _block(newest(name))}<!-- end -->"
+        name, check = block[1], RESULTS / "cuda-check.json"
+        if name == "gpu":
+            shown = gpu.table(gpu.stored("", RESULTS), check)
+        else:
+            shown = duration.table(check) if name == "duration" else _block(newest(name))
+        return f"<!-- {name} -->\n{shown}<!-- end -->"
 
     return BLOCK.sub(filled, text)
 

@@ -167,7 +167,12 @@ def _tool(ready: Ready, loader: StreamedLoader, *, slow: bool) -> float:
 
 
 def _memcpy(threads: ThreadPoolExecutor, loader: StreamedLoader) -> float:
-    """images/s of copying a batch from memory into as many buffers as ours has, a share for each thread."""
+    """images/s of copying a batch from memory into as many buffers as ours has, a share for each thread.
+
+    On an AMD EPYC (November 27, 2026), augmenting a batch takes 1.6 ms in float32 and 1.2 ms in bf16, and drawing its
+    parameters 0.17 ms. None of these came nearer to memcpy: writing bf16 past the caches, as float32 is written (1.5
+    ms); eight rows at a time; erasing in the row before it is written; drawing in a separate thread.
+    """
     source = np.ones((loader.batch_size, 3, *loader.size_px), np.float32)
     targets = [np.ones_like(source) for _ in range(SLOTS)]
     shares = [

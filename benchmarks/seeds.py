@@ -3,7 +3,7 @@
     make train && make train ARGS=--run.seed=1 && make train ARGS=--run.seed=2
     python -m benchmarks.seeds runs/synthetic-seed*/result.json
 
-Collects finished runs into benchmarks/results/seeds-<dataset>-<hardware>-<date>.json and prints the README's table.
+Collects finished runs into benchmarks/results/seeds-<dataset>-<hardware>-<date>.json and prints their table.
 """
 
 import json

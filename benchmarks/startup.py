@@ -1,6 +1,11 @@
 """How long does a fresh process take from importing the pipeline to the first batch, with a warm cache?
 
 Importing torch is not counted, because every program that trains needs it: it comes first and is reported separately.
+
+On an AMD EPYC (November 27, 2026) the 0.67 s were: 0.12 s for importing Numba; 0.11 s for importing FFCV, half of it
+for distutils, of which FFCV uses one function; 0.26 s for loading the compiled code, before which Numba registers its
+types and imports scipy.linalg; 0.1 s for a garbage collection over the objects that importing torch has made; 0.04 s
+for the first batch. With an empty cache of compiled code the first batch takes 13 s there.
 """
 
 import json

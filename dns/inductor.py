@@ -41,7 +41,7 @@ def _keep_layout() -> None:
     backward graph has none, so it writes maps channels-first: 25 kernels of a step read both layouts, which wastes most
     of each memory transaction. github.com/pytorch/pytorch/issues/189239; not needed once mixed_layouts stays 0 without.
 
-    With torch 2.14 the changes to ReLU happen to keep ResNet-50's layout as well: see docs/results.md.
+    With torch 2.14 the changes to ReLU happen to keep ResNet-50's layout as well: see tests/cuda_stand_in/ablation.py.
     """
     torch._inductor.config.force_layout_optimization = True
     GraphLowering.find_nodes_prefer_channels_last = channels_last_nodes  # type: ignore[method-assign, assignment]
