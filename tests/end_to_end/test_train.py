@@ -88,7 +88,7 @@ def test_the_log_holds_the_speed_of_its_steps(finished: Path) -> None:
     lines = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     result = json.loads((finished / "result.json").read_text())
     asked = stored_config(checkpoint.load(finished / "last.pt")["config"])
-    tflop_an_image = throughput.count(asked.model, 8, batch=12, size_px=(96, 48), accumulate=1) / 12
+    tflop_an_image = throughput.count(asked, 8, batch=12, size_px=(96, 48), accumulate=1) / 12
     steps, epochs = ([line for line in lines if line["kind"] == kind] for kind in ("speed", "epoch"))
     assert [line["step"] for line in steps] == list(range(1, 2 * STEPS_PER_EPOCH + 1))
     for number, epoch in enumerate(epochs):
