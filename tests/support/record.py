@@ -31,7 +31,7 @@ import train_ffcv
 from dns.evaluation.protocols import PROTOCOLS
 from dns.training import config, setup
 from ffcv_convert.__main__ import main as ffcv_convert
-from pipelines.augment.recipes import COLUMNS, CROP_LEFT, CROP_TOP
+from pipelines.augment.recipes import CROP_LEFT, CROP_TOP
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = "tests.support.record"
@@ -132,13 +132,12 @@ def _batches(arguments: Sequence[str]) -> list[str]:
     """SHA-256 of each batch of the first epoch: as it comes, and as the network sees it."""
     asked = config.read(arguments, description="")
     loader = setup.open_loader(setup.open_session(asked))
-    margin = torch.zeros(COLUMNS).index_fill(0, torch.tensor([CROP_TOP, CROP_LEFT]), float(asked.augment.pad_px))
     digests = []
     with loader.epoch(0) as batches:
         for batch in batches:
             images = loader.augment(batch.images, batch.augmentation)
-            # As older commits drew it: offsets from the padded border.
-            augmentation = batch.augmentation + margin
+            augmentation = batch.augmentation.clone()
+            augmentation[:, [CROP_TOP, CROP_LEFT]] += asked.augment.pad_px  # as older commits count: from the border
             tensors = (batch.images, batch.person_B, batch.index_B, augmentation, torch.cat(images))
             digests.append(_sha256("".join(map(_digest, tensors)).encode()))
     return digests
