@@ -59,7 +59,7 @@ SOURCES = {
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """Recipe -> what it computes. Everything is made below `folder`."""
+    """Return recipe -> what it computes. Everything is made below `folder`."""
     return {recipe: _record_of(recipe, folder / recipe) for recipe in SETS}
 
 
@@ -111,7 +111,7 @@ def _make_set(recipe: str, data: Path) -> None:
 
 
 def _write_official_draw(root: Path) -> None:
-    """exp/rand_perm_cam.mat of SYSU-MM01: cameras of identities of permutations, one row a trial."""
+    """Write exp/rand_perm_cam.mat of SYSU-MM01: permutations by camera and identity, with a row per trial."""
     rng, identities = np.random.default_rng(0), 1 + max(int(path.name) for path in root.glob("cam?/*"))
     cameras = np.empty((6, 1), dtype=object)
     for camera in range(6):
@@ -129,7 +129,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _batches(arguments: Sequence[str]) -> list[str]:
-    """SHA-256 of each batch of the first epoch: as it comes, and as the network sees it."""
+    """Return the SHA-256 of each batch of the first epoch: as it comes, and as the network sees it."""
     asked = config.read(arguments, description="")
     loader = setup.open_loader(setup.open_session(asked))
     margin = torch.zeros(COLUMNS).index_fill(0, torch.tensor([CROP_TOP, CROP_LEFT]), float(asked.augment.pad_px))
@@ -137,7 +137,7 @@ def _batches(arguments: Sequence[str]) -> list[str]:
     with loader.epoch(0) as batches:
         for batch in batches:
             images = loader.augment(batch.images, batch.augmentation)
-            # As older commits drew it: offsets from the padded border.
+            # Older commits drew offsets from the padded border; the record keeps this form.
             augmentation = batch.augmentation + margin
             tensors = (batch.images, batch.person_B, batch.index_B, augmentation, torch.cat(images))
             digests.append(_sha256("".join(map(_digest, tensors)).encode()))
@@ -145,7 +145,7 @@ def _batches(arguments: Sequence[str]) -> list[str]:
 
 
 def _tables(checkpoint: Path, recipe: str, beton: Path, re_ranking: str) -> list[dict[str, Any]]:
-    """The rows that eval.py adds to the result: both features under every protocol that fits."""
+    """Return the rows that eval.py adds to the result: both features under every protocol that fits."""
     protocols = ",".join(name for name in PROTOCOLS if name.startswith(SETS[recipe][1]))
     eval_script.evaluate(
         [f"--eval.checkpoint={checkpoint}", f"--eval.protocols={protocols}", f"--eval.re_ranking={re_ranking}",
@@ -173,7 +173,7 @@ def write(target: Path) -> None:
 
 
 def differences(one: Any, other: Any, where: str = "") -> Iterator[str]:
-    """Where two records differ."""
+    """Yield where two records differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in sorted({*one, *other}):
             yield from differences(one.get(key), other.get(key), f"{where} / {key}" if where else key)
@@ -185,7 +185,7 @@ def differences(one: Any, other: Any, where: str = "") -> Iterator[str]:
 
 
 def compare(commit: str) -> int:
-    """Run the script of `commit`, in a checkout of its own, and that of the working tree."""
+    """Run the script of `commit`, in a checkout of its own, and that of the working tree; compare what they record."""
     with tempfile.TemporaryDirectory() as folder:
         before, now, tree = Path(folder, "before.json"), Path(folder, "now.json"), Path(folder, "tree")
         subprocess.run(["git", "worktree", "add", "--detach", tree, commit], cwd=REPOSITORY, check=True)
