@@ -246,7 +246,7 @@ class PrefetchedEpoch:
 
 
 def copy_stream(device: torch.device) -> "torch.cuda.Stream | None":
-    """Return a stream for a loader's copies. Each loader has one, because each stream has its own pool of memory."""
+    """Return a stream for a loader's copies. Each loader has one: each stream keeps its own pool of device memory."""
     return torch.cuda.Stream(device) if device.type == "cuda" else None
 
 
