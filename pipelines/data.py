@@ -49,7 +49,7 @@ def open_training(
 
 
 def training_digest(folder: Path, *, trial: int, styles: str) -> tuple[str, int] | None:
-    """Digest and identity count of the training images; None if they are missing: testing does not need them."""
+    """Return digest and identity count of the training images, or None without them: testing does not need them."""
     try:
         subset = open_subset(folder, "train", trial=trial, styles=styles)
     except DataError:
@@ -58,8 +58,8 @@ def training_digest(folder: Path, *, trial: int, styles: str) -> tuple[str, int]
 
 
 class TestImages:
-    """The N test images of a set: identity, camera and modality (int64) and source path of each; `batches` gives the
-    pixels, every rank a part of them. draws: the rows of each official draw, by name, see TestSet."""
+    """The N test images of a set: identity, camera and modality (int64) and source path of each. `batches` reads the
+    pixels, each rank its part of them. draws: the rows of each official draw, by name, see TestSet."""
 
     __test__ = False  # pytest: not a test class
 
@@ -76,21 +76,22 @@ class TestImages:
         self._row_of_sample = torch.from_numpy(subset.row_of_sample).to(world.device)
 
     def digests(self) -> dict[str, str]:
-        """Digests by name of what must stay the same while a run tests on it: the chosen images and the file."""
+        """Return digests, by name, of what must not change while a run tests on it: the chosen images and the file."""
         return {"test set": self._subset.digest(), "test set's file": self.manifest.sha256}
 
     @contextmanager
     def batches(self, row_N: np.ndarray) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
-        """Yield (images uint8 (B, H, W, 3), their rows) on the device for the given rows. The last batch may hold
-        more images than rows: the extra ones only fill it up. Of several ranks, each gets whole batches in turn, the
-        same that one process would have."""
+        """Yield (images uint8 (B, H, W, 3), their rows) on the device for the given rows. The last batch may hold more
+        images than rows: the extra ones only fill it up. Several ranks take whole batches in turn, the same batches
+        that one process would read."""
         number = np.arange(len(row_N)) // self._loader.batch_size
         own = row_N[number % self._world.size == self._world.rank]
         with self._loader.samples(self._subset.sample_N[own]) as batches:
             yield ((batch.images, self._row_of_sample[batch.index_B[: batch.count]]) for batch in batches)
 
     def pixels(self, row_N: np.ndarray) -> list[np.ndarray]:
-        """The images of the given rows as they were converted, on this rank alone: uint8 (H, W, 3) each, in order."""
+        """Return the images of the given rows as they were converted, all of them on this rank: uint8 (H, W, 3) each,
+        in order."""
         with self._loader.samples(self._subset.sample_N[row_N]) as batches:
             return [image for batch in batches for image in batch.images[: batch.count].cpu().clone().numpy()]
 

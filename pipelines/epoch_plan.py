@@ -10,16 +10,16 @@ from pipelines.augment.recipes import Recipe
 from pipelines.sampler import Replacement, plan_epoch, scheduled_iterations
 from pipelines.subset import Subset, train_index
 
-RANDOM_STREAM = 3  # keeps dropout's random numbers apart from the sampler's and the augmentation's: the seed is one
+RANDOM_STREAM = 3  # keeps dropout's random numbers apart from the sampler's and the augmentation's: all use one seed
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanOptions:
     """What batches hold: P identities (persons) x K images (pictures) x two modalities, augmented by `recipe`.
 
-    accumulate: so many published batches are one here, [visible of each..., infrared of each...]; the step computes
-    them one by one. They are what as many ranks would have. extra_iteration: one more an epoch than is scheduled, as
-    in the published code.
+    accumulate: how many published batches make up one batch here, [visible of each..., infrared of each...]; the step
+    computes them one by one. As many ranks would have the same published batches. extra_iteration: adds one iteration
+    to the scheduled epoch, as the published code does.
     """
 
     persons: int
@@ -32,7 +32,7 @@ class PlanOptions:
 
 
 def images_a_step(persons: int, pictures: int, *, accumulate: int, ranks: int) -> int:
-    """Images of one optimiser step, over both modalities, all accumulated batches and all ranks."""
+    """Count the images of one optimiser step, over both modalities, all accumulated batches and all ranks."""
     return 2 * persons * pictures * accumulate * ranks
 
 
@@ -66,7 +66,7 @@ class EpochPlan:
         self.plan(0)
 
     def plan(self, epoch: int) -> np.ndarray:
-        """Sample numbers of every batch of `epoch`: int64 (iterations, batch)."""
+        """Return the sample numbers of every batch of `epoch`: int64 (iterations, batch)."""
         return plan_epoch(
             self.index,
             persons=self._persons,
@@ -80,7 +80,7 @@ class EpochPlan:
         )
 
     def parameters(self, epoch: int, iteration: int) -> np.ndarray:
-        """The batch's augmentation parameters, see draw: float32 (batch, COLUMNS)."""
+        """Draw the batch's augmentation parameters, see draw: float32 (batch, COLUMNS)."""
         size, seed = (self.batch_size // self._options.accumulate, *self.size_px), self._options.seed
         each = [
             draw(self.recipe, *size, seed=seed, epoch=epoch, iteration=iteration, rank=rank) for rank in self._ranks()
@@ -90,11 +90,11 @@ class EpochPlan:
         )
 
     def dropout_seeds(self, epoch: int, iteration: int) -> list[int]:
-        """A seed for each published batch of the batch."""
+        """Return a seed for each published batch in this batch."""
         keys = ([RANDOM_STREAM, self._options.seed, epoch, iteration, rank] for rank in self._ranks())
         return [int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1)) for key in keys]
 
     def _ranks(self) -> range:
-        """Of each accumulated batch, the rank that it would be for if none were accumulated."""
+        """Return the rank that each accumulated batch would go to if none were accumulated."""
         accumulate = self._options.accumulate
         return range(self.world.rank * accumulate, (self.world.rank + 1) * accumulate)

@@ -27,7 +27,8 @@ __all__ = ["FOLDER", "njit"]
 
 
 def _cache_home() -> Path:
-    """Without a home directory, an unwritable path: in a shared folder, other users could inject code."""
+    """Return the user's cache folder; without a home directory, a path that cannot be written, because other users
+    could inject code into a shared folder."""
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:
@@ -39,7 +40,7 @@ numba.config.CACHE_DIR = str(FOLDER)
 
 
 class _Locator(caching.UserProvidedCacheLocator):
-    """Always uses FOLDER. Numba's own locator falls back to the program's folder if it cannot write there."""
+    """A locator that always uses FOLDER. Numba's own falls back to the program's folder if it cannot write there."""
 
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> "_Locator":
@@ -47,7 +48,7 @@ class _Locator(caching.UserProvidedCacheLocator):
 
 
 class _CheckedCode(caching.CompileResultCacheImpl):
-    """Adds a checksum, because Numba would execute damaged machine code."""
+    """Compiled code with a checksum, because Numba would execute damaged machine code."""
 
     _locator_classes = (_Locator,)
 

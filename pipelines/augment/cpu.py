@@ -27,7 +27,7 @@ from pipelines.augment.recipes import (
     SHIFT,
 )
 
-# In float32 and in the same order of operations as apply.py, so that the results are equal bit for bit.
+# Computed in float32 and in the same order of operations as apply.py, so that the results are equal bit for bit.
 _SCALE, _SHIFT, _FILL, _NORMALISED_FILL, _GREY = (
     tuple(np.float32(value) for value in values) for values in (SCALE, SHIFT, FILL, NORMALISED_FILL, GREY)
 )
@@ -77,7 +77,7 @@ def _of_hue(value, chroma, circle, sector):
 
 @_jit
 def _shift_hue(red, green, blue, turns):
-    """As shift_hue in apply.py, in place."""
+    """Rotate the hue in place, as shift_hue in apply.py does."""
     sixths = _SIX * turns
     for x in range(len(red)):
         r, g, b = red[x], green[x], blue[x]
@@ -219,9 +219,9 @@ def _erase(row, first, fill, pixel, out):
 
 @_jit
 def _augment_one(pixels, row, planes, lines, out):
-    """One image: uint8 (H * W * 3,) -> out (3, H, W). row: its parameters. planes, lines: scratch, float32 (3, W).
+    """Augment one image: uint8 (H * W * 3,) -> out (3, H, W). row: parameters. planes, lines: scratch, float32 (3, W).
 
-    Erases last, with the fill value that the channel exchange would give.
+    It erases last, with the fill value that the channel exchange would give.
     """
     height, width = out.shape[1:]
     red, green, blue = planes[0], planes[1], planes[2]
@@ -264,7 +264,7 @@ def _augment_one(pixels, row, planes, lines, out):
 
 @_jit
 def augment_one(pixels, row, out):
-    """One image: uint8 (H * W * 3,) -> out (3, H, W). row: its parameters."""
+    """Augment one image: uint8 (H * W * 3,) -> out (3, H, W). row: its parameters."""
     shape = (3, out.shape[2])
     _augment_one(pixels, row, np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32), out)
 
@@ -284,7 +284,7 @@ def _augment_parallel(images, parameters, out):
 def augment(images_BHWC: np.ndarray, parameters: np.ndarray, out: Tensor, *, workers: int) -> Tensor:
     """Fill `out`, float32 or bfloat16 (B, 3, H, W) in any memory format, with the augmented images and return it.
 
-    parameters: from draw. More than one worker: as many threads as numba.set_num_threads set in the calling thread.
+    parameters: from draw. Several workers are as many threads as numba.set_num_threads set in the calling thread.
     """
     run = _augment_parallel if numba_setup.allowed_workers(workers) > 1 else _augment_serial
     run(images_BHWC, parameters, out.view(torch.uint16).numpy() if out.dtype == torch.bfloat16 else out.numpy())

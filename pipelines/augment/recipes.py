@@ -1,4 +1,4 @@
-"""The published augmentation recipe of each data set, and the columns of the drawn parameters.
+"""Defines the published augmentation recipe of each data set, and the columns of the drawn parameters.
 
 Order, probabilities and ranges are those of the published code. Every image gets its own random parameters.
 """

@@ -1,4 +1,4 @@
-"""Configurations for tests."""
+"""Makes configurations for tests."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from tests.conftest import REPOSITORY
 
 
 def make_config(*arguments: str, recipe: str = "synthetic") -> Config:
-    """A recipe with options of the command line over it."""
+    """Read the configuration of a recipe, with command-line options over it."""
     return config.read(["--config-file", str(REPOSITORY / "configs" / f"{recipe}.yaml"), *arguments], description="")
 
 
 def stored_config(content: dict[str, dict[str, Any]]) -> Config:
-    """Of a checkpoint or of nonfinite.json."""
+    """Read the configuration that a checkpoint or nonfinite.json holds."""
     return config.read([], description="", base=content)

@@ -1,6 +1,6 @@
-"""Three steps in float64 on a fixed batch, with the losses over the batches of all ranks: python -m ... FILE
+"""Trains three steps in float64 on a fixed batch, with the losses over the batches of all ranks: python -m ... FILE
 
-Alone, the batch is that of both ranks joined. Rank 0 writes the weights to FILE.
+A single process takes the batches of both ranks, joined. Rank 0 writes the weights to FILE.
 """
 
 import sys
@@ -30,7 +30,7 @@ def main(file: str) -> None:
     model = engine.place(model).train()
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()  # its statistics are those of a rank's batch, and differ from the joined batch's
+            module.eval()  # the statistics of a rank's batch differ from the joined batch's
     optimiser = make_optimiser(
         model,
         OptimOptions(name="sgd", lr=1e-3, momentum=0.9, weight_decay=5e-4),

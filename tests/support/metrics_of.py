@@ -1,4 +1,4 @@
-"""The metrics of a protocol's trials, without their rankings."""
+"""Computes the metrics of a protocol's trials, without their rankings."""
 
 from typing import Any
 
@@ -7,5 +7,5 @@ from dns.evaluation.ranking import rank_trials
 
 
 def run_protocol(*arguments: Any, **options: Any) -> list[Metrics]:
-    """See rank_trials."""
+    """Return the metrics of each trial; rank_trials explains the arguments."""
     return [ranking.metrics for ranking in rank_trials(*arguments, **options)]
