@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
@@ -45,10 +46,12 @@ def run(beton_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reported(run: Path, beton_root: Path) -> Path:
-    """The same folder, after make report."""
-    assert evaluate(run, "--report.write=true") == 0
-    return run
+def reported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of that folder, after make report; no test writes into it."""
+    copy = tmp_path_factory.mktemp("reported") / "run"
+    shutil.copytree(run, copy)
+    assert evaluate(copy, "--report.write=true") == 0
+    return copy
 
 
 def evaluate(run: Path, *options: str) -> int:
