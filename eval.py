@@ -28,7 +28,7 @@ from dns.evaluation.embedding import Embeddings, save_features
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.ranking import Ranking
-from dns.report.subject import Subject
+from dns.report.subject import Subject, shown_feature
 from dns.report.write import write_report
 from dns.training import checkpoint, config
 from dns.training.network import trained_network
@@ -96,7 +96,8 @@ def evaluate(arguments: Sequence[str]) -> int:
                 )
         if asked.report.write == "true" and not subjects:
             command = shlex.join(["python", "eval.py", *arguments])
-            subjects.append(Subject(asked, evaluator, model, embeddings, protocols, path, command))
+            shown = {protocol: [*found[protocol, shown_feature(asked)]] for protocol in protocols}
+            subjects.append(Subject(asked, evaluator, model, embeddings, shown, path, command))
     tested = names[0] if len(names) == 1 else f"{pattern.name} of {len(names)} runs{chosen(pattern)}"
     rows = [
         evaluator.row(rankings, protocol, feature, tested, re_ranking=asked.eval.re_ranking)

@@ -28,7 +28,7 @@ from dns.evaluation.protocols import fitting
 from dns.evaluation.tables import Row, markdown, screen
 from dns.model import DNS
 from dns.optim import learning_rate, make_optimiser, scaled_rate, set_learning_rate
-from dns.report.subject import Subject
+from dns.report.subject import Subject, shown_feature
 from dns.report.write import FIGURES, PAGE, write_report
 from dns.step import Step, make_step
 from dns.training import checkpoint, config, jobs, plan, repeats, throughput
@@ -377,7 +377,9 @@ def report(training: Training, run: RunFolder, evaluator: Evaluator, state: Trai
             training.config,
             shlex.join(["python", "train_ffcv.py", "--config-file", str(run.path / CONFIG)]),
         )
-        subject = Subject(asked, evaluator, state.model, embeddings, [asked.eval.protocol], run.last, command)
+        embedding_ND, protocol = getattr(embeddings, shown_feature(asked)), asked.eval.protocol
+        rankings = {protocol: evaluator.rankings(embedding_ND, protocol, re_ranking=asked.eval.re_ranking)}
+        subject = Subject(asked, evaluator, state.model, embeddings, rankings, run.last, command)
         try:
             print(f"written: {write_report(run.path, subject, last_name(state))}")
         except ReportError as error:

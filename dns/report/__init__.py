@@ -1,6 +1,6 @@
 """A report of a tested network: one HTML file that needs nothing else, and its figures as SVG, PDF and CSV.
 
-subject.py          what a report is about: a network and its embeddings; milliseconds an image
+subject.py          what a report is about: a network, its embeddings and its rankings; milliseconds an image
 study.py            what the rankings give: AP by query and by pair of cameras, similarities, ROC and thresholds
 ranked.py           queries to look at, with their nearest images: as lists, as a table, as one picture
 embedding_map.py    t-SNE, with the extra `report`

@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.metrics import PerQuery, rank_queries
-from dns.evaluation.protocols import PROTOCOLS, TestSet, Trial
+from dns.evaluation.protocols import TestSet, Trial
 from dns.evaluation.ranking import Compared, Ranking, compare, shown_rows
 
 LIKENESS_IMAGES = 2000  # of the test set, whose similarities to each other are counted
@@ -39,12 +38,11 @@ class Study:
         return self.rankings[0].per_query
 
 
-def study(evaluator: Evaluator, embedding_ND: Tensor, protocol: str, *, re_ranking: bool) -> Study:
-    """Raises ProtocolError, see rank_trials."""
-    rankings = evaluator.rankings(embedding_ND, protocol, re_ranking=re_ranking)
-    trial = PROTOCOLS[protocol].trials(evaluator.test_set, [0])[0]
-    compared = compare(trial, evaluator.test_set, embedding_ND, re_ranking=re_ranking)
-    return Study(protocol, rankings, trial, compared, shown_rows(trial, evaluator.test_set))
+def study(test: TestSet, rankings: Sequence[Ranking], embedding_ND: Tensor, *, re_ranking: bool = False) -> Study:
+    """The study of a protocol. rankings: of its every trial, of these embeddings and with this re_ranking."""
+    trial = rankings[0].trial
+    compared = compare(trial, test, embedding_ND, re_ranking=re_ranking)
+    return Study(trial.protocol, rankings, trial, compared, shown_rows(trial, test))
 
 
 def average_precision(per_query: PerQuery) -> np.ndarray:

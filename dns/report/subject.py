@@ -1,7 +1,7 @@
 """What a report is about, and how long its network takes for an image."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dns.evaluation.embedding import FEATURES, Embedder, Embeddings
 from dns.evaluation.evaluator import Evaluator
+from dns.evaluation.ranking import Ranking
 from dns.model import DNS
 from dns.training.options import Config
 
@@ -21,32 +22,37 @@ ENOUGH_S = 0.1  # of calls with one size
 TOO_LONG_S = 1.0  # of one call: larger batches are left out
 
 
+def shown_feature(config: Config) -> str:
+    """The feature that the figures show, a field of Embeddings: after the BN neck, unless the tables leave it out."""
+    features = config.eval.features
+    return "bn" if "bn" in features else features[0]
+
+
 @dataclass(frozen=True)
 class Subject:
-    """A network, in evaluation mode, and what it was tested on. checkpoint: its file; embeddings: of
-    every test image; command: that made the report."""
+    """A network, in evaluation mode, and what it was tested on. embeddings: of every test image; rankings: protocol ->
+    rankings of its every trial, by shown_feature; checkpoint: the network's file; command: the one that made the
+    report."""
 
     config: Config
     evaluator: Evaluator
     model: DNS
     embeddings: Embeddings
-    protocols: Sequence[str]
+    rankings: Mapping[str, Sequence[Ranking]]
     checkpoint: Path
     command: str
 
     @property
-    def feature(self) -> str:
-        """That the figures show: after the BN neck, unless it is left out of the tables."""
-        features = self.config.eval.features
-        return "bn" if "bn" in features else features[0]
+    def protocols(self) -> list[str]:
+        return list(self.rankings)
 
     @property
     def feature_name(self) -> str:
-        return FEATURES[self.feature]
+        return FEATURES[shown_feature(self.config)]
 
     @property
     def embedding_ND(self) -> Tensor:
-        return getattr(self.embeddings, self.feature)
+        return getattr(self.embeddings, shown_feature(self.config))
 
     @property
     def size_px(self) -> tuple[int, int]:

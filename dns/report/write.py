@@ -34,10 +34,8 @@ def write_report(folder: Path, subject: Subject, tested: str) -> Path:
     own = {row["protocol"]: row for row in rows if _is_of(row, subject, tested)}
     if missing := [name for name in subject.protocols if name not in own]:
         raise ReportError(f"{folder / 'result.json'}: lacks the row of {tested} under {missing[0]}. Test it again")
-    studies = [
-        study(subject.evaluator, subject.embedding_ND, protocol, re_ranking=subject.config.eval.re_ranking)
-        for protocol in subject.protocols
-    ]
+    test, embedding_ND, re_ranking = subject.evaluator.test_set, subject.embedding_ND, subject.config.eval.re_ranking
+    studies = [study(test, found, embedding_ND, re_ranking=re_ranking) for found in subject.rankings.values()]
     parts, findings = Parts(), sections.Findings(subject, rows, own, studies)
     for show in sections.SECTIONS:
         show(parts, findings)

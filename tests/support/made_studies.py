@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from dns.evaluation.protocols import PROTOCOLS, TestSet
-from dns.evaluation.ranking import compare, rank_trials, shown_rows
-from dns.report.study import Study
+from dns.evaluation.ranking import rank_trials
+from dns.report.study import Study, study
 from tests.support.made_sets import random_set
 
 SYSU = [(1, 0), (2, 0), (3, 1), (4, 0), (5, 0), (6, 1)]
@@ -19,6 +19,4 @@ def made_study(protocol: str, cameras: list[tuple[int, int]], seed: int = 3, dig
     test = random_set(cameras, seed, persons=12)
     embedding = np.random.default_rng(seed).normal(size=(len(test.person_N), 4)).round(digits)
     embedding_ND = torch.from_numpy(embedding)
-    rankings = rank_trials(PROTOCOLS[protocol], test, embedding_ND)
-    trial = rankings[0].trial
-    return Study(protocol, rankings, trial, compare(trial, test, embedding_ND), shown_rows(trial, test)), test
+    return study(test, rank_trials(PROTOCOLS[protocol], test, embedding_ND), embedding_ND), test

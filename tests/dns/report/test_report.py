@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
@@ -16,7 +17,8 @@ import pytest
 
 import eval as eval_script
 import train_ffcv
-from dns.evaluation import results
+from dns.evaluation import ranking, results
+from dns.evaluation.protocols import Protocol
 from dns.evaluation.tables import table
 from dns.report import write
 from dns.report.page import where
@@ -154,7 +156,9 @@ def subject(run: Path) -> Subject:
     asked, _, engine = train_ffcv.start_engine(asked)
     evaluator, _ = eval_script.open_evaluator(asked, train_ffcv.set_folder(asked), engine, {})
     model = engine.place(trained_network(path, content["model"], asked.model))
-    return Subject(asked, evaluator, model, evaluator.embed(model), ["llcm-i2v"], path, "make report")
+    embeddings = evaluator.embed(model)
+    rankings = {"llcm-i2v": evaluator.rankings(embeddings.bn, "llcm-i2v")}
+    return Subject(asked, evaluator, model, embeddings, rankings, path, "make report")
 
 
 def test_names_with_markup_quotes_and_control_characters_are_text(run: Path, tmp_path: Path) -> None:
@@ -297,17 +301,40 @@ def test_every_layout_has_a_report(layout: str, converted_layout: Callable[[str]
     evaluator, _ = eval_script.open_evaluator(asked, train_ffcv.set_folder(asked), engine, {})
     model = engine.place(build_network(asked.model, 8)).eval()
     (tmp_path / "last.pt").write_bytes(b"weights")
-    protocols = protocols_of(asked.eval, evaluator.test_set)
-    asked_of = Subject(asked, evaluator, model, evaluator.embed(model), protocols, tmp_path / "last.pt", "make report")
-    rows = [evaluator.row(evaluator.rankings(asked_of.embedding_ND, name), name, "bn", "made") for name in protocols]
+    protocols, embeddings = protocols_of(asked.eval, evaluator.test_set), evaluator.embed(model)
+    rankings = {name: evaluator.rankings(embeddings.bn, name) for name in protocols}
+    rows = [evaluator.row(found, name, "bn", "made") for name, found in rankings.items()]
     results.add_rows(rows, tmp_path)
-    write.write_report(tmp_path, asked_of, "made")
+    tested = Subject(asked, evaluator, model, embeddings, rankings, tmp_path / "last.pt", "make report")
+    write.write_report(tmp_path, tested, "made")
     page = page_of(tmp_path)
     assert page.tables["All results"] == table(rows)
     assert {protocol for protocol in protocols if f"Ranked lists, {protocol}" in page.text} == set(protocols)
     assert {line["protocol"] for line in numbers(tmp_path, "thresholds")} == set(protocols)
     with_cameras = {"sysu": {"sysu-all", "sysu-indoor"}, "market_sketch_1k": {"mask1k"}}.get(layout, set())
     assert {path.stem.removeprefix("cameras-") for path in (tmp_path / "report").glob("cameras-*.csv")} == with_cameras
+
+
+@pytest.mark.parametrize(("features", "shown"), [("z,bn", "BN(Z)"), ("z", "Z")])
+def test_the_report_takes_the_rankings_of_the_table(
+    run: Path, tmp_path: Path, features: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Testing ranks each protocol and feature once, and its report ranks nothing again."""
+    (tmp_path / "last.pt").write_bytes((run / "last.pt").read_bytes())
+    real, ranked = ranking.rank_trials, []
+
+    def counted(protocol: Protocol, *arguments: Any, **options: Any) -> list[ranking.Ranking]:
+        ranked.append(protocol.name)
+        return real(protocol, *arguments, **options)
+
+    for module in [module for name, module in sys.modules.items() if name.split(".")[0] in ("dns", "eval")]:
+        if getattr(module, "rank_trials", None) is real:
+            monkeypatch.setattr(module, "rank_trials", counted)
+    options = ["--eval.protocols=llcm-i2v,llcm-v2i", f"--eval.features={features}", "--eval.re_ranking=true"]
+    assert evaluate(tmp_path, "--report.write=true", *options) == 0
+    count = len(features.split(","))
+    assert ranked == ["llcm-i2v"] * count + ["llcm-v2i"] * count
+    assert f"Of {shown}, last.pt, epoch 1" in page_of(tmp_path).text
 
 
 def test_of_several_checkpoints_the_table_holds_all(run: Path, tmp_path: Path) -> None:
