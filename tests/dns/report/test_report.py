@@ -315,39 +315,37 @@ def test_every_layout_has_a_report(layout: str, converted_layout: Callable[[str]
     assert {path.stem.removeprefix("cameras-") for path in (tmp_path / "report").glob("cameras-*.csv")} == with_cameras
 
 
-@pytest.mark.parametrize(("features", "shown"), [("z,bn", "BN(Z)"), ("z", "Z")])
-def test_the_report_takes_the_rankings_of_the_table(
-    run: Path, tmp_path: Path, features: str, shown: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Testing ranks each protocol and feature once, and its report ranks nothing again."""
-    (tmp_path / "last.pt").write_bytes((run / "last.pt").read_bytes())
-    real, ranked = ranking.rank_trials, []
+@pytest.fixture
+def ranked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The protocol of every call of rank_trials, by whatever module makes it."""
+    real, calls = ranking.rank_trials, []
 
     def counted(protocol: Protocol, *arguments: Any, **options: Any) -> list[ranking.Ranking]:
-        ranked.append(protocol.name)
+        calls.append(protocol.name)
         return real(protocol, *arguments, **options)
 
     for module in [module for name, module in sys.modules.items() if name.split(".")[0] in ("dns", "eval")]:
         if getattr(module, "rank_trials", None) is real:
             monkeypatch.setattr(module, "rank_trials", counted)
-    options = ["--eval.protocols=llcm-i2v,llcm-v2i", f"--eval.features={features}", "--eval.re_ranking=true"]
-    assert evaluate(tmp_path, "--report.write=true", *options) == 0
-    count = len(features.split(","))
-    assert ranked == ["llcm-i2v"] * count + ["llcm-v2i"] * count
-    assert f"Of {shown}, last.pt, epoch 1" in page_of(tmp_path).text
+    return calls
 
 
-def test_of_several_checkpoints_the_table_holds_all(run: Path, tmp_path: Path) -> None:
+def test_of_several_checkpoints_the_table_holds_all_and_the_figures_the_first(
+    run: Path, tmp_path: Path, ranked: list[str]
+) -> None:
     for seed in range(2):
         (tmp_path / str(seed)).mkdir()
         (tmp_path / str(seed) / "last.pt").write_bytes((run / "last.pt").read_bytes())
     options = ["--engine.precision=fp32", "--eval.protocols=llcm-i2v", "--eval.re_ranking=true", "--eval.features=z"]
     pattern = f"--eval.checkpoint={tmp_path / '{seed}' / 'last.pt'}"
     assert eval_script.evaluate([pattern, "--report.write=true", *options]) == 0
+    assert ranked == ["llcm-i2v"] * 2  # each checkpoint once: the report ranks nothing again
     page = page_of(tmp_path)
     (row,) = page.tables["All results"][1:]
     assert ("last.pt of 2 runs" in row[-1], row[page.tables["All results"][0].index("trials")]) == (True, "20")
     assert "Of Z, last.pt of 2 runs" in page.text
+    matched = [line for line in numbers(tmp_path, "queries") if line["AP"]]
+    assert f"{10 * len(matched)} queries of every trial of llcm-i2v" in page.text
     with pytest.raises(ReportError, match="lacks the rows"):
         write.write_report(tmp_path / "0", subject(run), "last.pt, epoch 1")
     with pytest.raises(ReportError, match=r"lacks the row of last\.pt, epoch 1 under llcm-i2v\. Test it again"):
