@@ -22,7 +22,7 @@ from dns.evaluation import results
 from dns.evaluation.embedding import Embeddings, save_features
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.ranking import Ranking
-from dns.report.subject import Subject
+from dns.report.subject import Subject, shown_feature
 from dns.report.write import write_report
 from dns.training import checkpoint, config
 from dns.training.options import Config
@@ -59,7 +59,8 @@ def evaluate(arguments: Sequence[str]) -> int:
             found[key] += trials
         if asked.report.write == "true" and subject is None:
             command = shlex.join(["python", "eval.py", *arguments])
-            subject = Subject(asked, opened.evaluator, opened.model, embeddings, opened.protocols, path, command)
+            shown = {protocol: rankings[protocol, shown_feature(asked)] for protocol in opened.protocols}
+            subject = Subject(asked, opened.evaluator, opened.model, embeddings, shown, path, command)
     if not ranks.is_main():
         return 0
     tested = opened.name if len(checkpoints) == 1 else f"{pattern.name} of {len(checkpoints)} runs{chosen(pattern)}"

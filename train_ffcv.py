@@ -345,8 +345,12 @@ def best_row(training: Training, run: RunFolder, evaluator: Evaluator) -> Row:
 def report(training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, tested: Tested) -> None:
     """Write report.html of the last weights. The result stands whether or not it can be written."""
     asked = training.config
+    tested_so = replace(asked.eval, features=("bn",), re_ranking=False)  # what a training's own table shows
     command = shlex.join(["python", "train_ffcv.py", "--config-file", str(run.path / CONFIG)])
-    subject = Subject(asked, evaluator, state.model, tested.embeddings, [asked.eval.protocol], run.last, command)
+    subject = Subject(
+        replace(asked, eval=tested_so), evaluator, state.model, tested.embeddings,
+        {asked.eval.protocol: tested.rankings}, run.last, command,
+    )  # fmt: skip
     try:
         print(f"written: {write_report(run.path, subject, tested.name)}")
     except ReportError as error:

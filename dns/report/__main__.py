@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from dns.report.compare import compare
+from dns.report.html import thumbnails
 from dns.report.sections import IMAGE_BYTES
-from dns.report.thumbnails import thumbnails
 from dns.training import config
 from dns.training.run_folder import CONFIG
 from dns.training.setup import open_images

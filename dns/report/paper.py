@@ -4,7 +4,7 @@ import io
 from importlib.util import find_spec
 from typing import Any
 
-from dns.report.chart import Chart, Figure, Grid, Series
+from dns.report.figures import Chart, Figure, Grid, Series
 from dns.report.svg import PAPER_WIDTH_MM, SHAPES, colour_of
 from ffcv_convert.common.errors import printable
 
@@ -18,6 +18,7 @@ def available() -> bool:
 
 
 def to_pdf(figure: Figure) -> bytes:
+    """The figure as a PDF file."""
     import matplotlib  # not above: it is part of the extra `report`
     from matplotlib.figure import Figure as Canvas
 
@@ -68,7 +69,7 @@ def _grid(axes: Any, grid: Grid) -> None:
 
 
 def _rgb(number: int, count: int) -> Any:
-    """The colour of the page, as matplotlib takes it."""
+    """The colour that this series has on the page, as matplotlib takes it."""
     import colorsys
 
     text = colour_of(number, count)

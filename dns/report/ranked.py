@@ -1,14 +1,20 @@
-"""Queries to look at, and the gallery images that are nearest to each."""
+"""Queries to look at and the gallery images that are nearest to each: as lists, as a table, and as one picture."""
 
+import io
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageOps
 
 from dns.evaluation.protocols import TestSet
 from dns.report.study import Study, average_precision
 
 WORST, MEDIAN, RANDOM, NEAREST = 20, 20, 10, 10
+SHEET_QUERIES, SHEET_NEAREST = 3, 8  # rows of the picture, and gallery images in each
+GREEN, RED, GREY, LIGHT = "#2e9e4f", "#d1453b", "#555555", "#bbbbbb"
+FRAME_PX, GAP_PX, HEIGHT_PX, COLOURS = 4, 10, 192, 128  # of the picture
 
 
 class Neighbour(NamedTuple):
@@ -21,8 +27,8 @@ class Neighbour(NamedTuple):
 
 
 class RankedQuery(NamedTuple):
-    """group: worst, median or random; row: of the test set; precision: AP in [0, 1]; first: rank of the first right
-    image; matches: right images in the gallery that count."""
+    """A query and its nearest gallery images. group: worst, median or random; row: of the test set; precision: AP in
+    [0, 1]; first: rank of the first right image; matches: right images in the gallery that count."""
 
     group: str
     row: int
@@ -92,3 +98,53 @@ def query_table(study: Study, test: TestSet) -> tuple[list[str], list[list[str |
         other = [test.path_N[near], int(test.person_N[near]), similarity[query]]
         lines.append([study.protocol, *who, first[query], precision[query], *other])
     return header, lines
+
+
+def sheet(queries: Sequence[RankedQuery], pixels: Mapping[int, np.ndarray]) -> Image.Image:
+    """Ranked lists as one picture, for papers and TensorBoard. A row for each query: first the query, then the nearest
+    images that count, framed in green where the identity is right and in red where it is not.
+
+    queries: one at least; pixels: uint8 (H, W, 3) by row of the test set.
+    """
+    lines = [
+        [_framed(pixels[query.row], GREY), *(_framed(pixels[near.row], _colour(near)) for near in _counting(query))]
+        for query in queries
+    ]
+    width, height = lines[0][0].size
+    columns = max(len(line) for line in lines)
+    size = (columns * (width + GAP_PX) + 2 * GAP_PX, len(lines) * (height + GAP_PX) + GAP_PX)
+    picture = Image.new("RGB", size, "white")
+    for y, line in enumerate(lines):
+        for x, cell in enumerate(line):
+            picture.paste(cell, (GAP_PX + x * (width + GAP_PX) + (GAP_PX if x else 0), GAP_PX + y * (height + GAP_PX)))
+    middle = 2 * GAP_PX + width - GAP_PX // 2
+    ImageDraw.Draw(picture).line((middle, GAP_PX, middle, picture.height - GAP_PX), fill=LIGHT, width=2)
+    return picture
+
+
+def to_png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.quantize(COLOURS).save(file, "png", optimize=True)
+    return file.getvalue()
+
+
+def spread(queries: Sequence[RankedQuery]) -> list[RankedQuery]:
+    """SHEET_QUERIES of the queries, from the one with the highest AP to the one with the lowest."""
+    order = sorted(queries, key=lambda query: -query.precision)
+    if not order:
+        return []
+    return [order[place] for place in np.unique(np.linspace(0, len(order) - 1, SHEET_QUERIES).astype(int))]
+
+
+def _counting(query: RankedQuery) -> list[Neighbour]:
+    return [near for near in query.neighbours if near.rank is not None][:SHEET_NEAREST]
+
+
+def _colour(near: Neighbour) -> str:
+    return GREEN if near.right else RED
+
+
+def _framed(pixels: np.ndarray, colour: str) -> Image.Image:
+    image = Image.fromarray(pixels)
+    width_px = max(1, round(image.width * HEIGHT_PX / image.height))
+    return ImageOps.expand(image.resize((width_px, HEIGHT_PX), Image.Resampling.LANCZOS), FRAME_PX, colour)

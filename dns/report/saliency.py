@@ -1,7 +1,8 @@
-"""Where the network looks: Grad-CAM of captum, of the extra `report`.
+"""Where the network looks: Grad-CAM of captum, which comes with the extra `report`.
 
-What is explained is a query's similarity to its nearest right image: the map shows which parts of the query raise it,
-at the resolution of the last map of features (a pixel of it is 16 pixels of the image), of the image as it is.
+A map explains a query's similarity to its nearest right image: it shows which parts of the query raise that similarity.
+It has the resolution of the last map of features (a pixel of it is 16 pixels of the image) and is of the image without
+flip.
 """
 
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ def available() -> bool:
 
 
 def looks(evaluator: Evaluator, model: DNS, queries: Sequence[RankedQuery]) -> list[Look]:
-    """Of the first QUERIES queries that have a right image among their nearest, each of another identity."""
+    """The maps of the first QUERIES queries that have a right image among their nearest, each of another identity."""
     pairs: dict[int, tuple[int, int]] = {}
     for query in queries:
         right = [near.row for near in query.neighbours if near.right and near.rank]
