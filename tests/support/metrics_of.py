@@ -1,11 +1,16 @@
-"""The metrics of a protocol's trials, without their rankings."""
+"""Metrics alone: of a protocol's trials without their rankings, and of a matrix of distances."""
 
 from typing import Any
 
-from dns.evaluation.metrics import Metrics
+from dns.evaluation.metrics import Metrics, mean_metrics, rank_queries
 from dns.evaluation.ranking import rank_trials
 
 
 def run_protocol(*arguments: Any, **options: Any) -> list[Metrics]:
     """See rank_trials."""
     return [ranking.metrics for ranking in rank_trials(*arguments, **options)]
+
+
+def rank_metrics(*arguments: Any, **options: Any) -> Metrics:
+    """See rank_queries."""
+    return mean_metrics(rank_queries(*arguments, **options))

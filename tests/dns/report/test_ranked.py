@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from dns.evaluation.metrics import rank_metrics
 from dns.evaluation.protocols import PROTOCOLS, TestSet
 from dns.evaluation.ranking import compare, rank_trials, shown_rows
 from dns.report.ranked import NEAREST, chosen_queries, query_table, ranked_queries
 from dns.report.study import Study, average_precision, camera_pairs, likeness, scores
 from tests.support.made_sets import random_set
+from tests.support.metrics_of import rank_metrics
 
 SYSU = [(1, 0), (2, 0), (3, 1), (4, 0), (5, 0), (6, 1)]
 LLCM = [(camera, modality) for camera in range(1, 5) for modality in (0, 1)]
