@@ -1,5 +1,5 @@
-"""The loader that comes nearest to ours, for benchmarks/pipeline.py: the images as a memory-mapped tensor of tensordict,
-with our augmentation after it.
+"""The loader that comes nearest to ours, for benchmarks/pipeline.py: the images as a memory-mapped tensor of
+tensordict, with our augmentation after it.
 
 Only the storage is tensordict's: threads of ours copy the images with NumPy from the mapped memory into reused batches,
 two batches ahead of the one in use. No documentation shows this form. torch.index_select with out= was slower in

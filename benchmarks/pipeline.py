@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 
@@ -138,6 +139,7 @@ def _published(subset: Subset, loader: StreamedLoader) -> float:
 def _peer(batches: Batches, loader: StreamedLoader) -> float:
     """images/s of the peer's uint8 batches, as many as ours has, followed by our augmentation."""
     out = torch.empty(loader.batch_size, 3, *loader.size_px)
+    numba.set_num_threads(CORES)
     begin, images = time.perf_counter(), 0
     for epoch in range(EPOCHS):
         for number, batch in enumerate(batches(loader.plan(epoch))):
