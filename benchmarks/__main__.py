@@ -29,8 +29,6 @@ SUMMARY = {
     "ready_speedup_published": ("pipeline", "speedup_published"),
     "ready_speedup_best_peer": ("pipeline", "speedup_best_peer"),
     "best_peer": ("pipeline", "best_peer"),
-    "ready_speedup_best_loader": ("pipeline", "speedup_best_loader"),
-    "best_loader": ("pipeline", "best_loader"),
     "ready_speedup_by_hand": ("pipeline", "speedup_by_hand"),
     "uint8_speedup_memcpy": ("loader", "speedup_memcpy"),
     "startup_warm_s": ("startup", "warm_s"),

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks.harness import interleaved, summarise, times
-from dns.evaluation.metrics import CMC, rank_metrics
+from dns.evaluation.metrics import CMC, mean_metrics, rank_queries
 from dns.evaluation.ranking import distances
 
 RANKS = 20
@@ -98,7 +98,7 @@ def _timed(function: Callable[..., Any], *inputs: Any) -> float:
 
 
 def _ours(distance: Tensor, query: Tensor, gallery: Tensor, excluded_QG: Tensor | None, cmc: CMC) -> tuple[float, ...]:
-    found = rank_metrics(distance, query, gallery, excluded_QG=excluded_QG, cmc=cmc)
+    found = mean_metrics(rank_queries(distance, query, gallery, excluded_QG=excluded_QG, cmc=cmc))
     return found.cmc[0], found.cmc[-1], found.mAP, found.mINP
 
 

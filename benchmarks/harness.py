@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,6 +21,7 @@ from ffcv_convert.synthetic import FOLDERS, Options, synthesise
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(__file__).parent.parent / "build" / "benchmarks"
 ROUNDS = 5
+CORES = len(os.sched_getaffinity(0))
 SET = Options(train_identities=48, test_identities=6, train_images=12, test_images=2, layout="sysu")
 OFFICIAL = Options(layout="sysu", official_size=True)
 
@@ -54,11 +56,19 @@ def official_set() -> tuple[Path, Path]:
 
 
 def _made(folder: Path, size: Options) -> tuple[Path, Path]:
-    data, beton, workers = folder / "Dataset", folder / "Beton", len(os.sched_getaffinity(0))
+    data, beton = folder / "Dataset", folder / "Beton"
     raw = data / FOLDERS["sysu"]
-    synthesise(raw, size, workers=workers)
-    convert(DATASETS["sysu"], data, beton, ImageFormat(), workers=workers)
+    synthesise(raw, size, workers=CORES)
+    convert(DATASETS["sysu"], data, beton, ImageFormat(), workers=CORES)
     return raw, beton / "sysu"
+
+
+def importable(module: str) -> bool:
+    """Whether the module is installed, without importing it."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the parent package is missing
+        return False
 
 
 def synchronise(device: torch.device) -> None:

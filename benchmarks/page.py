@@ -61,7 +61,7 @@ def _table(name: str, content: dict[str, Any]) -> str:
         return seeds.table(content)
     if name.startswith("sysu-size"):
         return sysu_size.table(content)
-    return fuzz_table(content) if name.startswith("fuzz") else faults_table(content)
+    return faults_table(content)
 
 
 def _where(content: dict[str, Any]) -> str:
@@ -74,14 +74,6 @@ def _where(content: dict[str, Any]) -> str:
 def faults_table(content: dict[str, Any]) -> str:
     counts = {key.replace("_", " "): value for key, value in content.items() if key != "environment"}
     rows = [list(counts), ["---"] * len(counts), [f"{count:,}" for count in counts.values()]]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
-
-
-def fuzz_table(content: dict[str, Any]) -> str:
-    rows = [["reader", "executions", "inputs that reached new branches", "crashes"], ["---"] * 4]
-    for name, found in content["targets"].items():
-        crashes = str(len(found["crashes"]))
-        rows.append([name, f"{found['executions']:,}", str(found["new_coverage_inputs"]), crashes])
     return "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
 
 

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from benchmarks.own_operators.pool import CORES, Ready
 from benchmarks.own_operators.shared import CHANNEL_LEVELS, LEVELS, exchange, pad
-from benchmarks.peers.dali_cpu import next_batch
 from pipelines.augment.draw import draw
 from pipelines.augment.recipes import (
     CHANNEL_ERASE,
@@ -58,13 +57,13 @@ def opened(images_NHWC: np.ndarray, recipe: Recipe) -> Iterator[Ready]:
         rows_ahead = iter(plan)
         pipeline = built(plan.shape[1])
         try:
-            while (out := next_batch(pipeline)) is not None:
+            while (out := _next_batch(pipeline)) is not None:
                 for image, choice in zip(out, exchanges.popleft(), strict=True):
                     exchange(image, choice)
                 yield torch.from_numpy(out)
         finally:
             rows_ahead = iter(())
-            while next_batch(pipeline) is not None:  # discard the rest of a plan that was not used to its end
+            while _next_batch(pipeline) is not None:  # discard the rest of a plan that was not used to its end
                 pass
             pipeline.reset()
             exchanges.clear()
@@ -105,6 +104,15 @@ def _pipeline(source: Any, batch: int, size_px: tuple[int, int], recipe: Recipe)
         )  # fmt: skip
         pipeline.set_outputs(out)
     return pipeline
+
+
+def _next_batch(pipeline: Any) -> np.ndarray | None:
+    """The pipeline's next batch, valid until the pipeline runs again; None at the end."""
+    try:
+        (out,) = pipeline.run()
+    except StopIteration:
+        return None
+    return np.asarray(out.as_tensor())
 
 
 def _used(recipe: Recipe) -> tuple[bool, list[tuple[int, tuple[int, ...]]]]:

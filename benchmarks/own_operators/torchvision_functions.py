@@ -40,7 +40,7 @@ def opened(images_NHWC: np.ndarray, recipe: Recipe) -> Iterator[Ready]:
         yield ready
 
 
-def filler(images_NCHW: np.ndarray, recipe: Recipe, worker: int) -> Fill:
+def filler(images_NCHW: np.ndarray, recipe: Recipe) -> Fill:
     from torchvision.transforms.v2 import functional
 
     images = torch.from_numpy(images_NCHW)

@@ -54,16 +54,10 @@ class Evaluator:
         return embeddings
 
     def rankings(
-        self,
-        embedding_ND: Tensor,
-        protocol: str,
-        trials: Sequence[int] | None = None,
-        *,
-        re_ranking: bool = False,
-        top: int = 0,
+        self, embedding_ND: Tensor, protocol: str, trials: Sequence[int] | None = None, *, re_ranking: bool = False
     ) -> list[Ranking]:
         """See rank_trials."""
-        return rank_trials(PROTOCOLS[protocol], self.test_set, embedding_ND, trials, re_ranking=re_ranking, top=top)
+        return rank_trials(PROTOCOLS[protocol], self.test_set, embedding_ND, trials, re_ranking=re_ranking)
 
     def choosing_rank1(self, model: DNS, protocol: str) -> float:
         """The number by which the published code chooses an epoch: Rank-1 of BN(Z) on trial 0, without flip.

@@ -44,18 +44,6 @@ class PerQuery(NamedTuple):
     last: Tensor
 
 
-def rank_metrics(
-    distance_QG: Tensor,
-    query_person_Q: Tensor,
-    gallery_person_G: Tensor,
-    *,
-    excluded_QG: Tensor | None = None,
-    cmc: CMC = "images",
-) -> Metrics:
-    """mean_metrics of rank_queries."""
-    return mean_metrics(rank_queries(distance_QG, query_person_Q, gallery_person_G, excluded_QG=excluded_QG, cmc=cmc))
-
-
 def rank_queries(
     distance_QG: Tensor,
     query_person_Q: Tensor,

@@ -17,14 +17,11 @@ from ffcv_convert.common.errors import ProtocolError
 
 @dataclass(frozen=True)
 class Ranking:
-    """What came of a trial. query_person_Q: identity of each query. top_rows_QK, top_distance_QK: the first K gallery
-    images of each query, as rows of the test set, and their distances (inf: excluded); K is 0 unless it was asked for.
-    per_query: of all Q queries, those without a match among them."""
+    """What came of a trial. query_person_Q: identity of each query. per_query: of all Q queries, those without a match
+    among them."""
 
     trial: Trial
     query_person_Q: Tensor
-    top_rows_QK: Tensor
-    top_distance_QK: Tensor
     per_query: PerQuery
     metrics: Metrics
 
@@ -66,10 +63,9 @@ def rank_trials(
     trials: Sequence[int] | None = None,
     *,
     re_ranking: bool = False,
-    top: int = 0,
 ) -> list[Ranking]:
     """Rank every trial, or those of these numbers. embedding_ND: row n embeds row n of the test set, on any device;
-    similarity is the dot product, or k-reciprocal re-ranking of it. top: K of a Ranking. Raises ProtocolError."""
+    similarity is the dot product, or k-reciprocal re-ranking of it. Raises ProtocolError."""
     chosen = protocol.trials(test, trials)
     person_N, camera_N = _labels(test, embedding_ND)
     distance_of = None if re_ranking else _shared_product(protocol, chosen, person_N, embedding_ND)
@@ -86,9 +82,7 @@ def rank_trials(
             same = (query.person[:, None] == gallery.person).any()
             cameras = trial.excluded and str(error) == NO_MATCH and same
             raise ProtocolError(f"{trial.protocol}, trial {trial.number}: {error}{hint if cameras else ''}") from None
-        top_distance, column = _first(distance, excluded, top)
-        top_rows = torch.from_numpy(trial.gallery_rows).to(column.device)[column]
-        rankings.append(Ranking(trial, person, top_rows, top_distance, per_query, metrics))
+        rankings.append(Ranking(trial, person, per_query, metrics))
     return rankings
 
 
@@ -129,15 +123,6 @@ def distances(query_QD: Tensor, gallery_GD: Tensor) -> Tensor:
     """Minus the dot products, float64 (Q, G), as the published code takes them: in float32, near neighbours change
     places. On CUDA too; the largest product, LLCM's queries and all of its possible gallery, is 255 GFLOP."""
     return -query_QD.double() @ gallery_GD.double().T
-
-
-def _first(distance: Tensor, excluded: Tensor | None, top: int) -> tuple[Tensor, Tensor]:
-    """Distances and columns of each row's `top` nearest, (Q, K) each: excluded ones last, equal ones by position."""
-    if not top:
-        return distance[:, :0], torch.empty(len(distance), 0, dtype=torch.int64, device=distance.device)
-    masked = distance if excluded is None else distance.masked_fill(excluded, torch.inf)
-    values, columns = masked.sort(dim=1, stable=True)
-    return values[:, :top], columns[:, :top]
 
 
 def _queries(trial: Trial, person_N: Tensor, embedding_ND: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets import custom
 from ffcv_convert.datasets.files import read_identities, read_labelled_paths
 from tests.faults.conftest import Tally
-from tests.faults.fuzz_targets import Opening
+from tests.faults.readers import Opening
 
 Times = Callable[[int, int], int]
 CSV = b"path,person,camera,modality,split\n"

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dns.evaluation.metrics import RANKS, rank_metrics
+from dns.evaluation.metrics import RANKS
 from tests.support import goldens
 from tests.support.goldens import tensor
+from tests.support.metrics_of import rank_metrics
 
 pytestmark = pytest.mark.numerical
 

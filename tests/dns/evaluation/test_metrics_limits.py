@@ -7,7 +7,8 @@ from test_metrics import naive
 from torch import Tensor
 
 from dns.evaluation import metrics
-from dns.evaluation.metrics import RANKS, Metrics, rank_metrics
+from dns.evaluation.metrics import RANKS, Metrics
+from tests.support.metrics_of import rank_metrics
 
 pytestmark = pytest.mark.numerical
 
