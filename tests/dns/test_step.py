@@ -11,6 +11,7 @@ from dns.model import DNS, GROUPS
 from dns.optim import make_optimiser
 from dns.step import make_step
 from ffcv_convert.common.errors import ConfigError
+from tests.support.refusals import refusal
 
 pytestmark = pytest.mark.numerical
 
@@ -127,12 +128,12 @@ def test_auto_is_resolved_for_the_cpu() -> None:
 
 
 def test_a_graph_needs_cuda() -> None:
-    with pytest.raises(ConfigError, match=r"engine\.graph = 'true' needs CUDA"):
+    with refusal(ConfigError, "engine.graph", "CUDA"):
         make_engine("cpu", "fp32", "auto", "auto", graph="true")
 
 
 def test_a_device_that_is_not_there_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"engine\.device = 'cuda:7'"):
+    with refusal(ConfigError, "engine.device", "'cuda:7'"):
         make_engine("cuda:7", "auto", "auto", "auto")
-    with pytest.raises(ConfigError, match=r"engine\.device = 'toaster'"):
+    with refusal(ConfigError, "engine.device", "'toaster'"):
         make_engine("toaster", "auto", "auto", "auto")
