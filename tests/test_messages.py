@@ -22,7 +22,7 @@ from dns.training.stopping import out_of_memory
 from ffcv_convert.beton import Modality, open_beton
 from ffcv_convert.beton.manifest import read_manifest
 from ffcv_convert.common.atomic import replacing
-from ffcv_convert.common.errors import UserError, as_data_errors
+from ffcv_convert.common.errors import DataError, IncompleteError, UserError, as_data_errors
 from ffcv_convert.common.world import World
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS, custom
@@ -34,6 +34,7 @@ from pipelines.subset import TrainIndex
 from tests.faults.failing_images import draw_custom_set
 from tests.support.configs import make_config
 from tests.support.made_sets import make_set
+from tests.support.refusals import refusal
 
 # What happened, the error's class, its message; {root} is the folder with the row's files.
 SHEET = """
@@ -247,3 +248,16 @@ def test_message(tmp_path: Path, row: str) -> None:
         PROVOKE[name](tmp_path)
     assert caught.typename == error
     assert str(caught.value) == " ".join(lines).format(root=tmp_path)
+
+
+@pytest.mark.parametrize("wrong", ["/a/all.beton", "/a/all.beton.partial", 1, "data.person", "twelve"])
+def test_what_a_message_does_not_tell_is_missed(wrong: object) -> None:
+    """That 12 holds a 1, and /b/a/all.beton.partial an all.beton, does not count."""
+    told = "/b/a/all.beton.partial", 12, "data.persons"
+    message = "/b/a/all.beton.partial: 12 identities. Lower data.persons"
+    with refusal(DataError, *told):
+        raise DataError(message)
+    with pytest.raises(AssertionError), refusal(DataError, wrong, *told):
+        raise DataError(message)
+    with pytest.raises(AssertionError), refusal(DataError, *told):
+        raise IncompleteError(message)
