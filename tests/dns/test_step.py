@@ -11,6 +11,7 @@ from dns.model import DNS, GROUPS, ModelOptions
 from dns.optim import MultiplierOptions, OptimOptions, make_optimiser
 from dns.step import make_step
 from ffcv_convert.common.errors import ConfigError
+from tests.support.refusals import refusal
 
 pytestmark = pytest.mark.numerical
 
@@ -129,12 +130,12 @@ def test_auto_is_resolved_for_the_cpu() -> None:
 
 
 def test_a_graph_needs_cuda() -> None:
-    with pytest.raises(ConfigError, match=r"engine\.graph = 'true' needs CUDA"):
+    with refusal(ConfigError, "engine.graph", "CUDA"):
         make_engine(EngineOptions(device="cpu", graph="true"))
 
 
 def test_a_device_that_is_not_there_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"engine\.device = 'cuda:7'"):
+    with refusal(ConfigError, "engine.device", "'cuda:7'"):
         make_engine(EngineOptions(device="cuda:7"))
-    with pytest.raises(ConfigError, match=r"engine\.device = 'toaster'"):
+    with refusal(ConfigError, "engine.device", "'toaster'"):
         make_engine(EngineOptions(device="toaster"))

@@ -16,6 +16,7 @@ from ffcv_convert.images import ImageFormat
 from tests.conftest import REPOSITORY, Run
 from tests.faults.conftest import Tally
 from tests.faults.failing_images import bombs, draw_custom_set
+from tests.support.refusals import assert_tells, refusal
 
 SMALL = ImageFormat(24, 12)
 
@@ -34,14 +35,10 @@ def test_a_list_that_names_a_path_outside_is_refused(tmp_path: Path, tally: Tall
     dataset, file, line = LISTS[name]
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(line.format(path))
-    with pytest.raises(DataError) as caught:
+    with refusal(DataError, tmp_path, Path(file).name, "line", "names") as caught:
         dataset.list_records(tmp_path)
     tally.did("hostile_inputs")
-    message = str(caught.value)
-    assert message.startswith(f"{tmp_path}: {Path(file).name} line ")
-    assert "not inside this folder" in message or "an absolute path" in message
-    assert message.endswith("Correct the list")
-    assert len(message) < 500 + len(str(tmp_path))
+    assert len(str(caught.value)) < 500 + len(str(tmp_path))
 
 
 # Prints, for each file, the message, by how many MB the peak memory grew, and the seconds it took.
@@ -78,9 +75,7 @@ def test_a_bomb_is_refused_by_its_declared_size(tmp_path: Path, tally: Tally) ->
         message, grown_mb, seconds = json.loads(line)
         tally.did("hostile_inputs")
         assert message.startswith(f"{file}: ")
-        refused = r"\d+ x \d+ pixels|a JPEG with \d+ scans|cannot be decoded .*(exceeds limit|too large)"
-        assert re.search(f": ({refused})", message)
-        assert message.endswith((". Replace it", ". Restore it, or replace it"))
+        assert re.search(r"\d+ x \d+|\d+ scans|exceeds limit|too large", message), "not by its declared size"
         assert grown_mb < 30, f"{file}: {grown_mb} MB"
         assert seconds < 5, f"{file}: {seconds} s"
 
@@ -93,9 +88,9 @@ def test_a_recipe_runs_no_program(tmp_path: Path, program: Run, tally: Tally) ->
     for number, text in enumerate(PROGRAMS):
         recipe = tmp_path / f"{number}.yaml"
         recipe.write_text(f"data:\n  set: {text.format(tmp_path / 'ran')}\n")
-        with pytest.raises(ConfigError, match=rf"{number}\.yaml: not readable as YAML"):
+        with refusal(ConfigError, recipe):
             read_recipe(["--config-file", str(recipe)], description="")
         tally.did("hostile_inputs")
     done = program("train_ffcv.py", "--config-file", tmp_path / "0.yaml")
     assert (done.returncode, (tmp_path / "ran").exists()) == (2, False)
-    assert "0.yaml: not readable as YAML" in done.stderr
+    assert_tells(done.stderr, tmp_path / "0.yaml")

@@ -105,5 +105,5 @@ def test_unusable_rankings_are_refused() -> None:
     one = torch.tensor([1])
     with pytest.raises(ValueError, match="NaN or inf"):
         rank_metrics(torch.tensor([[float("nan")]]), one, one)
-    with pytest.raises(ValueError, match="no query has a match"):
+    with pytest.raises(ValueError, match="no query"):
         rank_metrics(torch.tensor([[1.0]]), one, torch.tensor([2]))
