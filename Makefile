@@ -46,7 +46,7 @@ PINNED := $(VENV)/constraints.txt
 BENCH := $(VENV)/.dns-ffcv-bench
 
 .PHONY: help train plan eval report convert-datasets setup synthesise data verify benchmark benchmark-gpu profile test \
-        test-older-cpu check-cuda faults lint format clean
+        test-slow test-older-cpu check-cuda faults lint format clean
 
 ##@ What everybody needs
 
@@ -104,8 +104,11 @@ profile: $(READY) ## profile a training step: kernels, trace, share of waiting f
 
 ##@ Tests
 
-test: $(READY) ## run the tests, on every core and in random order; ARGS='-n 0 -p no:randomly': one after another
-	'$(RUN)' -m pytest -q -n auto --maxprocesses=8 -m 'not gpu and not slow' $(ARGS)
+test: $(READY) ## run the quick tests, on every core and in random order; ARGS='-n 0 -p no:randomly': one after another
+	'$(RUN)' -m pytest -q -n auto --maxprocesses=8 -m 'not gpu and not slow' --dist loadfile $(ARGS)
+
+test-slow: $(READY) ## run the slow ones: several ranks and jobs, make itself, the CUDA path on a device that does nothing
+	'$(RUN)' -m pytest -q -n auto --maxprocesses=8 -m 'slow and not gpu' --dist loadfile $(ARGS)
 
 # The numerical tests again, as on a processor without AVX-512, and without AVX. NumPy and OpenCV keep what they use.
 AS_avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \

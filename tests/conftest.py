@@ -1,11 +1,12 @@
 """Small synthetic sets, drawn and converted once a session, and helpers to call the command-line programs."""
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,20 +72,41 @@ def _nothing_is_written_elsewhere() -> Iterator[None]:
     assert not changed, f"written or removed while the tests ran: {', '.join(changed)}"
 
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """made_once(name, make): the folder of this name, after make(folder). One of pytest-xdist's processes makes it, and
+    all of them use it. Read only."""
+    own = tmp_path_factory.getbasetemp()
+    top = (own.parent if IN_PARALLEL else own) / "made-once"
+    top.mkdir(exist_ok=True)
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        path, made = top / name, top / f"{name}.made"
+        with open(top / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                shutil.rmtree(path, ignore_errors=True)  # of a process that failed
+                path.mkdir()
+                make(path)
+                made.touch()
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_root(made_once: MadeOnce) -> Path:
     """A DATA_ROOT with `synthetic/` in LLCM's layout: 8 + 5 identities, pictures of about 96 x 48. Read only."""
-    root = tmp_path_factory.mktemp("data")
-    synthesise(root / "synthetic", SMALL, workers=1)
-    return root
+    return made_once("data", lambda root: synthesise(root / "synthetic", SMALL, workers=1))
 
 
 @pytest.fixture(scope="session")
-def beton_root(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def beton_root(data_root: Path, made_once: MadeOnce) -> Path:
     """A BETON_ROOT with synthetic/train.beton (96 pictures) and test.beton, 96 x 48. Read only."""
-    root = tmp_path_factory.mktemp("beton")
-    convert(synthetic.DATASET, data_root, root, SMALL_FORMAT, workers=2)
-    return root
+    return made_once("beton", lambda root: convert(synthetic.DATASET, data_root, root, SMALL_FORMAT, workers=2))
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -120,30 +142,22 @@ def refused(capsys: pytest.CaptureFixture) -> Refused:
 
 
 @pytest.fixture(scope="session")
-def data_root_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def data_root_of(made_once: MadeOnce) -> Callable[[str], Path]:
     """layout -> root of a small drawn set in the layout of a real one: 8 + 5 identities. Read only."""
-    top = tmp_path_factory.mktemp("layouts")
 
-    @cache
     def root(layout: str) -> Path:
-        options = replace(SMALL, layout=layout, train_images=4, height_px=64)
-        path = top / DATASETS[layout].folders[0]
-        synthesise(path, options, workers=1)
-        return path
+        options, name = replace(SMALL, layout=layout, train_images=4, height_px=64), DATASETS[layout].folders[0]
+        return made_once(f"data-{layout}", lambda top: synthesise(top / name, options, workers=1)) / name
 
     return root
 
 
 @pytest.fixture(scope="session")
-def converted_layout(
-    data_root_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Path]:
+def converted_layout(data_root_of: Callable[[str], Path], made_once: MadeOnce) -> Callable[[str], Path]:
     """layout -> folder with the .beton files of its drawn set, 64 x 32. Its parent is a BETON_ROOT. Read only."""
-    top = tmp_path_factory.mktemp("converted")
 
-    @cache
     def folder(layout: str) -> Path:
-        convert(DATASETS[layout], data_root_of(layout).parent, top, ImageFormat(64, 32), workers=2)
-        return top / layout
+        dataset, data_root, size = DATASETS[layout], data_root_of(layout).parent, ImageFormat(64, 32)
+        return made_once(f"beton-{layout}", lambda top: convert(dataset, data_root, top, size, workers=2)) / layout
 
     return folder

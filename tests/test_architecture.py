@@ -83,12 +83,12 @@ def test_scripts_define_no_loss_loader_or_metric(script: str) -> None:
             assert not any(word in node.name.lower() for word in ("loss", "loader", "metric", "trainer"))
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_scripts_can_be_imported_without_side_effects(script: str, tmp_path: Path) -> None:
+def test_scripts_can_be_imported_without_side_effects(tmp_path: Path) -> None:
     code = (
         "import sys, torch, signal; sys.argv = ['x', '--nonsense']; state = lambda: (torch.get_num_threads(),"
-        f"signal.getsignal(2)); before = state(); import {script[:-3]}; assert state() == before"
+        "signal.getsignal(2)); before = state(); import eval, train_ffcv; assert state() == before"
     )
+    assert SCRIPTS == ("train_ffcv.py", "eval.py")
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True
     )

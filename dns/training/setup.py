@@ -154,8 +154,9 @@ def assemble(session: Session, loader: data.TrainingLoader, *, resumed: bool) ->
         average=exchange.Mean(world, accumulate), **exchanged,
     )  # fmt: skip
     tflop = throughput.count(
-        config, loader.identities, batch=loader.batch_size, size_px=loader.size_px, accumulate=accumulate
-    )
+        config.model, config.loss, loader.identities, batch=loader.batch_size, size_px=loader.size_px,
+        accumulate=accumulate,
+    )  # fmt: skip
     return Training(
         config, world, engine, loader, model, optimiser, scaler, step,
         rate=schedule(config.optim, loader.iterations, world.size * accumulate),

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
 from dns.engine import Engine
-from dns.training.network import build_network
-from dns.training.options import Config
+from dns.losses import LossOptions
+from dns.model import DNS, ModelOptions
 
 # Of a card by its name, in bf16 and fp16 with float32 sums, without sparsity: NVIDIA's data sheets and architecture
 # papers. A part of a card (MIG), a Laptop's or a Ti is another card and has another name.
@@ -62,7 +63,11 @@ class Pace:
         return found
 
 
-def count(config: Config, identities: int, *, batch: int, size_px: tuple[int, int], accumulate: int) -> float:
+@cache  # trials and seeds in turn are alike
+def count(
+    options: ModelOptions, losses: LossOptions, identities: int, *, batch: int, size_px: tuple[int, int],
+    accumulate: int,
+) -> float:  # fmt: skip
     """10^12 floating-point operations of a step on one device: of the convolutions and matrix products, forward and
     backward, a multiply-add as two. batch: images of `size_px` (height, width) that the device computes in a step.
 
@@ -73,7 +78,7 @@ def count(config: Config, identities: int, *, batch: int, size_px: tuple[int, in
 
     half = batch // accumulate // 2
     with torch.device("meta"):
-        model = build_network(config, identities)
+        model = DNS(identities, options, losses)
         images, person_B = torch.empty(half, 3, *size_px), torch.empty(2 * half, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter:
         model.loss(model(images, images.clone()), person_B)["total"].backward()

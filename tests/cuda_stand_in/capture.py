@@ -1,9 +1,10 @@
 """What happens on the host when the step is captured, trained with, stopped, and its network tested.
 
-    python -m tests.cuda_stand_in.run tests.cuda_stand_in.capture BETON_ROOT WORK_FOLDER
+    python -m tests.cuda_stand_in.run tests.cuda_stand_in.capture BETON_ROOT WORK_FOLDER [--model.x=y ...]
 
-BETON_ROOT holds a converted set `sysu` of any size. Prints one JSON object. Kernels do nothing here, so tensors hold
-anything: `train` replaces the checks that numbers are finite, and the metrics.
+BETON_ROOT holds a converted set `sysu` of any size. A ResNet-18, unless an option says otherwise. Prints one JSON
+object. Kernels do nothing here, so tensors hold anything: `train` replaces the checks that numbers are finite, and the
+metrics.
 """
 
 import itertools
@@ -216,7 +217,8 @@ def numbers_replaced() -> Iterator[None]:
         yield
 
 
-def main(beton_root: str, folder: str) -> None:
+def main(beton_root: str, folder: str, *more: str) -> None:
+    SMALL.extend(more)
     result = {
         "combinations": combinations(Path(beton_root)),
         "several": several(Path(beton_root)),

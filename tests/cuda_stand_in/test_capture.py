@@ -13,6 +13,8 @@ from tests.conftest import REPOSITORY
 from tests.cuda_stand_in.build import CannotBuild
 from tests.cuda_stand_in.run import environment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def found(converted_layout: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def found(converted_layout: Callable[[str], Path], tmp_path_factory: pytest.Temp
         pytest.skip(f"the stand-in cannot be built: {error}")
     beton_root, folder = converted_layout("sysu").parent, tmp_path_factory.mktemp("stand-in")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.cuda_stand_in.capture", beton_root, folder],
+        [sys.executable, "-m", "tests.cuda_stand_in.capture", beton_root, folder, "--model.architecture=resnet10_half"],
         cwd=REPOSITORY, env=variables, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -36,7 +38,7 @@ def test_every_precision_optimiser_and_source_is_captured_without_waiting(found:
         assert one["violations"] == [], one
         assert (one["syncs"], one["replays"]) == (0, 1), one
         assert one["launches"] <= 6, one
-        assert one["nodes"] > 1000, one  # the whole step of a ResNet-18, uncompiled
+        assert one["nodes"] > 500, one  # the whole step, uncompiled
 
 
 def test_steps_with_several_batches_are_captured_without_waiting(found: dict[str, Any]) -> None:

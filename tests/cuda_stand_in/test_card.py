@@ -47,6 +47,7 @@ def run(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_without_a_c_compiler_the_step_is_captured_uncompiled(tmp_path: Path) -> None:
     """Triton builds its launcher with one. An empty cache, so that none built earlier is found."""
     (tmp_path / "bin").mkdir()

@@ -13,6 +13,7 @@ from tests.cuda_stand_in.build import CannotBuild
 from tests.cuda_stand_in.run import environment
 
 
+@pytest.mark.slow
 def test_out_of_memory_names_what_lowers_it(converted_layout: Callable[[str], Path], tmp_path: Path) -> None:
     """With the memory of an H100 the same run ends well, see test_capture.py."""
     try:

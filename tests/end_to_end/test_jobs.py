@@ -34,6 +34,7 @@ def mean_rows(folder: Path) -> list[dict]:
     return json.loads((folder / "result.json").read_text())["evaluation"]
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_give_the_rows_of_seeds_in_turn(
     converted_layout: Layout, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:

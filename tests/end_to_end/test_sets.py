@@ -49,6 +49,20 @@ def rows(run: Path) -> list[dict]:
     return json.loads((run / "result.json").read_text())["evaluation"]
 
 
+@pytest.fixture(scope="module")
+def sketches(converted_layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on PKU-Sketch's layout, whose configuration asks for re-ranking. Read only."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert train(converted_layout("pku_sketch"), runs, "--run.repeats=1", "--eval.re_ranking=true") == 0
+    return runs / "pku_sketch-seed0"
+
+
+@pytest.fixture
+def sketch_run(sketches: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(sketches, tmp_path / "pku_sketch-seed0")
+
+
 @pytest.mark.parametrize("layout", OWN)
 def test_a_drawn_set_is_converted_verified_trained_and_tested(
     layout: str, data_root_of: Layout, converted_layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture
@@ -82,10 +96,8 @@ def test_a_drawn_set_is_converted_verified_trained_and_tested(
         assert set(stored["modality"].tolist()) == ({0, 2} if "sketch" in layout else {0, 1})
 
 
-def test_a_protocol_of_another_set_is_refused_before_the_work(converted_layout: Layout, tmp_path: Path) -> None:
-    folder = converted_layout("pku_sketch")
-    assert train(folder, tmp_path, "--run.repeats=1") == 0
-    checkpoint = tmp_path / "pku_sketch-seed0" / "last.pt"
+def test_a_protocol_of_another_set_is_refused_before_the_work(sketch_run: Path) -> None:
+    checkpoint = sketch_run / "last.pt"
     with pytest.raises(ProtocolError, match="sysu-all: the test set holds no infrared image"):
         eval_script.evaluate([f"--eval.checkpoint={checkpoint}", "--eval.protocols=sysu-all"])
 
@@ -152,16 +164,15 @@ def test_regdb_trains_its_trials_in_turn_and_goes_on_where_it_stopped(
         eval_script.evaluate([pattern])
 
 
-def test_training_never_re_ranks_and_its_wish_is_not_inherited(converted_layout: Layout, tmp_path: Path) -> None:
-    assert train(converted_layout("pku_sketch"), tmp_path, "--run.repeats=1", "--eval.re_ranking=true") == 0
-    run = tmp_path / "pku_sketch-seed0"
-    assert eval_script.evaluate([f"--eval.checkpoint={run / 'last.pt'}"]) == 0
-    assert {row["re_ranking"] for row in rows(run)} == {"off"}
+def test_training_never_re_ranks_and_its_wish_is_not_inherited(sketch_run: Path) -> None:
+    assert "re_ranking: true" in (sketch_run / "config.yaml").read_text()
+    assert {row["re_ranking"] for row in rows(sketch_run)} == {"off"}
+    assert eval_script.evaluate([f"--eval.checkpoint={sketch_run / 'last.pt'}"]) == 0
+    assert {row["re_ranking"] for row in rows(sketch_run)} == {"off"}
 
 
-def test_a_checkpoint_of_another_set_needs_its_protocols_named(converted_layout: Layout, tmp_path: Path) -> None:
-    assert train(converted_layout("pku_sketch"), tmp_path, "--run.repeats=1") == 0
-    folder, checkpoint = converted_layout("market_sketch_1k"), tmp_path / "pku_sketch-seed0" / "last.pt"
+def test_a_checkpoint_of_another_set_needs_its_protocols_named(converted_layout: Layout, sketch_run: Path) -> None:
+    folder, checkpoint = converted_layout("market_sketch_1k"), sketch_run / "last.pt"
     arguments = [f"--eval.checkpoint={checkpoint}", "--data.set=market_sketch_1k", f"--data.beton_root={folder.parent}"]
     with pytest.raises(ConfigError, match=r"trained on pku_sketch\. To test it on market_sketch_1k, name the"):
         eval_script.evaluate(arguments)
@@ -193,11 +204,8 @@ def test_sysu_with_the_official_draw(data_root_of: Layout, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("damage", ["config", "model", "size_px", "view", "nan", "result"])
-def test_damaged_checkpoints_and_results_are_refused(
-    converted_layout: Layout, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert train(converted_layout("pku_sketch"), tmp_path, "--run.repeats=1") == 0
-    path = tmp_path / "pku_sketch-seed0" / "last.pt"
+def test_damaged_checkpoints_and_results_are_refused(sketch_run: Path, damage: str) -> None:
+    path = sketch_run / "last.pt"
     content = torch.load(path, weights_only=True)
     if damage == "view":
         content["model"]["classifier.weight"] = torch.zeros(1, 1).expand(10**9, 256)

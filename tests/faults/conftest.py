@@ -17,6 +17,11 @@ from hypothesis import settings
 from dns.training.environment import environment
 from tests.conftest import FAULTS
 
+# What even a few of take long.
+IN_MAKE_FAULTS = [
+    pytest.mark.slow,
+    pytest.mark.skipif(f"not config.getoption({FAULTS!r})", reason="takes long: make faults"),
+]
 DONE = ("kills", "damages", "hang_classes", "hostile_inputs")
 WRONG = ("silent", "hung", "lost", "crashed")
 

@@ -80,7 +80,7 @@ def test_no_damage_is_silent(
     betons: Betons, encoding: Encoding, tmp_path: Path, tally: Tally, times: Callable[[int, int], int]
 ) -> None:
     """Refused, named or harmless; never a crash, a hang, a wrong image or a wrong label."""
-    count = times(60, 450)
+    count = times(40, 450)
     seen: Counter[str] = Counter()
     for what, outcome in outcomes(betons, encoding, tmp_path, range(count)):
         kind, _, more = outcome.partition(": ")

@@ -15,9 +15,10 @@ import train_ffcv
 from ffcv_convert.common.errors import TrainingError
 from tests.conftest import REPOSITORY
 from tests.end_to_end.test_jobs import Layout, arguments, mean_rows
+from tests.faults.conftest import IN_MAKE_FAULTS
 from tests.support.refusals import refusal
 
-pytestmark = pytest.mark.slow
+pytestmark = IN_MAKE_FAULTS
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Tally
+from tests.faults.conftest import IN_MAKE_FAULTS, Tally
 from tests.support.torchrun import STEPS, assert_equal, options, rank_pids, started, steps, torchrun, wait_for, weights
 
-pytestmark = [pytest.mark.timeout(1200), pytest.mark.slow]  # `make faults` runs them
+pytestmark = [pytest.mark.timeout(1200), *IN_MAKE_FAULTS]
 END_S = 30  # in which a rank's death ends the others
 
 

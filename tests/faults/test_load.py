@@ -78,6 +78,7 @@ def measured(folder: Path, count: int) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_time_and_memory_grow_as_the_records_do(tmp_path: Path, times: Callable[[int, int], int]) -> None:
     count = times(5_000, 50_000)
     small = [measured(tmp_path, count) for _ in range(3)]

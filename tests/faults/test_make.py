@@ -88,6 +88,7 @@ def run(arguments: list[str]) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_make_train_goes_on_with_a_stopped_run_or_starts_again(
     train: Callable[..., list[str]], tmp_path: Path, tally: Tally
 ) -> None:

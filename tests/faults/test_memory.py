@@ -23,6 +23,7 @@ from ffcv_convert.records import Record
 from ffcv_convert.writer import BetonJob, write_betons
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
 IMAGE_MB = 288 * 144 * 3 / 1e6
 IDENTITIES = 12
 ALLOWED_MB = 24  # beyond what the program has after its first batches

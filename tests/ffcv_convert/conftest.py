@@ -8,23 +8,28 @@ from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.images import ImageFormat
 from ffcv_convert.synthetic import FOLDERS, Options, synthesise
+from tests.conftest import MadeOnce
 from tests.support.trees import DRAWN
 
 
 @pytest.fixture(scope="session")
-def drawn_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn_root(made_once: MadeOnce) -> Path:
     """A DATA_ROOT with every layout in its folder: 4 + 2 identities, images of about 64 x 32. Read only."""
-    root = tmp_path_factory.mktemp("layouts")
-    for layout, folder in FOLDERS.items():
-        synthesise(root / folder, Options(**DRAWN, layout=layout), workers=1)
-    return root
+
+    def draw(root: Path) -> None:
+        for layout, folder in FOLDERS.items():
+            synthesise(root / folder, Options(**DRAWN, layout=layout), workers=1)
+
+    return made_once("drawn-data", draw)
 
 
 @pytest.fixture(scope="session")
-def drawn_betons(drawn_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn_betons(drawn_root: Path, made_once: MadeOnce) -> Path:
     """A BETON_ROOT with these sets, 64 x 32; the LLCM layout is the set `synthetic`. Read only."""
-    root = tmp_path_factory.mktemp("betons")
-    for dataset in DATASETS.values():
-        if dataset.find(drawn_root) is not None:
-            convert(dataset, drawn_root, root, ImageFormat(64, 32), workers=1)
-    return root
+
+    def convert_all(root: Path) -> None:
+        for dataset in DATASETS.values():
+            if dataset.find(drawn_root) is not None:
+                convert(dataset, drawn_root, root, ImageFormat(64, 32), workers=1)
+
+    return made_once("drawn-betons", convert_all)

@@ -2,10 +2,10 @@
 
 import json
 import re
-import subprocess
-import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from dns.evaluation.metrics import RANKS, Metrics
 from dns.evaluation.results import add_rows, merge, read_json, read_markdown, read_rows, replacing, write_json
 from dns.evaluation.tables import make_row, markdown, screen, table
 from ffcv_convert.common.errors import ReportError
-from tests.conftest import REPOSITORY
 from tests.support.refusals import assert_tells, refusal
 
 HOW = {
@@ -146,20 +145,30 @@ def test_a_file_that_another_process_writes_or_that_is_a_link_is_named(tmp_path:
         write_json(path, {})
 
 
-def hold(folder: Path, seconds: float) -> "subprocess.Popen[str]":
-    """Another process that writes results in `folder`."""
-    code = "import sys, time, pathlib; from dns.evaluation.results import results_lock\n"
-    code += "with results_lock(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(float(sys.argv[2]))"
-    command = [sys.executable, "-c", code, str(folder), str(seconds)]
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    assert process.stdout.readline() == "held\n"
-    return process
+@contextmanager
+def held(folder: Path, until: threading.Event) -> Iterator[None]:
+    """Another holds the lock of results in `folder`: a thread here, for a lock belongs to who opened the folder."""
+    has_it = threading.Event()
+
+    def hold() -> None:
+        with results.results_lock(folder):
+            has_it.set()
+            until.wait(60)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert has_it.wait(20)
+    yield
+    until.set()
+    other.join()
 
 
 def test_another_writer_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    with hold(tmp_path / "run", 0.3):
+    until = threading.Event()
+    with held(tmp_path / "run", until):
+        threading.Timer(0.3, until.set).start()
         add_rows([row()], tmp_path / "run")
+        assert until.is_set()
     said = capsys.readouterr()
     assert_tells(said.err, "note", tmp_path)
     assert "written" in said.out
@@ -167,12 +176,9 @@ def test_another_writer_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_a_writer_that_hangs_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "WAIT_S", 0.2)
-    with hold(tmp_path / "run", 100) as other:
-        try:
-            begin = time.monotonic()
-            with refusal(ReportError, tmp_path, "0.2 s"):
-                add_rows([row()], tmp_path / "run")
-            assert time.monotonic() - begin < 5
-        finally:
-            other.kill()
+    with held(tmp_path / "run", threading.Event()):
+        begin = time.monotonic()
+        with refusal(ReportError, tmp_path, "0.2 s"):
+            add_rows([row()], tmp_path / "run")
+        assert time.monotonic() - begin < 5
     add_rows([row()], tmp_path / "run")

@@ -81,11 +81,11 @@ def test_every_step_in_every_image_at_the_edges_too() -> None:
     compare(random_images(9), parameters, recipe, torch.float32, WORKERS[-1])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_any_memory_format_can_be_filled(dtype: torch.dtype) -> None:
+def test_any_memory_format_can_be_filled() -> None:
+    """In one type alone: Numba compiles everything for it."""
     parameters = draw(RECIPES["sysu"], BATCH, HIGH, WIDE, seed=3, epoch=0, iteration=0)
-    out = torch.empty(BATCH, 3, HIGH, WIDE, dtype=dtype).to(memory_format=torch.channels_last)
-    compare(random_images(3), parameters, RECIPES["sysu"], dtype, 1, out)
+    out = torch.empty(BATCH, 3, HIGH, WIDE).to(memory_format=torch.channels_last)
+    compare(random_images(3), parameters, RECIPES["sysu"], torch.float32, 1, out)
 
 
 @pytest.mark.parametrize("pad_px", [0, 1, 30])
