@@ -20,7 +20,8 @@ from numba.core import caching, dispatcher
 from numba.core.serialize import dumps
 
 __all__ = ["FOLDER", "njit"]
-_HOME = os.path.expanduser("~")  # "~" where there is none: nowhere, then. In a shared folder others could add code
+# Without a home ("~" stays as it is) nothing is kept: in a shared folder, other users could add code.
+_HOME = os.path.expanduser("~")
 _CACHE = os.environ.get("XDG_CACHE_HOME") or (os.devnull if _HOME == "~" else f"{_HOME}/.cache")
 FOLDER = Path(numba.config.CACHE_DIR or f"{_CACHE}/dns-ffcv/numba")
 numba.config.CACHE_DIR = str(FOLDER)

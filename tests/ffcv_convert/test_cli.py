@@ -28,6 +28,11 @@ def call(*arguments: object) -> int:
         return int(stop.code or 0)
 
 
+def test_a_name_that_is_not_utf_8_is_printed_escaped(capsys: pytest.CaptureFixture) -> None:
+    cli.say("caf\udce9: up to date")
+    assert capsys.readouterr().out == "caf\\udce9: up to date\n"
+
+
 def test_convert_all_says_what_was_written_and_what_is_not_there(program: Run, data_root: Path, tmp_path: Path) -> None:
     arguments = ["-m", "ffcv_convert", "convert", "--data-root", data_root, "--beton-root", tmp_path, *SIZE]
     train, test = (tmp_path / "synthetic" / f"{part}.beton" for part in ("train", "test"))

@@ -122,6 +122,7 @@ def test_wrong_arguments_are_refused_by_name(arguments: list[str], words: list[s
         ("optim: {published_schedule: 1}", ["optim.published_schedule", "true or false"]),
         ("optim: {lr: 1, lr: 2}", ["lr given twice"]),
         ("optim: {lr: 1", ["not readable as YAML"]),
+        ("optim: {lr: 2026-02-31}", ["not readable as YAML"]),  # a date to YAML, which Python refuses
         ("- 3", ["holds no sections"]),
         ("", ["holds no sections"]),
         ("run: !!python/object/apply:os.system [echo]", ["not readable as YAML"]),
@@ -167,7 +168,8 @@ def test_help_prints_sections_options_and_defaults(capsys: pytest.CaptureFixture
 
 
 def test_stored_configuration_gives_the_same_values(tmp_path: Path) -> None:
-    values = resolve(*NEEDED, "--optim.lr=0.123", "--eval.flip=off", "--engine.compile=false")
+    odd = "--run.name=a\u2028b\x85c"  # line breaks to YAML
+    values = resolve(*NEEDED, "--optim.lr=0.123", "--eval.flip=off", "--engine.compile=false", odd)
     path = write(tmp_path, to_yaml(values, "a run"))
     assert resolve("-C", str(path)) == values
 
