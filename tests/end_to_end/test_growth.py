@@ -38,6 +38,7 @@ def seen():
 
 def last_step(training, run, state, interruption):
     if state.progress.epoch in (settled, epochs - 1):
+        state.writer.wait()  # on a busy disk, a checkpoint is written for several of these short epochs
         found.append(seen())
     state.progress.iteration = training.loader.iterations - 1
     return train_epoch(training, run, state, interruption)

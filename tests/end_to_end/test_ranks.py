@@ -40,8 +40,8 @@ class Together:
 
 
 def arguments_of_eval(run: Path, features: Path) -> list[str]:
-    checkpoint, computed = f"--eval.checkpoint={run / 'last.pt'}", ["--engine.device=cpu", "--engine.precision=fp32"]
-    return [checkpoint, f"--eval.export={features}", "--eval.batch_size=3", *computed]
+    engine = ["--engine.device=cpu", "--engine.precision=fp32"]
+    return [f"--eval.checkpoint={run / 'last.pt'}", f"--eval.export={features}", "--eval.batch_size=3", *engine]
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
