@@ -24,9 +24,17 @@ from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.ranking import Ranking
 from dns.report.subject import Subject, shown_feature
 from dns.report.write import write_report
-from dns.training import checkpoint, config
+from dns.training import checkpoint
+from dns.training.config import given_options, read_config, split_arguments
 from dns.training.options import Config
-from dns.training.selection import check_trials, checkpoint_pattern, chosen, numbered, result_folder, settings
+from dns.training.selection import (
+    check_trials,
+    checkpoint_pattern,
+    config_for_checkpoint,
+    expand_pattern,
+    how_chosen,
+    result_folder,
+)
 from dns.training.setup import Opened, open_content
 from dns.training.stopping import out_of_memory
 from ffcv_convert.common.errors import user_errors
@@ -34,39 +42,39 @@ from pipelines.subset import trials_of
 
 
 def evaluate(arguments: Sequence[str]) -> int:
-    if config.split_arguments(arguments)[0] is None:
-        config.read(arguments, description=__doc__)  # prints the help and leaves
-    pattern, trial = checkpoint_pattern(config.given(arguments))
-    checkpoints = numbered(pattern, trial)
+    if split_arguments(arguments)[0] is None:
+        read_config(arguments, description=__doc__)  # prints the help and leaves
+    pattern, trial = checkpoint_pattern(given_options(arguments))
+    checkpoints = expand_pattern(pattern, trial)
     found: dict[tuple[str, str], list[Ranking]] = defaultdict(list)
     subject: Subject | None = None
     for path, number in checkpoints:
         content = checkpoint.load_to_test(path)
-        asked = settings(arguments, content, number, __doc__)
+        config = config_for_checkpoint(arguments, content, number, __doc__)
         numbers = [number for _, number in checkpoints]
-        check_trials(asked, pattern, numbers, trial, trials_of(asked.data.folder))
+        check_trials(config, pattern, numbers, trial, trials_of(config.data.folder))
         several, ours = len(checkpoints) > 1, bool(content["config"])
-        folder = result_folder(pattern if several else path, Path(asked.run.root), ours=ours)
+        folder = result_folder(pattern if several else path, Path(config.run.root), ours=ours)
         results.read_json(folder / "result.json")  # what cannot be added to is said before the work begins
 
-        opened = open_content(path, content, asked)
+        opened = open_content(path, content, config)
         embeddings = opened.embed()
         if not ranks.is_main():
             continue
-        export(asked, number, embeddings, opened.evaluator)
+        export(config, number, embeddings, opened.evaluator)
         rankings = rank(opened, embeddings)
         for key, trials in rankings.items():
             found[key] += trials
-        if asked.report.write == "true" and subject is None:
+        if config.report.write == "true" and subject is None:
             command = shlex.join(["python", "eval.py", *arguments])
-            shown = {protocol: rankings[protocol, shown_feature(asked)] for protocol in opened.protocols}
-            subject = Subject(asked, opened.evaluator, opened.model, embeddings, shown, path, command)
+            shown = {protocol: rankings[protocol, shown_feature(config)] for protocol in opened.protocols}
+            subject = Subject(config, opened.evaluator, opened.model, embeddings, shown, path, command)
     if not ranks.is_main():
         return 0
-    tested = opened.name if len(checkpoints) == 1 else f"{pattern.name} of {len(checkpoints)} runs{chosen(pattern)}"
+    tested = opened.name if len(checkpoints) == 1 else f"{pattern.name} of {len(checkpoints)} runs{how_chosen(pattern)}"
     results.add_rows(
         [
-            opened.evaluator.row(rankings, protocol, feature, tested, re_ranking=asked.eval.re_ranking)
+            opened.evaluator.row(rankings, protocol, feature, tested, re_ranking=config.eval.re_ranking)
             for (protocol, feature), rankings in found.items()
         ],
         folder,
@@ -87,11 +95,11 @@ def rank(opened: Opened, embeddings: Embeddings) -> dict[tuple[str, str], list[R
     }
 
 
-def export(asked: Config, number: int, embeddings: Embeddings, evaluator: Evaluator) -> None:
+def export(config: Config, number: int, embeddings: Embeddings, evaluator: Evaluator) -> None:
     """Write the embeddings where eval.export says, if it does. number: of the trial, for {trial} in the name."""
-    if asked.eval.export == "none":
+    if config.eval.export == "none":
         return
-    target = Path(asked.eval.export.replace("{trial}", str(number)))
+    target = Path(config.eval.export.replace("{trial}", str(number)))
     save_features(target, embeddings, evaluator.test_set)
     print(f"written: {target}")
 

@@ -31,14 +31,15 @@ from dns.evaluation.tables import Row, markdown, screen
 from dns.optim import set_learning_rate
 from dns.report.subject import Subject
 from dns.report.write import FIGURES, PAGE, write_report
-from dns.training import checkpoint, config, jobs, plan, repeats, throughput
+from dns.training import checkpoint, dry_run, jobs, repeats, throughput
+from dns.training.config import option_sources, read_config
 from dns.training.environment import environment
 from dns.training.log import speed
 from dns.training.loss_watch import LossQueue
 from dns.training.network import trained_network
 from dns.training.options import Config
 from dns.training.run_folder import CONFIG, RunFolder
-from dns.training.selection import check_same_size, describe, trained
+from dns.training.selection import check_same_size, describe, training_setup
 from dns.training.setup import Training, assemble, open_evaluator, open_loader, open_session
 from dns.training.state import TrainingState
 from dns.training.stopping import Interruption, out_of_memory
@@ -47,23 +48,23 @@ from pipelines.subset import trials_of
 
 
 def train(arguments: Sequence[str]) -> int:
-    asked = config.read(arguments, description=__doc__)
-    runs = repeats.members(asked, trials_of(asked.data.folder))
-    if asked.run.dry:
-        return plan.show(runs, config.sources(arguments))
-    if asked.run.jobs > 1 and ranks.started():
+    config = read_config(arguments, description=__doc__)
+    runs = repeats.members(config, trials_of(config.data.folder))
+    if config.run.dry:
+        return dry_run.show(runs, option_sources(arguments))
+    if config.run.jobs > 1 and ranks.started():
         raise ConfigError(
             "run.jobs trains several networks side by side, torchrun one network on several devices. Choose one: "
             "make JOBS=... or make RANKS=..."
         )
-    if asked.run.jobs > 1 and len(runs) == 1:
+    if config.run.jobs > 1 and len(runs) == 1:
         print("note: run.jobs has one run alone to train: no trials, and run.repeats is 1", file=sys.stderr)
-    if asked.run.jobs > 1 and len(runs) > 1:
-        code = jobs.train_all(Path(__file__), arguments, runs, asked.run.jobs)
+    if config.run.jobs > 1 and len(runs) > 1:
+        code = jobs.train_all(Path(__file__), arguments, runs, config.run.jobs)
     else:
         code = train_in_turn(runs)
     if not code and len(runs) > 1 and ranks.is_main():
-        results.add_rows(repeats.summary(runs), repeats.folder(asked))
+        results.add_rows(repeats.summary(runs), repeats.folder(config))
     return code
 
 
@@ -78,28 +79,28 @@ def train_in_turn(runs: Sequence[Config]) -> int:
     return 0
 
 
-def train_run(asked: Config) -> int:
+def train_run(config: Config) -> int:
     """Prepare one run and train it. Returns 0, or the code of the signal that stopped it."""
-    session = open_session(asked)
-    asked, world, engine = session
+    session = open_session(config)
+    config, world, engine = session
     loader = open_loader(session)
-    evaluator = open_evaluator(asked, world, engine, trained(asked.stored()))
+    evaluator = open_evaluator(config, world, engine, training_setup(config.stored()))
     images = evaluator.images
     check_same_size("the training set", loader.size_px, images.path, images.size_px)
-    if asked.eval.protocol == "auto":
-        asked = replace(asked, eval=replace(asked.eval, protocol=fitting(evaluator.test_set)[0]))
-    run = RunFolder(asked, world)
+    if config.eval.protocol == "auto":
+        config = replace(config, eval=replace(config.eval, protocol=fitting(evaluator.test_set)[0]))
+    run = RunFolder(config, world)
 
-    training = assemble(session._replace(config=asked), loader, resumed=run.resumed)
+    training = assemble(session._replace(config=config), loader, resumed=run.resumed)
     state = TrainingState(
-        world, training.model, training.optimiser, training.scaler, asked, loader.size_px, loader.sha256,
+        world, training.model, training.optimiser, training.scaler, config, loader.size_px, loader.sha256,
         {"training set": loader.digest, **images.digests()},
     )  # fmt: skip
     with run.training(), out_of_memory(f"; {run.last} stands"), Interruption() as interruption, state.writer:
         fit(training, run, evaluator, state, interruption)
     if interruption.code:
         print(f"stopped {state.where}; the same command goes on from {run.last}"
-              + (", without --run.resume=never" if asked.run.resume == "never" else ""))  # fmt: skip
+              + (", without --run.resume=never" if config.run.resume == "never" else ""))  # fmt: skip
     return interruption.code
 
 
@@ -142,7 +143,7 @@ def resume_or_start(training: Training, run: RunFolder, state: TrainingState) ->
         state.save(run.last)
     if former != world.size:
         at = {"step": training.steps(progress.epoch), "epoch": progress.epoch}
-        run.log.write("run", **at, **trained(training.config.stored()))
+        run.log.write("run", **at, **training_setup(training.config.stored()))
 
 
 def test_untrained(
@@ -344,12 +345,12 @@ def best_row(training: Training, run: RunFolder, evaluator: Evaluator) -> Row:
 
 def report(training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, tested: Tested) -> None:
     """Write report.html of the last weights. The result stands whether or not it can be written."""
-    asked = training.config
-    tested_so = replace(asked.eval, features=("bn",), re_ranking=False)  # what a training's own table shows
+    config = training.config
+    tested_so = replace(config.eval, features=("bn",), re_ranking=False)  # what a training's own table shows
     command = shlex.join(["python", "train_ffcv.py", "--config-file", str(run.path / CONFIG)])
     subject = Subject(
-        replace(asked, eval=tested_so), evaluator, state.model, tested.embeddings,
-        {asked.eval.protocol: tested.rankings}, run.last, command,
+        replace(config, eval=tested_so), evaluator, state.model, tested.embeddings,
+        {config.eval.protocol: tested.rankings}, run.last, command,
     )  # fmt: skip
     try:
         print(f"written: {write_report(run.path, subject, tested.name)}")

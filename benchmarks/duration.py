@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dns.evaluation.protocols import PROTOCOLS
-from dns.training import config
+from dns.training.config import read_config
 from ffcv_convert.beton import Modality
 from ffcv_convert.beton.labels import PUBLISHED_SETS
 from ffcv_convert.datasets import DATASETS
@@ -51,21 +51,21 @@ class Recipe(NamedTuple):
 
 def recipe(name: str) -> Recipe:
     """Of the data set `name`, from its recipe in configs/ and its published counts."""
-    asked = config.read(["--config-file", str(CONFIGS / f"{name}.yaml")], description="")
+    config = read_config(["--config-file", str(CONFIGS / f"{name}.yaml")], description="")
     training, testing, trials = _counts(DATASETS[name].counts)
-    protocol = PROTOCOLS[asked.eval.protocol]
-    half = asked.data.persons * asked.data.pictures
+    protocol = PROTOCOLS[config.eval.protocol]
+    half = config.data.persons * config.data.pictures
     larger = max(training[kind] for kind in Modality if kind in training)
     queries = testing[Modality(protocol.query)]
     gallery = testing["identities"] if protocol.shots else testing[Modality(protocol.gallery)]
     images = sum(testing[kind] for kind in Modality if kind in testing)
-    flips = 1 if asked.eval.flip == "off" else 2
+    flips = 1 if config.eval.flip == "off" else 2
     return Recipe(
-        runs=trials * asked.run.repeats,
-        epochs=asked.optim.epochs,
-        steps=larger // half + asked.optim.published_schedule,
+        runs=trials * config.run.repeats,
+        epochs=config.optim.epochs,
+        steps=larger // half + config.optim.published_schedule,
         images=2 * half,
-        embedded=asked.optim.epochs * (queries + gallery) + 2 * images * flips,
+        embedded=config.optim.epochs * (queries + gallery) + 2 * images * flips,
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dns.training import config
+from dns.training.config import read_config
 from dns.training.setup import Training, open_training
 
 REPOSITORY = Path(__file__).parent.parent
@@ -32,7 +32,7 @@ def options(beton_root: Path, more: Sequence[str] = ()) -> list[str]:
 
 def assemble(arguments: Sequence[str]) -> Training:
     """Assemble a training. arguments: those of train_ffcv.py."""
-    training = open_training(config.read(arguments, description=""))
+    training = open_training(read_config(arguments, description=""))
     training.model.train()
     return training
 

@@ -23,7 +23,7 @@ def own_outputs(outputs: Outputs, person_B: Tensor) -> tuple[Outputs, Tensor]:
     return outputs, person_B
 
 
-def as_it_is(tensors: Sequence[Tensor]) -> None:
+def no_averaging(tensors: Sequence[Tensor]) -> None:
     """The mean over one batch of one process."""
 
 
@@ -35,7 +35,7 @@ def make_step(
     engine: Engine,
     *,
     accumulate: int = 1,
-    average: Callable[[Sequence[Tensor]], None] = as_it_is,
+    average: Callable[[Sequence[Tensor]], None] = no_averaging,
     gather: Callable[[Outputs, Tensor], tuple[Outputs, Tensor]] = own_outputs,
 ) -> Step:
     """A step that trains `model`. No host synchronisation, except a GradScaler with an unfused optimiser.

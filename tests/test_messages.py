@@ -14,7 +14,8 @@ import torch
 
 from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.results import read_json
-from dns.training import checkpoint, config
+from dns.training import checkpoint
+from dns.training.config import read_config
 from dns.training.network import load_initial_weights
 from dns.training.run_folder import RunFolder
 from dns.training.selection import check_same_size
@@ -165,7 +166,7 @@ def plan_too_many_identities() -> None:
 
 
 def read_options(*arguments: object) -> None:
-    config.read(["--data.set=llcm", "--eval.protocol=llcm-i2v", *map(str, arguments)], description="")
+    read_config(["--data.set=llcm", "--eval.protocol=llcm-i2v", *map(str, arguments)], description="")
 
 
 def run_in(root: Path, *options: str) -> RunFolder:
@@ -226,7 +227,7 @@ PROVOKE: dict[str, Callable[[Path], object]] = {
     "no infrared image to test on": lambda _: PROTOCOLS["sysu-all"].check(make_set([(1, 1, 0, "a.jpg")])),
     "a mistyped option": lambda _: read_options("--optm.lr=1"),
     "a wrong value": lambda root: read_options("-C", put(root / "mine.yaml", "optim: {epochs: 3.7}")),
-    "a missing value": lambda _: config.read([], description=""),
+    "a missing value": lambda _: read_config([], description=""),
     "a mistyped recipe": lambda root: read_options("-C", put(root / "llcm.yaml", "").with_name("lcm.yaml")),
     "two trainings in a folder": train_twice,
     "a run with another option": go_on_at_another_rate,

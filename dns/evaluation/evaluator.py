@@ -23,7 +23,7 @@ class Evaluator:
     """Every rank calls it: each embeds a part of the images, and rank 0 ranks them.
 
     images: what is tested; dataset: its name in reports; flip: of the tables, see Embedder; trained: how the network
-    was trained, for reports, see selection.trained.
+    was trained, for reports, see selection.training_setup.
     """
 
     def __init__(

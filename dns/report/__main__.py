@@ -17,7 +17,7 @@ import torch
 from dns.report.compare import compare
 from dns.report.html import thumbnails
 from dns.report.sections import IMAGE_BYTES
-from dns.training import config
+from dns.training.config import given_options, read_config
 from dns.training.run_folder import CONFIG
 from dns.training.setup import open_images
 from ffcv_convert.common.errors import ConfigError, DataError, user_errors
@@ -29,7 +29,7 @@ LONGEST_NAME = 200  # of a folder
 
 def main(arguments: Sequence[str]) -> int:
     folders = [Path(word) for word in arguments if not word.startswith("-")]
-    given = config.given([word for word in arguments if word.startswith("-")])
+    given = given_options([word for word in arguments if word.startswith("-")])
     if len(folders) < 2 or given.keys() - {"report.images"}:
         raise ConfigError(f"the command line: two run folders at least, and no option but --report.images.\n{__doc__}")
     test = _test_images(folders[0]) if given.get("report.images", True) else None
@@ -46,8 +46,8 @@ def main(arguments: Sequence[str]) -> int:
 def _test_images(run: Path) -> TestImages | None:
     """Those that the run is tested on; None, with a note, where they are not here."""
     try:
-        asked = config.read(["--config-file", str(run / CONFIG)], description="")
-        streamed = replace(asked, data=replace(asked.data, source="stream"))
+        config = read_config(["--config-file", str(run / CONFIG)], description="")
+        streamed = replace(config, data=replace(config.data, source="stream"))
         return open_images(streamed, World(torch.device("cpu")))
     except (ConfigError, DataError) as error:
         print(f"note: no images on the page: {error}", file=sys.stderr)

@@ -64,7 +64,7 @@ def _options() -> dict[str, Param]:
     return {".".join(path): param for path, param in declare().entries.items()}
 
 
-def read(arguments: Sequence[str], *, description: str, base: Stored | None = None) -> Config:
+def read_config(arguments: Sequence[str], *, description: str, base: Stored | None = None) -> Config:
     """The configuration of files and command line. `base` holds values weaker than both.
 
     Raises ConfigError. `--help` prints every section and leaves with code 0.
@@ -77,8 +77,8 @@ def read(arguments: Sequence[str], *, description: str, base: Stored | None = No
         shown = printable(key[:200], newlines=False)
         unknown = f"the checkpoint's configuration has {shown}, an option of another version"
         print(f"note: {unknown}: ignored", file=sys.stderr)
-    settings = {key: found for key, found in stored.items() if key in _options()} | _given(arguments)
-    values = {key: _checked(key, *found) for key, found in settings.items()}
+    values_given = {key: found for key, found in stored.items() if key in _options()} | _given(arguments)
+    values = {key: _checked(key, *found) for key, found in values_given.items()}
     for key, param in _options().items():
         if param.required and key not in values:
             raise ConfigError(f"{key} is missing ({param.desc}). Name a recipe: --config-file configs/llcm.yaml")
@@ -115,12 +115,12 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str] | None, dict[st
     return files, flags
 
 
-def given(arguments: Sequence[str]) -> dict[str, Any]:
+def given_options(arguments: Sequence[str]) -> dict[str, Any]:
     """What files and command line set, section.key -> value. Raises ConfigError."""
     return {key: _checked(key, *found) for key, found in _given(arguments).items()}
 
 
-def sources(arguments: Sequence[str]) -> dict[str, str]:
+def option_sources(arguments: Sequence[str]) -> dict[str, str]:
     """section.key -> the file that set it, or the command line. Raises ConfigError."""
     return {key: found.source for key, found in _given(arguments).items()}
 

@@ -11,8 +11,8 @@ import torch
 
 from dns.evaluation.protocols import TestSet, fitting
 from dns.option import device_type
-from dns.training import config
 from dns.training.checkpoint import Tested, identities_of
+from dns.training.config import Stored, given_options, read_config, split_arguments, stored_model
 from dns.training.options import Config, EvalOptions
 from dns.training.run_folder import run_path
 from ffcv_convert.beton.labels import STYLES
@@ -37,7 +37,7 @@ def checkpoint_pattern(given: Mapping[str, Any]) -> tuple[Path, int]:
     return (run if whole else run / "trial-{trial}") / "best.pt", trial
 
 
-def numbered(pattern: Path, trial: int) -> list[tuple[Path, int]]:
+def expand_pattern(pattern: Path, trial: int) -> list[tuple[Path, int]]:
     """The checkpoints that `pattern` names, each with its trial (0 if the pattern has no {trial}): the trial that was
     asked for, or every file that exists. {seed} stands for the seeds of repeated runs."""
     found = PLACEHOLDER.search(str(pattern))
@@ -50,22 +50,22 @@ def numbered(pattern: Path, trial: int) -> list[tuple[Path, int]]:
     return [pair for pair in paths if pair[0].exists()] or paths[1:2]
 
 
-def settings(arguments: Sequence[str], content: Tested, trial: int, description: str) -> Config:
+def config_for_checkpoint(arguments: Sequence[str], content: Tested, trial: int, description: str) -> Config:
     """The configuration to test `content` with. A checkpoint of this program brings its own, and its network cannot be
     changed; a published one takes the recipe of data.set, unless --config-file names another."""
-    given, stored = config.given(arguments), content["config"]
+    given, stored = given_options(arguments), content["config"]
     more = [f"--data.trial={trial}"] if trial else []
     if not stored:
         more += _published_recipe(arguments, given)
-    asked = config.read([*arguments, *more], description=description, base=_base(stored, given))
-    if not asked.eval.export.endswith((".npz", "none")):
-        raise ConfigError(f"eval.export = {asked.eval.export!r} does not end with .npz")
+    config = read_config([*arguments, *more], description=description, base=_base(stored, given))
+    if not config.eval.export.endswith((".npz", "none")):
+        raise ConfigError(f"eval.export = {config.eval.export!r} does not end with .npz")
     if not stored:
-        return asked
-    _check_trial(stored, asked)
+        return config
+    _check_trial(stored, config)
     if "eval.protocols" not in given:
-        asked = _with_fitting_protocols(stored, asked)
-    return replace(asked, model=config.stored_model(stored, asked.model))
+        config = _with_fitting_protocols(stored, config)
+    return replace(config, model=stored_model(stored, config.model))
 
 
 def _published_recipe(arguments: Sequence[str], given: Mapping[str, Any]) -> list[str]:
@@ -75,12 +75,12 @@ def _published_recipe(arguments: Sequence[str], given: Mapping[str, Any]) -> lis
             "the checkpoint does not say which data set it is for, as those of the published code do not. Name the "
             "set to test it on: --data.set=llcm, make eval DATASET=llcm"
         )
-    if config.split_arguments(arguments)[0]:
+    if split_arguments(arguments)[0]:
         return []
     return ["--config-file", str(CONFIG_FOLDER / f"{given['data.set']}.yaml")]
 
 
-def _base(stored: config.Stored, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _base(stored: Stored, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What a checkpoint's configuration decides where nothing else is given."""
     base = {name: dict(part) for name, part in stored.items() if name != "engine"}  # which is this machine's own
     trained_by, device = stored.get("engine", {}), str(given.get("engine.device", "auto"))
@@ -96,47 +96,47 @@ def _base(stored: config.Stored, given: Mapping[str, Any]) -> dict[str, dict[str
     return base
 
 
-def _check_trial(stored: config.Stored, asked: Config) -> None:
+def _check_trial(stored: Stored, config: Config) -> None:
     """Raises ConfigError for another trial of the set than the one that was trained on."""
     trial_trained = stored["data"].get("trial", 0)
-    if stored["data"]["set"] == asked.data.set and trial_trained != asked.data.trial:
+    if stored["data"]["set"] == config.data.set and trial_trained != config.data.trial:
         raise ConfigError(
-            f"the checkpoint was trained on trial {trial_trained}; trial {asked.data.trial} would test it on "
+            f"the checkpoint was trained on trial {trial_trained}; trial {config.data.trial} would test it on "
             "identities that it has seen. Leave data.trial (make TRIAL=) out"
         )
 
 
-def _with_fitting_protocols(stored: config.Stored, asked: Config) -> Config:
+def _with_fitting_protocols(stored: Stored, config: Config) -> Config:
     """Of a set of one's own, for which no protocol is published: by the test images, unless the run was trained with
     named ones. Raises ConfigError where another set is tested than was trained on."""
     trained_on = stored["data"]["set"]
-    if asked.data.set == "custom":
-        if trained_on == "custom" and asked.eval.protocols != ("auto",):
-            return asked
-        return replace(asked, eval=replace(asked.eval, protocols=("auto",), protocol="auto"))
-    if trained_on != asked.data.set:
+    if config.data.set == "custom":
+        if trained_on == "custom" and config.eval.protocols != ("auto",):
+            return config
+        return replace(config, eval=replace(config.eval, protocols=("auto",), protocol="auto"))
+    if trained_on != config.data.set:
         raise ConfigError(
-            f"the checkpoint was trained on {trained_on}. To test it on {asked.data.set}, name the protocols: "
+            f"the checkpoint was trained on {trained_on}. To test it on {config.data.set}, name the protocols: "
             "--eval.protocols=..., make PROTOCOL=..."
         )
-    return asked
+    return config
 
 
-def protocols_of(asked: EvalOptions, test_set: TestSet) -> list[str]:
+def protocols_of(options: EvalOptions, test_set: TestSet) -> list[str]:
     """What eval.py reports, each once, with every "auto" resolved."""
     chosen: list[str] = []
-    for name in asked.protocols:
-        name = asked.protocol if name == "auto" else name
+    for name in options.protocols:
+        name = options.protocol if name == "auto" else name
         chosen += fitting(test_set) if name == "auto" else [name]
     return list(dict.fromkeys(chosen))
 
 
-def check_trials(asked: Config, pattern: Path, numbers: Sequence[int], trial: int, known: Sequence[int]) -> None:
+def check_trials(config: Config, pattern: Path, numbers: Sequence[int], trial: int, known: Sequence[int]) -> None:
     """Raises CheckpointError where a set has trials (`known`) and the checkpoint is for none of them, or, unless one
     trial was asked for, where some trials have no checkpoint."""
-    if known and not asked.data.trial:
+    if known and not config.data.trial:
         raise CheckpointError(
-            f"{pattern}: {asked.data.set} has {len(known)} trials. Name this checkpoint's (--data.trial=3, make "
+            f"{pattern}: {config.data.set} has {len(known)} trials. Name this checkpoint's (--data.trial=3, make "
             "TRIAL=3), or put {trial} where the names of all of them differ"
         )
     missing = sorted(set(known) - set(numbers)) if not trial and numbers[0] else []
@@ -145,7 +145,7 @@ def check_trials(asked: Config, pattern: Path, numbers: Sequence[int], trial: in
             f"{PLACEHOLDER.sub(str(missing[0]), str(pattern))}: no such checkpoint ({len(missing)} of {len(known)} "
             "trials lack theirs). Train them first, or test one: --data.trial, make TRIAL=..."
         )
-    export = asked.eval.export
+    export = config.eval.export
     if len(numbers) > 1 and "{trial}" not in export and export != "none":
         raise ConfigError(f"eval.export = {export!r}: several runs need {{trial}} in the name")
 
@@ -157,11 +157,11 @@ def describe(path: Path, content: Tested, tested: str) -> str:
     name = f"{file}, epoch {content['epoch']}"
     trained = content["config"].get("data", {}).get("set", tested)
     if trained == tested:
-        return name + chosen(path)
-    return f"{name}, trained on {trained}" + chosen(path, f"{trained}'s")
+        return name + how_chosen(path)
+    return f"{name}, trained on {trained}" + how_chosen(path, f"{trained}'s")
 
 
-def trained(stored: config.Stored) -> dict[str, Any]:
+def training_setup(stored: Stored) -> dict[str, Any]:
     """How a network was trained, for its rows in reports. stored: its configuration; a published one has none."""
     if not stored:
         return {}
@@ -174,13 +174,13 @@ def trained(stored: config.Stored) -> dict[str, Any]:
     }
 
 
-def shown_dataset(name: str, asked: Config) -> str:
+def dataset_label(name: str, config: Config) -> str:
     """A data set's name in a report, with the artists where not all of them are trained on and tested."""
-    styles = f", styles {asked.data.styles} tested on {asked.eval.styles}"
-    return name + (styles if asked.data.styles + asked.eval.styles != 2 * STYLES else "")
+    styles = f", styles {config.data.styles} tested on {config.eval.styles}"
+    return name + (styles if config.data.styles + config.eval.styles != 2 * STYLES else "")
 
 
-def chosen(path: Path, whose: str = "the") -> str:
+def how_chosen(path: Path, whose: str = "the") -> str:
     """A report's remark on best checkpoints, which this program and the published code choose on the test set."""
     best = path.name == "best.pt" or path.stem.endswith("_best")
     return f", chosen by rank-1 on {whose} test set" if best else ""

@@ -133,11 +133,14 @@ def decoders(config: Config) -> int:
 
 
 def open_evaluator(config: Config, world: World, engine: Engine, trained: dict[str, Any]) -> Evaluator:
-    """trained: how the network was trained, see selection.trained. Raises ConfigError for images that are too narrow
-    for the engine."""
+    """The evaluator of the images that the configuration tests on.
+
+    trained: how the network was trained, see selection.training_setup. Raises ConfigError for images that are too
+    narrow for the engine.
+    """
     images = open_images(config, world)
     engine.check_width(images.size_px[1])
-    dataset = selection.shown_dataset(images.manifest.dataset, config)
+    dataset = selection.dataset_label(images.manifest.dataset, config)
     return Evaluator(images, world, engine, dataset=dataset, flip=config.eval.flip, trained=trained)
 
 
@@ -177,14 +180,14 @@ def open_checkpoint(path: str | Path, *options: str) -> Opened:
     CheckpointError, ConfigError, DataError or ProtocolError.
     """
     content = checkpoint.load_to_test(Path(path))
-    return open_content(Path(path), content, selection.settings(options, content, 0, ""))
+    return open_content(Path(path), content, selection.config_for_checkpoint(options, content, 0, ""))
 
 
 def open_content(path: Path, content: checkpoint.Tested, config: Config) -> Opened:
     """The same, of a checkpoint that was read, with its configuration. Raises errors before the network is built where
     data, protocols and checkpoint do not fit."""
     world, engine = start_engine(config.engine)
-    evaluator = open_evaluator(config, world, engine, selection.trained(content["config"]))
+    evaluator = open_evaluator(config, world, engine, selection.training_setup(content["config"]))
     images, test_set = evaluator.images, evaluator.test_set
     protocols = selection.protocols_of(config.eval, test_set)
     for protocol in protocols:

@@ -26,7 +26,7 @@ from torch._inductor.codegen.triton import TritonScheduling
 from benchmarks.duration import CONVOLUTIONS_PER_S
 from benchmarks.training import one_batch, options
 from dns import inductor as dns_inductor
-from dns.training import config
+from dns.training.config import read_config
 from dns.training.setup import assemble, open_loader, open_session
 from tests.cuda_stand_in.device import Convolution, convolutions, counted
 
@@ -78,7 +78,7 @@ def examine(beton_root: Path, more: Sequence[str]) -> dict[str, Any]:
     TritonScheduling.define_kernel = _named_by_its_parts(TritonScheduling.define_kernel)  # type: ignore[method-assign]
     AsyncCompile.triton = lambda self, name, source, device_str="cuda", **_: Kernel(name, source)  # type: ignore[method-assign]
     session = open_session(
-        config.read([*options(beton_root, ["--data.source=resident", *more]), "--engine.graph=false"], description="")
+        read_config([*options(beton_root, ["--data.source=resident", *more]), "--engine.graph=false"], description="")
     )
     loader = open_loader(session)
     loader.identities = IDENTITIES

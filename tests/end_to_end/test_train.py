@@ -23,7 +23,8 @@ from dns.engine import EngineOptions, make_engine
 from dns.evaluation.embedding import Embedder
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import PROTOCOLS
-from dns.training import checkpoint, config, setup, throughput
+from dns.training import checkpoint, setup, throughput
+from dns.training.config import given_options
 from dns.training.network import trained_network
 from dns.training.options import Config
 from dns.training.selection import checkpoint_pattern
@@ -220,7 +221,7 @@ def test_the_configuration_that_is_stored_is_the_resolved_one(finished: Path) ->
 
 def test_eval_finds_its_checkpoint_through_a_file(finished: Path, tmp_path: Path) -> None:
     def found(*arguments: str) -> tuple[Path, int]:
-        return checkpoint_pattern(config.given(arguments))
+        return checkpoint_pattern(given_options(arguments))
 
     file = tmp_path / "run.yaml"
     file.write_text(f"eval: {{checkpoint: {finished / 'last.pt'}}}")

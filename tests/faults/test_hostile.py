@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import train_ffcv
-from dns.training.config import read as read_recipe
+from dns.training.config import read_config
 from ffcv_convert.common.errors import ConfigError, DataError
 from ffcv_convert.datasets import custom, llcm, pku_sketch, regdb
 from ffcv_convert.datasets.dataset import Dataset
@@ -90,7 +90,7 @@ def test_a_recipe_runs_no_program(tmp_path: Path, refused: Refused, tally: Tally
         recipe = tmp_path / f"{number}.yaml"
         recipe.write_text(f"data:\n  set: {text.format(tmp_path / 'ran')}\n")
         with refusal(ConfigError, recipe):
-            read_recipe(["--config-file", str(recipe)], description="")
+            read_config(["--config-file", str(recipe)], description="")
         tally.did("hostile_inputs")
     assert_tells(refused(train_ffcv.train, ["--config-file", tmp_path / "0.yaml"]), tmp_path / "0.yaml")
     assert not (tmp_path / "ran").exists()

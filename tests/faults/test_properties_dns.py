@@ -78,7 +78,7 @@ def use(path: Path) -> None:
     state.writer.wait()
     content = load_to_test(path)
     checkpoint.identities_of(content["model"], path)
-    selection.settings([], content, 0, "")
+    selection.config_for_checkpoint([], content, 0, "")
 
 
 def same_as(good: dict[str, Any], path: Path) -> None:

@@ -29,7 +29,8 @@ from scipy.io import savemat
 import eval as eval_script
 import train_ffcv
 from dns.evaluation.protocols import PROTOCOLS
-from dns.training import config, setup
+from dns.training import setup
+from dns.training.config import read_config
 from ffcv_convert.__main__ import main as ffcv_convert
 from pipelines.augment.recipes import CROP_LEFT, CROP_TOP
 
@@ -130,7 +131,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _batches(arguments: Sequence[str]) -> list[str]:
     """SHA-256 of each batch of the first epoch: as it comes, and as the network sees it."""
-    asked = config.read(arguments, description="")
+    asked = read_config(arguments, description="")
     loader = setup.open_loader(setup.open_session(asked))
     digests = []
     with loader.epoch(0) as batches:

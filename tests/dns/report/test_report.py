@@ -25,7 +25,7 @@ from dns.report.page import where
 from dns.report.subject import Subject
 from dns.training import checkpoint
 from dns.training.network import build_network
-from dns.training.selection import protocols_of, settings
+from dns.training.selection import config_for_checkpoint, protocols_of
 from dns.training.setup import open_content, open_evaluator, open_session
 from ffcv_convert.common.errors import ReportError
 from tests.conftest import REPOSITORY, Refused
@@ -153,7 +153,7 @@ def test_without_the_option_testing_writes_no_report(run: Path, tmp_path: Path) 
 def subject(run: Path) -> Subject:
     path = run / "last.pt"
     content = checkpoint.load_to_test(path)
-    opened = open_content(path, content, settings(["--engine.precision=fp32"], content, 0, ""))
+    opened = open_content(path, content, config_for_checkpoint(["--engine.precision=fp32"], content, 0, ""))
     embeddings = opened.embed()
     rankings = {"llcm-i2v": opened.evaluator.rankings(embeddings.bn, "llcm-i2v")}
     return Subject(opened.config, opened.evaluator, opened.model, embeddings, rankings, path, "make report")

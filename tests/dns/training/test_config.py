@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dns.training.config import read, to_yaml
+from dns.training.config import read_config, to_yaml
 from dns.training.options import SECTIONS, Config, DataOptions
 from ffcv_convert.common.errors import ConfigError
 from tests.support.refusals import assert_tells, refusal
@@ -14,7 +14,7 @@ NEEDED = ["--data.set=llcm", "--eval.protocol=llcm-i2v"]
 
 
 def resolve(*arguments: str, base: dict | None = None) -> Config:
-    return read(arguments, description="text", base=base)
+    return read_config(arguments, description="text", base=base)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -173,7 +173,7 @@ def test_stored_configuration_gives_the_same_values(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_is_read_and_names_its_command(path: Path) -> None:
-    values = read(["-C", str(path)], description="")
+    values = read_config(["-C", str(path)], description="")
     assert values.data.set == path.stem
     command = "make train" if path.stem == "synthetic" else f"make train DATASET={path.stem}"
     assert command in path.read_text().split("\n\n")[0]

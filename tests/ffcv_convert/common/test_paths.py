@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dns.training import config
+from dns.training.config import read_config
 from dns.training.options import SECTIONS, declared
 from ffcv_convert import __main__ as cli
 from ffcv_convert.common.errors import ConfigError
@@ -34,10 +34,10 @@ def test_no_folder_named_like_it_is_made() -> None:
 def test_every_path_of_a_configuration_is_expanded(home: Path) -> None:
     assert len(PATHS) == 5
     (home / "recipe.yaml").write_text("data: {beton_root: ~/Beton}\n")
-    assert config.read([*NEEDED, "--config-file=~/recipe.yaml"], description="").data.beton_root == f"{home}/Beton"
+    assert read_config([*NEEDED, "--config-file=~/recipe.yaml"], description="").data.beton_root == f"{home}/Beton"
     for name in PATHS:
         section, key = name.split(".")
-        assert getattr(getattr(config.read([*NEEDED, f"--{name}=~/x"], description=""), section), key) == f"{home}/x"
+        assert getattr(getattr(read_config([*NEEDED, f"--{name}=~/x"], description=""), section), key) == f"{home}/x"
 
 
 @pytest.mark.parametrize("command", ["convert", "verify", "synthesise"])

@@ -45,11 +45,11 @@ def show(runs: Sequence[Config], sources: Mapping[str, str]) -> int:
     return 0
 
 
-def configuration(asked: Config, resolved: Config, sources: Mapping[str, str]) -> str:
-    """A table of every option. asked: as it was read; resolved: with every "auto" settled; sources: section.option ->
+def configuration(config: Config, resolved: Config, sources: Mapping[str, str]) -> str:
+    """A table of every option. config: as it was read; resolved: with every "auto" settled; sources: section.option ->
     file or command line that set it."""
     rows = [["option", "value", "from"]]
-    before = asked.stored()
+    before = config.stored()
     for section, options in resolved.stored().items():
         for name, value in options.items():
             key = f"{section}.{name}"
