@@ -132,7 +132,7 @@ def resume_or_start(training: Training, run: RunFolder, state: TrainingState) ->
     """Take in the run's last checkpoint, or write its first one."""
     progress, world, former = state.progress, training.world, None
     if run.resumed:
-        former = state.restore(run.last, run.read_last())
+        former = state.restore(run.last, run.take_last())
         progress = state.progress
         ranks.on_main(
             world, lambda: run.lines.truncate(progress.epoch, progress.iteration, evaluated=not progress.evaluation_due)

@@ -99,6 +99,11 @@ class RunFolder:
             self._read = (stamp, checkpoint.load(self.last))
         return self._read[1]
 
+    def take_last(self) -> checkpoint.Checkpoint:
+        """The same, for the run that goes on; its memory is the caller's then."""
+        content, self._read = self.read_last(), None
+        return content
+
     def finished(self) -> bool:
         """Whether training wrote its result; eval.py may have written one of its own before the end."""
         content = read_json(self.result)
