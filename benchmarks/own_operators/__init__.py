@@ -30,7 +30,8 @@ from pipelines.augment.recipes import Recipe
 
 @dataclass(frozen=True)
 class Tool:
-    """open: (images uint8 (N, H, W, 3), recipe) -> batches. module: must be importable. slow: gets fewer batches."""
+    """A tool. open: (images uint8 (N, H, W, 3), recipe) -> batches. module: must be importable. slow: gets fewer
+    batches."""
 
     module: str
     open: Callable[[np.ndarray, Recipe], AbstractContextManager[Ready]]
@@ -45,7 +46,7 @@ TOOLS: Mapping[str, Tool] = {
 
 
 def installed() -> dict[str, Tool]:
-    """The tools that can be used here, by their name in the tables."""
+    """Return the tools that can be used here, by their name in the tables."""
     return {name: tool for name, tool in TOOLS.items() if importable(tool.module)}
 
 
