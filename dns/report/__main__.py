@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _test_images(run: Path) -> TestImages | None:
-    """Those that the run is tested on; None, with a note, where they are not here."""
+    """Open the images that the run is tested on; None, with a note, where they are not here."""
     try:
         config = read_config(["--config-file", str(run / CONFIG)], description="")
         streamed = replace(config, data=replace(config.data, source="stream"))
@@ -55,7 +55,7 @@ def _test_images(run: Path) -> TestImages | None:
 
 
 def _shown(test: TestImages, paths: Sequence[str], bytes_left: int) -> dict[str, str]:
-    """Path -> data URI, of the paths that the set has."""
+    """Return path -> data URI for the paths that the set has."""
     row_of = {path: row for row, path in enumerate(test.path_N)}
     known = [path for path in paths if path in row_of]
     rows = sorted({row_of[path] for path in known})
