@@ -1,4 +1,4 @@
-"""The four losses of DNS, in float32 at least: identity, circle, domain alignment, domain distillation.
+"""Computes the four losses of DNS, in float32 at least: identity, circle, domain alignment, domain distillation.
 
 total = cross entropy + circle / B + 0.2 alignment + distillation, with the weights of LossOptions
 """
@@ -52,7 +52,7 @@ def weighted_sum(losses: Mapping[str, Callable[[], Tensor]], options: LossOption
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """`tensor` in float32 if its own precision is lower. float64 stays, so that comparisons can run in it."""
+    """Return `tensor` in float32 if its own precision is lower. float64 stays, so that comparisons can run in it."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
@@ -142,7 +142,7 @@ class DomainDistillation(nn.Module):
         self.other_twin.lerp_(self.other.weight, self.tau)
 
     def forward(self, embedding_BD: Tensor, shifted_BD: Tensor, person_B: Tensor) -> Tensor:
-        """embedding_BD = BN(Z), shifted_BD = Z_hat, person_B labels; visible half first."""
+        """Return the loss. embedding_BD = BN(Z), shifted_BD = Z_hat, person_B labels; visible half first."""
         if self.training and self.twins_follow:
             self.update_twins()
         spaces = at_least_float32(embedding_BD), at_least_float32(shifted_BD)
@@ -165,6 +165,6 @@ class DomainDistillation(nn.Module):
 
 
 def _kl(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Mean over the whole batch."""
+    """Return the Kullback-Leibler divergence, the mean over the whole batch."""
     student, teacher = student_logits.log_softmax(dim=1), teacher_logits.log_softmax(dim=1)
     return (student.exp() * (student - teacher)).sum(dim=1).mean()
