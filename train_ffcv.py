@@ -294,7 +294,7 @@ def test_last(training: Training, evaluator: Evaluator, state: TrainingState) ->
 def write_result(
     training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, tested: Tested
 ) -> None:
-    """Test the best weights, if they are others than the last; write result.json and result.md."""
+    """Test the best weights, if they differ from the last; write result.json and result.md."""
     progress, protocol, rows = state.progress, training.config.eval.protocol, []
     if training.world.is_main:
         rows.append(evaluator.row(tested.rankings, protocol, "bn", tested.name))

@@ -1,4 +1,4 @@
-"""The loader that comes nearest to ours, for benchmarks/pipeline.py: the images as a memory-mapped tensor of
+"""Holds the loader that comes nearest to ours, for benchmarks/pipeline.py: the images as a memory-mapped tensor of
 tensordict, with our augmentation after it.
 
 Only the storage is tensordict's: threads of ours copy the images with NumPy from the mapped memory into reused batches,

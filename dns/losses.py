@@ -57,7 +57,7 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 
 def circle_loss(embedding_BD: Tensor, person_B: Tensor, *, margin: float, gamma: float) -> Tensor:
-    """Pairwise circle loss (Sun et al., CVPR 2020), mean over anchors.
+    """Return the pairwise circle loss (Sun et al., CVPR 2020), mean over anchors.
 
     embedding_BD: any float; normalised here, in float32 at least (logits reach 243, where fp16 steps are 0.125).
     Every person needs two images in the batch; an anchor without a positive adds nothing.
@@ -76,7 +76,7 @@ def circle_loss(embedding_BD: Tensor, person_B: Tensor, *, margin: float, gamma:
 
 
 def mmd(first_ND: Tensor, second_ND: Tensor, *, kernels: int, factor: float) -> Tensor:
-    """Maximum mean discrepancy (Gretton et al., JMLR 2012) with RBF kernels around the mean squared distance.
+    """Return the maximum mean discrepancy (Gretton et al., JMLR 2012), RBF kernels around the mean squared distance.
 
     kernels: how many; each is `factor` times as wide as the one before.
 
@@ -97,7 +97,7 @@ def mmd(first_ND: Tensor, second_ND: Tensor, *, kernels: int, factor: float) -> 
 
 
 def domain_alignment(pooled_BD: Tensor, shifted_BD: Tensor, options: LossOptions) -> Tensor:
-    """DA: MMD between modalities in both spaces (0.45 each), and between the spaces of each modality (0.05 each).
+    """Return DA: MMD between modalities in both spaces (0.45 each), between the spaces of each modality (0.05 each).
 
     pooled_BD = Z, shifted_BD = Z_hat, visible half first.
     """
@@ -116,7 +116,7 @@ def domain_alignment(pooled_BD: Tensor, shifted_BD: Tensor, options: LossOptions
 
 
 class DomainDistillation(nn.Module):
-    """DD: each modality's classifier learns from the momentum twin of the other's.
+    """The loss DD: each modality's classifier learns from the momentum twin of the other's.
 
     At every training forward, before they are used, the twins move by W' = (1 - tau) W' + tau W, unless twins_follow is
     False: for the further batches of one optimiser step. KL takes the student's probabilities as the target, sum

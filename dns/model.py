@@ -45,7 +45,7 @@ class Outputs(NamedTuple):
 
 
 class DNS(nn.Module):
-    """DNS for `identities` training identities. D = 2048 (resnet50), 512 (resnet18) or 256 (resnet10_half).
+    """A DNS network for `identities` training identities. D = 2048 (resnet50), 512 (resnet18) or 256 (resnet10_half).
 
     weights: a state dict of the whole backbone to start from, see build_backbone; options.pretrained says where the
     harness takes them from.

@@ -1,4 +1,4 @@
-"""Tools that augment with operators of their own, as near to the published recipe as these come, for
+"""Holds tools that augment with operators of their own, as near to the published recipe as these come, for
 benchmarks/pipeline.py to compare with ours: what a user would build today.
 
 Each delivers batches that are ready for the network, float32 (2 P K, 3, H, W), visible half first, normalised with

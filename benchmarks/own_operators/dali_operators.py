@@ -1,4 +1,4 @@
-"""NVIDIA DALI without a GPU: its operators in a pipeline, two batches ahead.
+"""Augments with NVIDIA DALI without a GPU: its operators in a pipeline, two batches ahead.
 
 external_source passes views of the padded images without copying them, and the parameters, which come from our `draw`:
 DALI's random operators cannot draw a rectangle again that does not fit. fn.erase fills on uint8 images, so the fill

@@ -1,4 +1,4 @@
-"""torchvision v2, its transform classes, in the workers of torch's DataLoader: what its documentation shows.
+"""Augments with torchvision v2's transform classes in the workers of torch's DataLoader: what its documentation shows.
 
 Each worker makes whole batches (batch_size=None, with a sampler of batches). Differences from the recipe: the channel
 erasing draws its aspect ratio uniformly in its logarithm and tries 10 rectangles, not 100. Both erasings come after

@@ -1,4 +1,4 @@
-"""Who is searched for in what: the published test protocols, by name.
+"""Defines the published test protocols, by name: which queries search which gallery.
 
                      query       gallery of a trial              trials  excluded for a query            CMC on
 sysu-all             infrared    one of each (id, camera)          10    camera 2, if its own is 3       identities

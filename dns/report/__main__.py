@@ -24,7 +24,7 @@ from ffcv_convert.common.errors import ConfigError, DataError, user_errors
 from ffcv_convert.common.world import World
 from pipelines.data import TestImages
 
-LONGEST_NAME = 200  # of a folder
+LONGEST_NAME = 200  # letters of a folder's name
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from PIL import Image
 from ffcv_convert.common.errors import printable
 
 LONG = 24  # characters of a cell that may be broken into lines
-HEIGHTS_PX = (128, 104, 84, 64)  # of thumbnails; tried in turn, until the images fit
+HEIGHTS_PX = (128, 104, 84, 64)  # heights of thumbnails, tried in turn until the images fit
 QUALITY = 72
 
 

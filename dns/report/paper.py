@@ -8,7 +8,7 @@ from dns.report.figures import Chart, Figure, Grid, Series
 from dns.report.svg import PAPER_WIDTH_MM, SHAPES, colour_of
 from ffcv_convert.common.errors import printable
 
-PLACE = (0.18, 0.18, 0.79, 0.64)  # of the axes in the figure: left, bottom, width, height
+PLACE = (0.18, 0.18, 0.79, 0.64)  # where the axes stand in the figure: left, bottom, width, height
 MARKERS = dict(zip(SHAPES, ("o", "^", "s"), strict=True))
 STYLE = {"pdf.fonttype": 42, "font.size": 7, "axes.linewidth": 0.5, "lines.linewidth": 1.0, "axes.grid": False}
 

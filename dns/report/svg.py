@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dns.report.figures import Chart, Figure, Grid, Series
 from dns.report.html import text
 
-WIDTH, HEIGHT = 420, 270  # of the view box; text of 11 is 7 pt where the figure is a column of 84 mm
+WIDTH, HEIGHT = 420, 270  # size of the view box; text of 11 is 7 pt where the figure is a column of 84 mm
 LEFT, RIGHT, BOTTOM, LINE = 58, 10, 40, 15
 PAPER_WIDTH_MM = 84
 LETTER = 5.9  # mean width of a letter of the legend

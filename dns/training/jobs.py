@@ -87,7 +87,7 @@ class _Place:
             reader.start()
 
     def end(self) -> str:
-        """Wait for the last words of a process that has ended. Returns the run's name."""
+        """Wait until all output of a process that has ended is printed. Returns the run's name."""
         for reader in self.readers:
             reader.join()
         self.process = None

@@ -10,7 +10,7 @@ from dns.losses import Losses
 
 
 class LossQueue:
-    """Asynchronous copies of the losses to the host. Each step is read, in order; nothing blocks unless wait=True."""
+    """Asynchronous copies of the losses to the host. They are read in order; nothing blocks unless wait=True."""
 
     def __init__(self) -> None:
         self._names: list[str] = []

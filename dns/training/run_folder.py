@@ -1,4 +1,4 @@
-"""A run's folder: configuration, log, checkpoints, result; going on after a stop.
+"""Keeps a run's folder: configuration, log, checkpoints, result; lets a stopped run go on.
 
 runs/<name>/config.yaml   the resolved configuration; locked while a training runs in the folder
             log.jsonl     one JSON object a line: train (losses), speed, epoch (seconds), eval (rank-1)
@@ -106,7 +106,7 @@ class RunFolder:
         return "complete" in content or "steps" in content  # steps: older runs have this key instead
 
     def nonfinite(self, step: int, losses: Mapping[str, float], **batch: Any) -> TrainingError:
-        """Write down what repeats a step whose loss is not finite. Returns the error to raise."""
+        """Write down the batch that repeats a loss that is not finite. Returns the error to raise."""
         path, text = self.path / "nonfinite.json", {name: str(value) for name, value in losses.items()}
         if self.world.is_main:
             write_json(path, {**batch, "losses": text, "seed": self.config.run.seed, "config": self.config.stored()})

@@ -1,6 +1,6 @@
-"""The parts of a run, each opened here from a configuration or a checkpoint: engine, data, network, evaluator.
+"""Opens the parts of a run from a configuration or a checkpoint: engine, data, network, evaluator.
 
-train_ffcv.py, eval.py, `make plan`, `make report`, docs/test.ipynb and the benchmarks come in by these functions.
+train_ffcv.py, eval.py, `make plan`, `make report`, docs/test.ipynb and the benchmarks call these functions.
 
     training = open_training(config)        a network in training, its loader, optimiser and step
     opened = open_checkpoint("best.pt")     a trained network, and what it is tested on
@@ -32,7 +32,8 @@ from pipelines.epoch_plan import PlanOptions
 
 
 class Session(NamedTuple):
-    """A configuration with every "auto" of its engine resolved, the processes that run it, how this one computes."""
+    """A configuration with every "auto" of its engine resolved, the processes that run it, and how this one
+    computes."""
 
     config: Config
     world: World
