@@ -55,7 +55,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         check_trials(config, pattern, numbers, trial, trials_of(config.data.folder))
         several, ours = len(checkpoints) > 1, bool(content["config"])
         folder = result_folder(pattern if several else path, Path(config.run.root), ours=ours)
-        results.read_json(folder / "result.json")  # what cannot be added to is said before the work begins
+        results.read_json(folder / "result.json")  # a file that cannot be added to stops here, before the work begins
 
         opened = open_content(path, content, config)
         embeddings = opened.embed()
@@ -85,7 +85,7 @@ def evaluate(arguments: Sequence[str]) -> int:
 
 
 def rank(opened: Opened, embeddings: Embeddings) -> dict[tuple[str, str], list[Ranking]]:
-    """(protocol, feature) -> the rankings of every trial."""
+    """Return the rankings of every trial, by (protocol, feature)."""
     return {
         (protocol, feature): opened.evaluator.rankings(
             getattr(embeddings, feature), protocol, re_ranking=opened.config.eval.re_ranking
@@ -96,7 +96,7 @@ def rank(opened: Opened, embeddings: Embeddings) -> dict[tuple[str, str], list[R
 
 
 def export(config: Config, number: int, embeddings: Embeddings, evaluator: Evaluator) -> None:
-    """Write the embeddings where eval.export says, if it does. number: of the trial, for {trial} in the name."""
+    """Write the embeddings where eval.export says, if it does. number: the trial's, for {trial} in the name."""
     if config.eval.export == "none":
         return
     target = Path(config.eval.export.replace("{trial}", str(number)))

@@ -129,7 +129,7 @@ def fit(
 
 
 def resume_or_start(training: Training, run: RunFolder, state: TrainingState) -> None:
-    """Take in the run's last checkpoint, or write its first one."""
+    """Restore the run's last checkpoint, or write its first one."""
     progress, world, former = state.progress, training.world, None
     if run.resumed:
         former = state.restore(run.last, run.take_last())
@@ -159,7 +159,7 @@ def test_untrained(
 def test_epoch(
     training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, interruption: Interruption
 ) -> None:
-    """Test the last complete epoch, and save it as the best one where it is."""
+    """Test the last complete epoch, and save its weights as the best ones if it is the best so far."""
     protocol, begin = training.config.eval.protocol, time.monotonic()
     with interruption.at_once(), exchange.averaged_statistics(training.world, state.model):
         rank1 = evaluator.choosing_rank1(state.model, protocol)
@@ -183,7 +183,7 @@ def train_epoch(training: Training, run: RunFolder, state: TrainingState, interr
             lr = training.rate(progress.epoch, progress.iteration)
             set_learning_rate(state.optimiser, lr)
             seeds = loader.dropout_seeds(progress.epoch, progress.iteration)
-            # The first step may take minutes to compile, and can be given up: nothing was done since the checkpoint.
+            # The first step may compile for minutes. A signal may end it: nothing was done since the checkpoint.
             with interruption.at_once() if progress.iteration == first else nullcontext():
                 queue.put(training.step(batch.images, batch.augmentation, batch.person_B, dropout_seeds=seeds))
             progress.iteration += 1
@@ -203,7 +203,7 @@ def train_epoch(training: Training, run: RunFolder, state: TrainingState, interr
 
 
 def stop_or_save(training: Training, state: TrainingState, code: int) -> tuple[int, bool]:
-    """Of all ranks: the code of a signal, before the next batch, and whether a checkpoint is due after it."""
+    """Agree with all ranks on the code of a signal, before the next batch, and whether a checkpoint is due after it."""
     due = time.monotonic() - state.saved_at >= 60 * training.config.run.save_minutes
     code, saves = ranks.highest(training.world, code, int(due))
     return code, bool(saves)
@@ -231,7 +231,7 @@ def log_step(
 
 
 def log_epoch(training: Training, run: RunFolder, epoch: int, iterations: int, seconds: float) -> None:
-    """iterations: of the epoch, without those before a stop."""
+    """Write the epoch's seconds, images and speed to the log. iterations: the epoch's, without those before a stop."""
     images = iterations * training.loader.images_a_step
     at = {"step": training.steps(epoch), "epoch": epoch}
     run.log.write("epoch", **at, seconds=seconds, images=images, **training.work.speed(images, seconds))
@@ -259,7 +259,7 @@ def read_losses(
 
 
 class Tested(NamedTuple):
-    """The last weights on every test image. name: of the weights, in reports; rankings: of every trial, on rank 0."""
+    """The last weights on every test image. name: the weights' name in reports; rankings: every trial's, on rank 0."""
 
     name: str
     embeddings: Embeddings
@@ -272,7 +272,7 @@ def finish(training: Training, run: RunFolder, evaluator: Evaluator, state: Trai
     if finished:
         print(f"{run.path}: finished before; its result:\n{results.read_markdown(run.result)}")
     elif training.world.is_main:
-        (run.path / PAGE).unlink(missing_ok=True)  # of a look at the unfinished run
+        (run.path / PAGE).unlink(missing_ok=True)  # a page that showed the unfinished run
     missing = not ranks.on_main(training.world, (run.path / PAGE).exists)
     reports = training.config.report.write != "false" and missing
     if finished and not reports:
@@ -294,7 +294,7 @@ def test_last(training: Training, evaluator: Evaluator, state: TrainingState) ->
 def write_result(
     training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, tested: Tested
 ) -> None:
-    """Test the best weights, if they are others than the last; write result.json and result.md."""
+    """Test the best weights, if they differ from the last; write result.json and result.md."""
     progress, protocol, rows = state.progress, training.config.eval.protocol, []
     if training.world.is_main:
         rows.append(evaluator.row(tested.rankings, protocol, "bn", tested.name))
@@ -309,7 +309,7 @@ def write_result(
     title = run.path.name
     with results.results_lock(run.path):
         results.write_text(run.result.with_suffix(".md"), markdown(rows, title))
-        results.write_json(run.result, content)  # the last thing: a run that has it is finished
+        results.write_json(run.result, content)  # last: a run that has this file is finished
     print(screen(rows, title))
     print(
         f"rank-1 {100 * content['rank1']:.2f} %, untrained {100 * content['rank1_untrained']:.2f} %, "
@@ -318,7 +318,7 @@ def write_result(
 
 
 def content_of(training: Training, run: RunFolder, state: TrainingState, rows: Sequence[Row]) -> Row:
-    """What result.json holds. rows: the last epoch's, and the best one's if it is another."""
+    """Return what result.json holds. rows: the last epoch's, and the best one's if it is another."""
     loader, progress = training.loader, state.progress
     return {
         **{key: value for key, value in rows[0].items() if key != "per_trial"},
@@ -330,13 +330,14 @@ def content_of(training: Training, run: RunFolder, state: TrainingState, rows: S
         "steps": training.steps(progress.epoch),
         "identities": loader.identities,
         "environment": environment(training.world.device),
-        "training": rows,  # for the mean over several runs; eval.py adds to `evaluation` alone
+        "training": rows,  # for the mean over several runs; eval.py adds only to `evaluation`
         "evaluation": rows,
     }
 
 
 def best_row(training: Training, run: RunFolder, evaluator: Evaluator) -> Row:
-    """Of the checkpoint that the evaluations between epochs chose. Raises CheckpointError if it cannot be read."""
+    """Return the row of the checkpoint that the evaluations between epochs chose. Raises CheckpointError if it cannot
+    be read."""
     content = checkpoint.load(run.best)
     model = training.engine.place(trained_network(run.best, content["model"], training.config))
     tested = describe(run.best, content, training.config.data.set)

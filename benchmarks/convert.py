@@ -28,7 +28,7 @@ from pipelines.numba_setup import allowed_workers
 
 
 def measure() -> dict[str, Any]:
-    """images/s; speedup_pillow, speedup_pillow_threads: ours over Pillow's; identical: whether all pixels are equal."""
+    """Return images/s; speedup_pillow, speedup_pillow_threads: ours over Pillow's; identical: are all pixels equal."""
     raw, _ = drawn_set()
     records = [record for record in DATASETS["sysu"].list_records(raw) if record.split == "train"]
     image_format, target, plain = ImageFormat(), WORK / "convert.beton", WORK / "convert.raw"

@@ -34,7 +34,7 @@ ROOFLINE_IMAGES = 48
 
 
 class Recipe(NamedTuple):
-    """The sizes of a published recipe. images: of a step; embedded: test images of a run, mirrored ones included."""
+    """A published recipe's sizes. images: those of a step; embedded: test images of a run, with mirrored ones."""
 
     runs: int
     epochs: int
@@ -43,14 +43,14 @@ class Recipe(NamedTuple):
     embedded: int
 
     def minutes(self, step_ms: float, convolution_tflop: float) -> float:
-        """Of all runs. step_ms: the roofline's; convolution_tflop: of the same step."""
+        """Return the minutes of all runs. step_ms: the roofline's; convolution_tflop: that of the same step."""
         training_ms = self.epochs * self.steps * step_ms * self.images / ROOFLINE_IMAGES
         embedding_ms = self.embedded * 1e15 * convolution_tflop / 3 / ROOFLINE_IMAGES / CONVOLUTIONS_PER_S
         return self.runs * (training_ms + embedding_ms) / 60_000
 
 
 def recipe(name: str) -> Recipe:
-    """Of the data set `name`, from its recipe in configs/ and its published counts."""
+    """Return the sizes for the data set `name`, from its recipe in configs/ and its published counts."""
     config = read_config(["--config-file", str(CONFIGS / f"{name}.yaml")], description="")
     training, testing, trials = _counts(DATASETS[name].counts)
     protocol = PROTOCOLS[config.eval.protocol]
@@ -70,10 +70,10 @@ def recipe(name: str) -> Recipe:
 
 
 def _counts(counts: Mapping[str, int]) -> tuple[dict[Any, int], dict[Any, int], int]:
-    """Identities and images by modality of the training and of the test part, and the number of trials.
+    """Return identities and images by modality of the training and of the test part, and the number of trials.
 
-    A set of one part is split into halves of its identities in each trial: RegDB, whose identities all have as many
-    images.
+    A set of one part is split into halves of its identities in each trial: RegDB, whose identities all have the same
+    number of images.
     """
     trials = sum(key.startswith("train-") for key in counts)
     if trials:
@@ -90,7 +90,7 @@ def _part(part: str, counts: Mapping[str, int]) -> dict[Any, int]:
 
 
 def table(check: Path) -> str:
-    """Markdown. check: what `make check-cuda` stored."""
+    """Return a Markdown table. check: the file that `make check-cuda` stored."""
     stored = json.loads(check.read_text(encoding="utf-8"))
     limits = stored["roofline_ms"]
     rows = [["recipe", "runs", "epochs", "steps an epoch", "images a step", "images embedded a run"]]

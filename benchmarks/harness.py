@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved rounds, a data set to measure on, and the writing of results."""
+"""Holds what the benchmarks share: interleaved rounds, a data set to measure on, and the writing of results."""
 
 import json
 import os
@@ -27,8 +27,8 @@ OFFICIAL = Options(layout="sysu", official_size=True)
 
 
 def interleaved(cases: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Call every case once per round, in turn, so that a busy moment of the machine slows them all. A case returns
-    its own figure (seconds, images/s)."""
+    """Call every case once per round, in turn, so that a busy moment of the machine slows them all. A case returns its
+    own figure (seconds, images/s)."""
     figures: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, case in cases.items():
@@ -37,7 +37,7 @@ def interleaved(cases: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) 
 
 
 def summarise(figures: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
-    """Median, lowest, highest and every round of each case."""
+    """Return median, lowest, highest and every round of each case."""
     return {
         name: {"median": median(values), "least": min(values), "most": max(values), "rounds": values}
         for name, values in figures.items()
@@ -45,13 +45,13 @@ def summarise(figures: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
 
 
 def drawn_set() -> tuple[Path, Path]:
-    """Raw folder and .beton folder of a drawn set in SYSU-MM01's layout: 1,152 training images of 288 x 144. Made once,
-    below build/."""
+    """Return the raw folder and the .beton folder of a drawn set in SYSU-MM01's layout: 1,152 training images of 288 x
+    144. It is made once, below build/."""
     return _made(WORK, SET)
 
 
 def official_set() -> tuple[Path, Path]:
-    """The same at SYSU-MM01's own size: 45,863 images, 10 GB."""
+    """Return the raw folder and the .beton folder of a set of SYSU-MM01's own size: 45,863 images, 10 GB."""
     return _made(WORK / "official", OFFICIAL)
 
 
@@ -78,8 +78,8 @@ def synchronise(device: torch.device) -> None:
 
 
 def waiting_share(alone_s: float, fed_s: float) -> float:
-    """Share of fed_s that steps fed by a loader spend waiting: alone_s is the time of as many steps on one batch in
-    memory. A negative share is noise, and so is a positive one of that size."""
+    """Return the share of fed_s that steps fed by a loader spend waiting: alone_s is the time of as many steps on one
+    batch in memory. A negative share is noise, and so is a positive one of that size."""
     return 1 - alone_s / fed_s
 
 
@@ -88,17 +88,17 @@ def hardware(environment: Mapping[str, Any]) -> str:
 
 
 def digits(value: float) -> str:
-    """Four significant digits, or all digits before the point."""
+    """Return four significant digits, or all digits before the point."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def times(speedup: float) -> str:
-    """A speedup in words, such as "2.0 times as fast"; above 1, ours is faster."""
+    """Return a speedup in words, such as "2.0 times as fast"; above 1, ours is faster."""
     return f"{speedup:.{0 if speedup >= 10 else 1 if speedup >= 2 else 2}f} times as fast"
 
 
 def result_path(question: str, environment: Mapping[str, Any]) -> Path:
-    """benchmarks/results/<question>-<hardware>-<date>.json"""
+    """Return benchmarks/results/<question>-<hardware>-<date>.json."""
     date = datetime.now(timezone.utc).date().isoformat()
     return RESULTS / f"{question}-{hardware(environment)}-{date}.json"
 

@@ -27,10 +27,10 @@ EPOCHS = 8
 
 
 def measure() -> dict[str, Any]:
-    """images/s; speedup_memcpy: the loader's rate over memcpy's.
+    """Return images/s; speedup_memcpy: the loader's rate over memcpy's.
 
     first_use_us: extra time per image in a new reader's first pass: the checksum, and page faults of the newly mapped
-    file and of new buffers. checksum_us: the checksum alone, per image.
+    file and of new buffers. checksum_us: only the checksum, per image.
     """
     subset = open_subset(drawn_set()[1], "train")
     loader = StreamedLoader(
@@ -92,7 +92,7 @@ def words(content: dict[str, Any]) -> list[str]:
 
 
 def _every_image(reader: StreamedTestLoader, subset: Subset) -> float:
-    """images/s of one pass over all images of the subset."""
+    """Return the images/s of one pass over all images of the subset."""
     begin = time.perf_counter()
     with reader.samples(subset.sample_N) as batches:
         for _ in batches:
@@ -101,8 +101,8 @@ def _every_image(reader: StreamedTestLoader, subset: Subset) -> float:
 
 
 def _checksum_us(subset: Subset) -> float:
-    """Microseconds per image of a first verification, minus those of a second one, which finds every image already
-    verified. The pages are read before, so that page faults do not count."""
+    """Return the microseconds per image of a first verification, minus those of a second one, which finds every image
+    already verified. The pages are read before, so that page faults do not count."""
     prefetcher = Prefetcher(subset.converted, batch_size=1)
     for sample in subset.sample_N:
         prefetcher.decoder.stored(int(sample)).sum()

@@ -1,4 +1,4 @@
-"""Write the tables of the documentation from the stored results: python -m benchmarks.page
+"""Writes the tables of the documentation from the stored results: python -m benchmarks.page
 
 Between `<!-- NAME -->` and `<!-- end -->` in docs/*.md stands what the newest benchmarks/results/NAME*.json says: its
 table, and its plot if there is one. A test compares both.
@@ -19,7 +19,7 @@ BLOCK = re.compile(r"<!-- ([\w-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
 def newest(name: str) -> Path:
-    """The stored result whose name begins so, by the date at its end. A question's name alone means a CPU's."""
+    """Return the newest stored result whose name begins so, by its date. A question's bare name means a CPU's."""
     found = sorted(
         (path for path in RESULTS.glob(f"{name}*.json") if not gpu.of_a_gpu(path)), key=lambda path: path.stem[-10:]
     )
@@ -29,7 +29,7 @@ def newest(name: str) -> Path:
 
 
 def render(text: str) -> str:
-    """`text` with every block filled in."""
+    """Return `text` with every block filled in."""
 
     def filled(block: re.Match[str]) -> str:
         name, check = block[1], RESULTS / "cuda-check.json"

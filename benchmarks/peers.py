@@ -1,4 +1,4 @@
-"""The loader that comes nearest to ours, for benchmarks/pipeline.py: the images as a memory-mapped tensor of
+"""Holds the loader that comes nearest to ours, for benchmarks/pipeline.py: the images as a memory-mapped tensor of
 tensordict, with our augmentation after it.
 
 Only the storage is tensordict's: threads of ours copy the images with NumPy from the mapped memory into reused batches,
@@ -25,7 +25,7 @@ from pipelines.subset import Subset
 # plan of row numbers, int64 (iterations, batch) -> batches, uint8 (batch, H, W, 3), each valid until the next one is
 # requested. Only one plan runs at a time, because the buffers are reused.
 Batches = Callable[[np.ndarray], Iterator[np.ndarray]]
-NAME = "tensordict, by hand"  # in the tables
+NAME = "tensordict, by hand"  # name in the tables
 DEPTH = 2  # batches made ahead of the one in use
 
 
@@ -37,7 +37,7 @@ def opened(images_NHWC: np.ndarray, batch_size: int, folder: Path) -> Iterator[B
     with ThreadPoolExecutor(CORES) as pool:
 
         def start(rows: np.ndarray, out: np.ndarray) -> list[Future]:
-            """Each thread copies its share, without holding the interpreter lock."""
+            """Let each thread copy its share, without holding the interpreter lock."""
             shares = zip(np.array_split(rows, CORES), np.array_split(out, CORES), strict=True)
             # "clip": with "raise", NumPy would make a copy of the whole share first
             return [pool.submit(np.take, mapped, part, 0, target, "clip") for part, target in shares]
@@ -61,7 +61,7 @@ def opened(images_NHWC: np.ndarray, batch_size: int, folder: Path) -> Iterator[B
 
 
 def _mapped(images_NHWC: np.ndarray, folder: Path) -> np.ndarray:
-    """The images, mapped from tensordict's files in `folder`, which are written anew."""
+    """Return the images, mapped from tensordict's files in `folder`, which are written each time."""
     from tensordict import TensorDict
 
     rmtree(folder, ignore_errors=True)

@@ -40,8 +40,8 @@ PUBLISHED_BATCHES, PUBLISHED_WARM_UP = 60, 8
 
 
 def measure() -> dict[str, Any]:
-    """images/s of each. speedup_*: median of ours over that of the published path, of memcpy, of the fastest tool with
-    its own operators (best_peer), and of tensordict by hand; None for what is not installed."""
+    """Return images/s of each. speedup_*: median of ours over that of the published path, of memcpy, of the fastest
+    tool with its own operators (best_peer), and of tensordict by hand; None for what is not installed."""
     subset = open_subset(drawn_set()[1], "train")
     ours = _our_loaders(subset)
     loader, images_NHWC = ours["ours"], stored_pixels(subset)
@@ -97,7 +97,7 @@ def words(content: dict[str, Any]) -> list[str]:
 
 
 def _our_loaders(subset: Subset) -> dict[str, StreamedLoader]:
-    """bf16: what a step in bf16 takes, half as many bytes."""
+    """Open our loaders by name. bf16: what a step in bf16 takes, half as many bytes."""
 
     def opened(device: str, **options: Any) -> StreamedLoader:
         return StreamedLoader(
@@ -126,7 +126,7 @@ def _ours(loader: StreamedLoader) -> float:
 
 
 def _published(subset: Subset, loader: StreamedLoader) -> float:
-    """images/s without the start of the workers: the clock starts after the first batches."""
+    """Return images/s without the start of the workers: the clock starts after the first batches."""
     rows = np.concatenate([loader.plan(epoch) for epoch in range(EPOCHS)])[: PUBLISHED_BATCHES + PUBLISHED_WARM_UP]
     images, begin = 0, 0.0
     for number, batch in enumerate(reference_batches(stored_pixels(subset), rows, RECIPE, workers=CORES), start=1):
@@ -138,7 +138,7 @@ def _published(subset: Subset, loader: StreamedLoader) -> float:
 
 
 def _peer(batches: Batches, loader: StreamedLoader) -> float:
-    """images/s of the peer's uint8 batches, as many as ours has, followed by our augmentation."""
+    """Return images/s of the peer's uint8 batches, as many as ours has, followed by our augmentation."""
     out = torch.empty(loader.batch_size, 3, *loader.size_px)
     numba.set_num_threads(CORES)
     begin, images = time.perf_counter(), 0
@@ -149,8 +149,8 @@ def _peer(batches: Batches, loader: StreamedLoader) -> float:
 
 
 def _tool(ready: Ready, loader: StreamedLoader, *, slow: bool) -> float:
-    """images/s of batches that the tool augments itself. All epochs are one plan: worker processes that make whole
-    batches would wait for each other at every epoch's end."""
+    """Return images/s of batches that the tool augments itself. All epochs are one plan: worker processes that make
+    whole batches would wait for each other at every epoch's end."""
     plan = np.concatenate([loader.plan(epoch) for epoch in range(SLOW_EPOCHS if slow else EPOCHS)])
     begin, images = time.perf_counter(), 0
     for batch in ready(plan):
@@ -159,7 +159,7 @@ def _tool(ready: Ready, loader: StreamedLoader, *, slow: bool) -> float:
 
 
 def _memcpy(threads: ThreadPoolExecutor, loader: StreamedLoader) -> float:
-    """images/s of copying a batch from memory into as many buffers as ours has, a share for each thread.
+    """Return images/s of copying a batch from memory into as many buffers as ours has, a share for each thread.
 
     On an AMD EPYC (November 27, 2026), augmenting a batch takes 1.6 ms in float32 and 1.2 ms in bf16, and drawing its
     parameters 0.17 ms. None of these came nearer to memcpy: writing bf16 past the caches, as float32 is written (1.5

@@ -41,7 +41,7 @@ print(json.dumps({"seconds": seconds, "torch_s": torch_s}))
 
 
 def measure() -> dict[str, Any]:
-    """Seconds. first_s: the time of an earlier process, which fills the cache if it is empty."""
+    """Return seconds. first_s: the time of an earlier process, which fills the cache if it is empty."""
     folder, imports = drawn_set()[1], []
 
     def start() -> float:

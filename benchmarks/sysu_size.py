@@ -86,7 +86,7 @@ def measure(*arguments: str) -> tuple[dict[str, float], str]:
 
 
 def table(content: Mapping[str, Any]) -> str:
-    """Markdown for docs/results.md."""
+    """Return the Markdown for docs/results.md."""
     loader, metrics = content["loader"], content["metrics_ten_trials_all_and_indoor"]
     epoch = median(loader["epoch_s"])
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of training share: a training that is assembled as train_ffcv.py's is."""
+"""Holds what the benchmarks of training share: a training that is assembled as train_ffcv.py's is."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,20 +18,20 @@ PUBLISHED = {
 
 
 def one_batch(training: Training) -> tuple[Tensor, Tensor, Tensor]:
-    """Copies of the first batch's images, augmentation parameters and identities, for repeated steps."""
+    """Return copies of the first batch's images, augmentation parameters and identities, for repeated steps."""
     with training.loader.epoch(0) as batches:
         batch = next(batches)
         return batch.images.clone(), batch.augmentation.clone(), batch.person_B.clone()
 
 
 def options(beton_root: Path, more: Sequence[str] = ()) -> list[str]:
-    """Options of SYSU-MM01's recipe for a converted set below beton_root, with random initial weights."""
+    """Return options of SYSU-MM01's recipe for a converted set below beton_root, with random initial weights."""
     recipe = str(REPOSITORY / "configs" / "sysu.yaml")
     return ["--config-file", recipe, f"--data.beton_root={beton_root}", "--model.pretrained=none", *more]
 
 
 def assemble(arguments: Sequence[str]) -> Training:
-    """Assemble a training. arguments: those of train_ffcv.py."""
+    """Assemble a training. arguments: as on train_ffcv.py's command line."""
     training = open_training(read_config(arguments, description=""))
     training.model.train()
     return training

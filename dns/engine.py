@@ -1,4 +1,4 @@
-"""Where and how the network computes: device, precision, memory layout, compilation."""
+"""Decides where and how the network computes: device, precision, memory layout, compilation."""
 
 import sys
 import warnings
@@ -56,23 +56,22 @@ class Engine:
     augment: Literal["device", "host"] = "device"
 
     def activate(self) -> None:
-        """Make this process compute so: the current CUDA device, and whether convolutions may take TF32."""
+        """Set what holds for the whole process: the current CUDA device, and whether convolutions may take TF32."""
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device.index or 0)  # streams, events and captures are the current device's
             torch.backends.cudnn.benchmark = self.cudnn_benchmark
-            with warnings.catch_warnings():  # that there is a newer switch, which Inductor does not read
+            with warnings.catch_warnings():  # torch warns of a newer switch, which Inductor does not read
                 warnings.simplefilter("ignore")
                 torch.backends.cudnn.allow_tf32 = self.precision != "fp32"
 
     def options(self) -> EngineOptions:
-        """The section `engine` of a configuration, with every "auto" resolved."""
+        """Return the section `engine` of a configuration, with every "auto" resolved."""
         switches = {name: str(getattr(self, name)).lower() for name in SWITCHES}
         return EngineOptions(device=str(self.device), precision=self.precision, augment=self.augment, **switches)  # type: ignore[arg-type]
 
     def check_width(self, width_px: int) -> None:
-        """Raises ConfigError where maps are one pixel wide after layer3, in bf16 on a CPU: oneDNN's convolutions with a
-        stride of 2 then read memory that is not theirs (seen up to 3.12), and give any number.
-        """
+        """Raise ConfigError where maps are one pixel wide after layer3, in bf16 on a CPU: oneDNN's convolutions with a
+        stride of 2 then read memory that is not theirs (seen up to 3.12), and give any number."""
         if self.device.type == "cpu" and self.precision == "bf16" and width_px <= 16:
             raise ConfigError(
                 f"images of {width_px} px width are too narrow for bf16 on a CPU, whose convolutions go wrong on "
@@ -80,7 +79,7 @@ class Engine:
             )
 
     def input_dtype(self) -> torch.dtype:
-        """Type of the images that the loader augments: bf16 where autocast would make them so."""
+        """Return the type of the images that the loader augments: bf16 where autocast would make them so."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     def autocast(self) -> torch.autocast:
@@ -96,7 +95,7 @@ class Engine:
         return images if self.channels_last else images.contiguous()
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, compiled if that is asked for. Every call must bring the same shapes."""
+        """Return `function`, compiled if that is asked for. Every call must bring the same shapes."""
         if not self.compile:
             return function
         if self.device.type == "cuda" and self.channels_last:
@@ -106,7 +105,7 @@ class Engine:
         return torch.compile(function, dynamic=False)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """Passes everything through unless the precision is fp16."""
+        """Return a GradScaler, which passes everything through unless the precision is fp16."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
 
@@ -142,7 +141,7 @@ def make_engine(options: EngineOptions) -> Engine:
 
 
 def _device(name: str) -> torch.device:
-    """Raises ConfigError for a device that is not there, that this program does not run on, or without kernels."""
+    """Return the named device. Raises ConfigError for one that is missing, or that this program or torch cannot use."""
     name = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
     try:
         device = torch.device(name)
@@ -157,14 +156,14 @@ def _device(name: str) -> torch.device:
 
 
 def _precision(device: torch.device) -> Precision:
-    """The fastest that the device has in hardware."""
+    """Return the fastest precision that the device has in hardware."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "bf16" if _cpu_has_bf16() else "fp32"
 
 
 def _check_kernels(device: torch.device) -> None:
-    """Raises ConfigError for a card that the installed torch has no kernels for."""
+    """Raise ConfigError for a card that the installed torch has no kernels for."""
     try:
         torch.ones(1, device=device).add_(1)
         torch.cuda.synchronize(device)
@@ -184,7 +183,7 @@ def can_compile(device: torch.device) -> bool:
     try:
         one = torch.ones(2, device=device, requires_grad=True)
         torch.compile(lambda x: (x * x).sum(), dynamic=False)(one).backward()
-    except Exception as error:  # of the compiler, of Triton, of what they call
+    except Exception as error:  # the compiler, Triton and what they call raise errors of many kinds
         reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
         print(f"note: torch.compile does not work here, so the step runs uncompiled: {reason.strip()}", file=sys.stderr)
         return False
@@ -196,6 +195,6 @@ def _side(augment: str, cuda: bool) -> Literal["device", "host"]:
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether the processor has bf16, and ONEDNN_MAX_CPU_ISA does not switch it off. Both are asked: oneDNN alone says
-    yes on any AVX-512."""
+    """Whether the processor has bf16, and ONEDNN_MAX_CPU_ISA does not switch it off. Both are asked: oneDNN by itself
+    says yes on any AVX-512."""
     return torch.cpu._is_avx512_bf16_supported() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -1,4 +1,4 @@
-"""The four losses of DNS, in float32 at least: identity, circle, domain alignment, domain distillation.
+"""Computes the four losses of DNS, in float32 at least: identity, circle, domain alignment, domain distillation.
 
 total = cross entropy + circle / B + 0.2 alignment + distillation, with the weights of LossOptions
 """
@@ -52,12 +52,12 @@ def weighted_sum(losses: Mapping[str, Callable[[], Tensor]], options: LossOption
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """`tensor` in float32 if its own precision is lower. float64 stays, so that comparisons can run in it."""
+    """Return `tensor` in float32 if its own precision is lower. float64 stays, so that comparisons can run in it."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def circle_loss(embedding_BD: Tensor, person_B: Tensor, *, margin: float, gamma: float) -> Tensor:
-    """Pairwise circle loss (Sun et al., CVPR 2020), mean over anchors.
+    """Return the pairwise circle loss (Sun et al., CVPR 2020), mean over anchors.
 
     embedding_BD: any float; normalised here, in float32 at least (logits reach 243, where fp16 steps are 0.125).
     Every person needs two images in the batch; an anchor without a positive adds nothing.
@@ -76,7 +76,7 @@ def circle_loss(embedding_BD: Tensor, person_B: Tensor, *, margin: float, gamma:
 
 
 def mmd(first_ND: Tensor, second_ND: Tensor, *, kernels: int, factor: float) -> Tensor:
-    """Maximum mean discrepancy (Gretton et al., JMLR 2012) with RBF kernels around the mean squared distance.
+    """Return the maximum mean discrepancy (Gretton et al., JMLR 2012), RBF kernels around the mean squared distance.
 
     kernels: how many; each is `factor` times as wide as the one before.
 
@@ -97,7 +97,7 @@ def mmd(first_ND: Tensor, second_ND: Tensor, *, kernels: int, factor: float) -> 
 
 
 def domain_alignment(pooled_BD: Tensor, shifted_BD: Tensor, options: LossOptions) -> Tensor:
-    """DA: MMD between modalities in both spaces (0.45 each), and between the spaces of each modality (0.05 each).
+    """Return DA: MMD between modalities in both spaces (0.45 each), between the spaces of each modality (0.05 each).
 
     pooled_BD = Z, shifted_BD = Z_hat, visible half first.
     """
@@ -116,7 +116,7 @@ def domain_alignment(pooled_BD: Tensor, shifted_BD: Tensor, options: LossOptions
 
 
 class DomainDistillation(nn.Module):
-    """DD: each modality's classifier learns from the momentum twin of the other's.
+    """The loss DD: each modality's classifier learns from the momentum twin of the other's.
 
     At every training forward, before they are used, the twins move by W' = (1 - tau) W' + tau W, unless twins_follow is
     False: for the further batches of one optimiser step. KL takes the student's probabilities as the target, sum
@@ -142,7 +142,7 @@ class DomainDistillation(nn.Module):
         self.other_twin.lerp_(self.other.weight, self.tau)
 
     def forward(self, embedding_BD: Tensor, shifted_BD: Tensor, person_B: Tensor) -> Tensor:
-        """embedding_BD = BN(Z), shifted_BD = Z_hat, person_B labels; visible half first."""
+        """Return the loss. embedding_BD = BN(Z), shifted_BD = Z_hat, person_B labels; visible half first."""
         if self.training and self.twins_follow:
             self.update_twins()
         spaces = at_least_float32(embedding_BD), at_least_float32(shifted_BD)
@@ -165,6 +165,6 @@ class DomainDistillation(nn.Module):
 
 
 def _kl(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Mean over the whole batch."""
+    """Return the Kullback-Leibler divergence, the mean over the whole batch."""
     student, teacher = student_logits.log_softmax(dim=1), teacher_logits.log_softmax(dim=1)
     return (student.exp() * (student - teacher)).sum(dim=1).mean()

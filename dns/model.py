@@ -1,4 +1,4 @@
-"""The DNS network: two stems, a shared trunk with HSS after layer3 and layer4, two views of the map, a BN neck."""
+"""Builds DNS: two stems, a shared trunk with HSS after layer3 and layer4, two views of the map, a BN neck."""
 
 import copy
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Outputs(NamedTuple):
 
 
 class DNS(nn.Module):
-    """DNS for `identities` training identities. D = 2048 (resnet50), 512 (resnet18) or 256 (resnet10_half).
+    """A DNS network for `identities` training identities. D = 2048 (resnet50), 512 (resnet18) or 256 (resnet10_half).
 
     weights: a state dict of the whole backbone to start from, see build_backbone; options.pretrained says where the
     harness takes them from.
@@ -79,14 +79,14 @@ class DNS(nn.Module):
         )
 
     def forward(self, visible: Tensor, other: Tensor) -> Outputs:
-        """Training: the halves of a batch, (B/2, 3, H, W) normalised images each."""
+        """Compute the outputs of a training batch from its halves, (B/2, 3, H, W) normalised images each."""
         maps = self.trunk(torch.cat([self.visible_stem(visible), self.other_stem(other)]))
         pooled = gem(maps)
         embedding = self.neck(pooled)
         return Outputs(pooled, self.css(maps.mean(dim=(2, 3))), embedding, self.classifier(embedding))
 
     def loss(self, outputs: Outputs, person_B: Tensor) -> Losses:
-        """Each loss whose weight is not 0, by name, and their `total`: float32 at least."""
+        """Return each loss whose weight is not 0, by name, and their `total`: float32 at least."""
         pooled_BD, shifted_BD, embedding_BD, logits_BC = outputs
         margin, gamma = self._losses.circle_margin, self._losses.circle_gamma
         return weighted_sum(
@@ -100,13 +100,13 @@ class DNS(nn.Module):
         )
 
     def embed(self, images: Tensor, *, visible: bool) -> tuple[Tensor, Tensor]:
-        """Testing, images of one modality: L2-normalised Z and BN(Z), (B, D) each, float32 at least. Papers report
+        """Embed test images of one modality: L2-normalised Z and BN(Z), (B, D) each, float32 at least. Papers report
         BN(Z)."""
         pooled = gem(self.trunk((self.visible_stem if visible else self.other_stem)(images)))
         return functional.normalize(pooled, dim=1), functional.normalize(at_least_float32(self.neck(pooled)), dim=1)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters by the name of their group, for learning rates; `rest`: both stems, HSS and CSS."""
+        """Return the parameters by the name of their group, for learning rates; `rest`: both stems, HSS and CSS."""
         named = {name: list(getattr(self, name).parameters()) for name in GROUPS[1:]}
         taken = {id(parameter) for parameters in named.values() for parameter in parameters}
         return {"rest": [parameter for parameter in self.parameters() if id(parameter) not in taken], **named}
@@ -116,7 +116,7 @@ class DNS(nn.Module):
 
 
 def gem(maps: Tensor) -> Tensor:
-    """Generalised-mean pooling (Radenovic et al., TPAMI 2019), p = 3, of relu(maps): (B, C, H, W) -> (B, C),
-    float32 at least."""
+    """Return the generalised mean (Radenovic et al., TPAMI 2019), p = 3, of relu(maps): (B, C, H, W) -> (B, C), float32
+    at least."""
     mean = at_least_float32(functional.relu(maps)).pow(GEM_POWER).mean(dim=(2, 3))
     return (mean + GEM_EPSILON).pow(1 / GEM_POWER)

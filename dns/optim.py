@@ -1,4 +1,4 @@
-"""Six parameter groups with their own learning-rate multipliers, and the published schedule."""
+"""Builds the optimiser: six parameter groups with their own learning-rate multipliers, and the published schedule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class MultiplierOptions:
 
 
 def parameter_groups(model: DNS, multipliers: MultiplierOptions) -> list[dict]:
-    """One group a name of model.groups(), in that order; each carries its `multiplier`."""
+    """Return one group for each name of model.groups(), in that order; each carries its `multiplier`."""
     return [
         {"params": parameters, "name": name, "multiplier": getattr(multipliers, name)}
         for name, parameters in model.groups().items()
@@ -59,7 +59,7 @@ def parameter_groups(model: DNS, multipliers: MultiplierOptions) -> list[dict]:
 def make_optimiser(
     model: DNS, options: OptimOptions, multipliers: MultiplierOptions, *, fused: bool
 ) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW; weight decay on every parameter, batch norms included (as published).
+    """Build SGD with Nesterov momentum, or AdamW; weight decay on every parameter, batch norms included (as published).
 
     fused: one kernel for many parameters, with learning rates as tensors on the device: a changed rate then needs no
     recompilation, and a captured step sees it. Without it torch chooses, as in the published code.
@@ -83,14 +83,14 @@ def make_optimiser(
 
 
 def scaled_rate(lr: float, batches: int, rule: str) -> float:
-    """The peak learning rate of steps that average the gradients of so many published batches. rule: none, sqrt,
+    """Return the peak learning rate of steps that average the gradients of so many published batches. rule: none, sqrt,
     linear."""
     return lr * batches ** {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[rule]
 
 
 def schedule(options: OptimOptions, iterations: int, batches: int) -> Callable[[int, int], float]:
-    """(epoch, iteration) -> the peak group's learning rate. iterations: of an epoch; batches: published batches of a
-    step, over all ranks."""
+    """Return the function (epoch, iteration) -> the peak group's learning rate. iterations: an epoch's; batches:
+    published batches of a step, over all ranks."""
     return partial(
         learning_rate, scheduled=iterations - options.published_schedule,
         peak=scaled_rate(options.lr, batches, options.scale_lr), epochs=options.epochs, peak_epoch=options.peak_epoch,
@@ -101,7 +101,7 @@ def schedule(options: OptimOptions, iterations: int, batches: int) -> Callable[[
 def learning_rate(
     epoch: int, iteration: int, *, scheduled: int, peak: float, epochs: int, peak_epoch: int, published: bool
 ) -> float:
-    """Peak-group learning rate of one iteration: from peak / 10^4 up to `peak` at `peak_epoch`, down to 0 at `epochs`.
+    """Return the peak group's learning rate: from peak / 10^4 up to `peak` at `peak_epoch`, down to 0 at `epochs`.
 
     Linear in between, over epochs of `scheduled` iterations. A run too short for its `peak_epoch` peaks half-way.
     published: reproduce two quirks of the published code, which takes entry `iteration - 1` of its schedule (so an
@@ -113,7 +113,7 @@ def learning_rate(
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
-    """Rates on a device are set in place, all of them by two launches."""
+    """Set every group's rate. Rates on a device are set in place, all of them by two launches."""
     rates = [lr * group["multiplier"] for group in optimiser.param_groups]
     tensors = [group["lr"] for group in optimiser.param_groups]
     if isinstance(tensors[0], torch.Tensor):

@@ -1,4 +1,4 @@
-"""How an option is declared: a field of a frozen dataclass, with its type, default, range and help.
+"""Declares options: each is a field of a frozen dataclass, with its type, default, range and help.
 
 The network, the losses, the optimiser and the engine declare theirs beside the code that reads them.
 dns/training/options.py collects all of them; dns/training/config.py reads YAML and command line by these declarations.
@@ -12,16 +12,16 @@ AutoSwitch = Literal["auto", "true", "false"]
 
 
 def unchanged(value: Any) -> Any:
-    """What stays the same of an option that decides numbers of a training when a run is resumed: all of it."""
+    """Return what must stay the same, when a run is resumed, of an option that decides numbers: all of it."""
     return value
 
 
 def free(value: Any) -> None:
-    """What stays the same of an option that decides no number: nothing."""
+    """Return what must stay the same of an option that decides no number: nothing."""
 
 
 def device_type(value: str) -> str:
-    """What stays the same of a device: cuda:0 may become cuda:1, but no cpu."""
+    """Return what must stay the same of a device: cuda:0 may become cuda:1, but not cpu."""
     return str(value).partition(":")[0]
 
 
@@ -30,8 +30,8 @@ class Option:
     """What a field declares beside type and default.
 
     limits: lowest and highest value of a number; every number between them can be used, as a seed, a count or a
-    float32. names: the choices, or what a list may hold. letters: that a text may hold. path: whether ~ is the home
-    folder. resumed: value -> what of it stays the same when a run is resumed.
+    float32. names: the choices, or what a list may hold. letters: those that a text may hold. path: whether ~ is the
+    home folder. resumed: value -> what of it stays the same when a run is resumed.
     """
 
     help: str
@@ -52,5 +52,5 @@ def option(
     path: bool = False,
     resumed: Callable[[Any], Any] = unchanged,
 ) -> Any:
-    """A field that declares an option, see Option. default: dataclasses.MISSING if it has to be given."""
+    """Return a field that declares an option, see Option. default: dataclasses.MISSING if it has to be given."""
     return field(default=default, metadata={"option": Option(help, limits, tuple(names), letters, path, resumed)})

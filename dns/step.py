@@ -1,4 +1,4 @@
-"""One training step: augment, forward, losses, backward, optimiser. The trainer calls what a benchmark times."""
+"""Makes one training step: augment, forward, losses, backward, optimiser. The trainer calls what a benchmark times."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -15,8 +15,8 @@ class Step(Protocol):
     def __call__(
         self, images: Tensor, parameters: Tensor, person_B: Tensor, *, dropout_seeds: Sequence[int] = ()
     ) -> Losses:
-        """One optimiser step on a batch and its augmentation parameters. Losses are detached and still on the device.
-        dropout_seeds: one for each accumulated batch; none goes on with torch's generator."""
+        """Run one optimiser step on a batch and its augmentation parameters. Losses are detached and still on the
+        device. dropout_seeds: one for each accumulated batch; without any, torch's generator goes on."""
 
 
 def own_outputs(outputs: Outputs, person_B: Tensor) -> tuple[Outputs, Tensor]:
@@ -24,7 +24,7 @@ def own_outputs(outputs: Outputs, person_B: Tensor) -> tuple[Outputs, Tensor]:
 
 
 def no_averaging(tensors: Sequence[Tensor]) -> None:
-    """The mean over one batch of one process."""
+    """Leave the tensors as they are: the mean over one batch of one process."""
 
 
 def make_step(
@@ -38,12 +38,12 @@ def make_step(
     average: Callable[[Sequence[Tensor]], None] = no_averaging,
     gather: Callable[[Outputs, Tensor], tuple[Outputs, Tensor]] = own_outputs,
 ) -> Step:
-    """A step that trains `model`. No host synchronisation, except a GradScaler with an unfused optimiser.
+    """Return a step that trains `model`, without host synchronisation but for a GradScaler with an unfused optimiser.
 
     augment: the loader's; it turns images and parameters into the batch's halves, (B/2, 3, H, W) float each.
     accumulate: how many published batches each batch holds, see EpochPlan. average: replaces the sums of their
-    gradients and losses by the means over all batches of the step, wherever these are computed. gather: the outputs and
-    identities that the losses see.
+    gradients and losses by the means over all batches of the step, wherever these are computed. gather: returns the
+    outputs and identities that the losses see.
     """
 
     def forward(given: Tensor, parameters: Tensor, person_B: Tensor) -> Losses:
@@ -99,7 +99,7 @@ class CapturedStep:
         self._inputs: tuple[Tensor, ...] = ()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._losses: Losses | None = None
-        self._stream: torch.cuda.Stream | None = None  # one: each has a pool of memory of its own
+        self._stream: torch.cuda.Stream | None = None  # only one stream: each has its own pool of memory
 
     def __call__(
         self, images: Tensor, parameters: Tensor, person_B: Tensor, *, dropout_seeds: Sequence[int] = ()

@@ -1,4 +1,4 @@
-"""Tools that augment with operators of their own, as near to the published recipe as these come, for
+"""Holds tools that augment with operators of their own, as near to the published recipe as these come, for
 benchmarks/pipeline.py to compare with ours: what a user would build today.
 
 Each delivers batches that are ready for the network, float32 (2 P K, 3, H, W), visible half first, normalised with
@@ -30,7 +30,8 @@ from pipelines.augment.recipes import Recipe
 
 @dataclass(frozen=True)
 class Tool:
-    """open: (images uint8 (N, H, W, 3), recipe) -> batches. module: must be importable. slow: gets fewer batches."""
+    """A tool. open: (images uint8 (N, H, W, 3), recipe) -> batches. module: must be importable. slow: gets fewer
+    batches."""
 
     module: str
     open: Callable[[np.ndarray, Recipe], AbstractContextManager[Ready]]
@@ -45,7 +46,7 @@ TOOLS: Mapping[str, Tool] = {
 
 
 def installed() -> dict[str, Tool]:
-    """The tools that can be used here, by their name in the tables."""
+    """Return the tools that can be used here, by their name in the tables."""
     return {name: tool for name, tool in TOOLS.items() if importable(tool.module)}
 
 

@@ -1,4 +1,4 @@
-"""NVIDIA DALI without a GPU: its operators in a pipeline, two batches ahead.
+"""Augments with NVIDIA DALI without a GPU: its operators in a pipeline, two batches ahead.
 
 external_source passes views of the padded images without copying them, and the parameters, which come from our `draw`:
 DALI's random operators cannot draw a rectangle again that does not fit. fn.erase fills on uint8 images, so the fill
@@ -43,10 +43,10 @@ DEPTH = 2
 def opened(images_NHWC: np.ndarray, recipe: Recipe) -> Iterator[Ready]:
     images, size_px, made = pad(images_NHWC, recipe), images_NHWC.shape[1:3], count()
     rows_ahead: Iterator[np.ndarray] = iter(())
-    exchanges = deque[list[int]]()  # of the batches that the pipeline has begun
+    exchanges = deque[list[int]]()  # channel exchanges of the batches that the pipeline has begun
 
     def source() -> tuple[Any, ...]:
-        """Images and parameters of the next batch. StopIteration tells DALI that the plan has ended."""
+        """Return images and parameters of the next batch. StopIteration tells DALI that the plan has ended."""
         rows = next(rows_ahead)
         drawn = draw(recipe, len(rows), *size_px, seed=0, epoch=0, iteration=next(made))
         exchanges.append(drawn[:, EXCHANGE].astype(int).tolist())
@@ -81,7 +81,7 @@ def opened(images_NHWC: np.ndarray, recipe: Recipe) -> Iterator[Ready]:
 
 
 def _pipeline(source: Any, batch: int, size_px: tuple[int, int], recipe: Recipe) -> Any:
-    """uint8 views and parameters from `source` -> float32 (B, 3, H, W)."""
+    """Build the pipeline: uint8 views and parameters from `source` -> float32 (B, 3, H, W)."""
     from nvidia.dali import Pipeline, fn, types
 
     hues, erasings = _used(recipe)
@@ -107,7 +107,7 @@ def _pipeline(source: Any, batch: int, size_px: tuple[int, int], recipe: Recipe)
 
 
 def _next_batch(pipeline: Any) -> np.ndarray | None:
-    """The pipeline's next batch, valid until the pipeline runs again; None at the end."""
+    """Return the pipeline's next batch, valid until the pipeline runs again; None at the end."""
     try:
         (out,) = pipeline.run()
     except StopIteration:
@@ -116,7 +116,7 @@ def _next_batch(pipeline: Any) -> np.ndarray | None:
 
 
 def _used(recipe: Recipe) -> tuple[bool, list[tuple[int, tuple[int, ...]]]]:
-    """Whether the recipe shifts hues; the first column and the fill value of each erasing that it has."""
+    """Return whether the recipe shifts hues, and the first column and the fill value of each erasing that it has."""
     either = (recipe.visible, recipe.other)
     erasings = [(ERASE, LEVELS)] if any(half.erase for half in either) else []
     erasings += [(CHANNEL_ERASE, CHANNEL_LEVELS)] if any(half.channel_erase for half in either) else []
@@ -124,8 +124,8 @@ def _used(recipe: Recipe) -> tuple[bool, list[tuple[int, tuple[int, ...]]]]:
 
 
 def _parameters(drawn: np.ndarray, size_px: tuple[int, int], recipe: Recipe) -> list[np.ndarray]:
-    """Drawn parameters (B, COLUMNS) as the pipeline takes them: crop as shares of the margin; flip; hue in degrees, if
-    any; anchor and shape of each erasing, in the padded image before the flip."""
+    """Return drawn parameters (B, COLUMNS) as the pipeline takes them: crop as shares of the margin; flip; hue in
+    degrees, if any; anchor and shape of each erasing, in the padded image before the flip."""
     offset, flip = drawn[:, [CROP_TOP, CROP_LEFT]] + recipe.pad_px, drawn[:, FLIP]
     hues, erasings = _used(recipe)
     found = [offset / max(2 * recipe.pad_px, 1), flip.astype(np.int32), *[360 * drawn[:, HUE]] * hues]

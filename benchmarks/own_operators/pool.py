@@ -1,4 +1,4 @@
-"""Worker processes that fill reused batches in shared memory, for tools that hold Python's interpreter lock.
+"""Starts worker processes that fill reused batches in shared memory, for tools that hold Python's interpreter lock.
 
 PyTorch's notes on multiprocessing advise to reuse such buffers. Its DataLoader does not: new shared memory for a batch
 of 24 MB takes longer than augmenting it.
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def mapped(file: int, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """An array in the shared memory of an open file."""
+    """Return an array in the shared memory of an open file."""
     return np.frombuffer(mmap.mmap(file, int(np.prod(shape)) * np.dtype(dtype).itemsize), dtype).reshape(shape)
 
 
@@ -83,7 +83,7 @@ def in_processes(tool: str, images: np.ndarray, size_px: tuple[int, int], recipe
 
 
 def _shared_memory(stack: ExitStack) -> int:
-    """A new file in memory, which `stack` closes."""
+    """Open a new file in memory, which `stack` closes."""
     file = os.memfd_create("benchmark")
     stack.callback(os.close, file)
     return file

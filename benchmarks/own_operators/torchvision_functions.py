@@ -1,4 +1,4 @@
-"""torchvision v2, its functions of one image (torchvision.transforms.v2.functional), in worker processes.
+"""Augments with the functions of torchvision v2 (torchvision.transforms.v2.functional), in worker processes.
 
 The parameters come from our `draw`, as the functions draw none, so the recipe is the published one. torchvision has no
 operator for the channel exchange: three lines of torch do it. Instead of to_dtype and two divisions, an image is copied
@@ -65,7 +65,7 @@ def filler(images_NCHW: np.ndarray, recipe: Recipe) -> Fill:
             out[:] = image
             functional.normalize(out, mean, std, inplace=True)
             for first, value in erasings:
-                if parameters[first + 2]:  # its height
+                if parameters[first + 2]:  # the rectangle's height; 0: no erasing
                     functional.erase(out, *parameters[first : first + 4], value, inplace=True)
             exchange(out.numpy(), parameters[EXCHANGE])
 

@@ -1,4 +1,4 @@
-"""A worker process of pool.py: python -m benchmarks.own_operators.worker CONNECTION IMAGES BATCHES
+"""Runs as a worker process of pool.py: python -m benchmarks.own_operators.worker CONNECTION IMAGES BATCHES
 
 These are open files: a pipe to the parent, and shared memory for the images and the batches. The parent sends (module,
 shape of the images, recipe), then (row numbers, shape of all buffers, buffer, batch's number) for each batch, and None

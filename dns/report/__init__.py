@@ -1,4 +1,4 @@
-"""A report of a tested network: one HTML file that needs nothing else, and its figures as SVG, PDF and CSV.
+"""Reports on a tested network: one HTML file that needs nothing else, and its figures as SVG, PDF and CSV.
 
 subject.py          what a report is about: a network, its embeddings and its rankings; milliseconds an image
 study.py            what the rankings give: AP by query and by pair of cameras, similarities, ROC and thresholds

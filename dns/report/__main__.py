@@ -24,7 +24,7 @@ from ffcv_convert.common.errors import ConfigError, DataError, user_errors
 from ffcv_convert.common.world import World
 from pipelines.data import TestImages
 
-LONGEST_NAME = 200  # of a folder
+LONGEST_NAME = 200  # letters of a folder's name
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _test_images(run: Path) -> TestImages | None:
-    """Those that the run is tested on; None, with a note, where they are not here."""
+    """Open the images that the run is tested on; None, with a note, where they are not here."""
     try:
         config = read_config(["--config-file", str(run / CONFIG)], description="")
         streamed = replace(config, data=replace(config.data, source="stream"))
@@ -55,7 +55,7 @@ def _test_images(run: Path) -> TestImages | None:
 
 
 def _shown(test: TestImages, paths: Sequence[str], bytes_left: int) -> dict[str, str]:
-    """Path -> data URI, of the paths that the set has."""
+    """Return path -> data URI for the paths that the set has."""
     row_of = {path: row for row, path in enumerate(test.path_N)}
     known = [path for path in paths if path in row_of]
     rows = sorted({row_of[path] for path in known})

@@ -1,4 +1,4 @@
-"""Runs side by side: their results and curves, and the queries that one finds and another misses."""
+"""Sets runs side by side: their results and curves, and the queries that one finds and another misses."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from dns.report.write import FIGURES, write
 from dns.training.log import JsonLines, Line
 from ffcv_convert.common.errors import ReportError
 
-MOST = 20  # queries shown of each pair of runs and protocol, in each direction
+MOST = 20  # queries shown for each pair of runs and protocol, in each direction
 Images = Callable[[Sequence[str]], Mapping[str, str]]  # paths of test images -> data URIs of those that can be shown
 
 
@@ -31,8 +31,8 @@ class Query:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run's folder holds. rows: of result.json; lines: of log.jsonl, by kind; queries: protocol -> path ->
-    query, empty without a report."""
+    """What a run's folder holds. rows: result.json's; lines: log.jsonl's, by kind; queries: protocol -> path -> query,
+    empty without a report."""
 
     name: str
     rows: Sequence[Row]
@@ -113,7 +113,7 @@ def _row(run: Run, protocol: str) -> Row | None:
 
 
 def differing(one: Mapping[str, Query], other: Mapping[str, Query]) -> list[tuple[Query, Query]]:
-    """The queries of both runs that `one` finds at rank 1 and `other` does not. The largest loss of AP comes first."""
+    """Return the queries of both runs that `one` finds at rank 1 and `other` does not, the largest loss of AP first."""
     pairs = [(query, other[path]) for path, query in one.items() if path in other]
     pairs = [(here, there) for here, there in pairs if here.first == 1 < there.first]
     return sorted(pairs, key=lambda pair: pair[1].precision - pair[0].precision)

@@ -1,4 +1,4 @@
-"""A map of some identities' embeddings and its chart: t-SNE of scikit-learn, which comes with the extra `report`."""
+"""Maps some identities' embeddings, as a chart: t-SNE of scikit-learn, which comes with the extra `report`."""
 
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -15,7 +15,7 @@ PERPLEXITY, ITERATIONS = 30.0, 500
 
 
 class EmbeddingMap(NamedTuple):
-    """The points of a map. perplexity, seed: of t-SNE; series: one for each identity and modality."""
+    """The points of a map. perplexity, seed: t-SNE's; series: one for each identity and modality."""
 
     perplexity: float
     seed: int
@@ -27,7 +27,7 @@ def available() -> bool:
 
 
 def embedding_map(test: TestSet, embedding_ND: Tensor, *, seed: int = 0) -> EmbeddingMap:
-    """The map of IDENTITIES identities that have images in two modalities, drawn with `seed`."""
+    """Compute the map of IDENTITIES identities that have images in two modalities, drawn with `seed`."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -50,7 +50,7 @@ def embedding_map(test: TestSet, embedding_ND: Tensor, *, seed: int = 0) -> Embe
 
 
 def mapped_rows(test: TestSet, seed: int) -> np.ndarray:
-    """Rows of the test set, int64: at most IMAGES images of each drawn identity in each modality."""
+    """Draw rows of the test set, int64: at most IMAGES images of each drawn identity in each modality."""
     generator = np.random.default_rng(seed)
     both = [who for who in np.unique(test.person_N) if len(np.unique(test.modality_N[test.person_N == who])) > 1]
     chosen = generator.permutation(np.array(both or np.unique(test.person_N)))[:IDENTITIES]

@@ -1,4 +1,4 @@
-"""The figures of a report: what they hold as numbers (svg.py and paper.py draw these), and one function a chart."""
+"""Defines the figures of a report as numbers (svg.py and paper.py draw these), with one function a chart."""
 
 import csv
 import io
@@ -16,13 +16,13 @@ Kind = Literal["line", "bars", "points"]
 NO_LOSS = {"kind", "step", "epoch", "iteration", "lr"}  # what a line of training holds beside its losses
 Line = Mapping[str, Any]
 Curves = Mapping[str, Mapping[str, Sequence[Line]]]  # run -> kind of line -> its lines of log.jsonl
-POINTS = 200  # of a training curve; each is the mean of its neighbours
+POINTS = 200  # points of a training curve; each is the mean of its neighbours
 
 
 @dataclass(frozen=True)
 class Series:
     """Points that share a name. low, high: a band round y, of the same length, or empty. colour: a number, equal for
-    what belongs together; by default the series' place in its chart. shape: of a point, see svg.SHAPES."""
+    series that belong together; by default the series' place in its chart. shape: the points', see svg.SHAPES."""
 
     name: str
     x: Sequence[float]
@@ -35,8 +35,8 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """Series on two axes. name: of its files. caption: what the figure shows, in a sentence. x of a bar is its middle.
-    legend: whether the figure names its series."""
+    """Series on two axes. name: that of its files. caption: what the figure shows, in a sentence. x of a bar is its
+    middle. legend: whether the figure names its series."""
 
     name: str
     title: str
@@ -68,7 +68,7 @@ Figure = Chart | Grid
 
 
 def table_of(figure: Figure) -> tuple[list[str], list[list[str | float]]]:
-    """Header and rows of a figure's numbers."""
+    """Return header and rows of a figure's numbers."""
     if isinstance(figure, Grid):
         header = [figure.y_label, *(f"{figure.x_label} {column}" for column in figure.columns)]
         rows = [
@@ -86,7 +86,7 @@ def table_of(figure: Figure) -> tuple[list[str], list[list[str | float]]]:
 
 
 def to_csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """The text of a CSV file, numbers with all their digits."""
+    """Return the text of a CSV file, numbers with all their digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -95,7 +95,7 @@ def to_csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def cmc(rows: Mapping[str, Row], name: str = "cmc") -> Chart:
-    """The CMC of each row. rows: of result.json, by the name that the legend shows."""
+    """Return the CMC of each row. rows: those of result.json, by the name that the legend shows."""
     series = []
     for shown, row in rows.items():
         columns = [*zip(*(trial["cmc"] for trial in row["per_trial"]), strict=True)]
@@ -111,7 +111,7 @@ def cmc(rows: Mapping[str, Row], name: str = "cmc") -> Chart:
 
 
 def precision_histogram(studies: Sequence[Study]) -> list[Chart]:
-    """How often each AP occurs among the queries of all trials, a chart for each protocol."""
+    """Count how often each AP occurs among the queries of all trials, a chart for each protocol."""
     charts = []
     for one in studies:
         values = 100 * np.concatenate([average_precision(ranking.per_query) for ranking in one.rankings])
@@ -144,7 +144,7 @@ def likeness_chart(found: Likeness) -> Chart:
 
 
 def roc_charts(curves: Mapping[str, Curve]) -> list[Chart]:
-    """ROC, and false accepts against false rejects. curves: by protocol."""
+    """Return the ROC, and false accepts against false rejects. curves: by protocol."""
     accepted, errors = [], []
     for name, curve in curves.items():
         place = thinned(curve)
@@ -161,7 +161,7 @@ def roc_charts(curves: Mapping[str, Curve]) -> list[Chart]:
 
 
 def training_charts(curves: Curves) -> list[Chart]:
-    """Loss, learning rate, Rank-1 and images/s; of one run every loss, of several the total of each."""
+    """Return loss, learning rate, Rank-1 and images/s: every loss for one run, only the totals for several."""
     several = len(curves) > 1
     losses = [
         _curve(run if several else name, kinds["train"], "step", name)
@@ -188,7 +188,7 @@ def training_charts(curves: Curves) -> list[Chart]:
 
 
 def _losses(line: Line) -> list[str]:
-    """The names of a line's losses, the total first."""
+    """Return the names of a line's losses, the total first."""
     return sorted(line.keys() - NO_LOSS, key=lambda name: (name != "total", list(line).index(name)))
 
 

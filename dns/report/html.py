@@ -1,4 +1,4 @@
-"""Pieces of HTML: text, tables, and images as small JPEGs inside the page.
+"""Makes pieces of HTML: text, tables, and images as small JPEGs inside the page.
 
 Every name that comes from a data set, a folder or a checkpoint passes `text`.
 """
@@ -14,18 +14,18 @@ from PIL import Image
 from ffcv_convert.common.errors import printable
 
 LONG = 24  # characters of a cell that may be broken into lines
-HEIGHTS_PX = (128, 104, 84, 64)  # of thumbnails; tried in turn, until the images fit
+HEIGHTS_PX = (128, 104, 84, 64)  # heights of thumbnails, tried in turn until the images fit
 QUALITY = 72
 
 
 def text(value: object) -> str:
-    """HTML that shows the value as it is: markup, quotes and control characters are escaped."""
+    """Return HTML that shows the value as it is: markup, quotes and control characters are escaped."""
     return html.escape(printable(str(value), newlines=False))
 
 
 def table(header: Sequence[object], rows: Sequence[Sequence[object]], *, caption: str, mixed: bool = False) -> str:
-    """A table with a caption. Cells are text; numbers stand to the right. mixed: a column holds words as well, so that
-    nothing does."""
+    """Return a table with a caption. Cells are text; numbers stand to the right, unless a `mixed` column holds words as
+    well."""
     head = "".join(f'<th scope="col">{text(cell)}</th>' for cell in header)
     body = "".join("<tr>" + "".join(_cell(cell, mixed) for cell in row) + "</tr>" for row in rows)
     return (
@@ -50,9 +50,9 @@ def image(uri: str, alternative: str) -> str:
 
 
 def thumbnails(pixels: Mapping[int, np.ndarray], shown: Sequence[int], *, bytes_left: int) -> dict[int, str]:
-    """Row of the test set -> data URI of its image, at the largest height at which all fit into `bytes_left`. pixels:
-    uint8 (H, W, 3) by row; shown: the rows in the order of the page, each as often as it stands there. Empty where even
-    the smallest images need more bytes than are left."""
+    """Return row of the test set -> data URI of its image, at the largest height at which all fit into `bytes_left`.
+    pixels: uint8 (H, W, 3) by row; shown: the rows in the order of the page, each as often as it stands there. Empty
+    where even the smallest images need more bytes than are left."""
     tallest = max((one.shape[0] for one in pixels.values()), default=0)
     for height in HEIGHTS_PX:
         if height > tallest and height != HEIGHTS_PX[-1]:
@@ -64,7 +64,7 @@ def thumbnails(pixels: Mapping[int, np.ndarray], shown: Sequence[int], *, bytes_
 
 
 def data_uri(pixels: np.ndarray, height_px: int) -> str:
-    """A JPEG of this height, or of the image's own if that is less."""
+    """Return a JPEG of this height, or of the image's own if that is less."""
     picture = Image.fromarray(pixels)
     if picture.height > height_px:
         width_px = max(1, round(picture.width * height_px / picture.height))

@@ -1,4 +1,4 @@
-"""The page: one HTML file that asks for nothing else, and the parts of a report while it is made."""
+"""Makes the page, one HTML file that asks for nothing else, and holds the parts of a report meanwhile."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from ffcv_convert.beton.labels import STYLES, Modality
 
 MOST_BYTES = 5_000_000
 MOST_NUMBERS = 90  # rows of a figure's numbers that the page shows as a table
-# Even a mistake in this page could fetch nothing: a browser asks for no address at all.
+# A browser asks for no address at all, so that even a mistake in this page could fetch nothing.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 Section = tuple[str, str, str]  # anchor, title, HTML of the inside
 Table = tuple[Sequence[str], Sequence[Sequence[str | float]]]
 
 
 def document(title: str, lead: str, facts: Mapping[str, str], sections: Sequence[Section]) -> str:
-    """The whole page as HTML. lead: HTML below the title; facts: numbers to see first, by name."""
+    """Return the whole page as HTML. lead: HTML below the title; facts: numbers to see first, by name."""
     here = Path(__file__).parent
     css, script = ((here / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     links = "".join(f'<li><a href="#{anchor}">{text(name)}</a></li>' for anchor, name, _ in sections)
@@ -40,7 +40,7 @@ def document(title: str, lead: str, facts: Mapping[str, str], sections: Sequence
 
 
 def ranked_lists(queries: Sequence[RankedQuery], test: TestSet, images: Mapping[int, str]) -> str:
-    """The queries as HTML. images: data URI by row of the test set; without them, cells show the identity's number."""
+    """Return the queries as HTML. images: data URI by row of the test set; else cells show the identity's number."""
     items = []
     for query in queries:
         cells = [_cell("asked", "query", "query", query.row, test, images)]
@@ -66,7 +66,7 @@ def _neighbour(near: Neighbour, test: TestSet, images: Mapping[int, str]) -> str
 def _cell(
     kind: str, place: str, said: str, row: int, test: TestSet, images: Mapping[int, str], similarity: str = ""
 ) -> str:
-    """An image of a ranked list. said: its place, for readers who cannot see the image."""
+    """Return an image of a ranked list. said: its place, for readers who cannot see the image."""
     camera = where(int(test.camera_N[row]), int(test.modality_N[row]))
     parts = (said, f"identity {test.person_N[row]}", camera, similarity and f"similarity {similarity}")
     alternative = ", ".join(part for part in parts if part)
@@ -76,7 +76,7 @@ def _cell(
 
 
 def where(camera: int, modality: int) -> str:
-    """Who made an image: its camera, or the artist of a sketch. Empty for 0, where the set does not say."""
+    """Return who made an image: its camera, or the artist of a sketch. Empty for 0, where the set does not say."""
     if not camera:
         return ""
     artist = modality == Modality.SKETCH and camera <= len(STYLES)
@@ -96,13 +96,13 @@ class Parts:
         self.sections.append((anchor, title, "".join(inside)))
 
     def charts(self, figures: Sequence[Figure]) -> str:
-        """The figures' HTML, side by side; `files` will hold their files."""
+        """Return the figures' HTML, side by side; `files` will hold their files."""
         self.figures += figures
         return f'<div class="charts">{"".join(map(figure, figures))}</div>' if figures else ""
 
     def files(self) -> dict[str, bytes]:
-        """File name -> content: of each figure the numbers, SVG and, with matplotlib, PDF; the tables as CSV, and the
-        pictures."""
+        """Return file name -> content: for each figure the numbers, SVG and, with matplotlib, PDF; the tables as CSV,
+        and the pictures."""
         found: dict[str, str | bytes] = {**self.pictures}
         found |= {f"{name}.csv": to_csv(*content) for name, content in self.tables.items()}
         for one in self.figures:
@@ -118,7 +118,7 @@ class Parts:
 
 
 def figure(drawn: Figure) -> str:
-    """A figure as HTML: the drawing, its caption, and its numbers where they are few."""
+    """Return a figure as HTML: the drawing, its caption, and its numbers where they are few."""
     header, rows = table_of(drawn)
     numbers = ""
     if len(rows) <= MOST_NUMBERS:

@@ -1,4 +1,4 @@
-"""Queries to look at and the gallery images that are nearest to each: as lists, as a table, and as one picture."""
+"""Chooses queries to look at and shows the gallery images nearest to each: as lists, as a table, as one picture."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from dns.report.study import Study, average_precision
 WORST, MEDIAN, RANDOM, NEAREST = 20, 20, 10, 10
 SHEET_QUERIES, SHEET_NEAREST = 3, 8  # rows of the picture, and gallery images in each
 GREEN, RED, GREY, LIGHT = "#2e9e4f", "#d1453b", "#555555", "#bbbbbb"
-FRAME_PX, GAP_PX, HEIGHT_PX, COLOURS = 4, 10, 192, 128  # of the picture
+FRAME_PX, GAP_PX, HEIGHT_PX, COLOURS = 4, 10, 192, 128  # sizes and colours of the picture
 
 
 class Neighbour(NamedTuple):
-    """A gallery image. row: of the test set; rank: among the images that count, from 1, None for an excluded one."""
+    """A gallery image. row: in the test set; rank: among the images that count, from 1, None for an excluded one."""
 
     row: int
     similarity: float
@@ -27,8 +27,8 @@ class Neighbour(NamedTuple):
 
 
 class RankedQuery(NamedTuple):
-    """A query and its nearest gallery images. group: worst, median or random; row: of the test set; precision: AP in
-    [0, 1]; first: rank of the first right image; matches: right images in the gallery that count."""
+    """A query and its nearest gallery images. group: worst, median or random; row: that of the test set; precision: AP
+    in [0, 1]; first: rank of the first right image; matches: right images in the gallery that count."""
 
     group: str
     row: int
@@ -40,8 +40,8 @@ class RankedQuery(NamedTuple):
 
 
 def chosen_queries(precision_Q: np.ndarray, *, seed: int = 0) -> list[tuple[str, int]]:
-    """Group and number of the queries with the lowest AP, of those in the middle, and of some drawn from the others.
-    Queries without a match (NaN) are left out; none comes twice."""
+    """Choose the queries with the lowest AP, some in the middle, and some drawn from the others: group and number of
+    each. Queries without a match (NaN) are left out; none comes twice."""
     order = np.argsort(precision_Q, kind="stable")[: int((~np.isnan(precision_Q)).sum())].tolist()
     worst = order[:WORST]
     start = max(len(worst), len(order) // 2 - MEDIAN // 2)
@@ -52,7 +52,7 @@ def chosen_queries(precision_Q: np.ndarray, *, seed: int = 0) -> list[tuple[str,
 
 
 def ranked_queries(study: Study, test: TestSet) -> list[RankedQuery]:
-    """The chosen queries of a study, each with its NEAREST images of the gallery, excluded ones among them."""
+    """Return the chosen queries of a study, each with its NEAREST images of the gallery, excluded ones among them."""
     precision = average_precision(study.per_query)
     return [_ranked(study, test, group, query, float(precision[query])) for group, query in chosen_queries(precision)]
 
@@ -81,12 +81,12 @@ def _ranked(study: Study, test: TestSet, group: str, query: int, precision: floa
 
 
 def query_table(study: Study, test: TestSet) -> tuple[list[str], list[list[str | float]]]:
-    """Header and a line for each query of the first trial: what compare.py reads. first: rank of the first right image
-    or identity, as the protocol's CMC counts; 0 where the gallery holds no right image."""
+    """Return header and a line for each query of the first trial: what compare.py reads. first: rank of the first right
+    image or identity, as the protocol's CMC counts; 0 where the gallery holds no right image."""
     header = ["protocol", "query", "identity", "camera", "first", "AP", "nearest", "nearest identity", "similarity"]
     _, _, distance_QG, excluded_QG = study.compared
     masked = distance_QG if excluded_QG is None else distance_QG.masked_fill(excluded_QG, torch.inf)
-    nearest = masked.sort(dim=1, stable=True).indices[:, 0]  # argmin takes any of equal ones
+    nearest = masked.sort(dim=1, stable=True).indices[:, 0]  # argmin may return any of equal ones
     similarity = (-masked.gather(1, nearest[:, None]))[:, 0].tolist()
     found = study.per_query
     first = torch.where(found.relevant > 0, found.rank0 + 1, 0).tolist()
@@ -101,8 +101,8 @@ def query_table(study: Study, test: TestSet) -> tuple[list[str], list[list[str |
 
 
 def sheet(queries: Sequence[RankedQuery], pixels: Mapping[int, np.ndarray]) -> Image.Image:
-    """Ranked lists as one picture, for papers and TensorBoard. A row for each query: first the query, then the nearest
-    images that count, framed in green where the identity is right and in red where it is not.
+    """Draw ranked lists as one picture, for papers and TensorBoard. Each query has a row: first the query, then the
+    nearest images that count, framed in green where the identity is right and in red where it is not.
 
     queries: one at least; pixels: uint8 (H, W, 3) by row of the test set.
     """
@@ -129,7 +129,7 @@ def to_png(picture: Image.Image) -> bytes:
 
 
 def spread(queries: Sequence[RankedQuery]) -> list[RankedQuery]:
-    """SHEET_QUERIES of the queries, from the one with the highest AP to the one with the lowest."""
+    """Choose SHEET_QUERIES of the queries, from the one with the highest AP to the one with the lowest."""
     order = sorted(queries, key=lambda query: -query.precision)
     if not order:
         return []

@@ -1,4 +1,4 @@
-"""The sections of a report on one network. Each computes what it shows; SECTIONS, at the end, lists them in order."""
+"""Writes the sections of a report on one network. Each computes what it shows; SECTIONS, below, lists them in order."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from dns.training.environment import environment
 from dns.training.log import JsonLines
 from ffcv_convert.beton.labels import Modality
 
-IMAGE_BYTES = 3_800_000  # of all ranked lists of a page
+IMAGE_BYTES = 3_800_000  # limit for all ranked lists of a page together
 MISSING = "needs {}, which is not installed here. It comes with the extra `report`: .venv/bin/pip install '.[report]'"
 GROUPS = "The 20 queries with the lowest AP, 20 in the middle of the order, and 10 drawn from the others"
 FRAMES = (
@@ -29,8 +29,8 @@ FRAMES = (
 
 
 class Findings(NamedTuple):
-    """What the sections show. rows: of result.json; own: those of the network and the feature that the figures show, by
-    protocol; studies: one for each protocol of the subject."""
+    """What the sections show. rows: those of result.json; own: those of the network and the feature that the figures
+    show, by protocol; studies: one for each protocol of the subject."""
 
     subject: Subject
     rows: Sequence[Row]
@@ -56,7 +56,7 @@ def show_accuracy(parts: Parts, findings: Findings) -> None:
 
 
 def _cameras(one: Study) -> Grid | None:
-    """The AP by pair of cameras; None where there is one pair, or where a query is a mean over cameras."""
+    """Return the AP by pair of cameras; None where there is one pair, or where a query is a mean over cameras."""
     pairs = camera_pairs(one.compared)
     if pairs.mAP_QG.size < 2 or one.trial.mean_query:
         return None
@@ -64,7 +64,7 @@ def _cameras(one: Study) -> Grid | None:
 
 
 def direction(one: Study) -> str:
-    """Which modality is searched for in which, as a part of a sentence."""
+    """Say which modality is searched for in which, as a part of a sentence."""
     protocol = PROTOCOLS[one.protocol]
     query, gallery = Modality(protocol.query).name.lower(), Modality(protocol.gallery).name.lower()
     query, gallery = (gallery, query) if protocol.transposed else (query, gallery)

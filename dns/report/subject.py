@@ -1,4 +1,4 @@
-"""What a report is about, and how long its network takes for an image."""
+"""Holds what a report is about, and times how long its network takes for an image."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,21 +18,21 @@ from dns.model import DNS
 from dns.training.options import Config
 
 BATCHES = (1, 4, 16, 64)
-ENOUGH_S = 0.1  # of calls with one size
-TOO_LONG_S = 1.0  # of one call: larger batches are left out
+ENOUGH_S = 0.1  # time of the calls with one size, at least
+TOO_LONG_S = 1.0  # time of one call: larger batches are left out
 
 
 def shown_feature(config: Config) -> str:
-    """The feature that the figures show, a field of Embeddings: after the BN neck, unless the tables leave it out."""
+    """Return the figures' feature, a field of Embeddings: after the BN neck, unless the tables leave it out."""
     features = config.eval.features
     return "bn" if "bn" in features else features[0]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A network, in evaluation mode, and what it was tested on. embeddings: of every test image; rankings: protocol ->
-    rankings of its every trial, by shown_feature; checkpoint: the network's file; command: the one that made the
-    report."""
+    """A network, in evaluation mode, and what it was tested on. embeddings: those of every test image; rankings:
+    protocol -> rankings of its every trial, by shown_feature; checkpoint: the network's file; command: the one that
+    made the report."""
 
     config: Config
     evaluator: Evaluator
@@ -56,7 +56,7 @@ class Subject:
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Height and width of a test image."""
+        """Return height and width of a test image."""
         height, width, _ = self.evaluator.images.pixels(np.array([0]))[0].shape
         return height, width
 
@@ -71,7 +71,7 @@ class Timing(NamedTuple):
 
 @torch.inference_mode()
 def timings(evaluator: Evaluator, model: DNS, size_px: tuple[int, int]) -> list[Timing]:
-    """The median over the calls for each size of a batch, after one call that is not counted.
+    """Return the median over the calls for each size of a batch, after one call that is not counted.
 
     A call turns uint8 images on the device into features, with the flip of the tables, not compiled. size_px: height
     and width.

@@ -1,4 +1,4 @@
-"""Figures and their axes -> SVG, drawn by hand: the page needs no plotting library, and its figures follow light and
+"""Draws figures and their axes as SVG, by hand: the page needs no plotting library, and its figures follow light and
 dark."""
 
 import math
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dns.report.figures import Chart, Figure, Grid, Series
 from dns.report.html import text
 
-WIDTH, HEIGHT = 420, 270  # of the view box; text of 11 is 7 pt where the figure is a column of 84 mm
+WIDTH, HEIGHT = 420, 270  # size of the view box; text of 11 is 7 pt where the figure is a column of 84 mm
 LEFT, RIGHT, BOTTOM, LINE = 58, 10, 40, 15
 PAPER_WIDTH_MM = 84
 LETTER = 5.9  # mean width of a letter of the legend
@@ -21,14 +21,14 @@ STYLE = (
 
 
 def colour_of(number: int, count: int = len(COLOURS)) -> str:
-    """The colour of this number. count: how many are needed; for more than COLOURS holds, hues from the whole wheel."""
+    """Return the colour of a number. count: how many are needed; beyond those of COLOURS, hues from the whole wheel."""
     if count <= len(COLOURS):
         return COLOURS[number % len(COLOURS)]
     return f"hsl({360 * number // count} 65% {(38, 55)[number % 2]}%)"
 
 
 def draw(figure: Figure, *, alone: bool = False) -> str:
-    """The figure as an <svg> element. alone: a file of its own, in its size on paper, with its style."""
+    """Return the figure as an <svg> element. alone: a file of its own, in its size on paper, with its style."""
     body = _grid(figure) if isinstance(figure, Grid) else _Drawing(figure).body()
     height = _grid_height(figure) if isinstance(figure, Grid) else HEIGHT
     size = f'width="{PAPER_WIDTH_MM}mm" height="{PAPER_WIDTH_MM * height / WIDTH:.1f}mm" ' if alone else ""
@@ -134,7 +134,7 @@ def _mark(shape: str, x: float, y: float, colour: str, inside: str) -> str:
 
 
 def _legend(chart: Chart) -> Iterator[tuple[float, int, int]]:
-    """Left edge, line and number of each series' entry."""
+    """Yield left edge, line and number of each series' entry."""
     x, line = float(LEFT), 0
     for number, one in enumerate(chart.series):
         width = 28 + LETTER * len(one.name)
@@ -186,7 +186,7 @@ def _number(value: float) -> str:
 
 
 def scale(values: Sequence[float], log: bool, *, whole: bool) -> tuple[float, float, list[float]]:
-    """Ends and ticks of an axis. whole: the ends are ticks."""
+    """Return ends and ticks of an axis. whole: the ends are ticks."""
     values = [value for value in values if math.isfinite(value) and (value > 0 or not log)] or [1.0]
     low, high = min(values), max(values)
     if log:
@@ -206,7 +206,7 @@ def scale(values: Sequence[float], log: bool, *, whole: bool) -> tuple[float, fl
 
 
 def share(value: float, low: float, high: float, log: bool) -> float:
-    """Where a value lies between the ends of its axis; a logarithm's 0 lies at the low end."""
+    """Return where a value lies between the ends of its axis; a logarithm's 0 lies at the low end."""
     if log:
         value, low, high = math.log10(max(value, low)), math.log10(low), math.log10(high)
     return min(1.0, max(0.0, (value - low) / (high - low)))

@@ -1,4 +1,4 @@
-"""Write a report: report.html, and the folder report/ with each figure as SVG and PDF and its numbers as CSV."""
+"""Writes a report: report.html, and the folder report/ with each figure as SVG and PDF and its numbers as CSV."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ def write_report(folder: Path, subject: Subject, tested: str) -> Path:
 
 
 def _facts(row: Row, subject: Subject) -> dict[str, str]:
-    """The numbers to see first, by name. row: of the first protocol."""
+    """Return the numbers to see first, by name. row: that of the first protocol."""
     person_N = subject.evaluator.test_set.person_N
     shares = {f"Rank-1, {row['protocol']}": "rank1", "mAP": "mAP", "mINP": "mINP", "chance": "chance"}
     return {
@@ -55,7 +55,7 @@ def _facts(row: Row, subject: Subject) -> dict[str, str]:
 
 
 def _lead(subject: Subject, tested: str) -> str:
-    """What the page is about, whose terms apply to its images, and what lies beside it."""
+    """Say what the page is about, whose terms apply to its images, and what lies beside it."""
     parts = [html.paragraph(f"{subject.evaluator.dataset}, tested with {tested}.")]
     if subject.config.report.images:
         parts.append(html.paragraph(terms(subject.config.data.set, subject.evaluator.dataset)))
@@ -66,8 +66,8 @@ def _lead(subject: Subject, tested: str) -> str:
 
 
 def terms(set_name: str, dataset: str) -> str:
-    """A sentence: under whose terms the page shows people. dataset: the set's name in reports, which says where its
-    people are drawn."""
+    """Say in a sentence under whose terms the page shows people. dataset: the set's name in reports, which says where
+    its people are drawn."""
     if "synthetic" in dataset:
         return "The people in the images are drawn by a program: nobody's terms apply."
     whose = TERMS.get(set_name, "What you agreed with the people in these images, or with who gave you the images,")
@@ -75,7 +75,7 @@ def terms(set_name: str, dataset: str) -> str:
 
 
 def _is_of(row: Row, subject: Subject, tested: str) -> bool:
-    """Whether a row tells of what the figures show."""
+    """Whether a row describes what the figures show."""
     evaluator, re_ranking = subject.evaluator, subject.config.eval.re_ranking
     how = (*(row.get(key) for key in ("checkpoint", "feature", "flip", "precision")), row.get("re_ranking") != "off")
     return how == (tested, subject.feature_name, evaluator.flip, evaluator.engine.precision, re_ranking)

@@ -1,4 +1,4 @@
-"""How the value of an option is read: one fastargs checker a kind of value.
+"""Reads the value of an option: one fastargs checker for each kind of value.
 
 fastargs' own read "False" as true and 3.7 as 3; these refuse what they cannot take.
 """
@@ -23,7 +23,7 @@ class Number(Checker):
             raise ValueError
         if self.kind is int and isinstance(value, float):
             raise ValueError
-        if not self.low <= (number := self.kind(value)) <= self.high:  # as no NaN is
+        if not self.low <= (number := self.kind(value)) <= self.high:  # this refuses NaN too
             raise ValueError
         return number
 
@@ -109,7 +109,7 @@ class Letters(Checker):
 
 
 def checker_of(option: Option, kind: Any) -> Checker:
-    """What reads a value of an option whose field has the type `kind`."""
+    """Return the checker for an option whose field has the type `kind`."""
     if get_origin(kind) is Literal:
         return Choice(*get_args(kind))
     if kind is bool:

@@ -1,7 +1,7 @@
 """Reads the configuration: defaults, then YAML recipes, then the command line; everything else is refused.
 
-fastargs alone drops unknown YAML keys, exits 0 on bad values and lets environment variables beat the command line. So
-it resolves what options.py declares, and this module reads: every value is checked where it was written.
+fastargs by itself drops unknown YAML keys, exits 0 on bad values and lets environment variables beat the command line.
+So it resolves what options.py declares, and this module reads: every value is checked where it was written.
 """
 
 import difflib
@@ -34,7 +34,7 @@ class Given(NamedTuple):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe; and a key given twice is an error, in the place of the last one winning."""
+    """A safe YAML loader for which a key given twice is an error; PyYAML's lets the last one win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -47,7 +47,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def declare() -> Fastargs:
-    """A fresh fastargs configuration of every section and option."""
+    """Return a fresh fastargs configuration of every section and option."""
     fresh = Fastargs()
     for name, section in SECTIONS.items():
         params = {}
@@ -60,12 +60,12 @@ def declare() -> Fastargs:
 
 @cache
 def _options() -> dict[str, Param]:
-    """section.key -> what fastargs knows of it."""
+    """Return section.key -> what fastargs knows of it."""
     return {".".join(path): param for path, param in declare().entries.items()}
 
 
 def read_config(arguments: Sequence[str], *, description: str, base: Stored | None = None) -> Config:
-    """The configuration of files and command line. `base` holds values weaker than both.
+    """Return the configuration of files and command line. `base` holds values weaker than both.
 
     Raises ConfigError. `--help` prints every section and leaves with code 0.
     """
@@ -93,7 +93,7 @@ def read_config(arguments: Sequence[str], *, description: str, base: Stored | No
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str] | None, dict[str, str]]:
-    """YAML files and `--section.key=value` (or `--section.key value`) pairs; files is None where help is asked for."""
+    """Return YAML files and `--section.key=value` (or `--section.key value`) pairs; files is None if help is wanted."""
     files: list[str] = []
     flags: dict[str, str] = {}
     rest = list(arguments)
@@ -116,12 +116,12 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str] | None, dict[st
 
 
 def given_options(arguments: Sequence[str]) -> dict[str, Any]:
-    """What files and command line set, section.key -> value. Raises ConfigError."""
+    """Return what files and command line set, section.key -> value. Raises ConfigError."""
     return {key: _checked(key, *found) for key, found in _given(arguments).items()}
 
 
 def option_sources(arguments: Sequence[str]) -> dict[str, str]:
-    """section.key -> the file that set it, or the command line. Raises ConfigError."""
+    """Return section.key -> the file that set it, or the command line. Raises ConfigError."""
     return {key: found.source for key, found in _given(arguments).items()}
 
 
@@ -145,7 +145,7 @@ def read_yaml(path: Path) -> dict[str, Given]:
         if there and not near:
             hint = f" There are {', '.join(there)}; for a set of your own copy {path.parent / 'custom.yaml'}"
         raise ConfigError(f"{path}: no such configuration.{hint}") from None
-    except Exception as error:  # PyYAML lets those of int, float and datetime out as they come
+    except Exception as error:  # PyYAML lets errors of int, float and datetime through
         raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
     if found is None:
         raise ConfigError(f"{path}: holds no sections. It should look like configs/llcm.yaml")
@@ -153,7 +153,7 @@ def read_yaml(path: Path) -> dict[str, Given]:
 
 
 def flatten(content: Mapping[Any, Any], source: str) -> dict[str, Given]:
-    """`section: {key: value}` and `section.key: value` alike -> section.key -> value."""
+    """Return section.key -> value, from `section: {key: value}` and `section.key: value` alike."""
     flat: dict[str, Given] = {}
     for name, value in content.items():
         if isinstance(value, Mapping):
@@ -188,7 +188,7 @@ def _checked(key: str, value: Any, source: str) -> Any:
 
 
 def stored_model(stored: Stored, now: ModelOptions) -> ModelOptions:
-    """The network of a checkpoint's configuration, `now` where that says nothing. Raises ConfigError."""
+    """Return the network of a checkpoint's configuration, `now` where that says nothing. Raises ConfigError."""
     known = {key: value for key, value in stored.get("model", {}).items() if f"model.{key}" in _options()}
     source = "the checkpoint's configuration"
     return replace(now, **{key: _checked(f"model.{key}", value, source) for key, value in known.items()})
@@ -217,6 +217,6 @@ def _plain(default: Any) -> str:
 
 
 def to_yaml(config: Config, header: str) -> str:
-    """The resolved configuration; usable again with --config-file. In ASCII: PyYAML would write some of Unicode's line
-    breaks as they are, and read them as blanks."""
+    """Return the resolved configuration as text; usable again with --config-file. It is ASCII: PyYAML would write some
+    of Unicode's line breaks as they are, and read them as blanks."""
     return f"# {header}\n" + yaml.safe_dump(config.stored(), sort_keys=False)

@@ -1,4 +1,4 @@
-"""What a training would do: its configuration and where each value comes from, its size, its time. Changes nothing."""
+"""Shows what a training would do, and changes nothing: its options and where each comes from, its size, its time."""
 
 import math
 import resource
@@ -25,7 +25,7 @@ from pipelines.data import TrainingLoader
 from pipelines.resident import ResidentLoader
 
 GB = 1e9
-ENOUGH_S = 20.0  # of steps that are timed
+ENOUGH_S = 20.0  # total of the steps that are timed
 
 
 def show(runs: Sequence[Config], sources: Mapping[str, str]) -> int:
@@ -46,8 +46,8 @@ def show(runs: Sequence[Config], sources: Mapping[str, str]) -> int:
 
 
 def configuration(config: Config, resolved: Config, sources: Mapping[str, str]) -> str:
-    """A table of every option. config: as it was read; resolved: with every "auto" settled; sources: section.option ->
-    file or command line that set it."""
+    """Return a table of every option. config: as it was read; resolved: with every "auto" settled; sources:
+    section.option -> file or command line that set it."""
     rows = [["option", "value", "from"]]
     before = config.stored()
     for section, options in resolved.stored().items():
@@ -64,7 +64,7 @@ def tensor_bytes(tensors: Sequence[Tensor]) -> int:
 
 
 def training_bytes(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, int]:
-    """Bytes of what training keeps, by name, after a step at least."""
+    """Return the bytes of what training keeps, by name, after a step at least."""
     parameters = list(model.parameters())
     state = [value for of in optimiser.state.values() for value in of.values() if isinstance(value, Tensor)]
     return {
@@ -75,14 +75,14 @@ def training_bytes(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[s
 
 
 def peak_bytes(device: torch.device) -> tuple[str, int]:
-    """What the steps needed at most, and of which memory."""
+    """Return the memory's name and the most bytes of it that the steps needed."""
     if device.type == "cuda":
         return "device memory", torch.cuda.max_memory_allocated(device)
     return "memory of this process", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def timed_steps(step: Step, loader: TrainingLoader, world: World) -> list[float]:
-    """Seconds of each step after the first, as many as fit ENOUGH_S and two at least."""
+    """Measure the seconds of each step after the first, as many as fit ENOUGH_S and two at least."""
     begin, seconds = time.monotonic(), []
     with loader.epoch(0) as batches:
         last = begin
@@ -100,7 +100,7 @@ def timed_steps(step: Step, loader: TrainingLoader, world: World) -> list[float]
 def what(
     run: RunFolder, folders: Sequence[Path], loader: TrainingLoader, held: Mapping[str, int], *, epochs: int
 ) -> str:
-    """A table of what would be trained, and where it would be kept. folders: of all runs; held: see training_bytes."""
+    """Return a table of what would be trained and where it is kept. folders: all runs'; held: see training_bytes."""
     index = loader.index
     return lines({
         "runs": ", ".join(map(str, folders)),
@@ -119,7 +119,7 @@ def cost(
     loader: TrainingLoader, held: Mapping[str, int], seconds: Sequence[float], device: torch.device, *, epochs: int,
     tflop: float,
 ) -> str:  # fmt: skip
-    """A table of memory and time. seconds: of each timed step; tflop: of a step."""
+    """Return a table of memory and time. seconds: those of each timed step; tflop: that of a step."""
     whose, peak = peak_bytes(device)
     resident = isinstance(loader, ResidentLoader)
     images_bytes, step_s = len(loader.index) * 3 * math.prod(loader.size_px), median(seconds)

@@ -1,4 +1,4 @@
-"""Losses on their way from the device to the host."""
+"""Brings losses from the device to the host."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from dns.losses import Losses
 
 
 class LossQueue:
-    """Asynchronous copies of the losses to the host. Each step is read, in order; nothing blocks unless wait=True."""
+    """Asynchronous copies of the losses to the host. They are read in order; nothing blocks unless wait=True."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
@@ -27,8 +27,8 @@ class LossQueue:
             self._underway.append((values, None))
 
     def arrived(self, *, wait: bool = False) -> Iterator[tuple[int, dict[str, float]]]:
-        """Of each step whose losses have arrived since the last call (of every step with `wait`): how many steps came
-        after it, and its losses by name."""
+        """Yield, for each step whose losses have arrived since the last call (for every step with `wait`), how many
+        steps came after it, and its losses by name."""
         while self._underway:
             values, arrival = self._underway[0]
             if arrival is not None and wait:

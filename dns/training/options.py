@@ -1,4 +1,4 @@
-"""Every option of train_ffcv.py and eval.py: the sections of a configuration.
+"""Declares every option of train_ffcv.py and eval.py: the sections of a configuration.
 
 The network, the losses, the optimiser and the engine declare theirs beside the code that reads them; the sections of
 the harness stand here. config.py makes --help, the reading of YAML and command line, and the stored config.yaml of
@@ -39,7 +39,7 @@ class DataOptions:
 
     @property
     def folder(self) -> Path:
-        """Of the converted set."""
+        """Return the folder of the converted set."""
         return Path(self.beton_root) / self.set
 
 
@@ -125,7 +125,7 @@ class Config:
     report: ReportOptions
 
     def stored(self) -> dict[str, dict[str, Any]]:
-        """Section -> option -> plain value, as config.yaml and checkpoints hold them: several names as text."""
+        """Return section -> option -> plain value, as config.yaml and checkpoints hold them: several names as text."""
         return {
             section: {
                 name: ",".join(value) if isinstance(value, tuple) else value for name, value in vars(part).items()
@@ -138,6 +138,6 @@ SECTIONS: dict[str, type] = get_type_hints(Config)
 
 
 def declared(section: str) -> dict[str, tuple[Option, Any, Any]]:
-    """Option -> what it declares, its type, its default (MISSING if it has to be given)."""
+    """Return option -> what it declares, its type, its default (MISSING if it has to be given)."""
     kinds = get_type_hints(SECTIONS[section])
     return {one.name: (one.metadata["option"], kinds[one.name], one.default) for one in fields(SECTIONS[section])}

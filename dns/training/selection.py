@@ -1,4 +1,4 @@
-"""What eval.py tests: which checkpoints, with which configuration, and what a report calls them."""
+"""Decides what eval.py tests: which checkpoints, with which configuration, and what a report calls them."""
 
 import re
 import sys
@@ -26,8 +26,8 @@ CONFIG_FOLDER = Path(__file__).parents[2] / "configs"
 
 
 def checkpoint_pattern(given: Mapping[str, Any]) -> tuple[Path, int]:
-    """The checkpoint to test: eval.checkpoint, or best.pt of the run that run.name (or data.set and run.seed) names,
-    with {trial} for the number where the run has trials. And the trial that was asked for, or 0."""
+    """Return the checkpoint to test: eval.checkpoint, or best.pt of the run that run.name (or data.set and run.seed)
+    names, with {trial} for the number where the run has trials. And the trial that was asked for, or 0."""
     trial = given.get("data.trial", 0)
     if given.get("eval.checkpoint", "auto") != "auto":
         return Path(given["eval.checkpoint"]), trial
@@ -38,8 +38,8 @@ def checkpoint_pattern(given: Mapping[str, Any]) -> tuple[Path, int]:
 
 
 def expand_pattern(pattern: Path, trial: int) -> list[tuple[Path, int]]:
-    """The checkpoints that `pattern` names, each with its trial (0 if the pattern has no {trial}): the trial that was
-    asked for, or every file that exists. {seed} stands for the seeds of repeated runs."""
+    """Return the checkpoints that `pattern` names, each with its trial (0 if the pattern has no {trial}): the trial
+    that was asked for, or every file that exists. {seed} stands for the seeds of repeated runs."""
     found = PLACEHOLDER.search(str(pattern))
     if not found:
         return [(pattern, 0)]
@@ -51,8 +51,8 @@ def expand_pattern(pattern: Path, trial: int) -> list[tuple[Path, int]]:
 
 
 def config_for_checkpoint(arguments: Sequence[str], content: Tested, trial: int, description: str) -> Config:
-    """The configuration to test `content` with. A checkpoint of this program brings its own, and its network cannot be
-    changed; a published one takes the recipe of data.set, unless --config-file names another."""
+    """Return the configuration to test `content` with. A checkpoint of this program brings its own, and its network
+    cannot be changed; a published one takes the recipe of data.set, unless --config-file names another."""
     given, stored = given_options(arguments), content["config"]
     more = [f"--data.trial={trial}"] if trial else []
     if not stored:
@@ -69,7 +69,7 @@ def config_for_checkpoint(arguments: Sequence[str], content: Tested, trial: int,
 
 
 def _published_recipe(arguments: Sequence[str], given: Mapping[str, Any]) -> list[str]:
-    """What names the recipe of a published checkpoint, which brings no configuration."""
+    """Return the arguments that name the recipe of a published checkpoint, which brings no configuration."""
     if "data.set" not in given:
         raise ConfigError(
             "the checkpoint does not say which data set it is for, as those of the published code do not. Name the "
@@ -81,8 +81,8 @@ def _published_recipe(arguments: Sequence[str], given: Mapping[str, Any]) -> lis
 
 
 def _base(stored: Stored, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a checkpoint's configuration decides where nothing else is given."""
-    base = {name: dict(part) for name, part in stored.items() if name != "engine"}  # which is this machine's own
+    """Return what a checkpoint's configuration decides where nothing else is given."""
+    base = {name: dict(part) for name, part in stored.items() if name != "engine"}  # that section is this machine's own
     trained_by, device = stored.get("engine", {}), str(given.get("engine.device", "auto"))
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if device_type(trained_by.get("device", "")) == device_type(device):
@@ -92,12 +92,12 @@ def _base(stored: Stored, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]
         base.get("eval", {}).pop(key, None)
     trained_on = stored["data"]["set"] if stored else ""
     if stored and given.get("data.set", trained_on) != trained_on:
-        base["data"].pop("trial", None)  # it is the other set's
+        base["data"].pop("trial", None)  # that trial is the other set's
     return base
 
 
 def _check_trial(stored: Stored, config: Config) -> None:
-    """Raises ConfigError for another trial of the set than the one that was trained on."""
+    """Raise ConfigError for another trial of the set than the one that was trained on."""
     trial_trained = stored["data"].get("trial", 0)
     if stored["data"]["set"] == config.data.set and trial_trained != config.data.trial:
         raise ConfigError(
@@ -107,8 +107,8 @@ def _check_trial(stored: Stored, config: Config) -> None:
 
 
 def _with_fitting_protocols(stored: Stored, config: Config) -> Config:
-    """Of a set of one's own, for which no protocol is published: by the test images, unless the run was trained with
-    named ones. Raises ConfigError where another set is tested than was trained on."""
+    """Let the test images decide the protocols of a set of one's own, for which none is published, unless the run was
+    trained with named ones. Raises ConfigError where another set is tested than was trained on."""
     trained_on = stored["data"]["set"]
     if config.data.set == "custom":
         if trained_on == "custom" and config.eval.protocols != ("auto",):
@@ -123,7 +123,7 @@ def _with_fitting_protocols(stored: Stored, config: Config) -> Config:
 
 
 def protocols_of(options: EvalOptions, test_set: TestSet) -> list[str]:
-    """What eval.py reports, each once, with every "auto" resolved."""
+    """Return the protocols that eval.py reports, each once, with every "auto" resolved."""
     chosen: list[str] = []
     for name in options.protocols:
         name = options.protocol if name == "auto" else name
@@ -132,7 +132,7 @@ def protocols_of(options: EvalOptions, test_set: TestSet) -> list[str]:
 
 
 def check_trials(config: Config, pattern: Path, numbers: Sequence[int], trial: int, known: Sequence[int]) -> None:
-    """Raises CheckpointError where a set has trials (`known`) and the checkpoint is for none of them, or, unless one
+    """Raise CheckpointError where a set has trials (`known`) and the checkpoint is for none of them, or, unless one
     trial was asked for, where some trials have no checkpoint."""
     if known and not config.data.trial:
         raise CheckpointError(
@@ -151,7 +151,7 @@ def check_trials(config: Config, pattern: Path, numbers: Sequence[int], trial: i
 
 
 def describe(path: Path, content: Tested, tested: str) -> str:
-    """A checkpoint's name in a report: file, epoch, the set it was trained on if that is not the tested one, and
+    """Return a checkpoint's name in a report: file, epoch, the set it was trained on if that is not the tested one, and
     that it was chosen on the test set, where it was."""
     file = "/".join(path.parts[-2:]) if path.parent.name.startswith("trial-") else path.name
     name = f"{file}, epoch {content['epoch']}"
@@ -162,7 +162,7 @@ def describe(path: Path, content: Tested, tested: str) -> str:
 
 
 def training_setup(stored: Stored) -> dict[str, Any]:
-    """How a network was trained, for its rows in reports. stored: its configuration; a published one has none."""
+    """Return how a network was trained, for rows in reports. stored: its configuration; a published one has none."""
     if not stored:
         return {}
     data, optim, processes = stored["data"], stored["optim"], stored["run"].get("ranks", 1) or 1
@@ -175,19 +175,19 @@ def training_setup(stored: Stored) -> dict[str, Any]:
 
 
 def dataset_label(name: str, config: Config) -> str:
-    """A data set's name in a report, with the artists where not all of them are trained on and tested."""
+    """Return a data set's name in a report, with the artists where not all of them are trained on and tested."""
     styles = f", styles {config.data.styles} tested on {config.eval.styles}"
     return name + (styles if config.data.styles + config.eval.styles != 2 * STYLES else "")
 
 
 def how_chosen(path: Path, whose: str = "the") -> str:
-    """A report's remark on best checkpoints, which this program and the published code choose on the test set."""
+    """Return a report's remark on best checkpoints: this program and the published code choose them on the test set."""
     best = path.name == "best.pt" or path.stem.endswith("_best")
     return f", chosen by rank-1 on {whose} test set" if best else ""
 
 
 def result_folder(pattern: Path, root: Path, *, ours: bool) -> Path:
-    """Where results are written: the run's own folder; for a checkpoint from elsewhere, a folder of its name in
+    """Return where results are written: the run's own folder; for a checkpoint from elsewhere, a folder of its name in
     `root`."""
     if not ours:
         return root / PLACEHOLDER.sub("all", pattern.stem)
@@ -195,9 +195,9 @@ def result_folder(pattern: Path, root: Path, *, ours: bool) -> Path:
 
 
 def check_training(path: Path, content: Tested, dataset: str, training: tuple[str, int] | None) -> None:
-    """Raises CheckpointError where a checkpoint was trained on other images of `dataset` than are now for training: it
-    may know those to test on. Notes another number of identities. training: digest of the training part as it is now,
-    and its identities; None if it is not here, which testing does not need."""
+    """Raise CheckpointError where a checkpoint was trained on other images of `dataset` than are now for training: the
+    network may know the test images. Notes another number of identities. training: digest of the training part as it is
+    now, and its identities; None if it is not here, which testing does not need."""
     if training is None:
         return
     digest, known = training
@@ -214,7 +214,7 @@ def check_training(path: Path, content: Tested, dataset: str, training: tuple[st
 
 
 def check_size(path: Path, content: Tested, beton: Path, size_px: tuple[int, int]) -> None:
-    """Raises DataError unless the checkpoint was trained on images of the test images' height and width. A published
+    """Raise DataError unless the checkpoint was trained on images of the test images' height and width. A published
     checkpoint does not say: its network takes any, and a note names the size that it was trained on."""
     if content["size_px"] is not None:
         check_same_size(str(path), content["size_px"], beton, size_px)
@@ -224,7 +224,7 @@ def check_size(path: Path, content: Tested, beton: Path, size_px: tuple[int, int
 
 
 def check_same_size(trained: str, trained_px: Sequence[int], beton: Path, size_px: tuple[int, int]) -> None:
-    """Raises DataError unless `trained` (a name) has images of the height and width of the test images in `beton`."""
+    """Raise DataError unless `trained` (a name) has images of the height and width of the test images in `beton`."""
     if tuple(trained_px) != size_px:
         raise DataError(
             f"{beton}: {size_px[0]} x {size_px[1]} px images, but {trained} has {trained_px[0]} x {trained_px[1]}. "

@@ -1,6 +1,6 @@
-"""The parts of a run, each opened here from a configuration or a checkpoint: engine, data, network, evaluator.
+"""Opens the parts of a run from a configuration or a checkpoint: engine, data, network, evaluator.
 
-train_ffcv.py, eval.py, `make plan`, `make report`, docs/test.ipynb and the benchmarks come in by these functions.
+train_ffcv.py, eval.py, `make plan`, `make report`, docs/test.ipynb and the benchmarks call these functions.
 
     training = open_training(config)        a network in training, its loader, optimiser and step
     opened = open_checkpoint("best.pt")     a trained network, and what it is tested on
@@ -32,7 +32,8 @@ from pipelines.epoch_plan import PlanOptions
 
 
 class Session(NamedTuple):
-    """A configuration with every "auto" of its engine resolved, the processes that run it, how this one computes."""
+    """A configuration with every "auto" of its engine resolved, the processes that run it, and how this one
+    computes."""
 
     config: Config
     world: World
@@ -56,14 +57,14 @@ class Training:
     work: throughput.Work
 
     def steps(self, epochs: int, iterations: int = 0) -> int:
-        """Optimiser steps of so many whole epochs and iterations: how the log counts."""
+        """Count the optimiser steps of so many whole epochs and iterations, as the log does."""
         return epochs * self.loader.iterations + iterations
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A trained network in evaluation and what it is tested on. protocols: those of its configuration; name: in
-    reports."""
+    """A trained network in evaluation and what it is tested on. protocols: those of its configuration; name: its name
+    in reports."""
 
     path: Path
     config: Config
@@ -75,7 +76,7 @@ class Opened:
     name: str
 
     def embed(self) -> Embeddings:
-        """Both features of every test image. Raises CheckpointError where they are not finite."""
+        """Return both features of every test image. Raises CheckpointError where they are not finite."""
         embeddings = self.evaluator.embed(self.model)
         if not all(torch.isfinite(embedding).all() for embedding in embeddings):
             raise CheckpointError(f"{self.path}: gives embeddings that are not finite. Name an earlier checkpoint")
@@ -83,7 +84,7 @@ class Opened:
 
 
 def start_engine(options: EngineOptions) -> tuple[World, Engine]:
-    """Resolve every "auto", make this process compute so, and join the other ranks if torchrun started some."""
+    """Resolve every "auto", set up this process accordingly, and join the other ranks if torchrun started some."""
     engine = make_engine(replace(options, device=ranks.own_device(options.device)))
     engine.activate()
     return ranks.join(engine.device), engine
@@ -120,7 +121,7 @@ def open_loader(session: Session) -> data.TrainingLoader:
 
 
 def open_images(config: Config, world: World) -> data.TestImages:
-    """The images that the configuration tests on."""
+    """Open the images that the configuration tests on."""
     return data.open_test(
         config.data.folder, world, trial=config.data.trial, styles=config.eval.styles, source=config.data.source,
         batch_size=config.eval.batch_size, workers=decoders(config),
@@ -128,12 +129,12 @@ def open_images(config: Config, world: World) -> data.TestImages:
 
 
 def decoders(config: Config) -> int:
-    """Decoding threads of this process; 0: as many as cores."""
+    """Return the number of decoding threads of this process; 0: as many as cores."""
     return config.data.workers or ranks.share_of_cores()
 
 
 def open_evaluator(config: Config, world: World, engine: Engine, trained: dict[str, Any]) -> Evaluator:
-    """The evaluator of the images that the configuration tests on.
+    """Open the evaluator of the images that the configuration tests on.
 
     trained: how the network was trained, see selection.training_setup. Raises ConfigError for images that are too
     narrow for the engine.
@@ -145,7 +146,7 @@ def open_evaluator(config: Config, world: World, engine: Engine, trained: dict[s
 
 
 def assemble(session: Session, loader: data.TrainingLoader, *, resumed: bool) -> Training:
-    """The network, its optimiser and the step. resumed: its weights will be those of a checkpoint."""
+    """Build the network, its optimiser and the step. resumed: its weights will be those of a checkpoint."""
     config, world, engine = session
     weights = None if resumed else load_initial_weights(config.model.architecture, config.model.pretrained)
     model = engine.place(build_network(config, loader.identities, weights))
@@ -168,7 +169,7 @@ def assemble(session: Session, loader: data.TrainingLoader, *, resumed: bool) ->
 
 
 def open_training(config: Config) -> Training:
-    """Everything that trains this configuration, from its initial weights."""
+    """Open everything that trains this configuration, from its initial weights."""
     session = open_session(config)
     return assemble(session, open_loader(session), resumed=False)
 
@@ -184,8 +185,8 @@ def open_checkpoint(path: str | Path, *options: str) -> Opened:
 
 
 def open_content(path: Path, content: checkpoint.Tested, config: Config) -> Opened:
-    """The same, of a checkpoint that was read, with its configuration. Raises errors before the network is built where
-    data, protocols and checkpoint do not fit."""
+    """Open a checkpoint that was read, with its configuration, for testing. Raises errors before the network is built
+    where data, protocols and checkpoint do not fit."""
     world, engine = start_engine(config.engine)
     evaluator = open_evaluator(config, world, engine, selection.training_setup(content["config"]))
     images, test_set = evaluator.images, evaluator.test_set
