@@ -44,8 +44,6 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.dns-ffcv-ready
 PINNED := $(VENV)/constraints.txt
 BENCH := $(VENV)/.dns-ffcv-bench
-ALBUMENTATIONS := build/benchmarks/albumentations
-FUZZ := $(VENV)/.dns-ffcv-fuzz
 
 .PHONY: help train plan eval report convert-datasets setup synthesise data verify benchmark benchmark-gpu profile test \
         test-slow test-older-cpu check-cuda faults lint format clean
@@ -95,15 +93,10 @@ $(BENCH): $(READY)
 	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c '$(PINNED)' '.[bench]'
 	touch '$(BENCH)'
 
-# It requires opencv-python-headless, which must not lie beside opencv-python: benchmarks/own_operators reads this folder.
-$(ALBUMENTATIONS): benchmarks/own_operators/albumentations.txt $(READY)
-	rm -rf '$@'
-	'$(RUN)' -m pip install --quiet --disable-pip-version-check --no-deps --target '$@' -r '$<' && touch '$@' || { rm -rf '$@'; echo 'note: albumentations could not be installed (above), and is left out' >&2; }
-
-benchmark: $(BENCH) $(ALBUMENTATIONS) ## measure on the CPU, beside the published path and other loaders; under 15 minutes
+benchmark: $(BENCH) ## measure on the CPU, beside the published path and other tools; under 15 minutes
 	CUDA_VISIBLE_DEVICES= '$(RUN)' -m benchmarks $(ARGS)
 
-benchmark-gpu: $(BENCH) $(ALBUMENTATIONS) ## on a GPU: PARTS='tests step epoch pipeline profile', all by default; each under 10 minutes
+benchmark-gpu: $(BENCH) ## on a GPU: PARTS='tests step epoch pipeline profile', all by default; each under 10 minutes
 	'$(RUN)' -m benchmarks.gpu $(PARTS)
 
 profile: $(READY) ## profile a training step: kernels, trace, share of waiting for data
@@ -133,11 +126,7 @@ check-cuda: $(READY) ## the CUDA step on a device that does nothing: what breaks
 	'$(RUN)' -m pytest -q tests/dns/test_inductor.py
 	'$(RUN)' -m tests.cuda_stand_in.check
 
-$(FUZZ): $(READY)
-	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c '$(PINNED)' '.[fuzz]' || echo 'note: no fuzzer for this Python; its tests are skipped' >&2
-	touch '$(FUZZ)'
-
-faults: $(FUZZ) ## kill the program, damage its files, fill its disk; counts in benchmarks/results/faults.json
+faults: $(READY) ## kill the program, damage its files, fill its disk; counts in benchmarks/results/faults.json
 	'$(RUN)' -m pytest -q tests/faults --faults=benchmarks/results/faults.json $(ARGS)
 
 lint: $(READY) ## ruff and mypy

@@ -12,75 +12,59 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-import torch
 from tqdm import tqdm
 
 from dns import exchange, ranks
-from dns.engine import Engine, make_engine
 from dns.evaluation import results
+from dns.evaluation.embedding import Embeddings
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import fitting
+from dns.evaluation.ranking import Ranking
 from dns.evaluation.tables import Row, markdown, screen
-from dns.model import DNS
-from dns.optim import learning_rate, make_optimiser, scaled_rate, set_learning_rate
+from dns.optim import set_learning_rate
 from dns.report.subject import Subject
 from dns.report.write import FIGURES, PAGE, write_report
-from dns.step import Step, make_step
-from dns.training import checkpoint, config, jobs, plan, repeats, throughput
+from dns.training import checkpoint, dry_run, jobs, repeats, throughput
+from dns.training.config import option_sources, read_config
 from dns.training.environment import environment
 from dns.training.log import speed
 from dns.training.loss_watch import LossQueue
-from dns.training.network import build_network, load_initial_weights, trained_network
-from dns.training.options import Config, EngineOptions
-from dns.training.run_folder import CONFIG, RunFolder, folder_of
-from dns.training.selection import check_same_size, describe, shown_dataset, trained
+from dns.training.network import trained_network
+from dns.training.options import Config
+from dns.training.run_folder import CONFIG, RunFolder
+from dns.training.selection import check_same_size, describe, training_setup
+from dns.training.setup import Training, assemble, open_evaluator, open_loader, open_session
 from dns.training.state import TrainingState
 from dns.training.stopping import Interruption, out_of_memory
 from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError, ReportError, user_errors
-from ffcv_convert.common.world import World
-from pipelines import data
-from pipelines.resident import ResidentLoader
 from pipelines.subset import trials_of
 
 
-@dataclass
-class Training:
-    """A network in training, what feeds it and what trains it."""
-
-    config: Config
-    world: World
-    engine: Engine
-    loader: data.TrainingLoader
-    model: DNS
-    optimiser: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    step: Step
-    work: throughput.Work
-
-
 def train(arguments: Sequence[str]) -> int:
-    asked = config.read(arguments, description=__doc__)
-    runs = repeats.members(asked, trials_of(set_folder(asked)))
-    if asked.run.dry:
-        return show_plan(runs, config.sources(arguments))
-    if asked.run.jobs > 1 and ranks.started():
+    config = read_config(arguments, description=__doc__)
+    runs = repeats.members(config, trials_of(config.data.folder))
+    if config.run.dry:
+        return dry_run.show(runs, option_sources(arguments))
+    if config.run.jobs > 1 and ranks.started():
         raise ConfigError(
             "run.jobs trains several networks side by side, torchrun one network on several devices. Choose one: "
             "make JOBS=... or make RANKS=..."
         )
-    if asked.run.jobs > 1 and len(runs) == 1:
+    if config.run.jobs > 1 and len(runs) == 1:
         print("note: run.jobs has one run alone to train: no trials, and run.repeats is 1", file=sys.stderr)
-    if asked.run.jobs > 1 and len(runs) > 1:
-        code = jobs.train_all(Path(__file__), arguments, runs, asked.run.jobs)
+    if config.run.jobs > 1 and len(runs) > 1:
+        code = jobs.train_all(Path(__file__), arguments, runs, config.run.jobs)
     else:
         code = train_in_turn(runs)
     if not code and len(runs) > 1 and ranks.is_main():
-        results.add_rows(repeats.summary(runs), repeats.folder(asked))
+        results.add_rows(repeats.summary(runs), repeats.folder(config))
     return code
 
 
@@ -95,217 +79,162 @@ def train_in_turn(runs: Sequence[Config]) -> int:
     return 0
 
 
-def show_plan(runs: Sequence[Config], sources: Mapping[str, str]) -> int:
-    """Say what training these runs would do, of the first one in full. Writes nothing."""
-    asked, world, engine = start_engine(runs[0])
-    loader = open_loader(asked, world, engine)
-    run = RunFolder(asked, world)
-    training = assemble(
-        asked, world, engine, loader, resumed=True
-    )  # initial weights are not fetched: no time needs them
-    seconds = plan.timed_steps(training.step, loader, world)
-    held = plan.training_bytes(training.model, training.optimiser)
-    print(plan.configuration(runs[0], asked, sources))
-    print(plan.what(run, [folder_of(one) for one in runs], loader, held, epochs=asked.optim.epochs))
-    print(plan.cost(
-        loader, held, seconds, world.device, epochs=asked.optim.epochs, tflop=training.work.tflop,
-        resident=isinstance(loader, ResidentLoader),
-    ))  # fmt: skip
-    return 0
-
-
-def set_folder(asked: Config) -> Path:
-    return Path(asked.data.beton_root) / asked.data.set
-
-
-def train_run(asked: Config) -> int:
+def train_run(config: Config) -> int:
     """Prepare one run and train it. Returns 0, or the code of the signal that stopped it."""
-    asked, world, engine = start_engine(asked)
-    loader = open_loader(asked, world, engine)
-    images = data.open_test(
-        set_folder(asked), world, trial=asked.data.trial, styles=asked.eval.styles, source=asked.data.source,
-        batch_size=asked.eval.batch_size, workers=asked.data.workers or ranks.share_of_cores(),
-    )  # fmt: skip
-    engine.check_width(images.size_px[1])
+    session = open_session(config)
+    config, world, engine = session
+    loader = open_loader(session)
+    evaluator = open_evaluator(config, world, engine, training_setup(config.stored()))
+    images = evaluator.images
     check_same_size("the training set", loader.size_px, images.path, images.size_px)
-    dataset = shown_dataset(images.manifest.dataset, asked)
-    how_trained = trained(asked.stored())
-    evaluator = Evaluator(images, world, engine, dataset=dataset, flip=asked.eval.flip, trained=how_trained)
-    if asked.eval.protocol == "auto":
-        asked = replace(asked, eval=replace(asked.eval, protocol=fitting(evaluator.test_set)[0]))
-    run = RunFolder(asked, world)
+    if config.eval.protocol == "auto":
+        config = replace(config, eval=replace(config.eval, protocol=fitting(evaluator.test_set)[0]))
+    run = RunFolder(config, world)
 
-    training = assemble(asked, world, engine, loader, resumed=run.resumed)
-    digests = {"training set": loader.digest, **images.digests()}
+    training = assemble(session._replace(config=config), loader, resumed=run.resumed)
     state = TrainingState(
-        world, training.model, training.optimiser, training.scaler, asked, loader.size_px, loader.sha256, digests,
+        world, training.model, training.optimiser, training.scaler, config, loader.size_px, loader.sha256,
+        {"training set": loader.digest, **images.digests()},
     )  # fmt: skip
     with run.training(), out_of_memory(f"; {run.last} stands"), Interruption() as interruption, state.writer:
         fit(training, run, evaluator, state, interruption)
     if interruption.code:
         print(f"stopped {state.where}; the same command goes on from {run.last}"
-              + (", without --run.resume=never" if asked.run.resume == "never" else ""))  # fmt: skip
+              + (", without --run.resume=never" if config.run.resume == "never" else ""))  # fmt: skip
     return interruption.code
-
-
-def start_engine(asked: Config) -> tuple[Config, World, Engine]:
-    """The device and how it computes, with every "auto" of the configuration resolved; seeds torch, and joins the other
-    ranks if torchrun started some."""
-    engine = make_engine(**{**asdict(asked.engine), "device": ranks.own_device(asked.engine.device)})
-    engine.activate()
-    torch.manual_seed(asked.run.seed)
-    world = ranks.join(engine.device)
-    if asked.run.ranks not in (0, world.size):
-        raise ConfigError(
-            f"run.ranks = {asked.run.ranks}, but {world.size} process{'es' * (world.size != 1)} train together. "
-            f"Start as many: make RANKS={asked.run.ranks}, or leave run.ranks out"
-        )
-    run = replace(asked.run, ranks=world.size)
-    return replace(asked, engine=EngineOptions(**engine.options()), run=run), world, engine
-
-
-def open_loader(asked: Config, world: World, engine: Engine) -> data.TrainingLoader:
-    return data.open_training(
-        set_folder(asked), world, trial=asked.data.trial, styles=asked.data.styles, source=asked.data.source,
-        recipe=asked.augment.recipe, pad_px=asked.augment.pad_px, augment_on=engine.augment, dtype=engine.input_dtype(),
-        workers=asked.data.workers or ranks.share_of_cores(), seed=asked.run.seed, persons=asked.data.persons,
-        pictures=asked.data.pictures, replacement=asked.data.replacement, accumulate=asked.optim.accumulate,
-        extra_iteration=asked.optim.published_schedule,
-    )  # fmt: skip
-
-
-def assemble(asked: Config, world: World, engine: Engine, loader: data.TrainingLoader, *, resumed: bool) -> Training:
-    """The network, its optimiser and the step. resumed: its weights will be those of a checkpoint."""
-    weights = None if resumed else load_initial_weights(asked.model.architecture, asked.model.pretrained)
-    model = engine.place(build_network(asked.model, loader.identities, weights))
-    optimiser = make_optimiser(
-        model, name=asked.optim.name, lr=asked.optim.lr, momentum=asked.optim.momentum,
-        weight_decay=asked.optim.weight_decay, multipliers=asdict(asked.multiplier), fused=engine.fused,
-    )  # fmt: skip
-    scaler = engine.scaler()
-    exchanged = {"gather": exchange.Gather(world)} if asked.optim.gather and world.size > 1 else {}
-    step = make_step(
-        model, optimiser, scaler, loader.augment, engine, accumulate=asked.optim.accumulate,
-        average=exchange.Mean(world, asked.optim.accumulate), **exchanged,
-    )  # fmt: skip
-    tflop = throughput.count(
-        asked.model, loader.identities, batch=loader.batch_size, size_px=loader.size_px,
-        accumulate=asked.optim.accumulate,
-    )  # fmt: skip
-    work = throughput.Work(loader.images_a_step, tflop, throughput.peak(engine))
-    return Training(asked, world, engine, loader, model, optimiser, scaler, step, work)
 
 
 def fit(
     training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, interruption: Interruption
 ) -> None:
     """Train and evaluate from the last checkpoint on, and write the run's folder."""
-    loader, protocol = training.loader, training.config.eval.protocol
+    resume_or_start(training, run, state)
     epochs, every = training.config.optim.epochs, training.config.eval.every
+    test_between = partial(test_epoch, training, run, evaluator, state, interruption)
+    if state.progress.rank1_untrained is None:
+        test_untrained(training, run, evaluator, state, interruption)
+    if state.progress.evaluation_due:  # the run was stopped before it
+        test_between()
+    for epoch in range(state.progress.epoch + 1, epochs + 1):
+        whole = train_epoch(training, run, state, interruption)
+        state.progress.evaluation_due = whole and (epoch == epochs or epoch % (every or epochs) == 0)
+        state.save(run.last)
+        if interruption.code:
+            break
+        if state.progress.evaluation_due:
+            test_between()
+    ranks.on_main(training.world, state.writer.wait)
+    with interruption.at_once(), exchange.averaged_statistics(training.world, state.model):
+        finish(training, run, evaluator, state)
+
+
+def resume_or_start(training: Training, run: RunFolder, state: TrainingState) -> None:
+    """Restore the run's last checkpoint, or write its first one."""
+    progress, world, former = state.progress, training.world, None
     if run.resumed:
-        former = state.restore(run.last)
+        former = state.restore(run.last, run.take_last())
         progress = state.progress
         ranks.on_main(
-            training.world,
-            lambda: run.lines.truncate(progress.epoch, progress.iteration, evaluated=not progress.evaluation_due),
+            world, lambda: run.lines.truncate(progress.epoch, progress.iteration, evaluated=not progress.evaluation_due)
         )
-        others = f", which {former} process{'es' * (former != 1)} began" if former != training.world.size else ""
+        others = f", which {former} process{'es' * (former != 1)} began" if former != world.size else ""
         print(f"going on with {run.path} {state.where}{others}")
     else:
-        former = 0
         state.save(run.last)
-    if former != training.world.size:
-        at = {"step": state.progress.epoch * loader.iterations, "epoch": state.progress.epoch}
-        run.log.write("run", **at, **trained(training.config.stored()))
-    if state.progress.rank1_untrained is None:
-        print("testing the untrained network", flush=True)
-        with interruption.at_once():
-            state.progress.rank1_untrained = evaluator.bn_row(state.model, protocol, "untrained")["rank1"]
-        state.save(run.last)
-    while not interruption.code and (state.progress.epoch < epochs or state.progress.evaluation_due):
-        paths = [run.last]
-        if state.progress.evaluation_due:
-            begin = time.monotonic()
-            with interruption.at_once(), exchange.averaged_statistics(training.world, state.model):
-                rank1 = evaluator.choosing_rank1(state.model, protocol)
-            if state.note_rank1(rank1):
-                paths = [run.best, run.last]  # in this order: last.pt says which epoch best.pt holds
-            at = {"step": state.progress.epoch * loader.iterations, "epoch": state.progress.epoch}
-            run.log.write("eval", **at, protocol=protocol, rank1=rank1, seconds=time.monotonic() - begin)
-        elif train_epoch(training, run, state, interruption):
-            epoch = state.progress.epoch
-            state.progress.evaluation_due = epoch == epochs or epoch % (every or epochs) == 0
-        state.save(*paths)
-    ranks.on_main(training.world, state.writer.wait)
+    if former != world.size:
+        at = {"step": training.steps(progress.epoch), "epoch": progress.epoch}
+        run.log.write("run", **at, **training_setup(training.config.stored()))
+
+
+def test_untrained(
+    training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, interruption: Interruption
+) -> None:
+    print("testing the untrained network", flush=True)
     with interruption.at_once():
-        if run.resumed and run.finished():
-            print(f"{run.path}: finished before; its result:\n{results.read_markdown(run.result)}")
-        else:
-            write_result(training, run, evaluator, state)
-            (run.path / PAGE).unlink(missing_ok=True)  # of a look at the unfinished run
-        wanted = training.config.report.write != "false"
-        if wanted and not ranks.on_main(training.world, (run.path / PAGE).exists):
-            report(training, run, evaluator, state)
+        row = evaluator.bn_row(state.model, training.config.eval.protocol, "untrained")
+    state.progress.rank1_untrained = row["rank1"]
+    state.save(run.last)
+
+
+def test_epoch(
+    training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, interruption: Interruption
+) -> None:
+    """Test the last complete epoch, and save its weights as the best ones if it is the best so far."""
+    protocol, begin = training.config.eval.protocol, time.monotonic()
+    with interruption.at_once(), exchange.averaged_statistics(training.world, state.model):
+        rank1 = evaluator.choosing_rank1(state.model, protocol)
+    best = state.note_rank1(rank1)
+    at = {"step": training.steps(state.progress.epoch), "epoch": state.progress.epoch}
+    run.log.write("eval", **at, protocol=protocol, rank1=rank1, seconds=time.monotonic() - begin)
+    state.save(*[run.best] * best, run.last)  # in this order: last.pt says which epoch best.pt holds
 
 
 def train_epoch(training: Training, run: RunFolder, state: TrainingState, interruption: Interruption) -> bool:
     """Train from where `state` stands to the end of its epoch (True), or to the first signal (False)."""
-    loader, optim, options, progress = training.loader, training.config.optim, training.config.run, state.progress
-    scheduled = loader.iterations - optim.published_schedule
-    peak = scaled_rate(optim.lr, training.world.size * optim.accumulate, optim.scale_lr)
+    loader, progress, first = training.loader, state.progress, state.progress.iteration
+    queue, pace, begin = LossQueue(), throughput.Pace(training.work, first), time.monotonic()
     state.model.train()
-    begin, first, queue = time.monotonic(), progress.iteration, LossQueue()
-    logged = first, begin  # iteration and time of the last line of the log
-    saves = 0  # 1: after the batch that comes
-
-    def agreed(code: int) -> int:
-        """Every rank stops before the same batch, and saves after the same one."""
-        nonlocal saves
-        due = time.monotonic() - state.saved_at >= 60 * options.save_minutes
-        code, saves = ranks.highest(training.world, code, int(due))
-        return code
-
     with (
         state.saving_on(DataError, run.last),  # a damaged image, or a disk that does not answer
         loader.epoch(progress.epoch, first) as batches,
-        tqdm(desc=f"epoch {progress.epoch + 1}/{optim.epochs}", total=loader.iterations * loader.images_a_step,
-             initial=first * loader.images_a_step, unit="images", dynamic_ncols=True,
-             disable=not training.world.is_main) as bar,
-    ):  # fmt: skip
-        for batch in interruption.before_stop(batches, agreed):
-            lr = learning_rate(
-                progress.epoch, progress.iteration, scheduled=scheduled, peak=peak, epochs=optim.epochs,
-                peak_epoch=optim.peak_epoch, published=optim.published_schedule,
-            )  # fmt: skip
+        progress_bar(training, first, progress.epoch) as bar,
+    ):
+        for batch, saves in interruption.before_stop(batches, partial(stop_or_save, training, state)):
+            lr = training.rate(progress.epoch, progress.iteration)
             set_learning_rate(state.optimiser, lr)
-            # The first step may take minutes to compile, and can be given up: nothing was done since the checkpoint.
             seeds = loader.dropout_seeds(progress.epoch, progress.iteration)
+            # The first step may compile for minutes. A signal may end it: nothing was done since the checkpoint.
             with interruption.at_once() if progress.iteration == first else nullcontext():
                 queue.put(training.step(batch.images, batch.augmentation, batch.person_B, dropout_seeds=seeds))
             progress.iteration += 1
             bar.update(loader.images_a_step)
-            logs = progress.iteration % options.log_every == 0 or progress.iteration == loader.iterations
-            losses = read_losses(training, run, state, queue, wait=logs or bool(saves))
+            logs = progress.iteration % training.config.run.log_every == 0 or progress.iteration == loader.iterations
+            losses = read_losses(training, run, state, queue, wait=logs or saves)
             if logs:
-                at = {"step": progress.epoch * loader.iterations + progress.iteration, "iteration": progress.iteration}
-                run.log.write("train", **at, epoch=progress.epoch, lr=lr, **losses)
-                now = time.monotonic()
-                since = training.work.speed((progress.iteration - logged[0]) * loader.images_a_step, now - logged[1])
-                logged = progress.iteration, now
-                run.log.write("speed", **at, epoch=progress.epoch, **since)
-                shown = {name: f"{value:.3f}" for name, value in losses.items()}
-                bar.set_postfix({**shown, **throughput.shown(since)}, refresh=False)
+                log_step(training, run, state, bar, {"lr": lr, **losses}, pace.since(progress.iteration))
             if saves:
                 state.save(run.last)
     if progress.iteration < loader.iterations:
         read_losses(training, run, state, queue, wait=True)
         return False
-    seconds, images = time.monotonic() - begin, (loader.iterations - first) * loader.images_a_step
     progress.epoch, progress.iteration = progress.epoch + 1, 0
-    step = progress.epoch * loader.iterations
-    whole = training.work.speed(images, seconds)
-    run.log.write("epoch", step=step, epoch=progress.epoch, seconds=seconds, images=images, **whole)
+    log_epoch(training, run, progress.epoch, loader.iterations - first, time.monotonic() - begin)
     return True
+
+
+def stop_or_save(training: Training, state: TrainingState, code: int) -> tuple[int, bool]:
+    """Agree with all ranks on the code of a signal, before the next batch, and whether a checkpoint is due after it."""
+    due = time.monotonic() - state.saved_at >= 60 * training.config.run.save_minutes
+    code, saves = ranks.highest(training.world, code, int(due))
+    return code, bool(saves)
+
+
+def progress_bar(training: Training, first: int, epoch: int) -> tqdm:
+    loader = training.loader
+    return tqdm(
+        desc=f"epoch {epoch + 1}/{training.config.optim.epochs}", total=loader.iterations * loader.images_a_step,
+        initial=first * loader.images_a_step, unit="images", dynamic_ncols=True, disable=not training.world.is_main,
+    )  # fmt: skip
+
+
+def log_step(
+    training: Training, run: RunFolder, state: TrainingState, bar: tqdm, numbers: dict[str, float],
+    pace: dict[str, float],
+) -> None:  # fmt: skip
+    """Write the last step's learning rate and losses, and the speed since the last line, to the log and the bar."""
+    epoch, iteration = state.progress.epoch, state.progress.iteration
+    at = {"step": training.steps(epoch, iteration), "iteration": iteration, "epoch": epoch}
+    run.log.write("train", **at, **numbers)
+    run.log.write("speed", **at, **pace)
+    losses = {name: f"{value:.3f}" for name, value in numbers.items() if name != "lr"}
+    bar.set_postfix({**losses, **throughput.shown(pace)}, refresh=False)
+
+
+def log_epoch(training: Training, run: RunFolder, epoch: int, iterations: int, seconds: float) -> None:
+    """Write the epoch's seconds, images and speed to the log. iterations: the epoch's, without those before a stop."""
+    images = iterations * training.loader.images_a_step
+    at = {"step": training.steps(epoch), "epoch": epoch}
+    run.log.write("epoch", **at, seconds=seconds, images=images, **training.work.speed(images, seconds))
 
 
 def read_losses(
@@ -323,17 +252,52 @@ def read_losses(
             continue
         at = progress.iteration - 1 - later_steps
         raise run.nonfinite(
-            progress.epoch * loader.iterations + at + 1, losses, epoch=progress.epoch, iteration=at,
+            training.steps(progress.epoch, at + 1), losses, epoch=progress.epoch, iteration=at,
             samples=loader.plan(progress.epoch)[at].tolist(), size_px=list(loader.size_px), data_sha256=loader.sha256,
         )  # fmt: skip
     return losses
 
 
-def write_result(training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState) -> None:
-    """Test the last weights, and the best ones if they are others, on every trial; write result.json and result.md."""
-    loader, progress, protocol = training.loader, state.progress, training.config.eval.protocol
-    with exchange.averaged_statistics(training.world, state.model):
-        rows = [evaluator.bn_row(state.model, protocol, last_name(state))]
+class Tested(NamedTuple):
+    """The last weights on every test image. name: the weights' name in reports; rankings: every trial's, on rank 0."""
+
+    name: str
+    embeddings: Embeddings
+    rankings: list[Ranking]
+
+
+def finish(training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState) -> None:
+    """Embed and rank the last weights once; write the result and the report of it."""
+    finished = run.resumed and run.finished()
+    if finished:
+        print(f"{run.path}: finished before; its result:\n{results.read_markdown(run.result)}")
+    elif training.world.is_main:
+        (run.path / PAGE).unlink(missing_ok=True)  # a page that showed the unfinished run
+    missing = not ranks.on_main(training.world, (run.path / PAGE).exists)
+    reports = training.config.report.write != "false" and missing
+    if finished and not reports:
+        return
+    tested = test_last(training, evaluator, state)
+    if not finished:
+        write_result(training, run, evaluator, state, tested)
+    if reports and training.world.is_main:
+        report(training, run, evaluator, state, tested)
+
+
+def test_last(training: Training, evaluator: Evaluator, state: TrainingState) -> Tested:
+    embeddings, protocol = evaluator.embed(state.model), training.config.eval.protocol
+    rankings: list[Ranking] = []
+    ranks.on_main(training.world, lambda: rankings.extend(evaluator.rankings(embeddings.bn, protocol)))
+    return Tested(f"last.pt, epoch {state.progress.epoch}", embeddings, rankings)
+
+
+def write_result(
+    training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, tested: Tested
+) -> None:
+    """Test the best weights, if they differ from the last; write result.json and result.md."""
+    progress, protocol, rows = state.progress, training.config.eval.protocol, []
+    if training.world.is_main:
+        rows.append(evaluator.row(tested.rankings, protocol, "bn", tested.name))
     if progress.best_epoch != progress.epoch:
         try:
             rows.append(best_row(training, run, evaluator))
@@ -341,64 +305,61 @@ def write_result(training: Training, run: RunFolder, evaluator: Evaluator, state
             print(f"note: {error}. The result is the last epoch's alone", file=sys.stderr)
     if not training.world.is_main:
         return
-    last = {key: value for key, value in rows[0].items() if key != "per_trial"}
-    epochs = run.lines.read("epoch")
-    content = {
-        **last,
-        "complete": True,
-        "rank1_untrained": progress.rank1_untrained,
-        "best_epoch": progress.best_epoch,
-        **speed(epochs, loader.iterations * loader.images_a_step),
-        "epochs": progress.epoch,
-        "steps": progress.epoch * loader.iterations,
-        "identities": loader.identities,
-        "environment": environment(training.world.device),
-        "training": rows,  # for the mean over several runs; eval.py adds to `evaluation` alone
-        "evaluation": rows,
-    }
+    content = content_of(training, run, state, rows)
     title = run.path.name
     with results.results_lock(run.path):
         results.write_text(run.result.with_suffix(".md"), markdown(rows, title))
-        results.write_json(run.result, content)  # the last thing: a run that has it is finished
+        results.write_json(run.result, content)  # last: a run that has this file is finished
     print(screen(rows, title))
     print(
-        f"rank-1 {100 * last['rank1']:.2f} %, untrained {100 * content['rank1_untrained']:.2f} %, "
-        f"chance {100 * last['chance']:.2f} %; {content['images_per_s']:.1f} images/s; written: {run.result}"
+        f"rank-1 {100 * content['rank1']:.2f} %, untrained {100 * content['rank1_untrained']:.2f} %, "
+        f"chance {100 * content['chance']:.2f} %; {content['images_per_s']:.1f} images/s; written: {run.result}"
     )
 
 
-def report(training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState) -> None:
-    """Write report.html of the last weights. The result stands whether or not it can be written."""
-    with exchange.averaged_statistics(training.world, state.model):
-        embeddings = evaluator.embed(state.model)
-        if not training.world.is_main:
-            return
-        asked, command = (
-            training.config,
-            shlex.join(["python", "train_ffcv.py", "--config-file", str(run.path / CONFIG)]),
-        )
-        subject = Subject(asked, evaluator, state.model, embeddings, [asked.eval.protocol], run.last, command)
-        try:
-            print(f"written: {write_report(run.path, subject, last_name(state))}")
-        except ReportError as error:
-            print(f"note: {error}. The result stands", file=sys.stderr)
-            return
-        if run.board:
-            for picture in (run.path / FIGURES).glob("ranked-*.png"):
-                run.board.show(picture.stem, picture, state.progress.epoch * training.loader.iterations)
-
-
-def last_name(state: TrainingState) -> str:
-    """The last weights' name in a report."""
-    return f"last.pt, epoch {state.progress.epoch}"
+def content_of(training: Training, run: RunFolder, state: TrainingState, rows: Sequence[Row]) -> Row:
+    """Return what result.json holds. rows: the last epoch's, and the best one's if it is another."""
+    loader, progress = training.loader, state.progress
+    return {
+        **{key: value for key, value in rows[0].items() if key != "per_trial"},
+        "complete": True,
+        "rank1_untrained": progress.rank1_untrained,
+        "best_epoch": progress.best_epoch,
+        **speed(run.lines.read("epoch"), loader.iterations * loader.images_a_step),
+        "epochs": progress.epoch,
+        "steps": training.steps(progress.epoch),
+        "identities": loader.identities,
+        "environment": environment(training.world.device),
+        "training": rows,  # for the mean over several runs; eval.py adds only to `evaluation`
+        "evaluation": rows,
+    }
 
 
 def best_row(training: Training, run: RunFolder, evaluator: Evaluator) -> Row:
-    """Of the checkpoint that the evaluations between epochs chose. Raises CheckpointError if it cannot be read."""
+    """Return the row of the checkpoint that the evaluations between epochs chose. Raises CheckpointError if it cannot
+    be read."""
     content = checkpoint.load(run.best)
-    model = training.engine.place(trained_network(run.best, content["model"], training.config.model))
+    model = training.engine.place(trained_network(run.best, content["model"], training.config))
     tested = describe(run.best, content, training.config.data.set)
     return evaluator.bn_row(model, training.config.eval.protocol, tested)
+
+
+def report(training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, tested: Tested) -> None:
+    """Write report.html of the last weights. The result stands whether or not it can be written."""
+    config = training.config
+    tested_so = replace(config.eval, features=("bn",), re_ranking=False)  # what a training's own table shows
+    command = shlex.join(["python", "train_ffcv.py", "--config-file", str(run.path / CONFIG)])
+    subject = Subject(
+        replace(config, eval=tested_so), evaluator, state.model, tested.embeddings,
+        {config.eval.protocol: tested.rankings}, run.last, command,
+    )  # fmt: skip
+    try:
+        print(f"written: {write_report(run.path, subject, tested.name)}")
+    except ReportError as error:
+        print(f"note: {error}. The result stands", file=sys.stderr)
+        return
+    for picture in (run.path / FIGURES).glob("ranked-*.png"):
+        run.log.show(picture.stem, picture, training.steps(state.progress.epoch))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Measurements: one question per file. Results are JSON in benchmarks/results/, with tables made from them."""
+"""Holds measurements: one question per file. Results are JSON in benchmarks/results/, with tables made from them."""

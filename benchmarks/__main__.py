@@ -29,8 +29,6 @@ SUMMARY = {
     "ready_speedup_published": ("pipeline", "speedup_published"),
     "ready_speedup_best_peer": ("pipeline", "speedup_best_peer"),
     "best_peer": ("pipeline", "best_peer"),
-    "ready_speedup_best_loader": ("pipeline", "speedup_best_loader"),
-    "best_loader": ("pipeline", "best_loader"),
     "ready_speedup_by_hand": ("pipeline", "speedup_by_hand"),
     "uint8_speedup_memcpy": ("loader", "speedup_memcpy"),
     "startup_warm_s": ("startup", "warm_s"),
@@ -48,7 +46,7 @@ SUMMARY = {
 
 
 def table(question: str, content: dict[str, Any]) -> str:
-    """Markdown: one row per case, then the result in words."""
+    """Return Markdown: one row per case, then the result in words."""
     lines = [f"| {question} | median, {content['unit']} | lowest | highest |", "| --- | --- | --- | --- |"]
     for name, case in content["cases"].items():
         lines.append(f"| {name} | {digits(case['median'])} | {digits(case['least'])} | {digits(case['most'])} |")
@@ -72,7 +70,7 @@ def answer(question: str, place: dict[str, Any]) -> dict[str, Any]:
 
 
 def former(target: Path, now: Mapping[str, str]) -> dict[str, Any]:
-    """The stored summary if it is of the commit and hardware of `now`; else one without values."""
+    """Return the stored summary if it is of the commit and hardware of `now`; else one without values."""
     empty = {**dict.fromkeys(SUMMARY), **now}
     try:
         found = json.loads(target.read_text(encoding="utf-8")) if target.exists() else empty

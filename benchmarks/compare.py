@@ -15,7 +15,7 @@ OURS_ALONE = {"startup", "step", "save"}  # questions that time this program onl
 
 
 def verdict(before: Mapping[str, Any], after: Mapping[str, Any], unit: str) -> str:
-    """Say slower or faster if the rounds of the two do not overlap, else "within the spread"."""
+    """Return "slower" or "faster" if the rounds of the two do not overlap, else "within the spread"."""
     rounds = min(len(case.get("rounds", ())) for case in (before, after))
     if rounds < LEAST_ROUNDS:
         return f"{'one round' if rounds == 1 else f'{rounds} rounds'}, no verdict"
@@ -25,7 +25,7 @@ def verdict(before: Mapping[str, Any], after: Mapping[str, Any], unit: str) -> s
 
 
 def speedup(before: Mapping[str, Any], after: Mapping[str, Any], unit: str) -> float:
-    """How many times as fast B is as A, by the medians: above 1, B is faster."""
+    """Return how many times as fast B is as A, by the medians: above 1, B is faster."""
     ratio = after["median"] / before["median"]
     return ratio if unit in BIGGER_IS_BETTER else 1 / ratio
 
@@ -36,7 +36,7 @@ def is_ours(question: str, case: str) -> bool:
 
 
 def table(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """A Markdown table, and the names of our own cases that became slower."""
+    """Return a Markdown table, and the names of our own cases that became slower."""
     unit, question = before["unit"], before["question"]
     lines = [f"| case | A, {unit} | B, {unit} | speed-up | |", "| --- | --- | --- | --- | --- |"]
     slower = []
@@ -53,7 +53,7 @@ def table(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, lis
 
 
 def shown(case: Mapping[str, Any] | None) -> str:
-    """Median (lowest to highest)."""
+    """Return the case's median (lowest to highest) as text."""
     return f"{digits(case['median'])} ({digits(case['least'])} to {digits(case['most'])})" if case else ""
 
 
@@ -71,7 +71,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit code: 0 nothing of ours became slower, 1 something did, 2 the files cannot be compared."""
+    """Compare two results. Exit code: 0 nothing of ours became slower, 1 something did, 2 they cannot be compared."""
     if len(arguments) != 2:
         print(f"error: {__doc__}", file=sys.stderr)
         return 2

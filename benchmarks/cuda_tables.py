@@ -1,14 +1,17 @@
-"""Tables of what `make check-cuda` and `python -m tests.cuda_stand_in.ablation` stored."""
+"""Makes tables of what `make check-cuda` and `python -m tests.cuda_stand_in.ablation` stored."""
 
 from typing import Any
 
 
 def where(content: dict[str, Any]) -> str:
-    return f"ResNet-50, 48 images of 288 x 144, bf16, torch {content['torch']}, commit {content['commit'][:7]}:"
+    return (
+        f"ResNet-50, 48 images of 288 x 144, bf16, counted on an {content['host']} without a GPU, "
+        f"torch {content['torch']}, commit {content['commit'][:7]}:"
+    )
 
 
 def check(content: dict[str, Any]) -> str:
-    """Triton's kernels class by class, and what else moves memory."""
+    """Return a table of Triton's kernels class by class, and of what else moves memory."""
     classes = sorted(content["classes"].items(), key=lambda row: -row[1][1])
     rows = [["kernels", "launches", "GB"], ["---"] * 3]
     rows += [[name, str(count), f"{size:.2f}"] for name, (count, size) in classes]
@@ -26,7 +29,7 @@ def check(content: dict[str, Any]) -> str:
 
 
 def ablation(content: dict[str, Any]) -> str:
-    """The step with every change, and with each switched off."""
+    """Return a table of the step with every change, and with each of them switched off."""
     columns = ["step", "Triton launches", "Triton GB", "kernels that mix layouts", "channels-first maps"]
     columns += ["float32 maps, GB", "memory, GB", "model, H100 / H200, ms"]
     rows = [columns, ["---"] * len(columns)]

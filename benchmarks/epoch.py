@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ STEPS_ALONE = {"cuda": 100, "cpu": 4}
 
 
 def measure() -> dict[str, Any]:
-    """Seconds per epoch. wait_share: share of the median epoch spent waiting, see harness.waiting_share;
+    """Return seconds per epoch. wait_share: share of the median epoch spent waiting, see harness.waiting_share;
     speedup_published: the projected published epoch over ours."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     root = (official_set() if device == "cuda" else drawn_set())[1].parent
@@ -68,7 +69,7 @@ def measure() -> dict[str, Any]:
         "precision_published": published.engine.precision,
         "iterations": training.loader.iterations,
         **training.work.speed(training.loader.iterations * training.loader.images_a_step, epoch),
-        "engine": training.engine.options(),
+        "engine": asdict(training.engine.options()),
     }
 
 
@@ -86,7 +87,7 @@ def words(content: dict[str, Any]) -> list[str]:
 
 
 def _tflops(content: dict[str, Any]) -> str:
-    """Of a result; nothing for those from before this figure."""
+    """Return a result's TFLOP/s in words; nothing for results from before this figure."""
     share = f", {content['mfu']:.1%} of the card's peak" if "mfu" in content else ""
     return f" ({digits(content['tflops'])} TFLOP/s{share})" if "tflops" in content else ""
 
@@ -101,7 +102,7 @@ def _trained(arguments: list[str]) -> list[dict[str, Any]]:
 
 
 def _alone(training: Training, steps: int) -> float:
-    """Seconds per step on one batch in memory."""
+    """Return the seconds per step on one batch in memory."""
     batch, device = one_batch(training), training.engine.device
     for _ in range(8 if device.type == "cuda" else 1):
         training.step(*batch)
@@ -114,7 +115,7 @@ def _alone(training: Training, steps: int) -> float:
 
 
 def _published(training: Training, folder: Path, batches: int) -> float:
-    """Seconds per step when the published data path feeds the published step."""
+    """Return the seconds per step when the published data path feeds the published step."""
     subset, loader, device = open_subset(folder, "train"), training.loader, training.engine.device
     warm_up = 2 * CORES
     plan = np.concatenate([loader.plan(0), loader.plan(1)])[: batches + warm_up]

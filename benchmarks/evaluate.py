@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks.harness import interleaved, summarise, times
-from dns.evaluation.metrics import CMC, rank_metrics
+from dns.evaluation.metrics import CMC, mean_metrics, rank_queries
 from dns.evaluation.ranking import distances
 
 RANKS = 20
@@ -25,7 +25,7 @@ SIZES = {"sysu": (3803, 301, 96, 4), "llcm": (7166, 3159, 351, 9), "regdb": (206
 
 
 def measure() -> dict[str, Any]:
-    """Seconds per trial; speedup_<set>: the loops' time over ours; agree: whether both give the same numbers."""
+    """Return seconds per trial; speedup_<set>: the loops' time over ours; agree: whether both give the same numbers."""
     cases: dict[str, Callable[[], float]] = {}
     agree = True
     for name, size in SIZES.items():
@@ -59,7 +59,7 @@ Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None, CMC]
 
 
 def _inputs(name: str, queries: int, images: int, identities: int, cameras: int) -> Inputs:
-    """Distances, identities of queries and gallery, the excluded pairs, and what the CMC counts.
+    """Draw distances, identities of queries and gallery, the excluded pairs, and what the CMC counts.
 
     A query's distances are replaced by their ranks: with equal distances any order is right, and the two could differ.
     """
@@ -81,7 +81,7 @@ def _inputs(name: str, queries: int, images: int, identities: int, cameras: int)
 
 
 def _embeddings(queries: int, images: int) -> tuple[Tensor, Tensor]:
-    """Random embeddings of ResNet-50's width, L2-normalised."""
+    """Draw random embeddings of ResNet-50's width, L2-normalised."""
     generator = torch.Generator().manual_seed(0)
     query, gallery = (normalize(torch.randn(count, 2048, generator=generator), dim=1) for count in (queries, images))
     return query, gallery
@@ -98,14 +98,14 @@ def _timed(function: Callable[..., Any], *inputs: Any) -> float:
 
 
 def _ours(distance: Tensor, query: Tensor, gallery: Tensor, excluded_QG: Tensor | None, cmc: CMC) -> tuple[float, ...]:
-    found = rank_metrics(distance, query, gallery, excluded_QG=excluded_QG, cmc=cmc)
+    found = mean_metrics(rank_queries(distance, query, gallery, excluded_QG=excluded_QG, cmc=cmc))
     return found.cmc[0], found.cmc[-1], found.mAP, found.mINP
 
 
 def loops(
     distance: np.ndarray, query: np.ndarray, gallery: np.ndarray, excluded_QG: np.ndarray | None, cmc: CMC
 ) -> tuple[float, ...]:
-    """Rank-1, Rank-20, mAP and mINP, computed query by query."""
+    """Compute Rank-1, Rank-20, mAP and mINP query by query."""
     order = np.argsort(distance, axis=1)  # needs no rule for ties: _inputs has none
     curves, precisions, inverse = [], [], []
     for number, person in enumerate(query):

@@ -1,8 +1,8 @@
-"""Measure on a GPU, part by part: python -m benchmarks.gpu [PART ...]
+"""Measures on a GPU, part by part: python -m benchmarks.gpu [PART ...]
 
 The parts follow one another: `tests` that need a GPU; `step` with each option of the engine; `epoch` of SYSU-MM01's
 size; `pipeline` of ready batches; `profile` of a step. Each is a process of its own, is stopped after ten minutes, and
-can be repeated alone. Then benchmarks/results/gpu-<hardware>.md sets the step beside what others reached on such cards.
+can be run by itself. Then benchmarks/results/gpu-<hardware>.md sets the step beside what others reached on such cards.
 """
 
 import json
@@ -41,7 +41,8 @@ ANCHORS: Sequence[tuple[str, str, float, float | None]] = [
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit code: 0 every part succeeded, 1 one failed or took too long, 2 there is no GPU or no such part."""
+    """Run the parts. Exit code: 0 every part succeeded, 1 one failed or took too long, 2 there is no GPU or no such
+    part."""
     unknown = [part for part in arguments if part not in PARTS]
     if unknown:
         print(f"error: unknown part {unknown[0]!r}. Choose from {', '.join(PARTS)}", file=sys.stderr)
@@ -79,18 +80,18 @@ def run(part: str) -> bool:
 
 
 def of_a_gpu(path: Path) -> bool:
-    """Whether a stored result is of a GPU, by its name."""
+    """Whether a stored result was measured on a GPU, by the file's name."""
     return any(f"-{maker}" in path.stem for maker in MAKERS)
 
 
 def stored(machine: str, folder: Path = RESULTS) -> dict[str, Any] | None:
-    """The newest result of the question `step` on a GPU, of hardware whose name begins so, or None."""
+    """Return the newest result of the question `step` on a GPU whose name begins with `machine`, or None."""
     found = sorted(filter(of_a_gpu, folder.glob(f"step-{machine}*.json")), key=lambda path: path.stem[-10:])
     return json.loads(found[-1].read_text(encoding="utf-8")) if found else None
 
 
 def table(step: dict[str, Any] | None, check: Path = RESULTS / "cuda-check.json") -> str:
-    """Markdown: training of ResNet-50 by others, by this step as `make check-cuda` bounds it, and as it was measured.
+    """Return Markdown: training of ResNet-50 by others, by this step as `make check-cuda` bounds it, and as measured.
 
     step: a result of the question `step` on CUDA. check: what `make check-cuda` stored.
     """
@@ -106,7 +107,7 @@ def table(step: dict[str, Any] | None, check: Path = RESULTS / "cuda-check.json"
              digits(48 / limit_ms * 1000),
              digits(tflops), f"{tflops / PEAK_TFLOPS[CARDS[card]]:.1%}"]
         )  # fmt: skip
-    if step is None or "tflops" not in step:  # which results had not before this table
+    if step is None or "tflops" not in step:  # results from before this table lack it
         rows.append(["this step, measured", "none yet", "", "", ""])
     else:
         (height, width), commit = step["size_px"], step["environment"]["commit"][:7]

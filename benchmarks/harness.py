@@ -1,10 +1,11 @@
-"""What the benchmarks share: interleaved rounds, a data set to measure on, and the writing of results."""
+"""Holds what the benchmarks share: interleaved rounds, a data set to measure on, and the writing of results."""
 
 import json
 import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,13 +21,14 @@ from ffcv_convert.synthetic import FOLDERS, Options, synthesise
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(__file__).parent.parent / "build" / "benchmarks"
 ROUNDS = 5
+CORES = len(os.sched_getaffinity(0))
 SET = Options(train_identities=48, test_identities=6, train_images=12, test_images=2, layout="sysu")
 OFFICIAL = Options(layout="sysu", official_size=True)
 
 
 def interleaved(cases: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Call every case once per round, in turn, so that a busy moment of the machine slows them all. A case returns
-    its own figure (seconds, images/s)."""
+    """Call every case once per round, in turn, so that a busy moment of the machine slows them all. A case returns its
+    own figure (seconds, images/s)."""
     figures: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, case in cases.items():
@@ -35,7 +37,7 @@ def interleaved(cases: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) 
 
 
 def summarise(figures: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
-    """Median, lowest, highest and every round of each case."""
+    """Return median, lowest, highest and every round of each case."""
     return {
         name: {"median": median(values), "least": min(values), "most": max(values), "rounds": values}
         for name, values in figures.items()
@@ -43,22 +45,30 @@ def summarise(figures: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
 
 
 def drawn_set() -> tuple[Path, Path]:
-    """Raw folder and .beton folder of a drawn set in SYSU-MM01's layout: 1,152 training images of 288 x 144. Made once,
-    below build/."""
+    """Return the raw folder and the .beton folder of a drawn set in SYSU-MM01's layout: 1,152 training images of 288 x
+    144. It is made once, below build/."""
     return _made(WORK, SET)
 
 
 def official_set() -> tuple[Path, Path]:
-    """The same at SYSU-MM01's own size: 45,863 images, 10 GB."""
+    """Return the raw folder and the .beton folder of a set of SYSU-MM01's own size: 45,863 images, 10 GB."""
     return _made(WORK / "official", OFFICIAL)
 
 
 def _made(folder: Path, size: Options) -> tuple[Path, Path]:
-    data, beton, workers = folder / "Dataset", folder / "Beton", len(os.sched_getaffinity(0))
+    data, beton = folder / "Dataset", folder / "Beton"
     raw = data / FOLDERS["sysu"]
-    synthesise(raw, size, workers=workers)
-    convert(DATASETS["sysu"], data, beton, ImageFormat(), workers=workers)
+    synthesise(raw, size, workers=CORES)
+    convert(DATASETS["sysu"], data, beton, ImageFormat(), workers=CORES)
     return raw, beton / "sysu"
+
+
+def importable(module: str) -> bool:
+    """Whether the module is installed, without importing it."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the parent package is missing
+        return False
 
 
 def synchronise(device: torch.device) -> None:
@@ -68,8 +78,8 @@ def synchronise(device: torch.device) -> None:
 
 
 def waiting_share(alone_s: float, fed_s: float) -> float:
-    """Share of fed_s that steps fed by a loader spend waiting: alone_s is the time of as many steps on one batch in
-    memory. A negative share is noise, and so is a positive one of that size."""
+    """Return the share of fed_s that steps fed by a loader spend waiting: alone_s is the time of as many steps on one
+    batch in memory. A negative share is noise, and so is a positive one of that size."""
     return 1 - alone_s / fed_s
 
 
@@ -78,17 +88,17 @@ def hardware(environment: Mapping[str, Any]) -> str:
 
 
 def digits(value: float) -> str:
-    """Four significant digits, or all digits before the point."""
+    """Return four significant digits, or all digits before the point."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def times(speedup: float) -> str:
-    """A speedup in words, such as "2.0 times as fast"; above 1, ours is faster."""
+    """Return a speedup in words, such as "2.0 times as fast"; above 1, ours is faster."""
     return f"{speedup:.{0 if speedup >= 10 else 1 if speedup >= 2 else 2}f} times as fast"
 
 
 def result_path(question: str, environment: Mapping[str, Any]) -> Path:
-    """benchmarks/results/<question>-<hardware>-<date>.json"""
+    """Return benchmarks/results/<question>-<hardware>-<date>.json."""
     date = datetime.now(timezone.utc).date().isoformat()
     return RESULTS / f"{question}-{hardware(environment)}-{date}.json"
 

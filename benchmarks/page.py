@@ -1,4 +1,4 @@
-"""Write the tables of the documentation from the stored results: python -m benchmarks.page
+"""Writes the tables of the documentation from the stored results: python -m benchmarks.page
 
 Between `<!-- NAME -->` and `<!-- end -->` in docs/*.md stands what the newest benchmarks/results/NAME*.json says: its
 table, and its plot if there is one. A test compares both.
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import __main__ as menu
-from benchmarks import cuda_tables, gpu, ranks, seeds, sysu_size
+from benchmarks import cuda_tables, duration, gpu, ranks, seeds, sysu_size
 from benchmarks.harness import RESULTS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -19,7 +19,7 @@ BLOCK = re.compile(r"<!-- ([\w-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
 def newest(name: str) -> Path:
-    """The stored result whose name begins so, by the date at its end. A question's name alone means a CPU's."""
+    """Return the newest stored result whose name begins so, by its date. A question's bare name means a CPU's."""
     found = sorted(
         (path for path in RESULTS.glob(f"{name}*.json") if not gpu.of_a_gpu(path)), key=lambda path: path.stem[-10:]
     )
@@ -29,12 +29,15 @@ def newest(name: str) -> Path:
 
 
 def render(text: str) -> str:
-    """`text` with every block filled in."""
+    """Return `text` with every block filled in."""
 
     def filled(block: re.Match[str]) -> str:
-        name = block[1]
-        shown = gpu.table(gpu.stored("", RESULTS), RESULTS / "cuda-check.json") if name == "gpu" else None
-        return f"<!-- {name} -->\n{shown or _block(newest(name))}<!-- end -->"
+        name, check = block[1], RESULTS / "cuda-check.json"
+        if name == "gpu":
+            shown = gpu.table(gpu.stored("", RESULTS), check)
+        else:
+            shown = duration.table(check) if name == "duration" else _block(newest(name))
+        return f"<!-- {name} -->\n{shown}<!-- end -->"
 
     return BLOCK.sub(filled, text)
 
@@ -58,7 +61,7 @@ def _table(name: str, content: dict[str, Any]) -> str:
         return seeds.table(content)
     if name.startswith("sysu-size"):
         return sysu_size.table(content)
-    return fuzz_table(content) if name.startswith("fuzz") else faults_table(content)
+    return faults_table(content)
 
 
 def _where(content: dict[str, Any]) -> str:
@@ -71,14 +74,6 @@ def _where(content: dict[str, Any]) -> str:
 def faults_table(content: dict[str, Any]) -> str:
     counts = {key.replace("_", " "): value for key, value in content.items() if key != "environment"}
     rows = [list(counts), ["---"] * len(counts), [f"{count:,}" for count in counts.values()]]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
-
-
-def fuzz_table(content: dict[str, Any]) -> str:
-    rows = [["reader", "executions", "inputs that reached new branches", "crashes"], ["---"] * 4]
-    for name, found in content["targets"].items():
-        crashes = str(len(found["crashes"]))
-        rows.append([name, f"{found['executions']:,}", str(found["new_coverage_inputs"]), crashes])
     return "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def draw(question: str, content: Mapping[str, Any], target: Path) -> None:
-    """Write an SVG. Needs matplotlib (pip install '.[bench]')."""
+    """Write the chart as SVG. Needs matplotlib (pip install '.[bench]')."""
     import matplotlib
 
     matplotlib.use("svg")

@@ -38,7 +38,7 @@ def class_of(name: str) -> str:
 
 
 def measured_share(training: Training, steps: int) -> float:
-    """The harness.waiting_share of `steps` steps."""
+    """Return the harness.waiting_share of `steps` steps."""
     batch, device = one_batch(training), training.engine.device
     synchronise(device)
     begin = time.perf_counter()

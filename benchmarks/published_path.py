@@ -1,4 +1,4 @@
-"""The published code's data path, rewritten so that the benchmarks can compare with it.
+"""Holds the published code's data path, rewritten so that the benchmarks can compare with it.
 
 The pixels are in memory, already resized. Worker processes of torch's DataLoader apply Pillow and torchvision
 transforms to each image. A sample is one visible and one infrared image; a batch has P K samples.
@@ -18,7 +18,7 @@ from pipelines.augment.recipes import FILL, GREY, MEAN, STD, ModalityRecipe, Rec
 
 
 class ChannelErase:
-    """Fill a rectangle of the normalised image with FILL, not normalised (as published), with probability 1/2."""
+    """Fills a rectangle of the normalised image with FILL, not normalised (as published), with probability 1/2."""
 
     def __call__(self, image: Tensor) -> Tensor:
         if random.random() > 0.5:
@@ -36,7 +36,7 @@ class ChannelErase:
 
 
 class ChannelExchange:
-    """Set all channels to one of `choices` (3: R, G, B; 4: also grey), with probability 2/3."""
+    """Sets all channels to one of `choices` (3: R, G, B; 4: also grey), with probability 2/3."""
 
     def __init__(self, choices: int):
         self.choices = choices
@@ -50,7 +50,7 @@ class ChannelExchange:
 
 
 def reference_transform(half: ModalityRecipe, recipe: Recipe, height_px: int, width_px: int) -> transforms.Compose:
-    """One modality's augmentations in the published order: uint8 (H, W, 3) array -> float32 (3, H, W)."""
+    """Return one modality's augmentations in the published order: uint8 (H, W, 3) array -> float32 (3, H, W)."""
     steps = [
         transforms.ToPILImage(),
         transforms.Pad(recipe.pad_px),
@@ -71,7 +71,7 @@ def reference_transform(half: ModalityRecipe, recipe: Recipe, height_px: int, wi
 
 
 class ReferencePairs(Dataset):
-    """Pairs of augmented images. images_NHWC: uint8, in memory; a pair is the row numbers (visible, other)."""
+    """Pairs of augmented images. images_NHWC: uint8, in memory; a pair is given by its row numbers (visible, other)."""
 
     def __init__(self, images_NHWC: np.ndarray, recipe: Recipe):
         self.images_NHWC = images_NHWC
@@ -85,7 +85,7 @@ class ReferencePairs(Dataset):
 
 
 class _Planned(Sampler):
-    """Yields the pairs of a plan (iterations, 2 P K) in order."""
+    """A sampler that yields the pairs of a plan (iterations, 2 P K) in order."""
 
     def __init__(self, rows: np.ndarray):
         half = rows.shape[1] // 2

@@ -22,10 +22,11 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks.harness import digits, drawn_set, interleaved, summarise, write_result
 from benchmarks.training import REPOSITORY, assemble, one_batch, options
 from dns import ranks
-from dns.model import DNS
+from dns.losses import LossOptions
+from dns.model import DNS, ModelOptions
 from dns.step import Step, make_step
 from dns.training.environment import environment
-from train_ffcv import Training
+from dns.training.setup import Training
 
 STEPS, WARM_UP, ROUNDS = 4, 2, 3
 CASES = {
@@ -58,7 +59,7 @@ def step_of(training: Training, way: str) -> Step:
 
 
 def step_ms(way: str) -> float:
-    """In this process: milliseconds a step, the median of STEPS."""
+    """Measure milliseconds a step in this process, the median of STEPS."""
     root = drawn_set()[1].parent
     small = ["--data.persons=2", "--data.pictures=2", "--data.workers=1", "--engine.device=cpu"]
     training = assemble(options(root, small))
@@ -71,7 +72,7 @@ def step_ms(way: str) -> float:
 
 
 def started(processes: int, way: str) -> float:
-    """The same in so many new processes, as rank 0 sees it."""
+    """Return the milliseconds a step that rank 0 of `processes` new processes measures."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     done = subprocess.run(
         [*command, "-m", "benchmarks.ranks", way], cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -81,12 +82,12 @@ def started(processes: int, way: str) -> float:
 
 
 def measure() -> dict[str, Any]:
-    """Milliseconds a step. efficiency: of two ranks, images/s over twice those of one process. reduced_bytes: of the
-    gradients that each step averages; seconds computed, not measured, for rings of four GPUs."""
+    """Return milliseconds a step. efficiency: images/s of two ranks over twice those of one process. reduced_bytes:
+    bytes of gradients that each step averages; seconds computed, not measured, for rings of four GPUs."""
     drawn_set()
     figures = summarise(interleaved({name: partial(started, *case) for name, case in CASES.items()}, ROUNDS))
     alone, *together = (case["median"] for case in figures.values())
-    model = DNS(395, architecture="resnet50")
+    model = DNS(395, ModelOptions(), LossOptions())
     size = 4 * sum(parameter.numel() for parameter in model.parameters())
     return {
         "unit": "ms",

@@ -23,8 +23,8 @@ ROUNDS = 5
 
 
 def measure() -> dict[str, Any]:
-    """Seconds an epoch of STEPS steps with 8 images. cost_s, cost_waited_s: what a save adds to it, by architecture;
-    bytes: of a checkpoint."""
+    """Return seconds an epoch of STEPS steps with 8 images. cost_s, cost_waited_s: what a save adds to it, by
+    architecture; bytes: a checkpoint's."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     root, folder = drawn_set()[1].parent, WORK / "save"
     # One batch again and again at the recipe's rate ends in weights that are not finite, which are not saved.
@@ -80,10 +80,10 @@ def _epoch_s(
     saves: bool,
     waits: bool = False,
 ) -> float:
-    """Seconds an epoch. What is still being written at the end has ended before the next round."""
+    """Return seconds an epoch. Waits for the last write after the clock stops: the next round starts without one."""
     training.engine.activate()
     if saves and not waits:
-        state.save(path)  # so that every epoch has a writing behind it, as in a training
+        state.save(path)  # so that a write runs during every epoch, as in a training
     synchronise(training.engine.device)
     begin = time.perf_counter()
     for _ in range(EPOCHS):

@@ -3,7 +3,7 @@
     make train && make train ARGS=--run.seed=1 && make train ARGS=--run.seed=2
     python -m benchmarks.seeds runs/synthetic-seed*/result.json
 
-Collects finished runs into benchmarks/results/seeds-<dataset>-<hardware>-<date>.json and prints the README's table.
+Collects finished runs into benchmarks/results/seeds-<dataset>-<hardware>-<date>.json and prints their table.
 """
 
 import json
@@ -23,7 +23,7 @@ MUST_MATCH = ("dataset", "protocol", "flip", "epochs", "steps", "identities")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A run's result, with its `seed` and the rest of its `recipe` from the config.yaml beside it."""
+    """Return a run's result, with its `seed` and the rest of its `recipe` from the config.yaml beside it."""
     recipe = yaml.safe_load(path.with_name("config.yaml").read_text(encoding="utf-8"))
     seed = recipe.pop("run")["seed"]
     recipe.get("data", {}).pop("beton_root", None)  # the folder of the data set does not change the result
@@ -31,7 +31,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def gather(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One entry per run, and the mean of every measure. Raises ValueError unless the runs differ in the seed only."""
+    """Return one entry per run, and every measure's mean. Raises ValueError unless the runs differ only in the seed."""
     if len({result["seed"] for result in results}) != len(results):
         raise ValueError(f"a seed occurs twice: {[result['seed'] for result in results]}")
     if any(result["recipe"] != results[0]["recipe"] for result in results):
@@ -45,7 +45,7 @@ def gather(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def table(content: Mapping[str, Any]) -> str:
-    """Markdown: one row per run and one for the mean; shares in per cent."""
+    """Return Markdown: one row per run and one for the mean; shares in per cent."""
     header = ["seed", "Rank-1", "mAP", "mINP", "Rank-1 untrained", "chance", "images/s", "s an epoch"]
     lines = [header, ["---"] * len(header)]
     named = [*((str(run["seed"]), run) for run in content["runs"]), ("mean", content["mean"])]

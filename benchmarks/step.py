@@ -6,6 +6,7 @@ a CPU takes 8 images and fp32, because it has no fast fp16.
 """
 
 import time
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -34,7 +35,7 @@ WARM_UP = 8  # steps: the CUDA graph is captured in the fifth
 
 
 def measure() -> dict[str, Any]:
-    """Milliseconds per step; speedup_eager: time of the published form over that of the last case."""
+    """Return milliseconds per step; speedup_eager: time of the published form over that of the last case."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     root = drawn_set()[1].parent
     small = ["--data.persons=2", "--data.pictures=2"] if device == "cpu" else []
@@ -66,7 +67,7 @@ def measure() -> dict[str, Any]:
         "speedup_eager": medians[0] / medians[-1],
         "images": last.loader.batch_size,
         "size_px": last.loader.size_px,
-        "engine": last.engine.options(),
+        "engine": asdict(last.engine.options()),
     }
 
 
@@ -86,7 +87,7 @@ def words(content: dict[str, Any]) -> list[str]:
 
 
 def _step_ms(training: Training, batch: tuple[torch.Tensor, ...], steps: int) -> float:
-    training.engine.activate()  # what is the process's own: TF32, cuDNN's trying of algorithms
+    training.engine.activate()  # sets what holds for the whole process: TF32, whether cuDNN tries its algorithms
     synchronise(training.engine.device)
     begin = time.perf_counter()
     for _ in range(steps):

@@ -26,13 +26,14 @@ from pathlib import Path
 import torch
 from dns.training.environment import environment
 from pipelines.augment.recipes import RECIPES
+from pipelines.epoch_plan import PlanOptions
 from pipelines.subset import open_subset
 from ffcv_convert.common.world import World
 from pipelines.streamed import StreamedLoader
 begin = time.perf_counter()
 subset = open_subset(Path(sys.argv[1]), "train")
-loader = StreamedLoader(subset, persons=6, pictures=4, recipe=RECIPES["sysu"], seed=0, world=World(torch.device("cpu")),
-                     extra_iteration=True)
+options = PlanOptions(persons=6, pictures=4, recipe=RECIPES["sysu"], seed=0, extra_iteration=True)
+loader = StreamedLoader(subset, options, world=World(torch.device("cpu")))
 ready = time.perf_counter() - begin
 seconds = []
 for epoch in range(3):
@@ -85,7 +86,7 @@ def measure(*arguments: str) -> tuple[dict[str, float], str]:
 
 
 def table(content: Mapping[str, Any]) -> str:
-    """Markdown for the README."""
+    """Return the Markdown for docs/results.md."""
     loader, metrics = content["loader"], content["metrics_ten_trials_all_and_indoor"]
     epoch = median(loader["epoch_s"])
 

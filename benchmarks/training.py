@@ -1,13 +1,12 @@
-"""What the benchmarks of training share: a training that train_ffcv.py's own functions assemble."""
+"""Holds what the benchmarks of training share: a training that is assembled as train_ffcv.py's is."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from dns.training import config
-from train_ffcv import Training, open_loader, start_engine
-from train_ffcv import assemble as assemble_training
+from dns.training.config import read_config
+from dns.training.setup import Training, open_training
 
 REPOSITORY = Path(__file__).parent.parent
 # The published step as its authors run it: everything eager, NCHW, float images already on the device, torch's own
@@ -19,22 +18,21 @@ PUBLISHED = {
 
 
 def one_batch(training: Training) -> tuple[Tensor, Tensor, Tensor]:
-    """Copies of the first batch's images, augmentation parameters and identities, for repeated steps."""
+    """Return copies of the first batch's images, augmentation parameters and identities, for repeated steps."""
     with training.loader.epoch(0) as batches:
         batch = next(batches)
         return batch.images.clone(), batch.augmentation.clone(), batch.person_B.clone()
 
 
 def options(beton_root: Path, more: Sequence[str] = ()) -> list[str]:
-    """Options of SYSU-MM01's recipe for a converted set below beton_root, with random initial weights."""
+    """Return options of SYSU-MM01's recipe for a converted set below beton_root, with random initial weights."""
     recipe = str(REPOSITORY / "configs" / "sysu.yaml")
     return ["--config-file", recipe, f"--data.beton_root={beton_root}", "--model.pretrained=none", *more]
 
 
 def assemble(arguments: Sequence[str]) -> Training:
-    """Assemble a training. arguments: those of train_ffcv.py."""
-    asked, world, engine = start_engine(config.read(arguments, description=""))
-    training = assemble_training(asked, world, engine, open_loader(asked, world, engine), resumed=False)
+    """Assemble a training. arguments: as on train_ffcv.py's command line."""
+    training = open_training(read_config(arguments, description=""))
     training.model.train()
     return training
 

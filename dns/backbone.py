@@ -1,4 +1,4 @@
-"""The networks that DNS can stand on. To add one: a class that gives what Backbone asks for, and its row below.
+"""Builds the networks that DNS can stand on. To add one, write a class that fits Backbone, and its row below.
 
 A ResNet gives conv1 to layer2 as the stem, and layer3 and layer4, with stride 1 in layer4, as the shared stages. The
 blocks are torchvision's own, so that its weights load as they are. Batch norms lose their `num_batches_tracked`
@@ -15,7 +15,7 @@ from torchvision.models.resnet import BasicBlock
 
 
 class _HalfResNet(torchvision.models.ResNet):
-    """Half the channels of torchvision's: 32 in the first convolution, 32, 64, 128 and 256 in the stages."""
+    """A ResNet with half of torchvision's channels: 32 in the first convolution; 32, 64, 128, 256 in the stages."""
 
     def __init__(self, blocks: list[int]):
         super().__init__(BasicBlock, blocks)
@@ -30,14 +30,14 @@ class _HalfResNet(torchvision.models.ResNet):
 
 
 def resnet10_half() -> torchvision.models.ResNet:
-    """One basic block a stage and half of ResNet-18's channels: small enough to train on a CPU, from scratch."""
+    """Build a ResNet of one basic block a stage and half of ResNet-18's channels: a CPU can train it from scratch."""
     return _HalfResNet([1, 1, 1, 1])
 
 
 class Backbone(Protocol):
-    """stem: (B, 3, H, W) -> (B, C, H/8, W/8); DNS gives each modality a copy. stages: two, which the modalities share,
-    with an HSS after each; their parameters are the groups `layer3` and `layer4`. widths: channels after each stage.
-    """
+    """What DNS needs of a network. stem: (B, 3, H, W) -> (B, C, H/8, W/8); DNS gives each modality a copy. stages: two,
+    which the modalities share, with an HSS after each; their parameters are the groups `layer3` and `layer4`. widths:
+    channels after each stage."""
 
     stem: nn.Module
     stages: tuple[nn.Module, nn.Module]
@@ -46,8 +46,9 @@ class Backbone(Protocol):
 
 @dataclass(frozen=True)
 class Architecture:
-    """network: the whole network, with random weights, in the layout that files of weights have; backbone: what DNS
-    takes of it; weights: torchvision's ImageNet weights (an entry of its Weights enums), if it has some."""
+    """A network to stand on. network: all of it, with random weights, in the layout that files of weights have;
+    backbone: what DNS takes of it; weights: torchvision's ImageNet weights (an entry of its Weights enums), if it has
+    some."""
 
     network: Callable[[], nn.Module]
     backbone: Callable[[Any], Backbone]
@@ -55,7 +56,7 @@ class Architecture:
 
 
 class Stem(nn.Module):
-    """conv1, bn1, relu, maxpool, layer1, layer2: (B, 3, H, W) -> (B, C, H/8, W/8)."""
+    """The first layers, conv1, bn1, relu, maxpool, layer1, layer2: (B, 3, H, W) -> (B, C, H/8, W/8)."""
 
     def __init__(self, resnet: torchvision.models.ResNet):
         super().__init__()
@@ -93,7 +94,7 @@ ARCHITECTURES = {
 
 
 def build_backbone(architecture: str, weights: Mapping[str, Tensor] | None) -> Backbone:
-    """weights: a state dict of the whole network, or None for random ones."""
+    """Build a backbone. weights: a state dict of the whole network, or None for random ones."""
     chosen = ARCHITECTURES[architecture]
     network = chosen.network()
     if weights is not None:

@@ -1,4 +1,4 @@
-"""What the ranks of one training exchange while they compute: gradients, losses, outputs, running statistics."""
+"""Exchanges what a training's ranks share while they compute: gradients, losses, outputs, running statistics."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +14,8 @@ from ffcv_convert.common.world import World
 
 
 class Mean:
-    """Replaces tensors by their mean over ranks and accumulated batches, in one all-reduce of a flat buffer. It can be
-    captured in a CUDA graph. Every call must bring tensors of the same shapes."""
+    """A mean over ranks and accumulated batches, which replaces the tensors in one all-reduce of a flat buffer. It can
+    be captured in a CUDA graph. Every call must bring tensors of the same shapes."""
 
     def __init__(self, world: World, accumulated: int):
         self._world, self._share = world, 1 / (world.size * accumulated)
@@ -38,7 +38,7 @@ class Mean:
 
 
 class Gather:
-    """The outputs and identities of all ranks' batches as one batch, [visible of all..., infrared of all...].
+    """Joins the outputs and identities of all ranks' batches into one batch, [visible of all..., infrared of all...].
 
     Each rank then computes the same loss L. The backward pass adds up what the ranks want of a rank's outputs, which is
     dL times the number of ranks, and Mean divides by it: the gradient is that of one process with the joined batch.
@@ -60,7 +60,7 @@ class Gather:
 class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, own: Tensor, world: World) -> Tensor:
-        """(ranks, ...)"""
+        """Return the tensors of all ranks: (ranks, ...)."""
         context.rank = world.rank
         gathered = [torch.empty_like(own) for _ in range(world.size)]
         with lost_ranks():
@@ -76,7 +76,7 @@ class _AllGather(torch.autograd.Function):
 
 
 def _flat_buffer(tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """A buffer for all tensors one after another, and a view of it for each, strided as the tensor is."""
+    """Return a buffer for all tensors one after another, and a view of it for each, strided as the tensor is."""
     flat = torch.empty(sum(tensor.numel() for tensor in tensors), dtype=tensors[0].dtype, device=tensors[0].device)
     views, start = [], 0
     for tensor in tensors:
@@ -86,14 +86,14 @@ def _flat_buffer(tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
 
 
 def running_statistics(model: nn.Module) -> list[Tensor]:
-    """Running means and variances of every batch norm: the only buffers in which ranks differ."""
+    """Return the running means and variances of every batch norm: the only buffers in which ranks differ."""
     return [
         buffer for name, buffer in model.named_buffers() if name.rpartition(".")[2] in ("running_mean", "running_var")
     ]
 
 
 def every_statistic(world: World, model: nn.Module) -> Tensor:
-    """The running statistics of every rank, one after another: (ranks, numbers), on the device."""
+    """Return the running statistics of every rank, one after another: (ranks, numbers), on the device."""
     own = torch.cat([buffer.flatten() for buffer in running_statistics(model)])
     if world.size == 1:
         return own[None]
@@ -104,7 +104,7 @@ def every_statistic(world: World, model: nn.Module) -> Tensor:
 
 
 def set_statistics(model: nn.Module, numbers: Tensor) -> None:
-    """numbers: of one rank, as every_statistic lays them out."""
+    """Set the model's running statistics. numbers: one rank's, as every_statistic lays them out."""
     buffers = running_statistics(model)
     with torch.no_grad():
         for buffer, part in zip(buffers, numbers.split([buffer.numel() for buffer in buffers]), strict=True):
@@ -113,7 +113,7 @@ def set_statistics(model: nn.Module, numbers: Tensor) -> None:
 
 @contextmanager
 def averaged_statistics(world: World, model: nn.Module) -> Iterator[Tensor]:
-    """In the block the model has the mean of all ranks' running statistics, as testing and checkpoints want it; after
+    """Give the model the mean of all ranks' running statistics in the block, as testing and checkpoints want it; after
     it, its own again. Yields those of every rank."""
     every = every_statistic(world, model)
     if world.size == 1:

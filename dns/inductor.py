@@ -1,7 +1,7 @@
-"""What this project changes in Inductor, torch's compiler, before it compiles a training step for CUDA.
+"""Changes Inductor, torch's compiler, before it compiles a training step for CUDA.
 
 Each change concerns the backward pass, and none changes what is computed. The first two were tried with torch 2.11 and
-2.14, the others with 2.14. A newer torch needs one no more where `python -m tests.cuda_stand_in.ablation` gives the
+2.14, the others with 2.14. A newer torch no longer needs a change if `python -m tests.cuda_stand_in.ablation` gives the
 same figures without it.
 """
 
@@ -24,33 +24,32 @@ INLINE = "dns_inline"  # marks a node that each of its users computes again
 
 
 @cache  # once a process
-def prepare(*, combo_kernels: bool = False, cooperative_reductions: bool = False) -> None:
+def prepare(*, combo_kernels: bool = False) -> None:
     """Make Inductor keep maps channels-last in both passes, gather in the backward pass of max pooling, and read fewer
     maps in that of ReLU.
 
     combo_kernels: independent kernels become one launch; docs/results.md says what each change saves.
-    cooperative_reductions: several blocks share one long reduction, which changed neither launches nor bytes.
     """
     _keep_layout()
     _gather_in_max_pool()
     _change_relu()
     torch._inductor.config.combo_kernels = combo_kernels
-    torch._inductor.config.triton.cooperative_reductions = cooperative_reductions
 
 
 def _keep_layout() -> None:
-    """Inductor keeps maps channels-last where a convolution needs them, and looks for forward convolutions alone. The
-    backward graph has none, so it writes maps channels-first: 25 kernels of a step read both layouts, which wastes most
-    of each memory transaction. github.com/pytorch/pytorch/issues/189239; not needed once mixed_layouts stays 0 without.
+    """Let Inductor keep maps channels-last in the backward pass too. It does so where a convolution needs them, but
+    looks only for forward convolutions. The backward graph has none, so it writes maps channels-first: 25 kernels of a
+    step read both layouts and waste most of each memory transaction. github.com/pytorch/pytorch/issues/189239; not
+    needed once mixed_layouts stays 0 without.
 
-    With torch 2.14 the changes to ReLU happen to keep ResNet-50's layout as well: see docs/results.md.
+    With torch 2.14 the changes to ReLU happen to keep ResNet-50's layout as well: see tests/cuda_stand_in/ablation.py.
     """
     torch._inductor.config.force_layout_optimization = True
     GraphLowering.find_nodes_prefer_channels_last = channels_last_nodes  # type: ignore[method-assign, assignment]
 
 
 def channels_last_nodes(lowering: GraphLowering) -> OrderedSet[Node]:
-    """Convolutions and their backwards, all that leads to them, and what follows directly from any of these."""
+    """Return convolutions and their backwards, all that leads to them, and what follows directly from any of these."""
     nodes = list(lowering.module.graph.nodes)  # type: ignore[union-attr, arg-type]
     chosen = OrderedSet[Node]()
     for node in reversed(nodes):
@@ -68,9 +67,9 @@ def _may_follow(node: Node) -> bool:
 
 
 def _gather_in_max_pool() -> None:
-    """Newer versions (2.14 does, 2.11 does not) write the backward pass of max pooling as a scatter_add over a zeroed
-    float32 map. Without that decomposition Inductor takes its own lowering, in which each pixel gathers its windows.
-    """
+    """Remove a decomposition, so that Inductor takes its own lowering, in which each pixel gathers its windows. With
+    it, newer versions (2.14 does, 2.11 does not) write the backward pass of max pooling as a scatter_add over a zeroed
+    float32 map."""
     decomposition.decompositions.pop(aten.max_pool2d_with_indices_backward.default, None)
     decomposition.fast_random_decomps.cache_clear()
 
@@ -105,8 +104,8 @@ class ReluPass(CustomGraphPass):
 
 
 def mask_from_batch_norm(mask: Node, relu: Node) -> None:
-    """A batch norm's backward pass reads the norm's input. So the mask of a ReLU after it needs no second map: the norm
-    is computed again from that input, by the same expression as in the forward pass (`relu(z) <= 0` where `z <= 0`).
+    """Compute the mask of a ReLU after a batch norm without a second map. The norm's backward pass reads the norm's
+    input; the norm is computed again from it, as the forward pass computes it (`relu(z) <= 0` where `z <= 0`).
 
     Without the mark, Inductor would write the masked gradient out, since several sums and the result use it.
     """
@@ -117,9 +116,7 @@ def mask_from_batch_norm(mask: Node, relu: Node) -> None:
 
 
 def add_gradients_once(mask: Node, _relu: Node) -> None:
-    """After a residual sum, the gradient is that of the next block plus that of its shortcut, where the mask is.
-    Inductor would read these three maps again for every use; here the result is written once, in the maps' type, as
-    eager does.
-    """
+    """Write the gradient after a residual sum once, in the maps' type, as eager does. It is that of the next block plus
+    that of its shortcut, where the mask is; Inductor would read these three maps again for every use."""
     for gradient in mask.users:
         gradient.meta["inductor_realize_to_strides"] = True

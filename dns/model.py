@@ -1,18 +1,38 @@
-"""The DNS network: two stems, a shared trunk with HSS after layer3 and layer4, two views of the map, a BN neck."""
+"""Builds DNS: two stems, a shared trunk with HSS after layer3 and layer4, two views of the map, a BN neck."""
 
 import copy
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dns.backbone import build_backbone
-from dns.losses import ALIGNMENT_WEIGHT, DomainDistillation, Losses, at_least_float32, circle_loss, domain_alignment
+from dns.backbone import ARCHITECTURES, build_backbone
+from dns.losses import (
+    DomainDistillation,
+    Losses,
+    LossOptions,
+    at_least_float32,
+    circle_loss,
+    domain_alignment,
+    weighted_sum,
+)
+from dns.option import option
 from dns.shifting import CommonSpaceShifting, HeterogeneousSpaceShifting
 
 GEM_POWER, GEM_EPSILON = 3.0, 1e-12
 GROUPS = ("rest", "layer3", "layer4", "neck", "classifier", "distillation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Network"""
+
+    architecture: str = option("resnet50", "backbone", names=ARCHITECTURES)
+    pretrained: str = option("imagenet", "imagenet, none, or a file in torchvision's layout", path=True)
+    tau: float = option(0.2, "how fast the momentum classifiers of DD follow", (0, 1))
+    dropout: float = option(0.01, "in CSS", (0, 1))
 
 
 class Outputs(NamedTuple):
@@ -25,61 +45,68 @@ class Outputs(NamedTuple):
 
 
 class DNS(nn.Module):
-    """DNS for `identities` training identities. D = 2048 (resnet50), 512 (resnet18) or 256 (resnet10_half).
+    """A DNS network for `identities` training identities. D = 2048 (resnet50), 512 (resnet18) or 256 (resnet10_half).
 
-    weights: a state dict of the whole backbone to start from, see build_backbone. tau: see DomainDistillation.
+    weights: a state dict of the whole backbone to start from, see build_backbone; options.pretrained says where the
+    harness takes them from.
     """
 
     def __init__(
         self,
         identities: int,
-        *,
-        architecture: str = "resnet50",
+        options: ModelOptions,
+        losses: LossOptions,
         weights: dict[str, Tensor] | None = None,
-        tau: float = 0.2,
-        dropout: float = 0.01,
     ):
         super().__init__()
-        backbone = build_backbone(architecture, weights)
+        self._losses = losses
+        backbone = build_backbone(options.architecture, weights)
         self.visible_stem = backbone.stem
         self.other_stem = copy.deepcopy(self.visible_stem)  # infrared or sketch; both stems start equal
         self.layer3, self.layer4 = backbone.stages
         middle, self.width = backbone.widths
         self.hss3 = HeterogeneousSpaceShifting(middle)
         self.hss4 = HeterogeneousSpaceShifting(self.width)
-        self.css = CommonSpaceShifting(self.width, dropout)
+        self.css = CommonSpaceShifting(self.width, options.dropout)
         self.neck = nn.BatchNorm1d(self.width)
         self.neck.num_batches_tracked = None
         nn.init.normal_(self.neck.weight, 1.0, 0.01)
         nn.init.zeros_(self.neck.bias)
         self.classifier = nn.Linear(self.width, identities, bias=False)
         nn.init.normal_(self.classifier.weight, 0.0, 0.001)
-        self.distillation = DomainDistillation(self.width, identities, tau)
+        self.distillation = DomainDistillation(
+            self.width, identities, tau=options.tau, identity_weight=losses.distillation_identity
+        )
 
     def forward(self, visible: Tensor, other: Tensor) -> Outputs:
-        """Training: the halves of a batch, (B/2, 3, H, W) normalised images each."""
+        """Compute the outputs of a training batch from its halves, (B/2, 3, H, W) normalised images each."""
         maps = self.trunk(torch.cat([self.visible_stem(visible), self.other_stem(other)]))
         pooled = gem(maps)
         embedding = self.neck(pooled)
         return Outputs(pooled, self.css(maps.mean(dim=(2, 3))), embedding, self.classifier(embedding))
 
     def loss(self, outputs: Outputs, person_B: Tensor) -> Losses:
-        """Every term, in float32 at least."""
-        identity = functional.cross_entropy(at_least_float32(outputs.logits_BC), person_B)
-        circle = circle_loss(outputs.embedding_BD, person_B) / len(person_B)
-        alignment = domain_alignment(outputs.pooled_BD, outputs.shifted_BD)
-        distillation = self.distillation(outputs.embedding_BD, outputs.shifted_BD, person_B)
-        total = identity + circle + ALIGNMENT_WEIGHT * alignment + distillation
-        return Losses(identity, circle, alignment, distillation, total)
+        """Return each loss whose weight is not 0, by name, and their `total`: float32 at least."""
+        pooled_BD, shifted_BD, embedding_BD, logits_BC = outputs
+        margin, gamma = self._losses.circle_margin, self._losses.circle_gamma
+        return weighted_sum(
+            {
+                "identity": lambda: functional.cross_entropy(at_least_float32(logits_BC), person_B),
+                "circle": lambda: circle_loss(embedding_BD, person_B, margin=margin, gamma=gamma) / len(person_B),
+                "alignment": lambda: domain_alignment(pooled_BD, shifted_BD, self._losses),
+                "distillation": lambda: self.distillation(embedding_BD, shifted_BD, person_B),
+            },
+            self._losses,
+        )
 
     def embed(self, images: Tensor, *, visible: bool) -> tuple[Tensor, Tensor]:
-        """Testing, images of one modality: L2-normalised Z and BN(Z), (B, D) each, float32 at least. Papers report
+        """Embed test images of one modality: L2-normalised Z and BN(Z), (B, D) each, float32 at least. Papers report
         BN(Z)."""
         pooled = gem(self.trunk((self.visible_stem if visible else self.other_stem)(images)))
         return functional.normalize(pooled, dim=1), functional.normalize(at_least_float32(self.neck(pooled)), dim=1)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters by the name of their group, for learning rates; `rest`: both stems, HSS and CSS."""
+        """Return the parameters by the name of their group, for learning rates; `rest`: both stems, HSS and CSS."""
         named = {name: list(getattr(self, name).parameters()) for name in GROUPS[1:]}
         taken = {id(parameter) for parameters in named.values() for parameter in parameters}
         return {"rest": [parameter for parameter in self.parameters() if id(parameter) not in taken], **named}
@@ -89,7 +116,7 @@ class DNS(nn.Module):
 
 
 def gem(maps: Tensor) -> Tensor:
-    """Generalised-mean pooling (Radenovic et al., TPAMI 2019), p = 3, of relu(maps): (B, C, H, W) -> (B, C),
-    float32 at least."""
+    """Return the generalised mean (Radenovic et al., TPAMI 2019), p = 3, of relu(maps): (B, C, H, W) -> (B, C), float32
+    at least."""
     mean = at_least_float32(functional.relu(maps)).pow(GEM_POWER).mean(dim=(2, 3))
     return (mean + GEM_EPSILON).pow(1 / GEM_POWER)

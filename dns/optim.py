@@ -1,44 +1,77 @@
-"""Six parameter groups with their own learning-rate multipliers, and the published schedule."""
+"""Builds the optimiser: six parameter groups with their own learning-rate multipliers, and the published schedule."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
 
 from dns.model import DNS
+from dns.option import option
+
+MAX_EPOCHS = 100_000
+EPOCHS = (1, MAX_EPOCHS)
+MULTIPLIER = (0, 1000)  # keeps rate * multiplier * weight decay inside float32, in which the optimisers compute it
 
 
-def parameter_groups(model: DNS, multipliers: Mapping[str, float]) -> list[dict]:
-    """One group a name of model.groups(), in that order; each carries its `multiplier`."""
+@dataclass(frozen=True, kw_only=True)
+class OptimOptions:
+    """Optimisation"""
+
+    name: Literal["sgd", "adamw"] = option("sgd", "SGD with Nesterov momentum, or AdamW")
+    lr: float = option(0.2, "peak learning rate of a group with multiplier 1", (0, 1e30))
+    momentum: float = option(0.9, "of SGD", (0, 1))
+    weight_decay: float = option(5e-4, "on every parameter", (0, 1000))
+    epochs: int = option(100, "epochs, and where the learning rate reaches 0", EPOCHS)
+    peak_epoch: int = option(16, "epoch at which the learning rate peaks; half of a run that is shorter", EPOCHS)
+    published_schedule: bool = option(
+        True, "an epoch's first iteration takes its last learning rate, and it runs one more"
+    )
+    accumulate: int = option(1, "published batches an optimiser step on each device", (1, 1000))
+    gather: bool = option(False, "circle, alignment and identity terms over the batches of all ranks, not of each")
+    scale_lr: Literal["none", "sqrt", "linear"] = option(
+        "none", "how optim.lr grows with the number of published batches a step, over all ranks"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiplierOptions:
+    """Learning-rate multipliers of the parameter groups"""
+
+    rest: float = option(0.1, "both stems, HSS, CSS", MULTIPLIER)
+    layer3: float = option(0.2, "layer3", MULTIPLIER)
+    layer4: float = option(0.25, "layer4", MULTIPLIER)
+    neck: float = option(1.0, "BN neck", MULTIPLIER)
+    classifier: float = option(1.0, "classifier", MULTIPLIER)
+    distillation: float = option(1.0, "per-modality classifiers of DD", MULTIPLIER)
+
+
+def parameter_groups(model: DNS, multipliers: MultiplierOptions) -> list[dict]:
+    """Return one group for each name of model.groups(), in that order; each carries its `multiplier`."""
     return [
-        {"params": parameters, "name": name, "multiplier": multipliers[name]}
+        {"params": parameters, "name": name, "multiplier": getattr(multipliers, name)}
         for name, parameters in model.groups().items()
     ]
 
 
 def make_optimiser(
-    model: DNS,
-    *,
-    name: str,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    multipliers: Mapping[str, float],
-    fused: bool,
+    model: DNS, options: OptimOptions, multipliers: MultiplierOptions, *, fused: bool
 ) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW; weight decay on every parameter, batch norms included (as published).
+    """Build SGD with Nesterov momentum, or AdamW; weight decay on every parameter, batch norms included (as published).
 
     fused: one kernel for many parameters, with learning rates as tensors on the device: a changed rate then needs no
     recompilation, and a captured step sees it. Without it torch chooses, as in the published code.
     """
-    groups = parameter_groups(model, multipliers)
+    groups, lr, weight_decay = parameter_groups(model, multipliers), options.lr, options.weight_decay
     device = next(model.parameters()).device
     for group in groups:
         group["lr"] = torch.tensor(lr, device=device) if fused else lr
-    if name == "sgd":
-        nesterov = momentum > 0
+    if options.name == "sgd":
+        nesterov = options.momentum > 0
         sgd = torch.optim.SGD(
-            groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=fused or None
+            groups, lr=lr, momentum=options.momentum, nesterov=nesterov, weight_decay=weight_decay, fused=fused or None
         )
         if fused and nesterov:  # its own momentum starts uninitialised, and stays so if fp16 skips the first step
             for parameter in model.parameters():
@@ -50,15 +83,25 @@ def make_optimiser(
 
 
 def scaled_rate(lr: float, batches: int, rule: str) -> float:
-    """The peak learning rate of steps that average the gradients of so many published batches. rule: none, sqrt,
+    """Return the peak learning rate of steps that average the gradients of so many published batches. rule: none, sqrt,
     linear."""
     return lr * batches ** {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[rule]
+
+
+def schedule(options: OptimOptions, iterations: int, batches: int) -> Callable[[int, int], float]:
+    """Return the function (epoch, iteration) -> the peak group's learning rate. iterations: an epoch's; batches:
+    published batches of a step, over all ranks."""
+    return partial(
+        learning_rate, scheduled=iterations - options.published_schedule,
+        peak=scaled_rate(options.lr, batches, options.scale_lr), epochs=options.epochs, peak_epoch=options.peak_epoch,
+        published=options.published_schedule,
+    )  # fmt: skip
 
 
 def learning_rate(
     epoch: int, iteration: int, *, scheduled: int, peak: float, epochs: int, peak_epoch: int, published: bool
 ) -> float:
-    """Peak-group learning rate of one iteration: from peak / 10^4 up to `peak` at `peak_epoch`, down to 0 at `epochs`.
+    """Return the peak group's learning rate: from peak / 10^4 up to `peak` at `peak_epoch`, down to 0 at `epochs`.
 
     Linear in between, over epochs of `scheduled` iterations. A run too short for its `peak_epoch` peaks half-way.
     published: reproduce two quirks of the published code, which takes entry `iteration - 1` of its schedule (so an
@@ -70,7 +113,7 @@ def learning_rate(
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
-    """Rates on a device are set in place, all of them by two launches."""
+    """Set every group's rate. Rates on a device are set in place, all of them by two launches."""
     rates = [lr * group["multiplier"] for group in optimiser.param_groups]
     tensors = [group["lr"] for group in optimiser.param_groups]
     if isinstance(tensors[0], torch.Tensor):

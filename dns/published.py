@@ -1,4 +1,4 @@
-"""The names of the tensors in checkpoints of the published code, and ours."""
+"""Renames the tensors in checkpoints of the published code to our names."""
 
 import re
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ UNUSED = re.compile(
 
 
 def rename(net: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The published state dict in our names, without the tensors that nothing uses. Raises CheckpointError."""
+    """Return the published state dict in our names, without the tensors that nothing uses. Raises CheckpointError."""
     state = {}
     for wrapped in WRAPPED * 2:
         if all(name.startswith(wrapped) for name in net):

@@ -1,4 +1,4 @@
-"""The processes (ranks) of one training: how they find each other, agree and end. dns/exchange.py is what they compute.
+"""Lets the processes (ranks) of one training find each other, agree and end. dns/exchange.py is what they compute.
 
 torchrun starts them; `world` says which of them this one is. In a world of one process each function returns what it
 was given, and nothing is exchanged. Tensors on a GPU go by NCCL, what the hosts tell each other by gloo.
@@ -20,22 +20,22 @@ from ffcv_convert.common.world import World
 
 T = TypeVar("T")
 PORT = "port of the ranks' store"
-TIMEOUT = timedelta(minutes=10)  # that ranks wait for one that hangs; longer than any compiles or saves
+TIMEOUT = timedelta(minutes=10)  # how long ranks wait for one that hangs; longer than any compiles or saves
 
 
 class LostRankError(TrainingError):
-    """Another rank ended or hangs."""
+    """The error when another rank ended or hangs."""
 
 
 def own_device(name: str) -> str:
-    """The configured device; of several GPUs that torchrun's processes share, this process's own."""
+    """Return the configured device; where torchrun's processes share several GPUs, this process's own."""
     if "LOCAL_RANK" in os.environ and name in ("auto", "cuda") and torch.cuda.is_available():
         return f"cuda:{os.environ['LOCAL_RANK']}"
     return name
 
 
 def join(device: torch.device) -> World:
-    """The world that torchrun started this process for; World(device) where it did not."""
+    """Join the world that torchrun started this process for, and return it; World(device) where it did not."""
     if not started():
         return World(device)
     if not dist.is_initialized():
@@ -47,7 +47,7 @@ def join(device: torch.device) -> World:
 
 
 def _fresh_store() -> tuple[dist.Store, int, int]:
-    """Where ranks find each other, this one's number, and how many there are.
+    """Return the store in which ranks find each other, this one's number, and how many there are.
 
     torchrun keeps one store through all its restarts, in which new processes find addresses of dead ones and wait for
     them (github.com/pytorch/pytorch/issues/135712). So rank 0 opens a store of its own, and nobody listens at the port
@@ -71,7 +71,7 @@ def _fresh_store() -> tuple[dist.Store, int, int]:
 
 @contextmanager
 def leaving() -> Iterator[None]:
-    """Leaves the world, if this process joined one in the block and the block ends well."""
+    """Leave the world at the end, if this process joined one in the block and the block ends well."""
     try:
         yield
     except SystemExit as end:
@@ -86,12 +86,12 @@ def started() -> bool:
 
 
 def is_main() -> bool:
-    """Whether this process is rank 0 of those that torchrun started, or alone."""
+    """Whether this process is rank 0 of those that torchrun started, or the only process."""
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
 def share_of_cores() -> int:
-    """Of the cores that this process may use, how many when the ranks on this node share them; 0: alone."""
+    """Return this process's share of its cores if several ranks run on this node; 0 if it is the only one."""
     together = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return 0 if together == 1 else max(1, len(os.sched_getaffinity(0)) // together)
 
@@ -103,7 +103,7 @@ def restarted() -> bool:
 
 @contextmanager
 def main_alone_prints() -> Iterator[None]:
-    """Ranks other than 0 print nothing to standard output in the block."""
+    """Keep ranks other than 0 from printing to standard output in the block."""
     if os.environ.get("RANK", "0") == "0":
         yield
         return
@@ -113,7 +113,7 @@ def main_alone_prints() -> Iterator[None]:
 
 @contextmanager
 def lost_ranks() -> Iterator[None]:
-    """Turns what torch.distributed raises into a LostRankError."""
+    """Turn what torch.distributed raises into a LostRankError."""
     try:
         yield
     except RuntimeError as error:
@@ -126,7 +126,7 @@ def lost_ranks() -> Iterator[None]:
 
 
 def highest(world: World, *numbers: int) -> list[int]:
-    """The highest of each number over all ranks. Between hosts: a GPU goes on with what it has."""
+    """Return the highest of each number over all ranks. The hosts exchange them, so that a GPU need not wait."""
     if world.size == 1:
         return list(numbers)
     values = torch.tensor(numbers)
@@ -136,8 +136,8 @@ def highest(world: World, *numbers: int) -> list[int]:
 
 
 def on_main(world: World, function: Callable[[], T]) -> T:
-    """What `function` returns on rank 0, on every rank. Where it raises a UserError, rank 0 raises it, and the others
-    end with its exit code."""
+    """Call `function` on rank 0 and return its result on every rank. Where it raises a UserError, rank 0 raises it, and
+    the others end with its exit code."""
     if world.size == 1:
         return function()
     said: tuple[Any, UserError | None] = (None, None)

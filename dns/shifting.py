@@ -1,4 +1,4 @@
-"""The paper's two modules: HSS shifts both modalities into one space, CSS shifts both to a common one in training."""
+"""Defines the paper's modules: HSS shifts both modalities into one space, CSS both to a common one in training."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""One training step: augment, forward, losses, backward, optimiser. The trainer calls what a benchmark times."""
+"""Makes one training step: augment, forward, losses, backward, optimiser. The trainer calls what a benchmark times."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -15,16 +15,16 @@ class Step(Protocol):
     def __call__(
         self, images: Tensor, parameters: Tensor, person_B: Tensor, *, dropout_seeds: Sequence[int] = ()
     ) -> Losses:
-        """One optimiser step on a batch and its augmentation parameters. Losses are detached and still on the device.
-        dropout_seeds: one for each accumulated batch; none goes on with torch's generator."""
+        """Run one optimiser step on a batch and its augmentation parameters. Losses are detached and still on the
+        device. dropout_seeds: one for each accumulated batch; without any, torch's generator goes on."""
 
 
 def own_outputs(outputs: Outputs, person_B: Tensor) -> tuple[Outputs, Tensor]:
     return outputs, person_B
 
 
-def as_it_is(tensors: Sequence[Tensor]) -> None:
-    """The mean over one batch of one process."""
+def no_averaging(tensors: Sequence[Tensor]) -> None:
+    """Leave the tensors as they are: the mean over one batch of one process."""
 
 
 def make_step(
@@ -35,15 +35,15 @@ def make_step(
     engine: Engine,
     *,
     accumulate: int = 1,
-    average: Callable[[Sequence[Tensor]], None] = as_it_is,
+    average: Callable[[Sequence[Tensor]], None] = no_averaging,
     gather: Callable[[Outputs, Tensor], tuple[Outputs, Tensor]] = own_outputs,
 ) -> Step:
-    """A step that trains `model`. No host synchronisation, except a GradScaler with an unfused optimiser.
+    """Return a step that trains `model`, without host synchronisation but for a GradScaler with an unfused optimiser.
 
     augment: the loader's; it turns images and parameters into the batch's halves, (B/2, 3, H, W) float each.
     accumulate: how many published batches each batch holds, see EpochPlan. average: replaces the sums of their
-    gradients and losses by the means over all batches of the step, wherever these are computed. gather: the outputs and
-    identities that the losses see.
+    gradients and losses by the means over all batches of the step, wherever these are computed. gather: returns the
+    outputs and identities that the losses see.
     """
 
     def forward(given: Tensor, parameters: Tensor, person_B: Tensor) -> Losses:
@@ -55,7 +55,7 @@ def make_step(
     run = engine.compiled(forward)
 
     def step(images: Tensor, parameters: Tensor, person_B: Tensor, *, dropout_seeds: Sequence[int] = ()) -> Losses:
-        sums: Losses | None = None
+        sums: Losses = {}
         for number, batch in enumerate(published_batches((images, parameters, person_B), accumulate)):
             if dropout_seeds:
                 torch.manual_seed(dropout_seeds[number])
@@ -63,11 +63,11 @@ def make_step(
             losses = run(*batch)
             if number == 0:
                 optimiser.zero_grad(set_to_none=True)
-            scaler.scale(losses.total).backward()
-            detached = Losses(*(loss.detach() for loss in losses))
-            sums = detached if sums is None else Losses(*map(torch.add, sums, detached))
-        assert sums is not None
-        average([*(parameter.grad for parameter in model.parameters() if parameter.grad is not None), *sums])
+            scaler.scale(losses["total"]).backward()
+            detached = {name: loss.detach() for name, loss in losses.items()}
+            sums = {name: sums[name] + loss for name, loss in detached.items()} if sums else detached
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        average([*gradients, *sums.values()])
         scaler.step(optimiser)
         scaler.update()
         return sums
@@ -99,7 +99,7 @@ class CapturedStep:
         self._inputs: tuple[Tensor, ...] = ()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._losses: Losses | None = None
-        self._stream: torch.cuda.Stream | None = None  # one: each has a pool of memory of its own
+        self._stream: torch.cuda.Stream | None = None  # only one stream: each has its own pool of memory
 
     def __call__(
         self, images: Tensor, parameters: Tensor, person_B: Tensor, *, dropout_seeds: Sequence[int] = ()

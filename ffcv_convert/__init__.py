@@ -1,1 +1,1 @@
-"""Converts raw data set folders into `.beton` files with manifests. Uses no loader and no model."""
+"""Converts raw data set folders into `.beton` files with manifests, without any loader or model."""

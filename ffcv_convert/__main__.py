@@ -73,7 +73,7 @@ def _positive(text: str) -> int:
 
 
 def _dataset(name: str) -> str:
-    """Not `choices` of argparse, whose error begins with all options."""
+    """Check the name of a data set. The error of argparse's `choices` would begin with all options."""
     if name not in (*DATASETS, "all"):
         near = difflib.get_close_matches(name.lower(), DATASETS, 1, 0.5)
         hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(DATASETS)}; your own images are custom"
@@ -167,12 +167,12 @@ def run_synthesise(options: argparse.Namespace) -> None:
 
 
 def say(message: str) -> None:
-    """Print a line; a warning to standard error."""
+    """Print a line to standard output, or a warning to standard error."""
     print(printable(message), file=sys.stderr if message.startswith("warning") else sys.stdout, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 0. Raises SystemExit: 2 for bad input, 130 or 143 when stopped by a signal."""
+    """Run the command line and return 0. Raises SystemExit: 2 for bad input, 130 or 143 if a signal stopped it."""
     with user_errors("stopped; no half-written file is left"):
         options = parser().parse_args(arguments)
         options.run(options)

@@ -1,4 +1,4 @@
-"""Convert one data set: find its folder, list and check its images, write what is not up to date."""
+"""Converts one data set: finds its folder, lists and checks its images, and writes what is not up to date."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -20,8 +20,8 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Listing:
-    """A set's images as its lists and folders name them. name: in reports; missing: what makes the set incomplete;
-    can_go_on: whether a network can be trained and tested on it all the same."""
+    """A set's images as its lists and folders name them. name: the set's name in reports; missing: what makes the set
+    incomplete; can_go_on: whether a network can still be trained and tested on it."""
 
     name: str
     root: Path
@@ -43,7 +43,7 @@ def convert(
 ) -> dict[Path, bool]:
     """Write every part of `dataset`. Returns for each .beton whether it was written (False: it was up to date).
 
-    say: takes a line for each part, and warnings. If it raises DataError, every existing file is unchanged. An
+    say: called with a line for each part, and with warnings. After a DataError every existing file is unchanged. An
     incomplete set raises IncompleteError unless `allow_incomplete`; it is written first, if there is no older one.
     """
     listing = list_set(dataset, data_root, say)
@@ -53,7 +53,7 @@ def convert(
     }
     folder = beton_root / dataset.name
     for former in (folder / f"{part}.beton" for part in dataset.optional_parts if part not in parts):
-        if former.exists():  # training would go on with it
+        if former.exists():  # training would still use it
             raise DataError(
                 f"{former}: is of a former conversion, and {root} has no such part now. Restore the part, or remove "
                 f"{former} and {manifest_path(former).name}"
@@ -82,7 +82,7 @@ def convert(
 
 
 def list_set(dataset: Dataset, data_root: Path, say: Say) -> Listing:
-    """List and check a set's images; say how many there are, and what is passed over. Raises DataError."""
+    """List and check a set's images; say how many there are, and which files are passed over. Raises DataError."""
     root = dataset.find(data_root)
     if root is None:
         raise DataError(f"{data_root / dataset.folders[0]}: no such folder. {dataset.missing(data_root)}")
@@ -125,7 +125,7 @@ def list_set(dataset: Dataset, data_root: Path, say: Say) -> Listing:
 
 
 def _remark(names: list[str], what: str, say: Say, advice: str = "") -> None:
-    """Warn of images or folders, the first of them by name."""
+    """Warn of images or folders; name the first one and count the others."""
     if names:
         more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
         say(f"warning: {what}: {names[0]}{more}{f'. {advice}' if advice else ''}")
@@ -141,7 +141,7 @@ def _incomplete(listing: Listing, state: str) -> IncompleteError:
 
 
 def _stored_format(beton: Path) -> ImageFormat | None:
-    """The format of the existing conversion, from its manifest or, if that is damaged or gone, from the .beton."""
+    """Return the format of the existing conversion, from its manifest or, if that does not open, from the .beton."""
     try:
         before = read_manifest(beton)
         return ImageFormat(before.height_px, before.width_px, "jpeg" if before.encoding == "jpeg" else "raw")
@@ -158,7 +158,7 @@ def _stored_format(beton: Path) -> ImageFormat | None:
 def image_format_for(
     dataset: Dataset, beton: Path, height_px: int | None, width_px: int | None, encoding: Encoding | None
 ) -> ImageFormat:
-    """The requested format; else that of the existing `beton`, so that a size once chosen stays; else the set's own."""
+    """Return the requested format; else that of the existing `beton`, so that sizes stay; else the set's own."""
     own = _stored_format(beton) or ImageFormat(dataset.height_px, dataset.width_px)
     return replace(
         own, height_px=height_px or own.height_px, width_px=width_px or own.width_px, encoding=encoding or own.encoding

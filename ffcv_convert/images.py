@@ -1,6 +1,6 @@
-"""One image of a data set: read, decode as a viewer shows it, resize (Lanczos), and encode for storage.
+"""Reads one image of a data set, decodes it as a viewer shows it, resizes it (Lanczos), and encodes it for storage.
 
-Transparent parts become white, as the paper under a drawing, and EXIF's orientation is applied. Images from an archive
+Transparent parts become white, like paper under a drawing, and EXIF's orientation is applied. Images from an archive
 may be damaged or hostile, so sizes are checked before memory is allocated.
 """
 
@@ -24,17 +24,17 @@ from ffcv_convert.lanczos import resize
 
 MAX_PIXELS = 25_000_000  # a pedestrian crop has 0.05 million; more is a decompression bomb or a mistake
 MAX_FILE_BYTES = 1 << 27  # somewhat more than MAX_PIXELS uncompressed
-MAX_SIDE_PX = 16_384  # of the source and of the stored image; .beton allows up to 65,535
+MAX_SIDE_PX = 16_384  # limit for the source and for the stored image; .beton allows up to 65,535
 JPEG_QUALITY = 95
 # A progressive JPEG has about ten. Ten bytes of file can hold a scan, and each scan costs a pass over the whole image.
 MAX_SCANS = 100
 SCAN = b"\xff\xda"  # begins a scan; in a thumbnail as well
-MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")  # not the stuffed 0xff and restart markers of coded data
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")  # not all: Pillow would run Ghostscript for PostScript
+MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")  # skips the stuffed 0xff and the restart markers of coded data
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")  # no others: Pillow would run Ghostscript for PostScript
 RESTORE = "Restore it, or replace it"
 CONVERT = "Convert it to 8-bit PNG"
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
-UPRIGHT = {  # EXIF's orientation -> what shows the image as it was seen
+UPRIGHT = {  # EXIF's orientation -> the step that turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -47,7 +47,7 @@ PNG_DEPTH = 24  # position of the byte that holds the bits per channel
 TIFF_DEPTHS = 258
 
 Encoding = Literal["raw", "jpeg"]
-# Of damaged metadata, with the line of Pillow that found it and without the file's name.
+# Pillow's warnings of damaged metadata name a line of Pillow and not the image's file.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
@@ -68,7 +68,7 @@ class ImageFormat:
 
 @dataclass(frozen=True)
 class Encoded:
-    """An image as it is stored. grey: R = G = B everywhere; constant: it has one colour alone; turned: EXIF's
+    """An image as it is stored. grey: R = G = B everywhere; constant: it has only one colour; turned: EXIF's
     orientation was applied."""
 
     stored: bytes
@@ -79,7 +79,7 @@ class Encoded:
 
 
 class Loaded(NamedTuple):
-    """pixels: uint8 RGB (H, W, 3); turned: see Encoded."""
+    """A decoded image. pixels: uint8 RGB (H, W, 3); turned: see Encoded."""
 
     pixels: np.ndarray
     turned: bool
@@ -102,7 +102,7 @@ def load_image(path: Path, image_format: ImageFormat) -> Loaded:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE_PX:
                 raise DataError(f"{path}: {image.width} x {image.height} pixels is no pedestrian image. Replace it")
-            if _is_deep(image, content):  # some would become white, others lose their lower bits
+            if _is_deep(image, content):  # Pillow would turn some white, and drop the lower bits of others
                 raise DataError(f"{path}: has more than 8 bits per channel. {CONVERT}")
             if image.mode not in MODES:
                 raise DataError(f"{path}: stores its colours as {image.mode}. {CONVERT}")
@@ -123,7 +123,7 @@ def load_image(path: Path, image_format: ImageFormat) -> Loaded:
 
 
 def _is_deep(image: Image.Image, content: bytes) -> bool:
-    """Whether a channel has more than 8 bits. Pillow's mode tells it of grey images alone: it cuts colours to 8."""
+    """Whether a channel has more than 8 bits. Pillow's mode shows it only for grey images: colours are cut to 8."""
     if image.format == "PNG":
         return content[PNG_DEPTH] > 8
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -134,7 +134,7 @@ def _is_deep(image: Image.Image, content: bytes) -> bool:
 
 
 def _upright(image: Image.Image) -> Image.Image | None:
-    """The image as EXIF says that it was seen; None if it is so already, or if EXIF is damaged."""
+    """Return the image turned upright as EXIF says; None if it is upright already, or if EXIF is damaged."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # Pillow raises errors of any kind; viewers show such an image as it is stored
@@ -143,16 +143,16 @@ def _upright(image: Image.Image) -> Image.Image | None:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """The image in RGB, transparent parts laid on white."""
+    """Return the image in RGB, with its transparent parts laid on white."""
     if image.has_transparency_data:
         image = image.convert("LA") if image.mode == "La" else image
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image if image.mode == "RGB" else image.convert("RGB")  # which copies
+    return image if image.mode == "RGB" else image.convert("RGB")  # convert always copies
 
 
 def _scans(jpeg: bytes) -> int:
-    """Number of scans before the end marker. Segments, such as thumbnails, are skipped as a decoder does."""
+    """Count the scans before the end marker. Segments, such as thumbnails, are skipped as a decoder does."""
     scans, at = 0, 2
     while (marker := MARKER.search(jpeg, at)) and marker[1] != b"\xd9":
         scans += marker[1] == b"\xda"

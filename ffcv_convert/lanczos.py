@@ -1,4 +1,4 @@
-"""Pillow's Lanczos resize of 8-bit RGB images: the same pixels, several times as fast. The published code uses Pillow.
+"""Resizes 8-bit RGB images by Lanczos as Pillow in the published code does: same pixels, several times as fast.
 
 Like Pillow, it filters along rows, rounds to 8 bits, then filters along columns, with weights in units of 2^-22. Each
 sum runs over whole rows, so that compilers emit vector instructions; filtering along rows therefore transposes the
@@ -22,7 +22,8 @@ _jit = njit(nogil=True, error_model="numpy", cache=True)
 
 
 class Taps(NamedTuple):
-    """Along one axis: output i is the sum of weight[i, k] x input[first[i] + k], k < number[i]; weights int32."""
+    """The weights of one axis: output i is the sum of weight[i, k] x input[first[i] + k], k < number[i]; int32
+    weights."""
 
     first: np.ndarray
     number: np.ndarray
@@ -30,7 +31,7 @@ class Taps(NamedTuple):
 
 
 def resize(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
-    """uint8 RGB (H, W, 3) -> (height, width, 3), like Image.resize((width, height), Image.Resampling.LANCZOS)."""
+    """Resize uint8 RGB (H, W, 3) to (height, width, 3), with the pixels of Pillow's Image.resize(..., LANCZOS)."""
     high, wide, _ = image_HWC.shape
     out = image_HWC
     if wide != width:
@@ -42,12 +43,12 @@ def resize(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _taps(size: int, target: int) -> Taps:
-    """Cached weights: crops have about a thousand sizes, and computing weights takes longer than one resize."""
+    """Return cached weights: crops have about a thousand sizes, and computing weights takes longer than one resize."""
     return (_kept_weights if size <= KEPT_PX else _weights)(size, target)
 
 
 def _weights(size: int, target: int) -> Taps:
-    """Weights from `size` to `target` pixels. Shrinking widens the window; the edges cut it off."""
+    """Compute the weights from `size` to `target` pixels. Shrinking widens the window; the edges cut it off."""
     scale = size / target
     widened = max(scale, 1.0)
     reach = LOBES * widened
@@ -80,7 +81,7 @@ def _sinc(x: float) -> float:
 
 @_jit
 def _transposed(image):
-    """(A, B, 3) -> (B, A, 3)."""
+    """Swap the first two axes: (A, B, 3) -> (B, A, 3)."""
     rows, columns = image.shape[:2]
     out = np.empty((columns, rows, 3), dtype=np.uint8)
     for column in range(np.uintp(columns)):
@@ -93,7 +94,7 @@ def _transposed(image):
 
 @_jit
 def _weighted(source, first, number, weight):
-    """Weighted sums of the rows of `source`: uint8 (M, N) -> (len(first), N)."""
+    """Compute weighted sums of the rows of `source`: uint8 (M, N) -> (len(first), N)."""
     out = np.empty((len(first), source.shape[1]), dtype=np.uint8)
     total = np.empty(source.shape[1], dtype=np.int32)
     for place in range(np.uintp(len(first))):

@@ -1,4 +1,4 @@
-"""The bar that shows how far a conversion, a check or a drawing has come."""
+"""Shows how far a conversion, a check or a drawing has come."""
 
 from collections.abc import Iterable
 
@@ -8,9 +8,9 @@ from ffcv_convert.common.atomic import stops_held
 
 
 def progress(images: Iterable | None, title: str, total: int) -> tqdm:
-    """A bar over `images`, or one to be updated by hand.
+    """Return a bar over `images`, or one to be updated by hand.
 
-    Stops wait until it is made, because half a tqdm cannot close itself and prints a traceback.
+    Ctrl-C and SIGTERM wait until it is made, because half a tqdm cannot close itself and prints a traceback.
     """
     with stops_held():
         return tqdm(images, title, total, unit="images", dynamic_ncols=True)

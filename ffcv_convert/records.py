@@ -1,4 +1,4 @@
-"""One `Record` per image of a data set, and the checks that training and testing rely on."""
+"""Defines a `Record`, one per image of a data set, and the checks that training and testing rely on."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ OTHER_SPLIT = {"train": "test", "test": "train"}
 
 
 def shown(text: str) -> str:
-    """`text` for a message: quoted, and cut off if it is long, because damaged lists have endless lines."""
+    """Return `text` for a message: quoted, and cut off if it is long, because damaged lists have endless lines."""
     return repr(text if len(text) <= 120 else f"{text[:120]}...")
 
 
 def inside(root: Path, name: str, source: str) -> str:
-    """`name` as a clean path below `root`. Raises DataError, naming `source` ("list.txt line 3"), if it leads out, or
-    if it is written as in Windows."""
+    """Return `name` as a clean path below `root`. Raises DataError, naming `source` ("list.txt line 3"), if it leads
+    out, or if it is written as in Windows."""
     path = PurePosixPath(name[: MAX_PATH + 1])
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name or len(name) > MAX_PATH:
         why = "an absolute path" if path.is_absolute() else "not inside this folder"
@@ -44,8 +44,8 @@ def inside(root: Path, name: str, source: str) -> str:
 
 
 def check_records(records: Sequence[Record], root: Path) -> None:
-    """Raises DataError unless every training identity has images in two modalities, and no image is listed twice, or
-    for both training and testing."""
+    """Raise DataError unless every training identity has images in two modalities, and no image is listed twice, or for
+    both training and testing."""
     seen: set[tuple[str, str]] = set()
     modalities: dict[int, set[Modality]] = defaultdict(set)
     for record in records:
@@ -75,5 +75,5 @@ def check_records(records: Sequence[Record], root: Path) -> None:
 
 
 def training_labels(records: Sequence[Record]) -> dict[int, int]:
-    """Original identity -> label 0, 1, 2, ..., in ascending order of identities."""
+    """Map original identities to labels 0, 1, 2, ..., in ascending order of identities."""
     return {person: label for label, person in enumerate(sorted({record.person for record in records}))}

@@ -1,4 +1,4 @@
-"""What the user is told of a listed data set: how much it holds, what it lacks, and what is left out.
+"""Tells the user how much a listed data set holds, what it lacks, and what is left out.
 
 A half-unpacked archive converts as well as a whole one, so the published counts stand beside those of the listing. A
 set that lacks a modality, a camera, or a tenth of what was published is incomplete, and `make train` stops.
@@ -35,8 +35,8 @@ class Seen:
 
 @dataclass
 class Shortfalls:
-    """Sentences. untrainable, untestable: modalities that a part lacks; missing: what else makes a set incomplete;
-    smaller: other differences from the published counts."""
+    """Sentences about what a set lacks. untrainable, untestable: modalities that a part lacks; missing: what else makes
+    a set incomplete; smaller: other differences from the published counts."""
 
     untrainable: list[str] = field(default_factory=list)
     untestable: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ def see(parts: Iterable[tuple[Rows, Trials]]) -> Seen:
 
 
 def describe(published: Mapping[str, int], part: str, seen: Seen) -> str:
-    """Identities and images of one part, each with its published number, and the cameras of each modality."""
+    """Describe one part: identities and images, each with its published number, and the cameras of each modality."""
     keys = [f"{part} identities", *(f"{part} {modality.name.lower()} images" for modality in Modality)]
     figures = []
     for key in keys:
@@ -79,7 +79,7 @@ def describe(published: Mapping[str, int], part: str, seen: Seen) -> str:
 
 
 def _of_cameras(numbers: set[int]) -> str:
-    if numbers <= {0}:  # unknown
+    if numbers <= {0}:  # the camera is unknown
         return ""
     if len(numbers) > 12:
         return f" of {len(numbers)} cameras"
@@ -87,7 +87,7 @@ def _of_cameras(numbers: set[int]) -> str:
 
 
 def shortfalls(dataset: Dataset, parts: Iterable[str], seen: Seen) -> Shortfalls:
-    """What `parts` of the set lack: modalities, cameras, published numbers."""
+    """Find what `parts` of the set lack: modalities, cameras, published numbers."""
     found = Shortfalls()
     for part in parts:
         present = {modality for split, modality, _ in seen.cameras if split == part}
@@ -109,7 +109,7 @@ def shortfalls(dataset: Dataset, parts: Iterable[str], seen: Seen) -> Shortfalls
 
 
 def _other_modalities(dataset: Dataset, part: str) -> list[str]:
-    """Those beside visible that a part may hold: one in a published set."""
+    """Return the modalities beside visible that a part may hold; a part of a published set has one."""
     names = [modality.name.lower() for modality in OTHERS]
     return [name for name in names if f"{part} {name} images" in dataset.counts] or names
 
@@ -118,8 +118,8 @@ class PassedOver:
     """What a listing leaves out.
 
     names: files and folders below `root` that are no image of `records` and match none of `reads`, as relative paths;
-    those of file systems, NAS and archive tools come last. A folder without a listed image counts as one, whatever it
-    holds. folders: those of `names` that are folders.
+    those of file systems, NAS and archive tools come last. A folder without a listed image counts as one name,
+    however much it holds. folders: those of `names` that are folders.
     """
 
     def __init__(self, root: Path, records: Iterable[Record], reads: Sequence[str]):
@@ -143,7 +143,7 @@ class PassedOver:
         self.names = sorted(names, key=lambda name: (_by_system(name), name not in self.folders, name))
 
     def __str__(self) -> str:
-        """Such as "3 files or folders passed over, first test/thermal"; empty if there are none."""
+        """Return a summary such as "3 files or folders passed over, first test/thermal"; empty if there are none."""
         if not self.names:
             return ""
         if len(self.names) == 1:
@@ -151,12 +151,12 @@ class PassedOver:
         return f"{len(self.names):,} files or folders passed over, first {', '.join(self.names[:SHOWN])}"
 
     def unread(self) -> list[str]:
-        """Images of kinds that are not read, such as a phone's .heic."""
+        """Return the images of kinds that are not read, such as a phone's .heic."""
         return [name for name in self.names if _holds_other_images(name)]
 
     def suspicious(self, *, own: bool) -> list[str]:
-        """The folders that a user may have meant, because they hold images: in a set of one's `own` all of them, else
-        those whose images lie deeper than those that are read."""
+        """Return the folders that a user may have meant, because they hold images: all such folders in a set of the
+        user's `own`, else those whose images lie deeper than the images that are read."""
         return [
             name
             for name in self.names
@@ -176,7 +176,7 @@ def _by_system(name: str) -> bool:
 
 
 def _image_depth(folder: Path) -> int:
-    """1 if `folder` holds an image, 2 if a folder in it does, and so on to 4; 0 if none does."""
+    """Return 1 if `folder` holds an image, 2 if a folder in it does, and so on to 4; 0 if none does."""
     level = [folder]
     for depth in range(1, 5):
         deeper = []

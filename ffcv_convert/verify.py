@@ -1,4 +1,4 @@
-"""Check a converted set: published counts, structure, checksums and, on request, every image against its source."""
+"""Checks a converted set: published counts, structure, checksums and, on request, every image against its source."""
 
 import hashlib
 import io
@@ -42,7 +42,7 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
             _check_sources(converted, root, workers)
             yield f"{beton}: every image converted again from {root} is the same"
     seen = see((_rows(manifest), manifest.trials) for manifest in parts.values())
-    real = name.removesuffix(INCOMPLETE) == dataset.name  # and not of drawn people
+    real = name.removesuffix(INCOMPLETE) == dataset.name  # false for drawn people
     lacks = shortfalls(dataset, parts, seen) if real else Shortfalls()
     for key, number in seen.counts.items():
         if not real or dataset.counts.get(key, number) == number:

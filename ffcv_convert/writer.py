@@ -1,4 +1,4 @@
-"""Write records into a `.beton`: decode, resize (Lanczos), relabel; completely or not at all.
+"""Writes records into a `.beton`, decoded, resized (Lanczos) and relabelled, completely or not at all.
 
 FFCV's own DatasetWriter hangs when a worker fails, truncates the target before reading any image, and orders pages by
 which worker finishes first. Here threads decode and resize (without the GIL), and one writer appends in the order of
@@ -40,19 +40,19 @@ from ffcv_convert.images import Encoded, ImageFormat, encode, in_order
 from ffcv_convert.progress import progress
 from ffcv_convert.records import Record, training_labels
 
-DECODING = 2  # to be raised when files would be stored as other pixels than before
+DECODING = 2  # raise this when the same files would be stored as other pixels
 
 
 def source_fingerprint(
     records: Sequence[Record], root: Path, image_format: ImageFormat, trials: Mapping[str, list[int]]
 ) -> str:
-    """A digest that changes with any listed image, label, trial or storage option. Of images, only size and time are
-    read."""
+    """Return a digest that changes with any listed image, label, trial or storage option. It reads only the size and
+    time of images."""
     digest = hashlib.sha256(repr((image_format, FORMAT_VERSION, DECODING, trials)).encode())
     for record in records:
         try:
             status = os.stat(root / record.image)
-        except OSError as error:  # missing, or a name that no file can have
+        except OSError as error:  # the file is missing, or no file can have this name
             refuse_broken_link(root / record.image)
             why = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
             alike = _spelled_alike(root, record.image)
@@ -63,7 +63,7 @@ def source_fingerprint(
 
 
 def _spelled_alike(root: Path, image: str) -> Path | None:
-    """The file or folder that differs from the first missing part of `image` in capitals or its ending alone."""
+    """Return the file or folder that differs from the first missing part of `image` only in capitals or its ending."""
     folder = root
     for part in Path(image).parts:
         if not (folder / part).exists():
@@ -74,7 +74,7 @@ def _spelled_alike(root: Path, image: str) -> Path | None:
 
 
 def _stem(name: str) -> str:
-    """Without capitals and ending; accents as one character, which macOS writes as two."""
+    """Return `name` without capitals and ending; accents as one character, because macOS writes them as two."""
     return unicodedata.normalize("NFC", Path(name).stem).lower()
 
 
@@ -82,13 +82,13 @@ def up_to_date(beton: Path, fingerprint: str) -> bool:
     """Whether `beton` was made from exactly these sources and opens without an error."""
     try:
         return open_beton(beton).manifest.source_fingerprint == fingerprint
-    except (DataError, OSError):  # its message says: convert again
+    except (DataError, OSError):  # the message would say: convert again
         return False
 
 
 @dataclass(frozen=True)
 class Written:
-    """A part's manifest, and its images (paths below the root) that have one colour alone, or were turned by EXIF."""
+    """A part's manifest, and its images (paths below the root) that have only one colour, or were turned by EXIF."""
 
     manifest: Manifest
     constant: list[str]
@@ -226,7 +226,7 @@ def _write_tables(file: BinaryIO, metadata: np.ndarray, allocation: np.ndarray) 
 
 
 def _sha256(file: BinaryIO) -> str:
-    """SHA-256 of the whole file, computed while the file is flushed to the disk."""
+    """Compute the SHA-256 of the whole file while the file is flushed to the disk."""
     digest = hashlib.sha256()
     file.flush()
     with ThreadPoolExecutor(1) as pool:

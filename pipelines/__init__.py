@@ -1,4 +1,4 @@
-"""`.beton` -> batches on the device. Knows FFCV; knows no model.
+"""Turns a `.beton` into batches on the device. It knows FFCV, but no model.
 
 data.py        opens a converted set: its training loader, or its test images
 subset.py      chooses samples of the .beton: training or test, trial, sketch styles

@@ -1,4 +1,4 @@
-"""What a loader hands to the training step and to the evaluation."""
+"""Defines the batch that a loader hands to the training step and to the evaluation."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class Batch:
 
     images: uint8 pixels (B, H, W, 3), augmented floats (B, 3, H, W) or row numbers (B,): what the loader's `augment`
     expects. person_B, index_B (row in the manifest): int64. augmentation: the parameters from draw, empty in testing.
-    count: the rows after it only fill up the last batch; ignore them.
+    count: rows to use; the rows after them only fill up the last batch.
     """
 
     images: Tensor
@@ -23,6 +23,7 @@ class Batch:
 
 
 def padded(sample_N: np.ndarray, batch_size: int) -> np.ndarray:
-    """Samples in batches of equal size, (batches, batch_size); repeats the last sample to fill the last batch."""
+    """Arrange samples in batches of equal size, (batches, batch_size); repeats of the last sample fill the last
+    batch."""
     missing = -len(sample_N) % batch_size
     return np.concatenate([sample_N, np.repeat(sample_N[-1:], missing)]).reshape(-1, batch_size)

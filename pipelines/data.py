@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from ffcv_convert.common.errors import ConfigError, DataError
 from ffcv_convert.common.world import World
 from pipelines.augment.apply import normalise
-from pipelines.augment.recipes import RECIPES
+from pipelines.epoch_plan import PlanOptions
 from pipelines.resident import ResidentLoader, ResidentTestLoader, is_resident
 from pipelines.streamed import StreamedLoader, StreamedTestLoader
 from pipelines.subset import Subset, open_subset
@@ -24,35 +23,33 @@ TrainingLoader = StreamedLoader | ResidentLoader
 
 def open_training(
     folder: Path,
+    options: PlanOptions,
     world: World,
     *,
     trial: int,
     styles: str,
     source: Source,
-    recipe: str,
-    pad_px: int,
     augment_on: Literal["device", "host"],
     dtype: torch.dtype,
-    **plan: Any,
+    workers: int,
 ) -> TrainingLoader:
     """Open the training images of the set in `folder`: resident if `source` says so (auto: on CUDA, if they fit), else
-    streamed. recipe: a name in RECIPES; augment_on, dtype: see StreamedLoader; plan: options of EpochPlan.
+    streamed. augment_on, dtype: see StreamedLoader.
 
     Raises DataError if the set lacks what is asked for, ConfigError for options that contradict each other.
     """
     subset = open_subset(folder, "train", trial=trial, styles=styles)
-    plan["recipe"] = replace(RECIPES[recipe], pad_px=pad_px)
     if source == "resident" and augment_on == "host":
         raise ConfigError(
             "data.source = 'resident' augments on the device. Add --engine.augment=device, or leave data.source at auto"
         )
     if augment_on == "device" and is_resident(source, subset, world.device):
-        return ResidentLoader(subset, world=world, **plan)
-    return StreamedLoader(subset, world=world, augment_on=augment_on, dtype=dtype, **plan)
+        return ResidentLoader(subset, options, world=world, workers=workers)
+    return StreamedLoader(subset, options, world=world, workers=workers, augment_on=augment_on, dtype=dtype)
 
 
 def training_digest(folder: Path, *, trial: int, styles: str) -> tuple[str, int] | None:
-    """Digest and identity count of the training images; None if they are missing: testing does not need them."""
+    """Return digest and identity count of the training images, or None without them: testing does not need them."""
     try:
         subset = open_subset(folder, "train", trial=trial, styles=styles)
     except DataError:
@@ -61,8 +58,8 @@ def training_digest(folder: Path, *, trial: int, styles: str) -> tuple[str, int]
 
 
 class TestImages:
-    """The N test images of a set: identity, camera and modality (int64) and source path of each; `batches` gives the
-    pixels, every rank a part of them. draws: the rows of each official draw, by name, see TestSet."""
+    """The N test images of a set: identity, camera and modality (int64) and source path of each. `batches` reads the
+    pixels, each rank its part of them. draws: the rows of each official draw, by name, see TestSet."""
 
     __test__ = False  # pytest: not a test class
 
@@ -79,21 +76,22 @@ class TestImages:
         self._row_of_sample = torch.from_numpy(subset.row_of_sample).to(world.device)
 
     def digests(self) -> dict[str, str]:
-        """Digests by name of what must stay the same while a run tests on it: the chosen images and the file."""
+        """Return digests, by name, of what must not change while a run tests on it: the chosen images and the file."""
         return {"test set": self._subset.digest(), "test set's file": self.manifest.sha256}
 
     @contextmanager
     def batches(self, row_N: np.ndarray) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
-        """Yield (images uint8 (B, H, W, 3), their rows) on the device for the given rows. The last batch may hold
-        more images than rows: the extra ones only fill it up. Of several ranks, each gets whole batches in turn, the
-        same that one process would have."""
+        """Yield (images uint8 (B, H, W, 3), their rows) on the device for the given rows. The last batch may hold more
+        images than rows: the extra ones only fill it up. Several ranks take whole batches in turn, the same batches
+        that one process would read."""
         number = np.arange(len(row_N)) // self._loader.batch_size
         own = row_N[number % self._world.size == self._world.rank]
         with self._loader.samples(self._subset.sample_N[own]) as batches:
             yield ((batch.images, self._row_of_sample[batch.index_B[: batch.count]]) for batch in batches)
 
     def pixels(self, row_N: np.ndarray) -> list[np.ndarray]:
-        """The images of the given rows as they were converted, on this rank alone: uint8 (H, W, 3) each, in order."""
+        """Return the images of the given rows as they were converted, all of them on this rank: uint8 (H, W, 3) each,
+        in order."""
         with self._loader.samples(self._subset.sample_N[row_N]) as batches:
             return [image for batch in batches for image in batch.images[: batch.count].cpu().clone().numpy()]
 

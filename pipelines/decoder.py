@@ -1,6 +1,6 @@
 """Decodes batches of a `.beton`: FFCV's loader with decoders that check each image and can augment it too.
 
-| FFCV alone | here |
+| FFCV by itself | here |
 | --- | --- |
 | returns another sample's image for a JPEG that fails to decode | the decoder's return code is kept and checked |
 | allocates new buffers every epoch | allocated once |
@@ -19,7 +19,7 @@ from numba import njit, prange, types
 from ffcv_convert.beton.layout import MODE_RAW, Structure
 from ffcv_convert.common.errors import DataError
 from pipelines.augment.cpu import augment_one
-from pipelines.augment.recipes import COLUMNS, CROP_LEFT, CROP_TOP
+from pipelines.augment.recipes import COLUMNS
 from pipelines.ffcv_patches import AllocationQuery, Compiler, IntDecoder, SimpleRGBImageDecoder, ffcv_loader
 from pipelines.numba_setup import allowed_workers
 
@@ -70,7 +70,7 @@ def _decode_parallel(indices, memory, metadata, storage):
 
 
 class CheckedDecoder(SimpleRGBImageDecoder):
-    """Decodes to (images uint8 (B, H, W, 3), status int32 (B, 1)); a status other than 0 means a failed image."""
+    """A decoder to (images uint8 (B, H, W, 3), status int32 (B, 1)); a status other than 0 means a failed image."""
 
     def declare_state_and_memory(self, previous_state):
         state, images = super().declare_state_and_memory(previous_state)
@@ -87,10 +87,10 @@ def _decode_and_augment_one(row, indices, memory, metadata, storage):
     if entry["mode"] == MODE_RAW:
         start, size = entry["data_ptr"], np.uint64(images[row].size)
         status[row, 0] = 0
-        augment_one(storage[0][start : start + size], parameters[row], 0, images[row])
+        augment_one(storage[0][start : start + size], parameters[row], images[row])
     else:
         _decode_one(row, indices, pixels, status, metadata, storage)
-        augment_one(pixels[row], parameters[row], 0, images[row])
+        augment_one(pixels[row], parameters[row], images[row])
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -108,9 +108,8 @@ def _decode_and_augment_parallel(indices, memory, metadata, storage):
 
 
 class AugmentingDecoder(CheckedDecoder):
-    """Decodes and augments to (images of dtype (B, 3, H, W), status). Raw images are read straight from the mapped
-    file, without a copy. `decode` first writes the batch's parameters into memory 2, with crop offsets relative to the
-    image itself, not to its padded border."""
+    """A decoder that also augments, to (images of dtype (B, 3, H, W), status). It reads raw images straight from the
+    mapped file, without a copy. `decode` first writes the batch's parameters into memory 2."""
 
     def __init__(self, dtype: np.dtype):
         super().__init__()
@@ -137,14 +136,12 @@ class AugmentingDecoder(CheckedDecoder):
 class Decoder:
     """FFCV's loader over one `.beton`: compiles its code and allocates `slots` sets of batch buffers once.
 
-    With CUDA the buffers are pinned. workers: see numba_setup.allowed_workers. dtype: that of augmented images, float32
+    With CUDA the buffers are pinned. workers: see numba_setup.allowed_workers. dtype: of augmented images, float32
     or uint16 (the bits of bfloat16); None leaves images as stored. Raises DataError if the file is gone.
     """
 
-    def __init__(
-        self, structure: Structure, *, batch_size: int, workers: int, slots: int, dtype: np.dtype | None, pad_px: int
-    ):
-        self.workers, self._pad_px = allowed_workers(workers), pad_px
+    def __init__(self, structure: Structure, *, batch_size: int, workers: int, slots: int, dtype: np.dtype | None):
+        self.workers = allowed_workers(workers)
         image = CheckedDecoder() if dtype is None else AugmentingDecoder(dtype)
         fields = {"image": [image], "person": [IntDecoder()], "index": [IntDecoder()]}
         with warnings.catch_warnings():
@@ -166,12 +163,12 @@ class Decoder:
             ) from None
 
     def stored(self, sample: int) -> np.ndarray:
-        """The bytes of a sample's image: a view into the mapped file."""
+        """Return the bytes of a sample's image: a view into the mapped file."""
         return self._file[self._start_N[sample] : self._end_N[sample]]
 
     def cut_off(self, indices: np.ndarray) -> np.ndarray:
-        """The samples among `indices` that lie beyond the file's end. If something has cut the file short since it was
-        opened, reading them from the mapping would kill the process (SIGBUS)."""
+        """Return the samples among `indices` that lie beyond the file's end. If something has cut the file short since
+        it was opened, reading them from the mapping would kill the process (SIGBUS)."""
         return indices[self._end_N[indices] > min(self._file.base.size(), len(self._file))]
 
     def use_threads(self) -> None:
@@ -186,7 +183,6 @@ class Decoder:
         loader = self._loader
         if self._parameters is not None:
             self._parameters[slot][:] = parameters
-            self._parameters[slot][:, [CROP_TOP, CROP_LEFT]] -= self._pad_px
         with loader.memory_manager.schedule_epoch(None) as context:
             arguments = {"batch_indices": indices.astype(np.uint64), "storage_state": context.state}
         arguments["metadata"] = loader.reader.metadata

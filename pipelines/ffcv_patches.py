@@ -1,6 +1,6 @@
 """Imports FFCV 1.0.2 and replaces what follows in it. No other module of this project imports ffcv.
 
-| FFCV alone | here |
+| FFCV by itself | here |
 | --- | --- |
 | its import fills a numba.typed.Dict for 3 s and sets torch to one thread | uses a plain dict; restores the threads |
 | compiles everything again in every process, 2 s or more | Numba's cache on disk, for what can be cached |
@@ -33,7 +33,7 @@ def _quiet_import() -> Iterator[None]:
     numba.typed.Dict = dict
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # distutils, ast.Index: FFCV's, not ours
+            warnings.simplefilter("ignore", DeprecationWarning)  # FFCV uses distutils and ast.Index; we do not
             yield
     finally:
         numba.typed.Dict = typed_dict
@@ -89,7 +89,7 @@ OSCacheManager.compile_reader = lambda manager: Compiler.compile(_read, _FILE(ty
 
 
 class _PlannedOrder(TraversalOrder):
-    """FFCV asks for an order only while it sets itself up; Prefetcher.epoch gives the order of each epoch."""
+    """The order that FFCV asks for only while it sets itself up; Prefetcher.epoch gives the order of each epoch."""
 
     def sample_order(self, epoch: int) -> np.ndarray:
         return self.indices
@@ -99,7 +99,7 @@ ffcv_loader.ORDER_MAP["planned"] = _PlannedOrder
 
 
 class _CheckedReader(Reader):
-    """Holds the tables that were checked at opening; the file may have changed since then."""
+    """A reader with the tables that were checked at opening; the file may have changed since then."""
 
     def __init__(self, structure: Structure, custom_fields: Any):
         self._fname, self.page_size = str(structure.path), PAGE_BYTES

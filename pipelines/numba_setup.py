@@ -23,6 +23,6 @@ if "NUMBA_THREADING_LAYER" not in os.environ:
 
 
 def allowed_workers(asked: int) -> int:
-    """Number of threads: `asked`, or all (0), but at most the cores of this process and the threads Numba started."""
+    """Return the number of threads: `asked`, or all (0), up to the cores of this process and the threads of Numba."""
     most = min(len(os.sched_getaffinity(0)), numba.config.NUMBA_NUM_THREADS)
     return min(asked, most) if asked > 0 else most

@@ -1,4 +1,4 @@
-"""A thread decodes batches of a `.beton` ahead into a few slots, which are reused; each batch goes to the device.
+"""Decodes batches of a `.beton` ahead in a thread, into a few slots that are reused, and moves each to the device.
 
 On CUDA each batch is copied from its pinned slot on a separate stream while the previous step computes; the decoder
 reuses the slot once the event that ends the copy has happened. On a CPU the batch is the slot itself. Either way **a
@@ -35,8 +35,8 @@ STORED_AS: dict[torch.dtype, np.dtype] = {
 }  # NumPy has no bfloat16
 NO_PARAMETERS = np.empty(0, dtype=np.float32)
 STALL_S = 300  # longest wait for a batch: the first one may have to wait for compilation
-LEAVE_S = 10  # for the thread to finish its current batch
-SLOTS = 4  # batches at a time: in use, decoded and being decoded
+LEAVE_S = 10  # longest wait for the thread to finish its current batch
+SLOTS = 4  # batches that exist at a time: in use, decoded and being decoded
 
 # draw(batch number) -> augmentation parameters, float32 (B, COLUMNS). Runs in the decoding thread.
 Draw = Callable[[int], np.ndarray]
@@ -54,11 +54,11 @@ class Slot(NamedTuple):
 
 
 class Prefetcher:
-    """Decodes batches of one `.beton` with FFCV, in an order given for each epoch.
+    """A reader that decodes batches of one `.beton` with FFCV, in an order given for each epoch.
 
     batch_size: B. label_N: person_B for each sample in the file; None takes the file's own. slots: how many batches
     exist at once, including the one in use. workers: see numba_setup.allowed_workers. augmented: float32 or bfloat16
-    makes the decoding threads augment the images, padded by pad_px (augment/cpu.py); None leaves them as stored.
+    makes the decoding threads augment the images (augment/cpu.py); None leaves them as stored.
     """
 
     def __init__(
@@ -70,14 +70,11 @@ class Prefetcher:
         workers: int = 0,
         slots: int = SLOTS,
         augmented: torch.dtype | None = None,
-        pad_px: int = 0,
     ):
         self.converted, self.label_N = converted, label_N
         self.batch_size, self.slots, self.augmented = batch_size, slots, augmented
         dtype = None if augmented is None else STORED_AS[augmented]
-        self.decoder = Decoder(
-            converted.structure, batch_size=batch_size, workers=workers, slots=slots, dtype=dtype, pad_px=pad_px
-        )
+        self.decoder = Decoder(converted.structure, batch_size=batch_size, workers=workers, slots=slots, dtype=dtype)
         self._crc32_N = converted.manifest.column("crc32")
         self._verified_N = np.zeros(len(converted), dtype=bool)
         self._running = False
@@ -224,7 +221,7 @@ class PrefetchedEpoch:
                 if self._stopping:
                     return
                 self._ready.put(self._decoded(iteration, indices, number))
-        except BaseException as error:  # without it the consumer would wait for ever
+        except BaseException as error:  # the consumer must get it, or it would wait for ever
             self._ready.put(error)
 
     def _decoded(self, iteration: int, indices: np.ndarray, number: int) -> Slot:
@@ -249,7 +246,7 @@ class PrefetchedEpoch:
 
 
 def copy_stream(device: torch.device) -> "torch.cuda.Stream | None":
-    """A stream for a loader's copies. One per loader: each stream keeps its own pool of device memory."""
+    """Return a stream for a loader's copies. Each loader has one: each stream keeps its own pool of device memory."""
     return torch.cuda.Stream(device) if device.type == "cuda" else None
 
 

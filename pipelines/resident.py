@@ -6,7 +6,7 @@ graph, and only kilobytes per batch cross the bus.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from ffcv_convert.common.world import World
 from pipelines.augment.apply import Halves, apply
 from pipelines.batch import Batch, padded
-from pipelines.epoch_plan import EpochPlan
+from pipelines.epoch_plan import EpochPlan, PlanOptions
 from pipelines.streamed import StreamedTestLoader
 from pipelines.subset import Subset
 
@@ -34,7 +34,7 @@ def fits(subset: Subset, device: torch.device) -> bool:
 
 
 def is_resident(source: Literal["auto", "stream", "resident"], subset: Subset, device: torch.device) -> bool:
-    """Whether data.source asks for resident images; auto: on CUDA, if they fit."""
+    """Whether the images are kept on the device: `source` says so; auto keeps them on CUDA, if they fit."""
     return source == "resident" or (source == "auto" and fits(subset, device))
 
 
@@ -52,7 +52,7 @@ def load_images(subset: Subset, sample_N: np.ndarray, device: torch.device, work
 
 
 class ResidentTestLoader:
-    """Like StreamedTestLoader, but the first call loads all images of the subset to `device`, where they stay."""
+    """A loader like StreamedTestLoader; its first call loads all images of the subset to `device`, where they stay."""
 
     def __init__(self, subset: Subset, *, batch_size: int, device: torch.device, workers: int = 0):
         self._subset, self._workers, self._device = subset, workers, device
@@ -61,7 +61,7 @@ class ResidentTestLoader:
 
     @contextmanager
     def samples(self, indices: np.ndarray) -> Iterator[Iterator[Batch]]:
-        """Batches of `indices` (int64); the last one is filled up, see Batch.count."""
+        """Yield the batches of `indices` (int64); the last one is filled up, see Batch.count."""
         if self._images is None:
             self._images = load_images(self._subset, self._subset.sample_N, self._device, self._workers)
         order = torch.from_numpy(padded(indices, self.batch_size)).to(self._device)
@@ -76,20 +76,20 @@ class ResidentTestLoader:
 
 
 class ResidentLoader(EpochPlan):
-    """Like StreamedLoader, but holds all images on the device; Batch.images are row numbers, int64 (B,)."""
+    """A loader like StreamedLoader, which holds all images on the device; Batch.images are row numbers, int64 (B,)."""
 
-    def __init__(self, subset: Subset, *, world: World, workers: int = 0, **plan: Any):
-        super().__init__(subset, world=world, **plan)
+    def __init__(self, subset: Subset, options: PlanOptions, *, world: World, workers: int = 0):
+        super().__init__(subset, options, world=world)
         self._device = world.device
         self.images_NHWC = load_images(subset, self.index.sample_N, world.device, workers)
 
     def augment(self, rows_B: Tensor, parameters: Tensor) -> Halves:
-        """A batch's rows and parameters -> its augmented halves, see apply. The training step calls it."""
+        """Turn a batch's rows and parameters into its augmented halves, see apply. The training step calls it."""
         return apply(self.images_NHWC[rows_B], parameters, self.recipe)
 
     @contextmanager
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Iterator[Batch]]:
-        """The batches of `epoch`, starting at iteration `start`."""
+        """Yield the batches of `epoch`, starting at iteration `start`."""
         yield self._batches(epoch, start)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:

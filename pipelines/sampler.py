@@ -1,4 +1,4 @@
-"""Chooses the samples of every batch: P identities x K images of each modality. Pure NumPy.
+"""Chooses the samples of every batch, P identities x K images of each modality, in pure NumPy.
 
 Every batch is laid out [visible..., infrared...] with the same identities in the same order in both halves; the K
 images of an identity are adjacent. No identity occurs twice in a batch. All ranks draw the same plan of P x world
@@ -28,7 +28,7 @@ class Pool:
 
 
 def pools(index: TrainIndex) -> tuple[Pool, Pool]:
-    """Pools of visible and of infrared or sketch images. Raises DataError if an identity lacks one modality."""
+    """Return the pools of visible and infrared or sketch images. Raises DataError if an identity lacks a modality."""
     visible = index.modality_N == Modality.VISIBLE
     identities = int(index.person_N.max()) + 1
     both = []
@@ -47,7 +47,7 @@ def pools(index: TrainIndex) -> tuple[Pool, Pool]:
 
 
 def scheduled_iterations(index: TrainIndex, persons: int, pictures: int, world: int = 1) -> int:
-    """floor(max(visible, infrared) / (P K world)): one epoch shows the larger modality about once."""
+    """Return floor(max(visible, infrared) / (P K world)): one epoch shows the larger modality about once."""
     visible = int((index.modality_N == Modality.VISIBLE).sum())
     iterations = max(visible, len(index) - visible) // (persons * pictures * world)
     if iterations == 0:
@@ -69,7 +69,7 @@ def plan_epoch(
     rank: int = 0,
     world: int = 1,
 ) -> np.ndarray:
-    """Sample numbers, int64 (iterations, 2 P K), for persons = P, pictures = K.
+    """Draw sample numbers, int64 (iterations, 2 P K), for persons = P, pictures = K.
 
     replacement: "always" draws an identity's images with replacement, as the published code does; "needed" only if it
     has fewer than K. Raises DataError if the set has fewer than P x world identities.
@@ -91,7 +91,7 @@ def plan_epoch(
 def _draw_images(
     pool: Pool, chosen: np.ndarray, pictures: int, replacement: Replacement, rng: np.random.Generator
 ) -> np.ndarray:
-    """K samples of each chosen identity: int64 (iterations, identities in a batch, K)."""
+    """Draw K samples of each chosen identity: int64 (iterations, identities in a batch, K)."""
     count = pool.count[chosen][..., None]
     offset = (rng.random((*chosen.shape, pictures)) * count).astype(np.int64)
     if replacement == "needed":

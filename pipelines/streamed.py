@@ -1,9 +1,9 @@
-"""Loaders that stream training or test batches: decoded ahead by a thread, then copied to the device."""
+"""Streams training or test batches: a thread decodes them ahead, then they are copied to the device."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,13 +13,13 @@ from ffcv_convert.beton import Converted
 from ffcv_convert.common.world import World
 from pipelines.augment.apply import Halves, apply
 from pipelines.batch import Batch, padded
-from pipelines.epoch_plan import EpochPlan
+from pipelines.epoch_plan import EpochPlan, PlanOptions
 from pipelines.prefetch import Prefetcher, copy_stream
 from pipelines.subset import Subset
 
 
 class StreamedLoader(EpochPlan):
-    """Streams the batches of an EpochPlan from the `.beton`.
+    """A loader that streams the batches of an EpochPlan from the `.beton`.
 
     augment_on: "device" yields uint8 images, which the training step augments by calling `augment`; "host" augments in
     the decoding threads (augment/cpu.py) and yields float images of `dtype`, which `augment` returns unchanged.
@@ -28,23 +28,23 @@ class StreamedLoader(EpochPlan):
     def __init__(
         self,
         subset: Subset,
+        options: PlanOptions,
         *,
         world: World,
         workers: int = 0,
         augment_on: Literal["device", "host"] = "device",
         dtype: torch.dtype = torch.float32,
-        **plan: Any,
     ):
-        super().__init__(subset, world=world, **plan)
+        super().__init__(subset, options, world=world)
         self._augmented = dtype if augment_on == "host" else None
         self._prefetcher = Prefetcher(
             subset.converted, batch_size=self.batch_size, label_N=self.label_of_sample, workers=workers,
-            augmented=self._augmented, pad_px=self.recipe.pad_px,
+            augmented=self._augmented,
         )  # fmt: skip
         self._device, self._copies = world.device, copy_stream(world.device)
 
     def augment(self, images: Tensor, parameters: Tensor) -> Halves:
-        """A batch's images and parameters -> its augmented halves, see apply. The training step calls it."""
+        """Turn a batch's images and parameters into its augmented halves, see apply. The training step calls it."""
         if self._augmented is None:
             return apply(images, parameters, self.recipe)
         visible, other = images.chunk(2)
@@ -52,7 +52,7 @@ class StreamedLoader(EpochPlan):
 
     @contextmanager
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Iterator[Batch]]:
-        """The batches of `epoch`, starting at iteration `start`. Leaving the block stops the decoding."""
+        """Yield the batches of `epoch`, starting at iteration `start`. Leaving the block stops the decoding."""
         with self._prefetcher.epoch(
             self.plan(epoch)[start:], lambda batch: self.parameters(epoch, start + batch)
         ) as slots:
@@ -60,7 +60,7 @@ class StreamedLoader(EpochPlan):
 
 
 class StreamedTestLoader:
-    """Yields every chosen sample once, in order, in batches of equal size."""
+    """A loader that yields every chosen sample once, in order, in batches of equal size."""
 
     __test__ = False  # pytest: not a test class
 
@@ -71,7 +71,7 @@ class StreamedTestLoader:
 
     @contextmanager
     def samples(self, indices: np.ndarray) -> Iterator[Iterator[Batch]]:
-        """Batches of `indices` (int64); the last one is filled up, see Batch.count."""
+        """Yield the batches of `indices` (int64); the last one is filled up, see Batch.count."""
         order = padded(indices, self.batch_size)
         with self._prefetcher.epoch(order) as slots:
             batches = slots.on_device(self._device, self._copies)

@@ -27,14 +27,14 @@ class Subset:
 
     @cached_property
     def row_of_sample(self) -> np.ndarray:
-        """Row in this subset of each sample in the file, int64; -1 for samples that were not chosen."""
+        """Return the row in this subset of each sample in the file, int64; -1 for samples that were not chosen."""
         rows = np.full(len(self.converted), -1)
         rows[self.sample_N] = np.arange(len(self.sample_N))
         return rows
 
     def digest(self) -> str:
-        """SHA-256 of the chosen images and their identities, in order, independent of how they are stored. The file's
-        checksum cannot serve here: it is the same for every trial."""
+        """Return the SHA-256 of the chosen images and their identities, in order, independent of how they are stored.
+        The file's checksum cannot serve here: it is the same for every trial."""
         columns = (self.person_N, self.camera_N, self.modality_N)
         digest = hashlib.sha256(b"".join(column.astype("<i8").tobytes() for column in columns))
         digest.update("\0".join(self.path_N).encode(errors="surrogateescape"))
@@ -54,7 +54,7 @@ class TrainIndex:
 
 
 def trials_of(folder: Path) -> list[int]:
-    """The numbers of a set's trials, ascending; empty for a set with a single split."""
+    """Return the numbers of a set's trials, ascending; empty for a set with a single split."""
     if not (folder / "all.beton").exists():
         return []
     names = open_beton(folder / "all.beton").manifest.trials
@@ -62,8 +62,8 @@ def trials_of(folder: Path) -> list[int]:
 
 
 def open_subset(folder: Path, split: Literal["train", "test"], *, trial: int = 0, styles: str = STYLES) -> Subset:
-    """Open the training or test samples in `folder`. trial: 0 for a set with a single split. styles: keeps only these
-    artists' sketches; in training it also drops identities without a sketch of these styles.
+    """Open the training or test samples in `folder`. trial: 0 for a set with a single split. styles: keep only these
+    artists' sketches; in training, also drop identities without a sketch of these styles.
 
     Raises DataError if the file, the trial or the styles are missing.
     """
@@ -98,7 +98,7 @@ def open_subset(folder: Path, split: Literal["train", "test"], *, trial: int = 0
 
 
 def subset_of(converted: Converted, sample_N: np.ndarray) -> Subset:
-    """The samples with the given numbers (int64)."""
+    """Return the samples with the given numbers (int64)."""
     column, paths = converted.structure.column, converted.manifest.column("path")
     person_N, camera_N, modality_N = (
         np.ascontiguousarray(column(name)[sample_N]) for name in ("person", "camera", "modality")

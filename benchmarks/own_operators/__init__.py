@@ -1,4 +1,4 @@
-"""Tools that augment with operators of their own, as near to the published recipe as these come, for
+"""Holds tools that augment with operators of their own, as near to the published recipe as these come, for
 benchmarks/pipeline.py to compare with ours: what a user would build today.
 
 Each delivers batches that are ready for the network, float32 (2 P K, 3, H, W), visible half first, normalised with
@@ -11,6 +11,9 @@ docstrings name every difference from the recipe, and what was slower. Common to
 - no tool exchanges channels, so a few lines do it (shared.py).
 
 pool.py starts worker processes that fill reused batches in shared memory; worker.py is what they run.
+
+kornia and albumentations were measured too. Both were slower than torchvision's functions. Commit 24f1a79 was the last
+to hold them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,21 +22,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.own_operators import (
-    albumentations_compose,
-    dali_operators,
-    kornia_modules,
-    torchvision_classes,
-    torchvision_functions,
-)
+from benchmarks.harness import importable
+from benchmarks.own_operators import dali_operators, torchvision_classes, torchvision_functions
 from benchmarks.own_operators.pool import Ready
-from benchmarks.peers import importable
 from pipelines.augment.recipes import Recipe
 
 
 @dataclass(frozen=True)
 class Tool:
-    """open: (images uint8 (N, H, W, 3), recipe) -> batches. module: must be importable. slow: gets fewer batches."""
+    """A tool. open: (images uint8 (N, H, W, 3), recipe) -> batches. module: must be importable. slow: gets fewer
+    batches."""
 
     module: str
     open: Callable[[np.ndarray, Recipe], AbstractContextManager[Ready]]
@@ -44,14 +42,12 @@ TOOLS: Mapping[str, Tool] = {
     "torchvision v2, its own operators": Tool("torchvision", torchvision_functions.opened),
     "torchvision v2, its own classes in DataLoader": Tool("torchvision", torchvision_classes.opened, slow=True),
     "DALI (CPU), its own operators": Tool("nvidia.dali", dali_operators.opened),
-    "albumentations, its own operators": Tool("albumentations", albumentations_compose.opened),
-    "kornia, its own operators": Tool("kornia", kornia_modules.opened, slow=True),
 }
 
 
 def installed() -> dict[str, Tool]:
-    """The tools that can be used here, by their name in the tables."""
-    return {name: tool for name, tool in TOOLS.items() if _found(tool.module)}
+    """Return the tools that can be used here, by their name in the tables."""
+    return {name: tool for name, tool in TOOLS.items() if importable(tool.module)}
 
 
 @contextmanager
@@ -59,9 +55,3 @@ def open_tools(images_NHWC: np.ndarray, recipe: Recipe) -> Iterator[dict[str, Re
     """Open every installed tool. Leaving the block ends their threads and processes."""
     with ExitStack() as stack:
         yield {name: stack.enter_context(tool.open(images_NHWC, recipe)) for name, tool in installed().items()}
-
-
-def _found(module: str) -> bool:
-    if module == "albumentations":  # never in this environment, see its module
-        return (albumentations_compose.PACKAGES / module).is_dir()
-    return importable(module)

@@ -1,4 +1,4 @@
-"""NVIDIA DALI without a GPU: its operators in a pipeline, two batches ahead.
+"""Augments with NVIDIA DALI without a GPU: its operators in a pipeline, two batches ahead.
 
 external_source passes views of the padded images without copying them, and the parameters, which come from our `draw`:
 DALI's random operators cannot draw a rectangle again that does not fit. fn.erase fills on uint8 images, so the fill
@@ -22,7 +22,6 @@ from torch import Tensor
 
 from benchmarks.own_operators.pool import CORES, Ready
 from benchmarks.own_operators.shared import CHANNEL_LEVELS, LEVELS, exchange, pad
-from benchmarks.peers.dali_cpu import next_batch
 from pipelines.augment.draw import draw
 from pipelines.augment.recipes import (
     CHANNEL_ERASE,
@@ -44,10 +43,10 @@ DEPTH = 2
 def opened(images_NHWC: np.ndarray, recipe: Recipe) -> Iterator[Ready]:
     images, size_px, made = pad(images_NHWC, recipe), images_NHWC.shape[1:3], count()
     rows_ahead: Iterator[np.ndarray] = iter(())
-    exchanges = deque[list[int]]()  # of the batches that the pipeline has begun
+    exchanges = deque[list[int]]()  # channel exchanges of the batches that the pipeline has begun
 
     def source() -> tuple[Any, ...]:
-        """Images and parameters of the next batch. StopIteration tells DALI that the plan has ended."""
+        """Return images and parameters of the next batch. StopIteration tells DALI that the plan has ended."""
         rows = next(rows_ahead)
         drawn = draw(recipe, len(rows), *size_px, seed=0, epoch=0, iteration=next(made))
         exchanges.append(drawn[:, EXCHANGE].astype(int).tolist())
@@ -58,13 +57,13 @@ def opened(images_NHWC: np.ndarray, recipe: Recipe) -> Iterator[Ready]:
         rows_ahead = iter(plan)
         pipeline = built(plan.shape[1])
         try:
-            while (out := next_batch(pipeline)) is not None:
+            while (out := _next_batch(pipeline)) is not None:
                 for image, choice in zip(out, exchanges.popleft(), strict=True):
                     exchange(image, choice)
                 yield torch.from_numpy(out)
         finally:
             rows_ahead = iter(())
-            while next_batch(pipeline) is not None:  # discard the rest of a plan that was not used to its end
+            while _next_batch(pipeline) is not None:  # discard the rest of a plan that was not used to its end
                 pass
             pipeline.reset()
             exchanges.clear()
@@ -82,7 +81,7 @@ def opened(images_NHWC: np.ndarray, recipe: Recipe) -> Iterator[Ready]:
 
 
 def _pipeline(source: Any, batch: int, size_px: tuple[int, int], recipe: Recipe) -> Any:
-    """uint8 views and parameters from `source` -> float32 (B, 3, H, W)."""
+    """Build the pipeline: uint8 views and parameters from `source` -> float32 (B, 3, H, W)."""
     from nvidia.dali import Pipeline, fn, types
 
     hues, erasings = _used(recipe)
@@ -107,8 +106,17 @@ def _pipeline(source: Any, batch: int, size_px: tuple[int, int], recipe: Recipe)
     return pipeline
 
 
+def _next_batch(pipeline: Any) -> np.ndarray | None:
+    """Return the pipeline's next batch, valid until the pipeline runs again; None at the end."""
+    try:
+        (out,) = pipeline.run()
+    except StopIteration:
+        return None
+    return np.asarray(out.as_tensor())
+
+
 def _used(recipe: Recipe) -> tuple[bool, list[tuple[int, tuple[int, ...]]]]:
-    """Whether the recipe shifts hues; the first column and the fill value of each erasing that it has."""
+    """Return whether the recipe shifts hues, and the first column and the fill value of each erasing that it has."""
     either = (recipe.visible, recipe.other)
     erasings = [(ERASE, LEVELS)] if any(half.erase for half in either) else []
     erasings += [(CHANNEL_ERASE, CHANNEL_LEVELS)] if any(half.channel_erase for half in either) else []
@@ -116,9 +124,9 @@ def _used(recipe: Recipe) -> tuple[bool, list[tuple[int, tuple[int, ...]]]]:
 
 
 def _parameters(drawn: np.ndarray, size_px: tuple[int, int], recipe: Recipe) -> list[np.ndarray]:
-    """Drawn parameters (B, COLUMNS) as the pipeline takes them: crop as shares of the margin; flip; hue in degrees, if
-    any; anchor and shape of each erasing, in the padded image before the flip."""
-    offset, flip = drawn[:, [CROP_TOP, CROP_LEFT]], drawn[:, FLIP]
+    """Return drawn parameters (B, COLUMNS) as the pipeline takes them: crop as shares of the margin; flip; hue in
+    degrees, if any; anchor and shape of each erasing, in the padded image before the flip."""
+    offset, flip = drawn[:, [CROP_TOP, CROP_LEFT]] + recipe.pad_px, drawn[:, FLIP]
     hues, erasings = _used(recipe)
     found = [offset / max(2 * recipe.pad_px, 1), flip.astype(np.int32), *[360 * drawn[:, HUE]] * hues]
     for first, _ in erasings:

@@ -1,4 +1,4 @@
-"""Worker processes that fill reused batches in shared memory, for tools that hold Python's interpreter lock.
+"""Starts worker processes that fill reused batches in shared memory, for tools that hold Python's interpreter lock.
 
 PyTorch's notes on multiprocessing advise to reuse such buffers. Its DataLoader does not: new shared memory for a batch
 of 24 MB takes longer than augmenting it.
@@ -34,27 +34,24 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def mapped(file: int, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """An array in the shared memory of an open file."""
+    """Return an array in the shared memory of an open file."""
     return np.frombuffer(mmap.mmap(file, int(np.prod(shape)) * np.dtype(dtype).itemsize), dtype).reshape(shape)
 
 
 @contextmanager
-def in_processes(
-    tool: str, images: np.ndarray, size_px: tuple[int, int], recipe: Recipe, *, packages: Path | None = None
-) -> Iterator[Ready]:
-    """Let CORES processes fill batches with this package's module `tool`: its filler(images, recipe, number of the
-    worker) returns a Fill. They run worker.py.
+def in_processes(tool: str, images: np.ndarray, size_px: tuple[int, int], recipe: Recipe) -> Iterator[Ready]:
+    """Let CORES processes fill batches with this package's module `tool`: its filler(images, recipe) returns a Fill.
+    They run worker.py.
 
-    images: uint8, in the shape that the filler takes. size_px: height and width of the batches' images. packages: a
-    folder whose packages are preferred to the installed ones.
+    images: uint8, in the shape that the filler takes. size_px: height and width of the batches' images.
     """
     with ExitStack() as stack:
         images_file, batches_file = _shared_memory(stack), _shared_memory(stack)
         os.truncate(images_file, images.nbytes)
         mapped(images_file, images.shape, np.uint8)[...] = images
-        workers = [stack.enter_context(_worker((images_file, batches_file), packages)) for _ in range(CORES)]
-        for number, worker in enumerate(workers):
-            worker.send((tool, number, images.shape, recipe))
+        workers = [stack.enter_context(_worker(images_file, batches_file)) for _ in range(CORES)]
+        for worker in workers:
+            worker.send((tool, images.shape, recipe))
         made = count()
 
         def ready(plan: np.ndarray) -> Iterator[Tensor]:
@@ -86,22 +83,21 @@ def in_processes(
 
 
 def _shared_memory(stack: ExitStack) -> int:
-    """A new file in memory, which `stack` closes."""
+    """Open a new file in memory, which `stack` closes."""
     file = os.memfd_create("benchmark")
     stack.callback(os.close, file)
     return file
 
 
 @contextmanager
-def _worker(files: tuple[int, int], packages: Path | None) -> Iterator[Connection]:
+def _worker(images_file: int, batches_file: int) -> Iterator[Connection]:
     """Start a worker. Leaving the block ends it."""
-    paths = [*([str(packages)] if packages else []), str(ROOT)]
     ours, theirs = Pipe()
     with ours, theirs:
-        passed = (theirs.fileno(), *files)
+        passed = (theirs.fileno(), images_file, batches_file)
         process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.own_operators.worker", *map(str, passed)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             pass_fds=passed,
         )
         theirs.close()

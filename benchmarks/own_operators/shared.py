@@ -1,5 +1,5 @@
-"""What several tools need: the images' margin, fill values in grey levels, and the channel exchange, for which no tool
-has an operator."""
+"""Holds what several tools need: the images' margin, fill values in grey levels, and the channel exchange, for which no
+tool has an operator."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ CHANNEL_LEVELS = tuple(round(255 * (value * std + mean)) for value, std, mean in
 
 
 def pad(images_NHWC: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """The images with the recipe's black margin: uint8 (N, H + 2 pad, W + 2 pad, 3)."""
+    """Return the images with the recipe's black margin: uint8 (N, H + 2 pad, W + 2 pad, 3)."""
     margin = (recipe.pad_px, recipe.pad_px)
     return np.pad(images_NHWC, ((0, 0), margin, margin, (0, 0)))
 

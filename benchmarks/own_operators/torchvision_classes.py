@@ -1,4 +1,4 @@
-"""torchvision v2, its transform classes, in the workers of torch's DataLoader: what its documentation shows.
+"""Augments with torchvision v2's transform classes in the workers of torch's DataLoader: what its documentation shows.
 
 Each worker makes whole batches (batch_size=None, with a sampler of batches). Differences from the recipe: the channel
 erasing draws its aspect ratio uniformly in its logarithm and tries 10 rectangles, not 100. Both erasings come after
@@ -22,7 +22,7 @@ from pipelines.augment.recipes import FILL, MEAN, NORMALISED_FILL, STD, Modality
 
 
 class ChannelExchange(torch.nn.Module):
-    """Set all channels of a normalised image to one of `choices` (3: R, G, B; 4: also grey) with probability 2/3, in
+    """Sets all channels of a normalised image to one of `choices` (3: R, G, B; 4: also grey) with probability 2/3, in
     place."""
 
     def __init__(self, choices: int):
@@ -36,7 +36,7 @@ class ChannelExchange(torch.nn.Module):
 
 
 class Batches(Dataset):
-    """rows -> a batch, float32 (B, 3, H, W), visible half first. images: padded, uint8 (N, 3, H, W)."""
+    """A data set of batches: rows -> float32 (B, 3, H, W), visible half first. images: padded, uint8 (N, 3, H, W)."""
 
     def __init__(self, images: Tensor, size_px: tuple[int, int], recipe: Recipe):
         self.images = images
@@ -48,7 +48,7 @@ class Batches(Dataset):
 
 
 class Plan(Sampler):
-    """The batches of the plan (iterations, B) that it holds at the time."""
+    """A sampler of the batches of the plan (iterations, B) that it holds at the time."""
 
     rows = np.empty((0, 0), np.int64)
 
@@ -76,13 +76,13 @@ def opened(images_NHWC: np.ndarray, recipe: Recipe) -> Iterator[Ready]:
     try:
         yield ready
     finally:
-        if loader._iterator is not None:  # persistent workers would end with the loader, whenever that is
+        if loader._iterator is not None:  # else persistent workers live until Python deletes the loader
             loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
             loader._iterator = None
 
 
 def _transform(half: ModalityRecipe, size_px: tuple[int, int]) -> torch.nn.Module:
-    """padded uint8 (3, H + 2 pad, W + 2 pad) -> float32 (3, H, W)."""
+    """Build the transform of one modality: padded uint8 (3, H + 2 pad, W + 2 pad) -> float32 (3, H, W)."""
     from torchvision.transforms import v2
 
     steps = [v2.RandomCrop(size_px), v2.RandomHorizontalFlip()]

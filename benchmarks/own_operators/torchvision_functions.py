@@ -1,4 +1,4 @@
-"""torchvision v2, its functions of one image (torchvision.transforms.v2.functional), in worker processes.
+"""Augments with the functions of torchvision v2 (torchvision.transforms.v2.functional), in worker processes.
 
 The parameters come from our `draw`, as the functions draw none, so the recipe is the published one. torchvision has no
 operator for the channel exchange: three lines of torch do it. Instead of to_dtype and two divisions, an image is copied
@@ -40,7 +40,7 @@ def opened(images_NHWC: np.ndarray, recipe: Recipe) -> Iterator[Ready]:
         yield ready
 
 
-def filler(images_NCHW: np.ndarray, recipe: Recipe, worker: int) -> Fill:
+def filler(images_NCHW: np.ndarray, recipe: Recipe) -> Fill:
     from torchvision.transforms.v2 import functional
 
     images = torch.from_numpy(images_NCHW)
@@ -56,7 +56,8 @@ def filler(images_NCHW: np.ndarray, recipe: Recipe, worker: int) -> Fill:
         for row, out, parameters, hue in zip(
             rows, torch.from_numpy(out_BCHW), drawn.astype(int).tolist(), drawn[:, HUE].tolist(), strict=True
         ):
-            image = functional.crop(images[row], parameters[CROP_TOP], parameters[CROP_LEFT], *size_px)
+            top, left = (parameters[column] + recipe.pad_px for column in (CROP_TOP, CROP_LEFT))
+            image = functional.crop(images[row], top, left, *size_px)
             if parameters[FLIP]:
                 image = functional.horizontal_flip(image)
             if hue:
@@ -64,7 +65,7 @@ def filler(images_NCHW: np.ndarray, recipe: Recipe, worker: int) -> Fill:
             out[:] = image
             functional.normalize(out, mean, std, inplace=True)
             for first, value in erasings:
-                if parameters[first + 2]:  # its height
+                if parameters[first + 2]:  # the rectangle's height; 0: no erasing
                     functional.erase(out, *parameters[first : first + 4], value, inplace=True)
             exchange(out.numpy(), parameters[EXCHANGE])
 

@@ -1,8 +1,8 @@
-"""A worker process of pool.py: python -m benchmarks.own_operators.worker CONNECTION IMAGES BATCHES
+"""Runs as a worker process of pool.py: python -m benchmarks.own_operators.worker CONNECTION IMAGES BATCHES
 
 These are open files: a pipe to the parent, and shared memory for the images and the batches. The parent sends (module,
-worker's number, shape of the images, recipe), then (row numbers, shape of all buffers, buffer, batch's number) for each
-batch, and None at the end; the worker answers each batch when it is in its buffer.
+shape of the images, recipe), then (row numbers, shape of all buffers, buffer, batch's number) for each batch, and None
+at the end; the worker answers each batch when it is in its buffer.
 """
 
 import sys
@@ -20,9 +20,9 @@ def main(arguments: Sequence[str]) -> None:
     connection, images_file, batches_file = map(int, arguments)
     torch.set_num_threads(1)  # as in a worker of DataLoader: the processes share the cores
     with Connection(connection) as parent:
-        tool, number, shape, recipe = parent.recv()
+        tool, shape, recipe = parent.recv()
         filler = import_module(f"benchmarks.own_operators.{tool}").filler
-        fill: Fill = filler(mapped(images_file, shape, np.uint8), recipe, number)
+        fill: Fill = filler(mapped(images_file, shape, np.uint8), recipe)
         buffers = np.empty(0)
         while (asked := parent.recv()) is not None:
             rows, shape, buffer, batch = asked

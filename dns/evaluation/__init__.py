@@ -1,1 +1,1 @@
-"""Embeddings -> rankings under a named protocol -> a report."""
+"""Turns embeddings into rankings under a named protocol, and these into a report."""

@@ -1,4 +1,4 @@
-"""From uint8 test images to the features that are compared."""
+"""Turns uint8 test images into the features that are compared."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,10 +28,10 @@ FEATURES = {"bn": "BN(Z)", "z": "Z"}  # field of Embeddings -> name in reports
 
 
 class Embedder(nn.Module):
-    """uint8 images -> L2-normalised features: normalisation, the modality's stem, the trunk, the neck, flip.
+    """Turns uint8 images into L2-normalised features: normalisation, the modality's stem, the trunk, the neck, flip.
 
     normalise: images uint8 (B, H, W, 3) -> float32 (B, 3, H, W). flip: "published" adds the mirrored image's feature
-    without normalising again, "normalised" normalises the sum, "off" takes the image alone.
+    without normalising again, "normalised" normalises the sum, "off" takes only the image itself.
     """
 
     def __init__(self, model: DNS, normalise: Callable[[Tensor], Tensor], engine: Engine, *, flip: Flip):
@@ -41,7 +41,7 @@ class Embedder(nn.Module):
         self._embed = engine.compiled(model.embed)
 
     def forward(self, images_BHWC: Tensor, *, visible: bool) -> Embeddings:
-        """(B, D) each, of images of one modality, on the images' device."""
+        """Return both features, (B, D) each, of images of one modality, on the images' device."""
         images = self._engine.arrange(self._normalise(images_BHWC))
         with self._engine.autocast():
             z, bn = self._embed(images, visible=visible)

@@ -1,8 +1,7 @@
-"""The evaluator: embeds a set's test images, ranks them under the named protocols, and makes the rows of reports."""
+"""Embeds a set's test images, ranks them under the named protocols, and makes the rows of reports."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,37 +16,18 @@ from dns.evaluation.tables import Row, make_row
 from dns.model import DNS
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.world import World
-
-
-class Images(Protocol):
-    """The N test images that are evaluated: pipelines.data.TestImages is one."""
-
-    person_N: np.ndarray
-    camera_N: np.ndarray
-    modality_N: np.ndarray
-    path_N: Sequence[str]
-    draws: Mapping[str, np.ndarray]
-
-    def batches(self, row_N: np.ndarray) -> AbstractContextManager[Iterator[tuple[Tensor, Tensor]]]:
-        """This rank's part: images uint8 (B, H, W, 3) and the rows of the first of them, on the device; the others are
-        padding."""
-
-    def pixels(self, row_N: np.ndarray) -> list[np.ndarray]:
-        """Images as they were converted, uint8 (H, W, 3) each."""
-
-    def normalise(self, images_BHWC: Tensor) -> Tensor:
-        """float32 (B, 3, H, W)"""
+from pipelines.data import TestImages
 
 
 class Evaluator:
-    """Every rank calls it: each embeds a part of the images, and rank 0 ranks them.
+    """An evaluator of one set. Every rank calls it: each embeds a part of the images, and rank 0 ranks them.
 
-    images: what is tested; dataset: its name in reports; flip: of the tables, see Embedder; trained: how the network
-    was trained, for reports, see selection.trained.
+    images: what is tested; dataset: its name in reports; flip: the tables', see Embedder; trained: how the network was
+    trained, for reports, see selection.training_setup.
     """
 
     def __init__(
-        self, images: Images, world: World, engine: Engine, *, dataset: str, flip: Flip,
+        self, images: TestImages, world: World, engine: Engine, *, dataset: str, flip: Flip,
         trained: Mapping[str, Any] | None = None,
     ):  # fmt: skip
         self.test_set = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)
@@ -56,8 +36,8 @@ class Evaluator:
 
     @torch.inference_mode()
     def embed(self, model: DNS, row_N: np.ndarray | None = None, flip: Flip | None = None) -> Embeddings:
-        """Features of every test image, or of those of `row_N` alone (the result's other rows are NaN), on the device.
-        flip: that of the tables unless another is given. Leaves the model in evaluation mode."""
+        """Return the features of every test image, or only of those of `row_N` (the result's other rows are NaN), on
+        the device. flip: that of the tables unless another is given. Leaves the model in evaluation mode."""
         embedder = Embedder(model, self.images.normalise, self.engine, flip=flip or self.flip).eval()
         rows = np.arange(len(self.test_set.person_N)) if row_N is None else row_N
         shape = (len(self.test_set.person_N), embedder.width)
@@ -74,26 +54,21 @@ class Evaluator:
         return embeddings
 
     def rankings(
-        self,
-        embedding_ND: Tensor,
-        protocol: str,
-        trials: Sequence[int] | None = None,
-        *,
-        re_ranking: bool = False,
-        top: int = 0,
+        self, embedding_ND: Tensor, protocol: str, trials: Sequence[int] | None = None, *, re_ranking: bool = False
     ) -> list[Ranking]:
-        """See rank_trials."""
-        return rank_trials(PROTOCOLS[protocol], self.test_set, embedding_ND, trials, re_ranking=re_ranking, top=top)
+        """Rank the trials of a protocol, see rank_trials."""
+        return rank_trials(PROTOCOLS[protocol], self.test_set, embedding_ND, trials, re_ranking=re_ranking)
 
     def choosing_rank1(self, model: DNS, protocol: str) -> float:
-        """The number by which the published code chooses an epoch: Rank-1 of BN(Z) on trial 0, without flip.
+        """Return the number by which the published code chooses an epoch: Rank-1 of BN(Z) on trial 0, without flip.
 
-        Embeds the queries and that trial's gallery alone: 4,104 of SYSU-MM01's 10,578 images."""
+        It embeds only the queries and that trial's gallery: 4,104 of SYSU-MM01's 10,578 images.
+        """
         embeddings = self.embed(model, PROTOCOLS[protocol].rows(self.test_set, [0]), flip="off")
         return ranks.on_main(self._world, lambda: self.rankings(embeddings.bn, protocol, [0])[0].metrics.cmc[0])
 
     def bn_row(self, model: DNS, protocol: str, checkpoint: str) -> Row:
-        """A report's row of the feature after the BN neck, over every trial."""
+        """Return a report's row of the feature after the BN neck, over every trial."""
         embedding_ND = self.embed(model).bn
         return ranks.on_main(
             self._world, lambda: self.row(self.rankings(embedding_ND, protocol), protocol, "bn", checkpoint)
@@ -102,7 +77,7 @@ class Evaluator:
     def row(
         self, rankings: Sequence[Ranking], protocol: str, feature: str, checkpoint: str, *, re_ranking: bool = False
     ) -> Row:
-        """A report's row, see make_row. feature: a field of Embeddings."""
+        """Return a report's row, see make_row. feature: a field of Embeddings."""
         how: dict[str, Any] = {"dataset": self.dataset, "feature": FEATURES[feature], "flip": self.flip}
         how |= {"re_ranking": "k-reciprocal" if re_ranking else "off", "precision": self.engine.precision}
         return make_row(

@@ -1,4 +1,4 @@
-"""CMC, mAP and mINP of rankings, vectorised; equal to the published loops to 1e-6 (see tests).
+"""Computes CMC, mAP and mINP of rankings, vectorised; equal to the published loops to 1e-6 (see tests).
 
 Excluded gallery images do not stand in a query's ranking; a query without a match does not enter any mean. AP is the
 mean precision at the matches, INP the number of matches over the last one's rank (Ye et al., TPAMI 2021).
@@ -25,7 +25,7 @@ NOT_FINITE = "embeddings contain NaN or inf. Use an earlier checkpoint, or train
 
 @dataclass(frozen=True)
 class Metrics:
-    """cmc: share of queries whose first match is at rank 1..20; chance: expected rank-1 of a random ranking."""
+    """Means over queries. cmc: share of first matches at rank 1..20; chance: expected rank-1 of a random ranking."""
 
     cmc: list[float]
     mAP: float
@@ -34,26 +34,14 @@ class Metrics:
 
 
 class PerQuery(NamedTuple):
-    """Of each of Q queries. relevant: matches; kept: images that count; rank0: images or identities before the first
-    match; precision: sum over the matches, float64; last: place of the last match."""
+    """What each of Q queries found. relevant: matches; kept: images that count; rank0: images or identities before the
+    first match; precision: sum over the matches, float64; last: place of the last match."""
 
     relevant: Tensor
     kept: Tensor
     rank0: Tensor
     precision: Tensor
     last: Tensor
-
-
-def rank_metrics(
-    distance_QG: Tensor,
-    query_person_Q: Tensor,
-    gallery_person_G: Tensor,
-    *,
-    excluded_QG: Tensor | None = None,
-    cmc: CMC = "images",
-) -> Metrics:
-    """mean_metrics of rank_queries."""
-    return mean_metrics(rank_queries(distance_QG, query_person_Q, gallery_person_G, excluded_QG=excluded_QG, cmc=cmc))
 
 
 def rank_queries(
@@ -64,7 +52,7 @@ def rank_queries(
     excluded_QG: Tensor | None = None,
     cmc: CMC = "images",
 ) -> PerQuery:
-    """Where each query finds its matches, by ascending distances (any float), on the tensors' device.
+    """Find where each query's matches stand, by ascending distances (any float), on the tensors' device.
 
     cmc: "images" counts ranks of images; "identities" ranks of identities in order of first appearance, as the
     published SYSU-MM01 and LLCM protocols do. Raises ValueError for distances that are not finite, and where there are
@@ -88,7 +76,7 @@ def rank_queries(
 
 
 def mean_metrics(per_query: PerQuery) -> Metrics:
-    """Over the queries with a match. Raises ValueError where none has one."""
+    """Average over the queries with a match. Raises ValueError where none has one."""
     valid = per_query.relevant > 0
     if not valid.any():
         raise ValueError(NO_MATCH)
@@ -103,7 +91,7 @@ def mean_metrics(per_query: PerQuery) -> Metrics:
 
 
 def _keys(distance: Tensor, excluded: Tensor | None) -> Tensor:
-    """int64 that sort as the distances do in float64; LAST where excluded."""
+    """Return int64 numbers that sort as the distances do in float64; LAST where excluded."""
     bits = (distance.double().contiguous() + 0.0).view(torch.int64)  # + 0.0 turns -0.0 into 0.0
     keys = torch.where(bits < 0, bits ^ LAST, bits)
     return keys if excluded is None else keys.masked_fill_(excluded, LAST)
@@ -127,7 +115,7 @@ def _rank(keys: Tensor, same: Tensor, excluded: Tensor | None, by_identity: tupl
     most = matches.shape[1]
     counts = torch.zeros(len(keys), most + 1, dtype=torch.int64, device=keys.device)
     counts.scatter_add_(1, behind, torch.ones_like(behind))
-    place = counts[:, :most].cumsum(dim=1)  # of each match: images not behind it, itself included
+    place = counts[:, :most].cumsum(dim=1)  # for each match: the images not behind it, itself included
     number = torch.arange(1, most + 1, device=keys.device)
     there = number <= relevant[:, None]
     precision = torch.where(there, number / place.double(), 0).sum(dim=1)
@@ -141,21 +129,21 @@ def _rank(keys: Tensor, same: Tensor, excluded: Tensor | None, by_identity: tupl
 
 
 def _tied(keys: Tensor, matches: Tensor, behind: Tensor, relevant: Tensor) -> Tensor:
-    """Mask of the queries with a match whose key is another image's as well."""
+    """Return a mask of the queries with a match whose key another image has as well."""
     found = (matches.gather(1, behind.clamp(max=matches.shape[1] - 1)) == keys) & (keys != LAST)
     equal_matches = (matches[:, 1:] == matches[:, :-1]) & (matches[:, 1:] != LAST)
     return (found.sum(dim=1) > relevant) | equal_matches.any(dim=1)
 
 
 def _places(keys: Tensor) -> Tensor:
-    """Each image's place in a stable sort of its row, LAST where its key is: no two are equal but those."""
+    """Return each image's place in a stable sort of its row, LAST where its key is LAST: only those are equal."""
     order = keys.argsort(dim=1, stable=True)
     places = torch.empty_like(keys).scatter_(1, order, torch.arange(keys.shape[1], device=keys.device).expand_as(keys))
     return places.masked_fill_(keys == LAST, LAST)
 
 
 def _matches(keys: Tensor, same: Tensor, relevant: Tensor) -> Tensor:
-    """Each query's matches' keys, ascending, filled up with LAST: at least one column."""
+    """Return the keys of each query's matches, ascending, filled up with LAST: at least one column."""
     matches = torch.full((len(keys), max(1, int(relevant.max()))), LAST, device=keys.device)
     query, image = same.nonzero(as_tuple=True)
     column = torch.arange(len(query), device=keys.device) - (relevant.cumsum(0) - relevant)[query]

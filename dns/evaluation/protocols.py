@@ -1,4 +1,4 @@
-"""Who is searched for in what: the published test protocols, by name.
+"""Defines the published test protocols, by name: which queries search which gallery.
 
                      query       gallery of a trial              trials  excluded for a query            CMC on
 sysu-all             infrared    one of each (id, camera)          10    camera 2, if its own is 3       identities
@@ -27,18 +27,17 @@ import numpy as np
 from torch import Tensor
 
 from dns.evaluation.metrics import CMC
+from ffcv_convert.beton.labels import SHOTS, TRIALS, Modality
 from ffcv_convert.common.errors import ProtocolError
 
-VISIBLE, INFRARED, SKETCH = 0, 1, 2
-TRIALS = 10
-SHOTS = 10
+VISIBLE, INFRARED, SKETCH = Modality
 
 
 @dataclass(frozen=True)
 class TestSet:
     """The N test images: identity, camera and modality, int64, and the source path, by which a folder's files are
-    ordered. draws: rows that were drawn elsewhere, "official-1" to "official-10"; of each (identity, camera) the
-    preferred ones first."""
+    ordered. draws: rows that were drawn elsewhere, "official-1" to "official-10"; the preferred ones of each (identity,
+    camera) come first."""
 
     __test__ = False  # pytest: not a test class
 
@@ -49,7 +48,7 @@ class TestSet:
     draws: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def folders(self, rows: Sequence[int] | np.ndarray) -> list[list[int]]:
-        """Neighbouring rows of the same (identity, camera), together."""
+        """Group neighbouring rows of the same (identity, camera)."""
         return [list(group) for _, group in groupby(rows, lambda row: (self.person_N[row], self.camera_N[row]))]
 
 
@@ -64,7 +63,7 @@ Excluded = Callable[[Images, Images], Tensor]  # (query, gallery) -> mask (Q, G)
 
 
 def camera_2_for_camera_3(query: Images, gallery: Images) -> Tensor:
-    """SYSU-MM01: both stand in one room."""
+    """Return a mask of SYSU-MM01's excluded pairs: its cameras 2 and 3 stand in one room."""
     return (query.camera == 3)[:, None] & (gallery.camera == 2)
 
 
@@ -74,8 +73,8 @@ def same_person_and_camera(query: Images, gallery: Images) -> Tensor:
 
 @dataclass(frozen=True)
 class Trial:
-    """Who is searched for in what, once. query_rows, gallery_rows: of the test set; excluded: what does not count, if
-    anything. mean_query: a query is the mean of an identity's images, not an image."""
+    """One search: the query and gallery rows of the test set. excluded: what does not count, if anything. mean_query: a
+    query is the mean of an identity's images, not an image."""
 
     protocol: str
     number: int
@@ -88,14 +87,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class Protocol:
-    """query and gallery: modality codes. shots: images of each (identity, camera) in a gallery, 0 for all images, of
-    `cameras` if there are any. excluded: what does not count. official: draw as the test set's `draws`. transposed: the
-    gallery searches for the queries.
-    """
+    """How a set is tested. query and gallery: modalities. shots: images of each (identity, camera) in a gallery, 0 for
+    all images, only those of `cameras` if any are given. excluded: what does not count. official: take the draws of the
+    test set. transposed: the gallery searches for the queries."""
 
     name: str
-    query: int
-    gallery: int
+    query: Modality
+    gallery: Modality
     cmc: CMC = "images"
     shots: int = 0
     cameras: tuple[int, ...] = ()
@@ -105,11 +103,11 @@ class Protocol:
     mean_query: bool = False
 
     def queries(self, test: TestSet) -> np.ndarray:
-        """Rows of the test set, by identity, camera and name."""
+        """Return the queries' rows of the test set, by identity, camera and name."""
         return self._of_modality(test, self.query)
 
     def galleries(self, test: TestSet) -> list[np.ndarray]:
-        """The gallery's rows, one array a trial. Raises ProtocolError where the set lacks the official draw."""
+        """Return the gallery's rows, one array a trial. Raises ProtocolError where the set lacks the official draw."""
         pool = self._of_modality(test, self.gallery)
         if self.cameras:
             pool = pool[np.isin(test.camera_N[pool], self.cameras)]
@@ -128,7 +126,7 @@ class Protocol:
         return [_preferred(test.folders(rows[np.isin(rows, pool)]), self.shots) for rows in drawn]
 
     def trials(self, test: TestSet, numbers: Sequence[int] | None = None) -> list[Trial]:
-        """The trials of these numbers, all of them without. Raises ProtocolError, see galleries."""
+        """Return the trials with these numbers, or all of them. Raises ProtocolError, see galleries."""
         queries, galleries = self.queries(test), self.galleries(test)
         chosen = range(len(galleries)) if numbers is None else numbers
         found = []
@@ -138,20 +136,21 @@ class Protocol:
         return found
 
     def rows(self, test: TestSet, trials: Sequence[int]) -> np.ndarray:
-        """Rows of the test set that `trials` rank: the queries and these trials' galleries, ascending."""
+        """Return the rows of the test set that `trials` rank: the queries and these trials' galleries, ascending."""
         galleries = self.galleries(test)
         return np.unique(np.concatenate([self.queries(test), *(galleries[trial] for trial in trials)]))
 
     def check(self, test: TestSet) -> None:
-        """Raises ProtocolError where the test set lacks images or draws that the protocol needs."""
+        """Raise ProtocolError where the test set lacks images or draws that the protocol needs."""
         self.queries(test)
         self.galleries(test)
 
-    def _of_modality(self, test: TestSet, modality: int) -> np.ndarray:
+    def _of_modality(self, test: TestSet, modality: Modality) -> np.ndarray:
         chosen = np.flatnonzero(test.modality_N == modality)
         if not chosen.size:
-            name = ("visible", "infrared", "sketch")[modality]
-            raise ProtocolError(f"{self.name}: the test set holds no {name} image. Choose another protocol")
+            raise ProtocolError(
+                f"{self.name}: the test set holds no {modality.name.lower()} image. Choose another protocol"
+            )
         rows = sorted((test.person_N[n], test.camera_N[n], test.path_N[n], n) for n in chosen.tolist())
         return np.array([row[-1] for row in rows], dtype=np.int64)
 
@@ -169,7 +168,7 @@ def _sysu() -> list[Protocol]:
     ]  # fmt: skip
 
 
-def _llcm(name: str, query: int, gallery: int, *, transposed: bool = False) -> Protocol:
+def _llcm(name: str, query: Modality, gallery: Modality, *, transposed: bool = False) -> Protocol:
     return Protocol(name, query, gallery, "identities", 1, excluded=same_person_and_camera, transposed=transposed)
 
 
@@ -190,8 +189,8 @@ PROTOCOLS = {
 
 
 def fitting(test: TestSet) -> list[str]:
-    """The protocols for a set of one's own: sketches search all photos; infrared and visible images search each other,
-    as in LLCM where identities change cameras, else as in RegDB. Raises ProtocolError where a modality is missing."""
+    """Return the protocols for a set of one's own: sketches search all photos; infrared and visible images search each
+    other, as in LLCM where identities change cameras, else as in RegDB. Raises ProtocolError without a modality."""
     modalities = set(test.modality_N.tolist())
     if VISIBLE not in modalities or len(modalities) == 1:
         raise ProtocolError("the test set needs visible images, and infrared images or sketches. Complete it")
@@ -204,8 +203,8 @@ def fitting(test: TestSet) -> list[str]:
     return [*(["llcm-i2v", "llcm-v2i"] if by_camera else ["regdb-t2v", "regdb-v2t"]), *sketches]
 
 
-def _cameras(test: TestSet, modality: int) -> dict[int, set[int]]:
-    """Identity -> the cameras that saw it in this modality."""
+def _cameras(test: TestSet, modality: Modality) -> dict[int, set[int]]:
+    """Return the cameras that saw each identity in this modality, by identity."""
     seen: dict[int, set[int]] = {}
     for row in np.flatnonzero(test.modality_N == modality):
         seen.setdefault(int(test.person_N[row]), set()).add(int(test.camera_N[row]))

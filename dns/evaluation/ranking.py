@@ -1,4 +1,4 @@
-"""Rank a trial's gallery for each of its queries, by the features of the test images."""
+"""Ranks a trial's gallery for each of its queries, by the features of the test images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,16 +17,18 @@ from ffcv_convert.common.errors import ProtocolError
 
 @dataclass(frozen=True)
 class Ranking:
-    """What came of a trial. query_person_Q: identity of each query. top_rows_QK, top_distance_QK: the first K gallery
-    images of each query, as rows of the test set, and their distances (inf: excluded); K is 0 unless it was asked for.
-    per_query: of all Q queries, those without a match among them."""
+    """The result of a trial. query_person_Q: identity of each query. per_query: what each of the Q queries found, those
+    without a match included."""
 
     trial: Trial
     query_person_Q: Tensor
-    top_rows_QK: Tensor
-    top_distance_QK: Tensor
     per_query: PerQuery
     metrics: Metrics
+
+    def missed(self, test: TestSet) -> np.ndarray:
+        """Return the rows of the test set, int64, of the queries that have a match and find another identity first."""
+        missed_Q = (self.per_query.relevant > 0) & (self.per_query.rank0 > 0)
+        return shown_rows(self.trial, test)[missed_Q.cpu().numpy()]
 
 
 class Compared(NamedTuple):
@@ -40,7 +42,7 @@ class Compared(NamedTuple):
 
 
 def compare(trial: Trial, test: TestSet, embedding_ND: Tensor, *, re_ranking: bool = False) -> Compared:
-    """Every query of the trial with its whole gallery, as rank_trials compares them."""
+    """Compare every query of the trial with its whole gallery, as rank_trials does."""
     person_N, camera_N = _labels(test, embedding_ND)
     person, embedding = _queries(trial, person_N, embedding_ND)
     measure = rerank if re_ranking else distances
@@ -48,7 +50,7 @@ def compare(trial: Trial, test: TestSet, embedding_ND: Tensor, *, re_ranking: bo
 
 
 def shown_rows(trial: Trial, test: TestSet) -> np.ndarray:
-    """A row of the test set for each query, int64 (Q,): the query's own; of a mean, the first of its images."""
+    """Return a row of the test set for each query, int64 (Q,): the query's own; for a mean, the first of its images."""
     if not trial.mean_query:
         return trial.query_rows
     return trial.query_rows[np.unique(test.person_N[trial.query_rows], return_index=True)[1]]
@@ -61,10 +63,9 @@ def rank_trials(
     trials: Sequence[int] | None = None,
     *,
     re_ranking: bool = False,
-    top: int = 0,
 ) -> list[Ranking]:
-    """Rank every trial, or those of these numbers. embedding_ND: row n embeds row n of the test set, on any device;
-    similarity is the dot product, or k-reciprocal re-ranking of it. top: K of a Ranking. Raises ProtocolError."""
+    """Rank every trial, or those with the given numbers. embedding_ND: row n embeds row n of the test set, on any
+    device; similarity is the dot product, or k-reciprocal re-ranking of it. Raises ProtocolError."""
     chosen = protocol.trials(test, trials)
     person_N, camera_N = _labels(test, embedding_ND)
     distance_of = None if re_ranking else _shared_product(protocol, chosen, person_N, embedding_ND)
@@ -81,14 +82,12 @@ def rank_trials(
             same = (query.person[:, None] == gallery.person).any()
             cameras = trial.excluded and str(error) == NO_MATCH and same
             raise ProtocolError(f"{trial.protocol}, trial {trial.number}: {error}{hint if cameras else ''}") from None
-        top_distance, column = _first(distance, excluded, top)
-        top_rows = torch.from_numpy(trial.gallery_rows).to(column.device)[column]
-        rankings.append(Ranking(trial, person, top_rows, top_distance, per_query, metrics))
+        rankings.append(Ranking(trial, person, per_query, metrics))
     return rankings
 
 
 def _labels(test: TestSet, embedding_ND: Tensor) -> tuple[Tensor, Tensor]:
-    """Identity and camera of each test image, on the embeddings' device."""
+    """Return identity and camera of each test image, on the embeddings' device."""
     person, camera = (torch.from_numpy(column).to(embedding_ND.device) for column in (test.person_N, test.camera_N))
     return person, camera
 
@@ -103,8 +102,8 @@ def _compared(trial: Trial, test: TestSet, person_Q: Tensor, camera_N: Tensor, d
 def _shared_product(
     protocol: Protocol, trials: Sequence[Trial], person_N: Tensor, embedding_ND: Tensor
 ) -> Callable[[Trial], Tensor]:
-    """Distances (Q, G) of any of the trials, out of one product: the images of one side are the same in all of them,
-    and those of the other side are multiplied once, however many trials they are drawn in."""
+    """Return a function trial -> distances (Q, G), all taken from one product: the images of one side are the same in
+    all trials, and those of the other side are multiplied once, however many trials they are drawn in."""
 
     def drawn(trial: Trial) -> np.ndarray:
         return trial.query_rows if protocol.transposed else trial.gallery_rows
@@ -121,28 +120,19 @@ def _shared_product(
 
 
 def distances(query_QD: Tensor, gallery_GD: Tensor) -> Tensor:
-    """Minus the dot products, float64 (Q, G), as the published code takes them: in float32, near neighbours change
-    places. On CUDA too; the largest product, LLCM's queries and all of its possible gallery, is 255 GFLOP."""
+    """Return minus the dot products, float64 (Q, G), as the published code takes them: in float32, near neighbours
+    change places. On CUDA too; the largest product, LLCM's queries and all of its possible gallery, is 255 GFLOP."""
     return -query_QD.double() @ gallery_GD.double().T
 
 
-def _first(distance: Tensor, excluded: Tensor | None, top: int) -> tuple[Tensor, Tensor]:
-    """Distances and columns of each row's `top` nearest, (Q, K) each: excluded ones last, equal ones by position."""
-    if not top:
-        return distance[:, :0], torch.empty(len(distance), 0, dtype=torch.int64, device=distance.device)
-    masked = distance if excluded is None else distance.masked_fill(excluded, torch.inf)
-    values, columns = masked.sort(dim=1, stable=True)
-    return values[:, :top], columns[:, :top]
-
-
 def _queries(trial: Trial, person_N: Tensor, embedding_ND: Tensor) -> tuple[Tensor, Tensor]:
-    """Identities and features of the trial's queries."""
+    """Return identities and features of the trial's queries."""
     person, embedding = person_N[trial.query_rows], embedding_ND[trial.query_rows]
     return _means(person, embedding.double()) if trial.mean_query else (person, embedding)
 
 
 def _means(person_Q: Tensor, embedding_QD: Tensor) -> tuple[Tensor, Tensor]:
-    """Persons, and the L2-normalised mean embedding of each."""
+    """Return the identities, and the L2-normalised mean embedding of each."""
     persons, group = person_Q.unique(return_inverse=True)
     total = embedding_QD.new_zeros(len(persons), embedding_QD.shape[1]).index_add_(0, group, embedding_QD)
     return persons, functional.normalize(total, dim=1)

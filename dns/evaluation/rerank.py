@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking (Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017).
+"""Re-ranks (Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017).
 
 An image's k-reciprocal neighbours are those of its k nearest that have it among theirs. Each image becomes a sparse
 vector of weights over its (expanded) reciprocal neighbours; the Jaccard distance of two vectors is blended with the
@@ -11,10 +11,10 @@ from torch.nn import functional
 
 
 def rerank(query_QD: Tensor, gallery_GD: Tensor, *, k1: int = 20, k2: int = 6, weight: float = 0.3) -> Tensor:
-    """Distances (Q, G), float32, on the embeddings' device, of the embeddings L2-normalised.
+    """Return re-ranked distances (Q, G), float32, on the embeddings' device; it L2-normalises the embeddings.
 
-    k1: neighbours looked at; k2: neighbours that a vector is averaged over; weight: of the original distance. The
-    values are the paper's. Galleries smaller than k1 are taken as they are.
+    k1: neighbours looked at; k2: neighbours that a vector is averaged over; weight: the original distance's. The values
+    are the paper's. Galleries smaller than k1 are taken as they are.
     """
     queries = len(query_QD)
     all_ND = functional.normalize(torch.cat([query_QD, gallery_GD]).float(), dim=1)
@@ -29,7 +29,7 @@ def rerank(query_QD: Tensor, gallery_GD: Tensor, *, k1: int = 20, k2: int = 6, w
 
 
 def _encode(distance: Tensor, order: Tensor, k1: int) -> Tensor:
-    """(N, N): row i holds the Gaussian weights, summing to 1, of i's expanded k-reciprocal neighbours."""
+    """Return (N, N): row i holds the Gaussian weights, summing to 1, of i's expanded k-reciprocal neighbours."""
     reciprocal = _reciprocal(order, k1)
     half = _reciprocal(order, round(k1 / 2))
     common = half.float() @ reciprocal.float().T  # [j, i]: how many of j's half neighbourhood lie in i's
@@ -40,14 +40,14 @@ def _encode(distance: Tensor, order: Tensor, k1: int) -> Tensor:
 
 
 def _reciprocal(order: Tensor, k: int) -> Tensor:
-    """Mask (N, N): i and j are each among the other's k nearest, or the same."""
+    """Return a mask (N, N): i and j are each among the other's k nearest, or the same."""
     near = torch.zeros(len(order), len(order), dtype=torch.bool, device=order.device)
     near.scatter_(1, order[:, : k + 1], True)
     return near & near.T
 
 
 def _jaccard(query: Tensor, gallery: Tensor) -> Tensor:
-    """Jaccard distance of weight vectors that sum to 1: the shared weight is the sum of minima."""
+    """Return the Jaccard distance of weight vectors that sum to 1: the shared weight is the sum of minima."""
     rows = []
     for weights in query:
         there = weights.nonzero().squeeze(1)

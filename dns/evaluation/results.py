@@ -1,4 +1,4 @@
-"""A run's result.json and result.md: read, checked, added to and written, by one process at a time."""
+"""Reads, checks, extends and writes a run's result.json and result.md, one process at a time."""
 
 import errno
 import json
@@ -18,7 +18,7 @@ WAIT_S = 60.0  # for another process that writes its rows: seconds, unless it ha
 
 
 def merge(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
-    """`old` rows, then `new` ones; a new row replaces the old one that was made in the same way (HOW)."""
+    """Return `old` rows, then `new` ones; a new row replaces the old one that was made in the same way (HOW)."""
 
     def how(row: Row) -> tuple:
         return tuple(row.get(key) for key in HOW)
@@ -28,7 +28,7 @@ def merge(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A result.json; empty if there is none. Raises ReportError for one that cannot be read."""
+    """Read a result.json; empty if there is none. Raises ReportError for one that cannot be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if not isinstance(content, dict):
@@ -39,8 +39,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_rows(path: Path, key: str) -> list[Row]:
-    """Rows of a finished run's result.json. key: `training` for the last epoch's row and, if it is another, the best
-    one's; `evaluation` for these and the rows of eval.py. Raises ReportError where there are none."""
+    """Read the rows of a finished run's result.json. key: `training` for the last epoch's row and, if it is another,
+    the best one's; `evaluation` for these and the rows of eval.py. Raises ReportError where there are none."""
     rows = read_json(path).get(key)
     if not rows:
         raise ReportError(f"{path}: lacks the rows of {key}. Move it away, then run the same command again")
@@ -48,20 +48,20 @@ def read_rows(path: Path, key: str) -> list[Row]:
 
 
 def read_markdown(path: Path) -> str:
-    """The table of a result.json, as result.md holds it: that file may be gone. Raises ReportError."""
+    """Return the table of a result.json, as result.md holds it: that file may be gone. Raises ReportError."""
     return markdown(read_rows(path, "evaluation"), path.absolute().parent.name)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that replaces `path` when it is whole, and is removed otherwise. Raises ReportError where the disk is full
-    or fails, and while another process writes it."""
+    """Open a file that replaces `path` when it is whole, and is removed otherwise. Raises ReportError where the disk is
+    full or fails, and while another process writes it."""
     with writing(path), atomic.replacing(path) as file:
         yield file
 
 
 def write_text(path: Path, text: str) -> None:
-    """Whole or not at all. Raises ReportError."""
+    """Write the file whole or not at all. Raises ReportError."""
     with replacing(path) as file:
         file.write(text.encode(errors="backslashreplace"))  # a folder's name may be no UTF-8
 
@@ -86,7 +86,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 @contextmanager
 def results_lock(folder: Path) -> Iterator[None]:
-    """Only one process at a time writes the results of a run. Locked is the folder above `folder`, because a training
+    """Let only one process at a time write the results of a run. It locks the folder above `folder`, because a training
     locks its own folder from start to end. Raises ReportError after waiting for WAIT_S."""
     descriptor = os.open(folder.absolute().parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -111,7 +111,7 @@ def _wait_for_lock(descriptor: int, folder: Path) -> None:
 
 
 def add_rows(rows: Sequence[Row], folder: Path) -> None:
-    """Show the rows, and put them among those of the folder's result.json and result.md."""
+    """Show the rows, and add them to the folder's result.json and result.md."""
     folder.mkdir(parents=True, exist_ok=True)
     title, result = folder.absolute().name, folder / "result.json"
     print(screen(rows, title))

@@ -1,4 +1,4 @@
-"""Rows of results, each of which says how it came about; and tables of them, on the screen and in Markdown."""
+"""Makes the rows of results, each of which says how it was made; and tables of them, on the screen and in Markdown."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,14 +11,14 @@ from dns.evaluation.metrics import Metrics
 from ffcv_convert.common.errors import printable
 
 Row = Mapping[str, Any]
-HOW = ("dataset", "protocol", "feature", "flip", "re_ranking", "precision", "checkpoint")  # how a row came about
-TRAINED = ("world", "images_a_step", "scale_lr")  # how the network was trained, see selection.trained
+HOW = ("dataset", "protocol", "feature", "flip", "re_ranking", "precision", "checkpoint")  # how a row was made
+TRAINED = ("world", "images_a_step", "scale_lr")  # how the network was trained, see selection.training_setup
 SHOWN_RANKS = (1, 5, 10, 20)
 COLUMNS = (*(f"rank{rank}" for rank in SHOWN_RANKS), "mAP", "mINP")
 
 
 def make_row(protocol: str, results: Sequence[Metrics], **how: Any) -> Row:
-    """Mean and (population) standard deviation over trials, in [0, 1], every trial kept. how: flip, re_ranking,
+    """Return mean and (population) standard deviation over trials, in [0, 1], and every trial. how: flip, re_ranking,
     checkpoint, ..."""
     columns = {f"rank{rank}": [result.cmc[rank - 1] for result in results] for rank in SHOWN_RANKS}
     columns |= {"mAP": [result.mAP for result in results], "mINP": [result.mINP for result in results]}
@@ -31,7 +31,7 @@ def make_row(protocol: str, results: Sequence[Metrics], **how: Any) -> Row:
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Header and cells, in per cent; the deviation over trials behind Rank-1 and mAP."""
+    """Return header and cells, in per cent; the deviation over trials stands behind Rank-1 and mAP."""
     cells = [["data set", "protocol", *COLUMNS, "trials", "feature", "flip", "re-ranking", "precision", "checkpoint"]]
     for row in rows:
         numbers = [

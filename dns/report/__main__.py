@@ -8,27 +8,28 @@ beside the first run, named after all of them. Images come from the converted se
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from dns.report.compare import compare
+from dns.report.html import thumbnails
 from dns.report.sections import IMAGE_BYTES
-from dns.report.thumbnails import thumbnails
-from dns.training import config
-from dns.training.options import Config
+from dns.training.config import given_options, read_config
 from dns.training.run_folder import CONFIG
+from dns.training.setup import open_images
 from ffcv_convert.common.errors import ConfigError, DataError, user_errors
 from ffcv_convert.common.world import World
-from pipelines.data import TestImages, open_test
+from pipelines.data import TestImages
 
-LONGEST_NAME = 200  # of a folder
+LONGEST_NAME = 200  # letters of a folder's name
 
 
 def main(arguments: Sequence[str]) -> int:
     folders = [Path(word) for word in arguments if not word.startswith("-")]
-    given = config.given([word for word in arguments if word.startswith("-")])
+    given = given_options([word for word in arguments if word.startswith("-")])
     if len(folders) < 2 or given.keys() - {"report.images"}:
         raise ConfigError(f"the command line: two run folders at least, and no option but --report.images.\n{__doc__}")
     test = _test_images(folders[0]) if given.get("report.images", True) else None
@@ -43,20 +44,18 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _test_images(run: Path) -> TestImages | None:
-    """Those that the run is tested on; None, with a note, where they are not here."""
+    """Open the images that the run is tested on; None, with a note, where they are not here."""
     try:
-        asked: Config = config.read(["--config-file", str(run / CONFIG)], description="")
-        return open_test(
-            Path(asked.data.beton_root) / asked.data.set, World(torch.device("cpu")), trial=asked.data.trial,
-            styles=asked.eval.styles, source="stream", batch_size=asked.eval.batch_size, workers=asked.data.workers,
-        )  # fmt: skip
+        config = read_config(["--config-file", str(run / CONFIG)], description="")
+        streamed = replace(config, data=replace(config.data, source="stream"))
+        return open_images(streamed, World(torch.device("cpu")))
     except (ConfigError, DataError) as error:
         print(f"note: no images on the page: {error}", file=sys.stderr)
         return None
 
 
 def _shown(test: TestImages, paths: Sequence[str], bytes_left: int) -> dict[str, str]:
-    """Path -> data URI, of the paths that the set has."""
+    """Return path -> data URI for the paths that the set has."""
     row_of = {path: row for row, path in enumerate(test.path_N)}
     known = [path for path in paths if path in row_of]
     rows = sorted({row_of[path] for path in known})

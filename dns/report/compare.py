@@ -1,4 +1,4 @@
-"""Runs side by side: their results and curves, and the queries that one finds and another misses."""
+"""Sets runs side by side: their results and curves, and the queries that one finds and another misses."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -8,19 +8,18 @@ from pathlib import Path
 from dns.evaluation import results
 from dns.evaluation.tables import Row, table
 from dns.report import figures, html
-from dns.report.page import document
-from dns.report.parts import Parts
+from dns.report.page import Parts, document
 from dns.report.write import FIGURES, write
 from dns.training.log import JsonLines, Line
 from ffcv_convert.common.errors import ReportError
 
-MOST = 20  # queries shown of each pair of runs and protocol, in each direction
+MOST = 20  # queries shown for each pair of runs and protocol, in each direction
 Images = Callable[[Sequence[str]], Mapping[str, str]]  # paths of test images -> data URIs of those that can be shown
 
 
 @dataclass(frozen=True)
 class Query:
-    """Of a run's report/queries.csv. first: see ranked.query_table."""
+    """One query of a run's report/queries.csv. first: see ranked.query_table."""
 
     path: str
     identity: int
@@ -32,7 +31,8 @@ class Query:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run's folder holds. queries: protocol -> path -> query, empty without a report."""
+    """What a run's folder holds. rows: result.json's; lines: log.jsonl's, by kind; queries: protocol -> path -> query,
+    empty without a report."""
 
     name: str
     rows: Sequence[Row]
@@ -41,7 +41,7 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Raises ReportError where the folder lacks a result, or where a file of it is damaged."""
+    """Read a run's folder. Raises ReportError where it lacks a result, or where a file of it is damaged."""
     result = folder / "result.json"
     if not result.exists():
         raise ReportError(
@@ -113,7 +113,7 @@ def _row(run: Run, protocol: str) -> Row | None:
 
 
 def differing(one: Mapping[str, Query], other: Mapping[str, Query]) -> list[tuple[Query, Query]]:
-    """Queries of both runs that `one` finds at rank 1 and `other` does not; those with the largest loss of AP first."""
+    """Return the queries of both runs that `one` finds at rank 1 and `other` does not, the largest loss of AP first."""
     pairs = [(query, other[path]) for path, query in one.items() if path in other]
     pairs = [(here, there) for here, there in pairs if here.first == 1 < there.first]
     return sorted(pairs, key=lambda pair: pair[1].precision - pair[0].precision)

@@ -1,4 +1,4 @@
-"""A map of some identities' embeddings: t-SNE of scikit-learn, of the extra `report`."""
+"""Maps some identities' embeddings, as a chart: t-SNE of scikit-learn, which comes with the extra `report`."""
 
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from dns.evaluation.protocols import TestSet
-from dns.report.chart import Series
+from dns.report.figures import Chart, Series
 from ffcv_convert.beton.labels import Modality
 
 IDENTITIES, IMAGES = 20, 10  # identities of a map, and images of each in each modality
@@ -15,7 +15,7 @@ PERPLEXITY, ITERATIONS = 30.0, 500
 
 
 class EmbeddingMap(NamedTuple):
-    """perplexity, seed: of t-SNE; series: one for each identity and modality."""
+    """The points of a map. perplexity, seed: t-SNE's; series: one for each identity and modality."""
 
     perplexity: float
     seed: int
@@ -27,7 +27,7 @@ def available() -> bool:
 
 
 def embedding_map(test: TestSet, embedding_ND: Tensor, *, seed: int = 0) -> EmbeddingMap:
-    """Of IDENTITIES identities that have images in two modalities, drawn with `seed`."""
+    """Compute the map of IDENTITIES identities that have images in two modalities, drawn with `seed`."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -50,7 +50,7 @@ def embedding_map(test: TestSet, embedding_ND: Tensor, *, seed: int = 0) -> Embe
 
 
 def mapped_rows(test: TestSet, seed: int) -> np.ndarray:
-    """Rows of the test set, int64: of the drawn identities, at most IMAGES of each in each modality."""
+    """Draw rows of the test set, int64: at most IMAGES images of each drawn identity in each modality."""
     generator = np.random.default_rng(seed)
     both = [who for who in np.unique(test.person_N) if len(np.unique(test.modality_N[test.person_N == who])) > 1]
     chosen = generator.permutation(np.array(both or np.unique(test.person_N)))[:IDENTITIES]
@@ -60,3 +60,13 @@ def mapped_rows(test: TestSet, seed: int) -> np.ndarray:
             there = np.flatnonzero((test.person_N == who) & (test.modality_N == modality))
             rows.append(generator.permutation(there)[:IMAGES])
     return np.sort(np.concatenate(rows))
+
+
+def map_chart(found: EmbeddingMap) -> Chart:
+    shapes = "circle: visible, triangle: infrared, square: sketch"
+    identities = len({one.colour for one in found.series})
+    caption = (
+        f"t-SNE of BN(Z) of {identities} identities, perplexity {found.perplexity:.3g}, seed {found.seed}. Colour: "
+        f"identity; {shapes}."
+    )
+    return Chart("map", "Map of embeddings", caption, "", "", found.series, kind="points", legend=False)

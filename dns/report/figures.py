@@ -1,25 +1,101 @@
-"""The charts of a report, of numbers that others computed."""
+"""Defines the figures of a report as numbers (svg.py and paper.py draw these), with one function a chart."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import mean, pstdev
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from dns.evaluation.tables import Row
-from dns.report.chart import Chart, Grid, Series
-from dns.report.embedding_map import EmbeddingMap
-from dns.report.study import CameraPairs, Likeness, Study, average_precision
-from dns.report.verification import Curve, thinned
+from dns.report.study import CameraPairs, Curve, Likeness, Study, average_precision, thinned
 
-LOSSES = ("total", "identity", "circle", "alignment", "distillation")
+Kind = Literal["line", "bars", "points"]
+NO_LOSS = {"kind", "step", "epoch", "iteration", "lr"}  # what a line of training holds beside its losses
 Line = Mapping[str, Any]
 Curves = Mapping[str, Mapping[str, Sequence[Line]]]  # run -> kind of line -> its lines of log.jsonl
-POINTS = 200  # of a training curve; each is the mean of its neighbours
+POINTS = 200  # points of a training curve; each is the mean of its neighbours
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points that share a name. low, high: a band round y, of the same length, or empty. colour: a number, equal for
+    series that belong together; by default the series' place in its chart. shape: the points', see svg.SHAPES."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    colour: int | None = None
+    shape: int = 0
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Series on two axes. name: that of its files. caption: what the figure shows, in a sentence. x of a bar is its
+    middle. legend: whether the figure names its series."""
+
+    name: str
+    title: str
+    caption: str
+    x_label: str
+    y_label: str
+    series: Sequence[Series]
+    kind: Kind = "line"
+    log_x: bool = False
+    log_y: bool = False
+    legend: bool = True
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of shaded cells: values[row][column], None for an empty cell."""
+
+    name: str
+    title: str
+    caption: str
+    x_label: str
+    y_label: str
+    columns: Sequence[str]
+    rows: Sequence[str]
+    values: Sequence[Sequence[float | None]]
+
+
+Figure = Chart | Grid
+
+
+def table_of(figure: Figure) -> tuple[list[str], list[list[str | float]]]:
+    """Return header and rows of a figure's numbers."""
+    if isinstance(figure, Grid):
+        header = [figure.y_label, *(f"{figure.x_label} {column}" for column in figure.columns)]
+        rows = [
+            [name, *("" if value is None else value for value in values)]
+            for name, values in zip(figure.rows, figure.values, strict=True)
+        ]
+        return header, rows
+    bands = any(one.low for one in figure.series)
+    header = ["series", figure.x_label, figure.y_label, *(["low", "high"] if bands else [])]
+    rows = []
+    for one in figure.series:
+        columns = [one.x, one.y, *([one.low, one.high] if one.low else [])]
+        rows += [[one.name, *map(float, values)] for values in zip(*columns, strict=True)]
+    return header, rows
+
+
+def to_csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return the text of a CSV file, numbers with all their digits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def cmc(rows: Mapping[str, Row], name: str = "cmc") -> Chart:
-    """rows: of result.json, by the name that the legend shows."""
+    """Return the CMC of each row. rows: those of result.json, by the name that the legend shows."""
     series = []
     for shown, row in rows.items():
         columns = [*zip(*(trial["cmc"] for trial in row["per_trial"]), strict=True)]
@@ -35,6 +111,7 @@ def cmc(rows: Mapping[str, Row], name: str = "cmc") -> Chart:
 
 
 def precision_histogram(studies: Sequence[Study]) -> list[Chart]:
+    """Count how often each AP occurs among the queries of all trials, a chart for each protocol."""
     charts = []
     for one in studies:
         values = 100 * np.concatenate([average_precision(ranking.per_query) for ranking in one.rankings])
@@ -67,7 +144,7 @@ def likeness_chart(found: Likeness) -> Chart:
 
 
 def roc_charts(curves: Mapping[str, Curve]) -> list[Chart]:
-    """curves: by protocol."""
+    """Return the ROC, and false accepts against false rejects. curves: by protocol."""
     accepted, errors = [], []
     for name, curve in curves.items():
         place = thinned(curve)
@@ -83,25 +160,14 @@ def roc_charts(curves: Mapping[str, Curve]) -> list[Chart]:
     ]  # fmt: skip
 
 
-def map_chart(found: EmbeddingMap) -> Chart:
-    shapes = "circle: visible, triangle: infrared, square: sketch"
-    identities = len({one.colour for one in found.series})
-    caption = (
-        f"t-SNE of BN(Z) of {identities} identities, perplexity {found.perplexity:.3g}, seed {found.seed}. Colour: "
-        f"identity; {shapes}."
-    )
-    return Chart("map", "Map of embeddings", caption, "", "", found.series, kind="points", legend=False)
-
-
 def training_charts(curves: Curves) -> list[Chart]:
-    """Loss, learning rate, Rank-1 and images/s; of one run every loss, of several the total of each."""
+    """Return loss, learning rate, Rank-1 and images/s: every loss for one run, only the totals for several."""
     several = len(curves) > 1
-    names = LOSSES[:1] if several else LOSSES
     losses = [
         _curve(run if several else name, kinds["train"], "step", name)
         for run, kinds in curves.items()
-        for name in names
         if kinds["train"]
+        for name in (["total"] if several else _losses(kinds["train"][0]))
     ]
     rates = [_curve(run, kinds["train"], "step", "lr") for run, kinds in curves.items() if kinds["train"]]
     rank1 = [_curve(run, kinds["eval"], "epoch", "rank1", 100) for run, kinds in curves.items() if kinds["eval"]]
@@ -119,6 +185,11 @@ def training_charts(curves: Curves) -> list[Chart]:
               "epoch", "images/s", speed),
     ]  # fmt: skip
     return [chart for chart in charts if chart.series]
+
+
+def _losses(line: Line) -> list[str]:
+    """Return the names of a line's losses, the total first."""
+    return sorted(line.keys() - NO_LOSS, key=lambda name: (name != "total", list(line).index(name)))
 
 
 def _curve(name: str, lines: Sequence[Line], x: str, y: str, factor: float = 1) -> Series:

@@ -1,23 +1,31 @@
-"""Pieces of the page. Every name that comes from a data set, a folder or a checkpoint passes `text`."""
+"""Makes pieces of HTML: text, tables, and images as small JPEGs inside the page.
 
+Every name that comes from a data set, a folder or a checkpoint passes `text`.
+"""
+
+import base64
 import html
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 
-from dns.report import svg
-from dns.report.chart import Figure, table_of
+import numpy as np
+from PIL import Image
+
 from ffcv_convert.common.errors import printable
 
 LONG = 24  # characters of a cell that may be broken into lines
-MOST_NUMBERS = 90  # rows of a figure's numbers that the page shows as a table
+HEIGHTS_PX = (128, 104, 84, 64)  # heights of thumbnails, tried in turn until the images fit
+QUALITY = 72
 
 
 def text(value: object) -> str:
-    """Shown as it is: markup, quotes and control characters are escaped."""
+    """Return HTML that shows the value as it is: markup, quotes and control characters are escaped."""
     return html.escape(printable(str(value), newlines=False))
 
 
 def table(header: Sequence[object], rows: Sequence[Sequence[object]], *, caption: str, mixed: bool = False) -> str:
-    """Cells are text; numbers stand to the right, unless the columns are mixed of them and words."""
+    """Return a table with a caption. Cells are text; numbers stand to the right, unless a `mixed` column holds words as
+    well."""
     head = "".join(f'<th scope="col">{text(cell)}</th>' for cell in header)
     body = "".join("<tr>" + "".join(_cell(cell, mixed) for cell in row) + "</tr>" for row in rows)
     return (
@@ -33,25 +41,34 @@ def _cell(value: object, mixed: bool) -> str:
     return f"<td{css}>{shown}</td>"
 
 
-def figure(drawn: Figure) -> str:
-    """The drawing, its caption, and its numbers where they are few."""
-    header, rows = table_of(drawn)
-    numbers = ""
-    if len(rows) <= MOST_NUMBERS:
-        cells = [[f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row] for row in rows]
-        numbers = (
-            f"<details><summary>Numbers<span class='quiet'> of {text(drawn.title)}</span></summary>"
-            f"{table(header, cells, caption=f'Numbers: {drawn.title}')}</details>"
-        )
-    return (
-        f'<figure class="chart"><h3>{text(drawn.title)}</h3>{svg.draw(drawn)}'
-        f"<figcaption>{text(drawn.caption)}</figcaption>{numbers}</figure>"
-    )
-
-
 def paragraph(*sentences: str) -> str:
     return f"<p>{text(' '.join(filter(None, sentences)))}</p>"
 
 
 def image(uri: str, alternative: str) -> str:
     return f'<img src="{uri}" alt="{text(alternative)}">'
+
+
+def thumbnails(pixels: Mapping[int, np.ndarray], shown: Sequence[int], *, bytes_left: int) -> dict[int, str]:
+    """Return row of the test set -> data URI of its image, at the largest height at which all fit into `bytes_left`.
+    pixels: uint8 (H, W, 3) by row; shown: the rows in the order of the page, each as often as it stands there. Empty
+    where even the smallest images need more bytes than are left."""
+    tallest = max((one.shape[0] for one in pixels.values()), default=0)
+    for height in HEIGHTS_PX:
+        if height > tallest and height != HEIGHTS_PX[-1]:
+            continue
+        found = {row: data_uri(one, height) for row, one in pixels.items()}
+        if sum(len(found[row]) for row in shown) <= bytes_left:
+            return found
+    return {}
+
+
+def data_uri(pixels: np.ndarray, height_px: int) -> str:
+    """Return a JPEG of this height, or of the image's own if that is less."""
+    picture = Image.fromarray(pixels)
+    if picture.height > height_px:
+        width_px = max(1, round(picture.width * height_px / picture.height))
+        picture = picture.resize((width_px, height_px), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.save(file, "jpeg", quality=QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,22 +1,26 @@
-"""The page: one HTML file that asks for nothing else."""
+"""Makes the page, one HTML file that asks for nothing else, and holds the parts of a report meanwhile."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dns.evaluation.protocols import TestSet
-from dns.report.html import image, text
+from dns.report import paper, svg
+from dns.report.figures import Figure, table_of, to_csv
+from dns.report.html import image, table, text
 from dns.report.ranked import Neighbour, RankedQuery
-from dns.report.svg import STYLE
 from ffcv_convert.beton.labels import STYLES, Modality
 
 MOST_BYTES = 5_000_000
-# Even a mistake in this page could fetch nothing: a browser asks for no address at all.
+MOST_NUMBERS = 90  # rows of a figure's numbers that the page shows as a table
+# A browser asks for no address at all, so that even a mistake in this page could fetch nothing.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 Section = tuple[str, str, str]  # anchor, title, HTML of the inside
+Table = tuple[Sequence[str], Sequence[Sequence[str | float]]]
 
 
 def document(title: str, lead: str, facts: Mapping[str, str], sections: Sequence[Section]) -> str:
-    """lead: HTML below the title; facts: numbers to see first, by name."""
+    """Return the whole page as HTML. lead: HTML below the title; facts: numbers to see first, by name."""
     here = Path(__file__).parent
     css, script = ((here / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     links = "".join(f'<li><a href="#{anchor}">{text(name)}</a></li>' for anchor, name, _ in sections)
@@ -29,14 +33,14 @@ def document(title: str, lead: str, facts: Mapping[str, str], sections: Sequence
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" '
-        f'content="light dark"><title>{text(title)}</title><style>{css}{STYLE}</style></head><body>'
+        f'content="light dark"><title>{text(title)}</title><style>{css}{svg.STYLE}</style></head><body>'
         f'<header><h1>{text(title)}</h1>{lead}<dl class="facts">{shown}</dl><nav aria-label="Sections"><ul>{links}'
         f"</ul></nav></header><main>{body}</main><script>{script}</script></body></html>\n"
     )
 
 
 def ranked_lists(queries: Sequence[RankedQuery], test: TestSet, images: Mapping[int, str]) -> str:
-    """images: data URI by row of the test set; without them, cells show the identity's number."""
+    """Return the queries as HTML. images: data URI by row of the test set; else cells show the identity's number."""
     items = []
     for query in queries:
         cells = [_cell("asked", "query", "query", query.row, test, images)]
@@ -62,7 +66,7 @@ def _neighbour(near: Neighbour, test: TestSet, images: Mapping[int, str]) -> str
 def _cell(
     kind: str, place: str, said: str, row: int, test: TestSet, images: Mapping[int, str], similarity: str = ""
 ) -> str:
-    """said: the place, for who cannot see the image."""
+    """Return an image of a ranked list. said: its place, for readers who cannot see the image."""
     camera = where(int(test.camera_N[row]), int(test.modality_N[row]))
     parts = (said, f"identity {test.person_N[row]}", camera, similarity and f"similarity {similarity}")
     alternative = ", ".join(part for part in parts if part)
@@ -72,8 +76,58 @@ def _cell(
 
 
 def where(camera: int, modality: int) -> str:
-    """Who made an image: its camera, or the artist of a sketch. Empty for 0, where the set does not say."""
+    """Return who made an image: its camera, or the artist of a sketch. Empty for 0, where the set does not say."""
     if not camera:
         return ""
     artist = modality == Modality.SKETCH and camera <= len(STYLES)
     return f"artist {STYLES[camera - 1]}" if artist else f"camera {camera}"
+
+
+@dataclass
+class Parts:
+    """The parts of a report while it is made: sections of the page, figures, tables and pictures."""
+
+    sections: list[Section] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    tables: dict[str, Table] = field(default_factory=dict)
+    pictures: dict[str, bytes] = field(default_factory=dict)  # file name -> PNG
+
+    def section(self, anchor: str, title: str, *inside: str) -> None:
+        self.sections.append((anchor, title, "".join(inside)))
+
+    def charts(self, figures: Sequence[Figure]) -> str:
+        """Return the figures' HTML, side by side; `files` will hold their files."""
+        self.figures += figures
+        return f'<div class="charts">{"".join(map(figure, figures))}</div>' if figures else ""
+
+    def files(self) -> dict[str, bytes]:
+        """Return file name -> content: for each figure the numbers, SVG and, with matplotlib, PDF; the tables as CSV,
+        and the pictures."""
+        found: dict[str, str | bytes] = {**self.pictures}
+        found |= {f"{name}.csv": to_csv(*content) for name, content in self.tables.items()}
+        for one in self.figures:
+            found[f"{one.name}.csv"] = to_csv(*table_of(one))
+            found[f"{one.name}.svg"] = svg.draw(one, alone=True)
+            if paper.available():
+                found[f"{one.name}.pdf"] = paper.to_pdf(one)
+        # A path of a data set may hold bytes that are no UTF-8.
+        return {
+            name: content if isinstance(content, bytes) else content.encode(errors="backslashreplace")
+            for name, content in found.items()
+        }
+
+
+def figure(drawn: Figure) -> str:
+    """Return a figure as HTML: the drawing, its caption, and its numbers where they are few."""
+    header, rows = table_of(drawn)
+    numbers = ""
+    if len(rows) <= MOST_NUMBERS:
+        cells = [[f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row] for row in rows]
+        numbers = (
+            f"<details><summary>Numbers<span class='quiet'> of {text(drawn.title)}</span></summary>"
+            f"{table(header, cells, caption=f'Numbers: {drawn.title}')}</details>"
+        )
+    return (
+        f'<figure class="chart"><h3>{text(drawn.title)}</h3>{svg.draw(drawn)}'
+        f"<figcaption>{text(drawn.caption)}</figcaption>{numbers}</figure>"
+    )

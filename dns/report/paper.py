@@ -1,14 +1,14 @@
-"""Figures -> PDF at the width of a column, by matplotlib: its fonts are embedded, as publishers ask."""
+"""Draws figures as PDF at the width of a column, by matplotlib: its fonts are embedded, as publishers ask."""
 
 import io
 from importlib.util import find_spec
 from typing import Any
 
-from dns.report.chart import Chart, Figure, Grid, Series
+from dns.report.figures import Chart, Figure, Grid, Series
 from dns.report.svg import PAPER_WIDTH_MM, SHAPES, colour_of
 from ffcv_convert.common.errors import printable
 
-PLACE = (0.18, 0.18, 0.79, 0.64)  # of the axes in the figure: left, bottom, width, height
+PLACE = (0.18, 0.18, 0.79, 0.64)  # where the axes stand in the figure: left, bottom, width, height
 MARKERS = dict(zip(SHAPES, ("o", "^", "s"), strict=True))
 STYLE = {"pdf.fonttype": 42, "font.size": 7, "axes.linewidth": 0.5, "lines.linewidth": 1.0, "axes.grid": False}
 
@@ -18,6 +18,7 @@ def available() -> bool:
 
 
 def to_pdf(figure: Figure) -> bytes:
+    """Return the figure as a PDF file."""
     import matplotlib  # not above: it is part of the extra `report`
     from matplotlib.figure import Figure as Canvas
 
@@ -68,7 +69,7 @@ def _grid(axes: Any, grid: Grid) -> None:
 
 
 def _rgb(number: int, count: int) -> Any:
-    """The colour of the page, as matplotlib takes it."""
+    """Return the colour that this series has on the page, as matplotlib takes it."""
     import colorsys
 
     text = colour_of(number, count)
@@ -79,5 +80,5 @@ def _rgb(number: int, count: int) -> Any:
 
 
 def _plain(text: str) -> str:
-    """Text in which matplotlib finds no formula."""
+    """Return text in which matplotlib finds no formula."""
     return printable(text, newlines=False).replace("$", r"\$")

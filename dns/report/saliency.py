@@ -1,7 +1,8 @@
-"""Where the network looks: Grad-CAM of captum, of the extra `report`.
+"""Shows where the network looks: Grad-CAM of captum, which comes with the extra `report`.
 
-What is explained is a query's similarity to its nearest right image: the map shows which parts of the query raise it,
-at the resolution of the last map of features (a pixel of it is 16 pixels of the image), of the image as it is.
+A map explains a query's similarity to its nearest right image: it shows which parts of the query raise that similarity.
+It has the resolution of the last map of features (a pixel of it is 16 pixels of the image) and is of the image without
+flip.
 """
 
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ def available() -> bool:
 
 
 def looks(evaluator: Evaluator, model: DNS, queries: Sequence[RankedQuery]) -> list[Look]:
-    """Of the first QUERIES queries that have a right image among their nearest, each of another identity."""
+    """Compute maps of the first QUERIES queries with a right image among their nearest, each of another identity."""
     pairs: dict[int, tuple[int, int]] = {}
     for query in queries:
         right = [near.row for near in query.neighbours if near.right and near.rank]
@@ -68,7 +69,7 @@ def _embedding(model: DNS, image: Tensor, modality: int) -> Tensor:
 
 
 def _map(model: DNS, image: Tensor, modality: int, target_1D: Tensor) -> np.ndarray:
-    """What raises the similarity to `target_1D`, of each place of the last map, from 0 to 1: (h, w)."""
+    """Return what raises the similarity to `target_1D`, for each place of the last map, from 0 to 1: (h, w)."""
     from captum.attr import LayerGradCam
 
     def similarity(images: Tensor) -> Tensor:
@@ -80,7 +81,7 @@ def _map(model: DNS, image: Tensor, modality: int, target_1D: Tensor) -> np.ndar
 
 
 def overlaid(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """The image in grey under its map, from blue (nothing) to yellow (most)."""
+    """Return the image in grey under its map, from blue (nothing) to yellow (most)."""
     height, width = pixels.shape[:2]
     grey = np.asarray(Image.fromarray(pixels).convert("L"), dtype=np.float32)[..., None].repeat(3, axis=2)
     large = np.asarray(Image.fromarray(heat).resize((width, height), Image.Resampling.BICUBIC)).clip(0, 1)[..., None]

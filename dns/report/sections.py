@@ -1,27 +1,25 @@
-"""The sections of a report on one network: each computes what it shows."""
+"""Writes the sections of a report on one network. Each computes what it shows; SECTIONS, below, lists them in order."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.tables import Row, table
 from dns.report import embedding_map, figures, html, page, saliency
-from dns.report.chart import Grid
-from dns.report.parts import Parts
-from dns.report.ranked import NEAREST, RankedQuery, query_table, ranked_queries
-from dns.report.sheet import sheet, spread, to_png
-from dns.report.speed import timings
-from dns.report.study import Study, camera_pairs, likeness, scores
-from dns.report.subject import Subject
-from dns.report.thumbnails import data_uri, thumbnails
-from dns.report.verification import Curve, Threshold, roc, thresholds
+from dns.report.figures import Grid
+from dns.report.html import data_uri, thumbnails
+from dns.report.page import Parts
+from dns.report.ranked import NEAREST, RankedQuery, query_table, ranked_queries, sheet, spread, to_png
+from dns.report.study import Curve, Study, Threshold, camera_pairs, likeness, roc, scores, thresholds
+from dns.report.subject import Subject, timings
 from dns.training.environment import environment
 from dns.training.log import JsonLines
 from ffcv_convert.beton.labels import Modality
 
-IMAGE_BYTES = 3_800_000  # of all ranked lists of a page
+IMAGE_BYTES = 3_800_000  # limit for all ranked lists of a page together
 MISSING = "needs {}, which is not installed here. It comes with the extra `report`: .venv/bin/pip install '.[report]'"
 GROUPS = "The 20 queries with the lowest AP, 20 in the middle of the order, and 10 drawn from the others"
 FRAMES = (
@@ -30,15 +28,27 @@ FRAMES = (
 )
 
 
-def show_results(parts: Parts, rows: Sequence[Row]) -> None:
-    header, *cells = table(rows)
+class Findings(NamedTuple):
+    """What the sections show. rows: those of result.json; own: those of the network and the feature that the figures
+    show, by protocol; studies: one for each protocol of the subject."""
+
+    subject: Subject
+    rows: Sequence[Row]
+    own: Mapping[str, Row]
+    studies: Sequence[Study]
+
+
+def show_results(parts: Parts, findings: Findings) -> None:
+    """Show the table of result.json."""
+    header, *cells = table(findings.rows)
     parts.tables["results"] = (header, cells)
     note = "Per cent, mean over the trials; ± is one standard deviation. Every row says how it came about."
     parts.section("results", "Results", html.paragraph(note), html.table(header, cells, caption="All results"))
 
 
-def show_accuracy(parts: Parts, subject: Subject, own: Mapping[str, Row], studies: Sequence[Study]) -> None:
-    """CMC, AP of each query, AP by pair of cameras. own: the rows of what the figures show, by protocol."""
+def show_accuracy(parts: Parts, findings: Findings) -> None:
+    """Show the CMC, the AP of each query and the AP by pair of cameras."""
+    subject, own, studies = findings.subject, findings.own, findings.studies
     charts = [figures.cmc(own), *figures.precision_histogram(studies)]
     grids = [grid for one in studies if (grid := _cameras(one))]
     note = f"Of {subject.feature_name}, {own[subject.protocols[0]]['checkpoint']}."
@@ -46,7 +56,7 @@ def show_accuracy(parts: Parts, subject: Subject, own: Mapping[str, Row], studie
 
 
 def _cameras(one: Study) -> Grid | None:
-    """None where there is one pair of cameras, or where a query is a mean over cameras."""
+    """Return the AP by pair of cameras; None where there is one pair, or where a query is a mean over cameras."""
     pairs = camera_pairs(one.compared)
     if pairs.mAP_QG.size < 2 or one.trial.mean_query:
         return None
@@ -54,25 +64,28 @@ def _cameras(one: Study) -> Grid | None:
 
 
 def direction(one: Study) -> str:
+    """Say which modality is searched for in which, as a part of a sentence."""
     protocol = PROTOCOLS[one.protocol]
     query, gallery = Modality(protocol.query).name.lower(), Modality(protocol.gallery).name.lower()
     query, gallery = (gallery, query) if protocol.transposed else (query, gallery)
     return f"{query.capitalize()} queries, {gallery} gallery"
 
 
-def show_similarity(parts: Parts, subject: Subject) -> None:
-    found = likeness(subject.evaluator.test_set, subject.embedding_ND)
-    charts = [figures.likeness_chart(found)]
+def show_similarity(parts: Parts, findings: Findings) -> None:
+    """Show how alike pairs of images are, and a map of embeddings."""
+    test, embedding_ND = findings.subject.evaluator.test_set, findings.subject.embedding_ND
+    charts = [figures.likeness_chart(likeness(test, embedding_ND))]
     note = ""
     if embedding_map.available():
-        charts.append(figures.map_chart(embedding_map.embedding_map(subject.evaluator.test_set, subject.embedding_ND)))
+        charts.append(embedding_map.map_chart(embedding_map.embedding_map(test, embedding_ND)))
     else:
         note = html.paragraph("The map of embeddings", MISSING.format("scikit-learn"))
     parts.section("embeddings", "Embeddings", note, parts.charts(charts))
 
 
-def show_ranked(parts: Parts, subject: Subject, studies: Sequence[Study]) -> None:
-    """Ranked lists of each study, and where the network looks."""
+def show_ranked(parts: Parts, findings: Findings) -> None:
+    """Show the ranked lists of each study, and where the network looks."""
+    subject, studies = findings.subject, findings.studies
     test, with_images = subject.evaluator.test_set, subject.config.report.images
     lists = [ranked_queries(one, test) for one in studies]
     table_lines = [query_table(one, test) for one in studies]
@@ -112,19 +125,20 @@ def _show_saliency(parts: Parts, subject: Subject, queries: Sequence[RankedQuery
     parts.section("saliency", "Where the network looks", html.paragraph(note), lines)
 
 
-def show_training(parts: Parts, subject: Subject) -> None:
-    """Only where the checkpoint lies beside the log of its run."""
-    lines = JsonLines(subject.checkpoint.parent / "log.jsonl")
+def show_training(parts: Parts, findings: Findings) -> None:
+    """Show the curves of training, where the checkpoint lies beside the log of its run."""
+    lines = JsonLines(findings.subject.checkpoint.parent / "log.jsonl")
     curves = {"run": {kind: lines.read(kind) for kind in ("train", "epoch", "eval")}}
     charts = figures.training_charts(curves)
     if charts:
         parts.section("training", "Training", parts.charts(charts))
 
 
-def show_verification(parts: Parts, studies: Sequence[Study]) -> None:
+def show_verification(parts: Parts, findings: Findings) -> None:
+    """Show the ROC of each study and a table of thresholds, where a study has pairs of one identity and of two."""
     curves: dict[str, Curve] = {}
     found: list[tuple[str, Threshold]] = []
-    for one in studies:
+    for one in findings.studies:
         similarity, same = scores(one.compared)
         if same.any() and not same.all():
             curves[one.protocol] = roc(similarity, same)
@@ -147,8 +161,9 @@ def show_verification(parts: Parts, studies: Sequence[Study]) -> None:
     )  # fmt: skip
 
 
-def show_model(parts: Parts, subject: Subject, facts: Mapping[str, str]) -> None:
-    """Speed, size, checksum, versions."""
+def show_model(parts: Parts, findings: Findings) -> None:
+    """Show speed, size, checksum, versions and command."""
+    subject = findings.subject
     found = timings(subject.evaluator, subject.model, subject.size_px)
     timed = [[one.batch, f"{one.ms_per_image:.2f}", one.calls] for one in found]
     header = ["images in a batch", "ms an image", "calls"]
@@ -166,7 +181,7 @@ def show_model(parts: Parts, subject: Subject, facts: Mapping[str, str]) -> None
         "SHA-256": hashlib.sha256(file).hexdigest(),
         "parameters": f"{parameters:,}, those that only training uses among them",
         "numbers in an embedding": subject.embedding_ND.shape[1],
-        **facts,
+        "network": subject.config.model.architecture,
         **environment(engine.device),
         "command": subject.command,
     }
@@ -174,3 +189,14 @@ def show_model(parts: Parts, subject: Subject, facts: Mapping[str, str]) -> None
         "model", "Model and speed", html.paragraph(how), html.table(header, timed, caption="Time for an image"),
         html.table(["what", "value"], [*lines.items()], caption="Model, versions and command", mixed=True),
     )  # fmt: skip
+
+
+SECTIONS: Sequence[Callable[[Parts, Findings], None]] = (  # in the order of the page
+    show_results,
+    show_accuracy,
+    show_similarity,
+    show_ranked,
+    show_training,
+    show_verification,
+    show_model,
+)

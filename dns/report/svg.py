@@ -1,13 +1,13 @@
-"""Figures -> SVG, drawn by hand: the page needs no plotting library, and its figures follow light and dark."""
+"""Draws figures and their axes as SVG, by hand: the page needs no plotting library, and its figures follow light and
+dark."""
 
-import html
+import math
 from collections.abc import Iterator, Sequence
 
-from dns.report.chart import Chart, Figure, Grid, Series
-from dns.report.scale import scale, share
-from ffcv_convert.common.errors import printable
+from dns.report.figures import Chart, Figure, Grid, Series
+from dns.report.html import text
 
-WIDTH, HEIGHT = 420, 270  # of the view box; text of 11 is 7 pt where the figure is a column of 84 mm
+WIDTH, HEIGHT = 420, 270  # size of the view box; text of 11 is 7 pt where the figure is a column of 84 mm
 LEFT, RIGHT, BOTTOM, LINE = 58, 10, 40, 15
 PAPER_WIDTH_MM = 84
 LETTER = 5.9  # mean width of a letter of the legend
@@ -21,19 +21,19 @@ STYLE = (
 
 
 def colour_of(number: int, count: int = len(COLOURS)) -> str:
-    """count: how many are needed; for more than COLOURS holds, hues all round."""
+    """Return the colour of a number. count: how many are needed; beyond those of COLOURS, hues from the whole wheel."""
     if count <= len(COLOURS):
         return COLOURS[number % len(COLOURS)]
     return f"hsl({360 * number // count} 65% {(38, 55)[number % 2]}%)"
 
 
 def draw(figure: Figure, *, alone: bool = False) -> str:
-    """An <svg>; `alone`: a file of its own, in its size on paper, with its style."""
+    """Return the figure as an <svg> element. alone: a file of its own, in its size on paper, with its style."""
     body = _grid(figure) if isinstance(figure, Grid) else _Drawing(figure).body()
     height = _grid_height(figure) if isinstance(figure, Grid) else HEIGHT
     size = f'width="{PAPER_WIDTH_MM}mm" height="{PAPER_WIDTH_MM * height / WIDTH:.1f}mm" ' if alone else ""
     style = f"<style>{STYLE}</style>" if alone else ""
-    label = _text(f"{figure.title}. {figure.caption}")
+    label = text(f"{figure.title}. {figure.caption}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="dns" viewBox="0 0 {WIDTH} {height}" {size}'
         f'role="img" aria-label="{label}">{style}{body}</svg>'
@@ -41,7 +41,7 @@ def draw(figure: Figure, *, alone: bool = False) -> str:
 
 
 class _Drawing:
-    """A chart's scales, and its marks in the coordinates of the view box."""
+    """A chart being drawn: its scales, and its marks in the coordinates of the view box."""
 
     def __init__(self, chart: Chart):
         self.chart = chart
@@ -83,17 +83,17 @@ class _Drawing:
             yield f'<path class="axis" d="M{x:.1f} {bottom}v4"/>'
             yield f'<text x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">{_number(value)}</text>'
         yield f'<path class="axis" d="M{LEFT} {bottom}H{right}"/>'
-        yield f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{_text(self.chart.x_label)}</text>'
+        yield f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{text(self.chart.x_label)}</text>'
         middle = (self.top + bottom) / 2
         turned = f'transform="rotate(-90 11 {middle})" text-anchor="middle"'
-        yield f'<text x="11" y="{middle}" {turned}>{_text(self.chart.y_label)}</text>'
+        yield f'<text x="11" y="{middle}" {turned}>{text(self.chart.y_label)}</text>'
 
     def _names(self) -> Iterator[str]:
         for x, line, number in self.legend:
             one, y = self.chart.series[number], 12 + LINE * line
             colour = colour_of(number if one.colour is None else one.colour, max(self.colours, 1))
             yield f'<rect x="{x:.0f}" y="{y - 8}" width="12" height="8" rx="2" fill="{colour}"/>'
-            yield f'<text x="{x + 16:.0f}" y="{y}">{_text(one.name)}</text>'
+            yield f'<text x="{x + 16:.0f}" y="{y}">{text(one.name)}</text>'
 
     def _line(self, one: Series, colour: str) -> Iterator[str]:
         points = [(self.x(x), self.y(y)) for x, y in zip(one.x, one.y, strict=True)]
@@ -118,10 +118,10 @@ class _Drawing:
 
     def _points(self, one: Series, colour: str) -> Iterator[str]:
         for x, y in zip(one.x, one.y, strict=True):
-            yield _mark(SHAPES[one.shape], self.x(x), self.y(y), colour, f"<title>{_text(one.name)}</title>")
+            yield _mark(SHAPES[one.shape], self.x(x), self.y(y), colour, f"<title>{text(one.name)}</title>")
 
     def _tip(self, one: Series, x: float, y: float) -> str:
-        return f"<title>{_text(f'{one.name}: {self.chart.x_label} {x:.4g}, {self.chart.y_label} {y:.4g}')}</title>"
+        return f"<title>{text(f'{one.name}: {self.chart.x_label} {x:.4g}, {self.chart.y_label} {y:.4g}')}</title>"
 
 
 def _mark(shape: str, x: float, y: float, colour: str, inside: str) -> str:
@@ -134,7 +134,7 @@ def _mark(shape: str, x: float, y: float, colour: str, inside: str) -> str:
 
 
 def _legend(chart: Chart) -> Iterator[tuple[float, int, int]]:
-    """Left edge, line and number of each series' entry."""
+    """Yield left edge, line and number of each series' entry."""
     x, line = float(LEFT), 0
     for number, one in enumerate(chart.series):
         width = 28 + LETTER * len(one.name)
@@ -152,12 +152,12 @@ def _grid(grid: Grid) -> str:
     left, top, cell = 74, 34, (WIDTH - 74 - RIGHT) / max(1, len(grid.columns))
     known = [value for row in grid.values for value in row if value is not None]
     low, high = min(known, default=0), max(known, default=1)
-    parts = [f'<text x="{(left + WIDTH) / 2}" y="12" text-anchor="middle">{_text(grid.x_label)}</text>']
+    parts = [f'<text x="{(left + WIDTH) / 2}" y="12" text-anchor="middle">{text(grid.x_label)}</text>']
     for number, name in enumerate(grid.columns):
-        parts.append(f'<text x="{left + cell * (number + 0.5):.1f}" y="28" text-anchor="middle">{_text(name)}</text>')
+        parts.append(f'<text x="{left + cell * (number + 0.5):.1f}" y="28" text-anchor="middle">{text(name)}</text>')
     for line, (name, values) in enumerate(zip(grid.rows, grid.values, strict=True)):
         y = top + 26 * line
-        parts.append(f'<text x="{left - 6}" y="{y + 17}" text-anchor="end">{_text(name)}</text>')
+        parts.append(f'<text x="{left - 6}" y="{y + 17}" text-anchor="end">{text(name)}</text>')
         for number, value in enumerate(values):
             shade = 0 if value is None else 0.08 + 0.5 * (value - low) / max(high - low, 1e-9)
             x = left + cell * number
@@ -168,7 +168,7 @@ def _grid(grid: Grid) -> str:
             )
     middle = top + 13 * len(grid.rows)
     turned = f'transform="rotate(-90 12 {middle})" text-anchor="middle"'
-    parts.append(f'<text x="12" y="{middle}" {turned}>{_text(grid.y_label)}</text>')
+    parts.append(f'<text x="12" y="{middle}" {turned}>{text(grid.y_label)}</text>')
     return "".join(parts)
 
 
@@ -185,5 +185,28 @@ def _number(value: float) -> str:
     return f"{value:.6g}" if abs(value) >= 1e-3 or not value else f"{value:.0e}"
 
 
-def _text(value: str) -> str:
-    return html.escape(printable(value, newlines=False))
+def scale(values: Sequence[float], log: bool, *, whole: bool) -> tuple[float, float, list[float]]:
+    """Return ends and ticks of an axis. whole: the ends are ticks."""
+    values = [value for value in values if math.isfinite(value) and (value > 0 or not log)] or [1.0]
+    low, high = min(values), max(values)
+    if log:
+        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+        last = max(last, first + 1)
+        every = max(1, (last - first) // 6)
+        return 10.0**first, 10.0**last, [10.0**power for power in range(first, last + 1, every)]
+    if high - low < 1e-12 * max(1.0, abs(high)):
+        low, high = low - 0.5, high + 0.5
+    raw = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
+    if whole:
+        low, high = step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return low, high, [step * number for number in range(first, last + 1)]
+
+
+def share(value: float, low: float, high: float, log: bool) -> float:
+    """Return where a value lies between the ends of its axis; a logarithm's 0 lies at the low end."""
+    if log:
+        value, low, high = math.log10(max(value, low)), math.log10(low), math.log10(high)
+    return min(1.0, max(0.0, (value - low) / (high - low)))

@@ -1,4 +1,4 @@
-"""Write a report: report.html, and the folder report/ with each figure as SVG and PDF and its numbers as CSV."""
+"""Writes a report: report.html, and the folder report/ with each figure as SVG and PDF and its numbers as CSV."""
 
 import os
 import shutil
@@ -8,15 +8,20 @@ from pathlib import Path
 from dns.evaluation import results
 from dns.evaluation.tables import Row
 from dns.report import html, paper, sections
-from dns.report.page import MOST_BYTES, document
-from dns.report.parts import Parts
+from dns.report.page import MOST_BYTES, Parts, document
 from dns.report.study import study
 from dns.report.subject import Subject
-from dns.report.terms import terms
 from ffcv_convert.common import atomic
 from ffcv_convert.common.errors import ReportError
 
 PAGE, FIGURES = "report.html", "report"
+TERMS = {  # under which a report shows people, by the name of the set
+    "sysu": "The agreement of SYSU-MM01 that you signed",
+    "regdb": "The agreement of RegDB (Dongguk University) that you signed",
+    "llcm": "The release agreement of LLCM that you signed",
+    "market_sketch_1k": "The licence of Market-Sketch-1K (CC BY-NC-SA 4.0), whose photos are those of Market-1501,",
+    "pku_sketch": "The agreement of PKU-Sketch that you made with its authors",
+}
 
 
 def write_report(folder: Path, subject: Subject, tested: str) -> Path:
@@ -26,27 +31,20 @@ def write_report(folder: Path, subject: Subject, tested: str) -> Path:
     The old page and the old figures stand until the new ones are whole. Raises ReportError.
     """
     rows = results.read_rows(folder / "result.json", "evaluation")
-    title, parts, asked = folder.absolute().name, Parts(), subject.config
-    studies = [
-        study(subject.evaluator, subject.embedding_ND, protocol, re_ranking=asked.eval.re_ranking)
-        for protocol in subject.protocols
-    ]
     own = {row["protocol"]: row for row in rows if _is_of(row, subject, tested)}
     if missing := [name for name in subject.protocols if name not in own]:
         raise ReportError(f"{folder / 'result.json'}: lacks the row of {tested} under {missing[0]}. Test it again")
-    sections.show_results(parts, rows)
-    sections.show_accuracy(parts, subject, own, studies)
-    sections.show_similarity(parts, subject)
-    sections.show_ranked(parts, subject, studies)
-    sections.show_training(parts, subject)
-    sections.show_verification(parts, studies)
-    sections.show_model(parts, subject, {"network": asked.model.architecture})
-    page = document(title, _lead(subject, tested), _facts(own[subject.protocols[0]], subject), parts.sections)
-    return write(folder, page, parts.files())
+    test, embedding_ND, re_ranking = subject.evaluator.test_set, subject.embedding_ND, subject.config.eval.re_ranking
+    studies = [study(test, found, embedding_ND, re_ranking=re_ranking) for found in subject.rankings.values()]
+    parts, findings = Parts(), sections.Findings(subject, rows, own, studies)
+    for show in sections.SECTIONS:
+        show(parts, findings)
+    title, facts = folder.absolute().name, _facts(own[subject.protocols[0]], subject)
+    return write(folder, document(title, _lead(subject, tested), facts, parts.sections), parts.files())
 
 
 def _facts(row: Row, subject: Subject) -> dict[str, str]:
-    """Numbers to see first: those of the first protocol."""
+    """Return the numbers to see first, by name. row: that of the first protocol."""
     person_N = subject.evaluator.test_set.person_N
     shares = {f"Rank-1, {row['protocol']}": "rank1", "mAP": "mAP", "mINP": "mINP", "chance": "chance"}
     return {
@@ -57,7 +55,7 @@ def _facts(row: Row, subject: Subject) -> dict[str, str]:
 
 
 def _lead(subject: Subject, tested: str) -> str:
-    """What the page is about, whose terms apply to its images, and what lies beside it."""
+    """Say what the page is about, whose terms apply to its images, and what lies beside it."""
     parts = [html.paragraph(f"{subject.evaluator.dataset}, tested with {tested}.")]
     if subject.config.report.images:
         parts.append(html.paragraph(terms(subject.config.data.set, subject.evaluator.dataset)))
@@ -67,15 +65,24 @@ def _lead(subject: Subject, tested: str) -> str:
     return "".join([*parts, html.paragraph(beside, missing)])
 
 
+def terms(set_name: str, dataset: str) -> str:
+    """Say in a sentence under whose terms the page shows people. dataset: the set's name in reports, which says where
+    its people are drawn."""
+    if "synthetic" in dataset:
+        return "The people in the images are drawn by a program: nobody's terms apply."
+    whose = TERMS.get(set_name, "What you agreed with the people in these images, or with who gave you the images,")
+    return f"{whose} decides who may see the images on this page."
+
+
 def _is_of(row: Row, subject: Subject, tested: str) -> bool:
-    """Whether a row tells of what the figures show."""
+    """Whether a row describes what the figures show."""
     evaluator, re_ranking = subject.evaluator, subject.config.eval.re_ranking
     how = (*(row.get(key) for key in ("checkpoint", "feature", "flip", "precision")), row.get("re_ranking") != "off")
     return how == (tested, subject.feature_name, evaluator.flip, evaluator.engine.precision, re_ranking)
 
 
 def write(folder: Path, page: str, files: Mapping[str, bytes]) -> Path:
-    """The page, and the files in a folder of their own that replaces the one before. Raises ReportError."""
+    """Write the page, and the files into a folder of their own that replaces the former one. Raises ReportError."""
     path = folder / PAGE
     page_bytes = page.encode(errors="backslashreplace")  # a path of a data set may hold bytes that are no UTF-8
     if len(page_bytes) > MOST_BYTES:

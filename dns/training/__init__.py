@@ -1,1 +1,1 @@
-"""The harness around the paper: options, run folder, checkpoints, log, repeats, stopping."""
+"""Holds the harness around the paper: options, run folder, checkpoints, log, repeats, stopping."""

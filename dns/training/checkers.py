@@ -1,13 +1,14 @@
-"""How the value of an option is read: one fastargs checker a kind of value.
+"""Reads the value of an option: one fastargs checker for each kind of value.
 
 fastargs' own read "False" as true and 3.7 as 3; these refuse what they cannot take.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from fastargs.validation import Checker
 
+from dns.option import Option
 from ffcv_convert.common.paths import expanded
 
 
@@ -22,7 +23,7 @@ class Number(Checker):
             raise ValueError
         if self.kind is int and isinstance(value, float):
             raise ValueError
-        if not self.low <= (number := self.kind(value)) <= self.high:  # as no NaN is
+        if not self.low <= (number := self.kind(value)) <= self.high:  # this refuses NaN too
             raise ValueError
         return number
 
@@ -105,3 +106,18 @@ class Letters(Checker):
 
     def help(self) -> str:
         return f"letters out of {self.letters}, each once"
+
+
+def checker_of(option: Option, kind: Any) -> Checker:
+    """Return the checker for an option whose field has the type `kind`."""
+    if get_origin(kind) is Literal:
+        return Choice(*get_args(kind))
+    if kind is bool:
+        return Switch()
+    if option.limits is not None:
+        return Number(kind, *option.limits)
+    if option.letters:
+        return Letters(option.letters)
+    if option.names:
+        return Choice(*option.names) if kind is str else Names(option.names)
+    return FilePath() if option.path else Text()

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read as data and never as code."""
+"""Writes checkpoints whole or not at all, and reads them as data and never as code."""
 
 import errno
 import operator
@@ -31,7 +31,7 @@ class Tested(TypedDict):
 
 
 class Checkpoint(Tested):
-    """What a run goes on from, see TrainingState.save. ranks: `statistics`, those of each of several processes."""
+    """What a run goes on from, see TrainingState.save. ranks: `statistics`, those of each rank if there are several."""
 
     format: str
     version: int
@@ -44,8 +44,8 @@ class Checkpoint(Tested):
 
 
 KEYS = set(get_type_hints(Checkpoint))
-ADDED: dict[str, Any] = {"lists": {}, "ranks": {}}  # what checkpoints were once written without
-DROPPED = {"generators"}  # what they once held: dropout drew from the states of torch's generators
+ADDED: dict[str, Any] = {"lists": {}, "ranks": {}}  # what older checkpoints lack
+DROPPED = {"generators"}  # what older ones hold: dropout drew from the states of torch's generators
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
         with replacing(path) as file:
             torch.save({"format": FORMAT, "version": VERSION, **content}, file)
     except (OSError, RuntimeError) as error:
-        cause = error.__context__ or error  # torch.save covers what stopped it with a RuntimeError of its own
+        cause = error.__context__ or error  # torch.save raises its own RuntimeError over the cause
         if not isinstance(cause, OSError):
             raise cause from None
         before = "; the one before it stands" if path.exists() else ""
@@ -79,7 +79,7 @@ def load(path: Path) -> Checkpoint:
 
 
 def load_to_test(path: Path) -> Tested:
-    """A checkpoint of ours, or one of the published code as far as testing it needs: model, epoch, an empty config.
+    """Read a checkpoint of ours, or of the published code as far as testing needs it: model, epoch, an empty config.
 
     The published ones are `{"net": 632 tensors, "cmc", "mAP", "mINP", "epoch"}`, with numpy's numbers and arrays beside
     the tensors. Raises CheckpointError for any other file, and for tensors that are not known.
@@ -98,7 +98,7 @@ def load_to_test(path: Path) -> Tested:
 
 
 def checked(content: Any, path: Path) -> Checkpoint:
-    """`content` if it is a checkpoint of ours. Raises CheckpointError."""
+    """Return `content` if it is a checkpoint of ours. Raises CheckpointError."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: not a checkpoint of this program or of the published code, which "
@@ -140,7 +140,7 @@ def _numbers(*values: Any) -> bool:
 
 
 def _is_configuration(content: Any) -> bool:
-    """Sections of plain values; the data set's name among them."""
+    """Whether `content` is sections of plain values, the data set's name among them."""
     if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
         return False
     plain = (isinstance(value, (str, int, float)) for section in content.values() for value in section.values())
@@ -148,7 +148,7 @@ def _is_configuration(content: Any) -> bool:
 
 
 def identities_of(state: Mapping[str, Tensor], path: Path) -> int:
-    """Training identities that a network's tensors were made for. Raises CheckpointError."""
+    """Count the training identities that a network's tensors were made for. Raises CheckpointError."""
     classifier = state.get("classifier.weight")
     if not isinstance(classifier, Tensor) or classifier.ndim != 2:
         raise CheckpointError(f"{path}: does not hold a network of DNS (no classifier.weight). {FETCH_AGAIN}")

@@ -1,4 +1,4 @@
-"""Files of tensors, from torch.save: read as data and never as code, whole or not at all."""
+"""Reads files of tensors from torch.save: as data and never as code, whole or not at all."""
 
 import hashlib
 import re
@@ -31,7 +31,7 @@ def _number(kind: _Placeholder, content: bytes) -> Any:
     return np.frombuffer(content, str(kind.arguments[0]), count=1)[0].item()
 
 
-# Under the names of numpy 2 and of numpy 1.
+# These stand under the names of numpy 2 and of numpy 1.
 _ALLOWED: list[Any] = [
     (_Placeholder, "numpy.dtype"),
     (_Placeholder, "numpy.ndarray"),
@@ -45,7 +45,7 @@ _ALLOWED: list[Any] = [
 
 
 def read(path: Path) -> Any:
-    """What torch.save wrote: tensors, plain values, numpy's numbers as plain ones; never code.
+    """Read what torch.save wrote: tensors, plain values, numpy's numbers as plain ones; never code.
 
     Raises CheckpointError.
     """
@@ -79,7 +79,7 @@ def read(path: Path) -> Any:
 
 
 def _tensors(content: Any) -> Iterator[tuple[str, Tensor]]:
-    """All tensors and their names, in containers of any kind; in a hostile file a container may hold itself."""
+    """Yield all tensors and their names, in containers of any kind; in a hostile file a container may hold itself."""
     seen: dict[int, Any] = {}
     waiting = [("its content", content)]
     while waiting:
@@ -101,7 +101,7 @@ def _stored_whole(tensor: Tensor) -> bool:
 
 
 def _check_sums(path: Path) -> None:
-    """Compare the file with its checksums: torch.load reads a flipped bit without a word. A second per 2 GB.
+    """Compare the file with its checksums: torch.load accepts a flipped bit silently. Takes a second per 2 GB.
 
     Compressed members are refused: torch.save writes none, and a small file could unpack to any size. Files from before
     PyTorch 1.6 are no archives and have no checksums; torchvision's have one in their names.

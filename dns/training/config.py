@@ -1,7 +1,7 @@
 """Reads the configuration: defaults, then YAML recipes, then the command line; everything else is refused.
 
-fastargs alone drops unknown YAML keys, exits 0 on bad values and lets environment variables beat the command line. So
-it resolves what options.py declares, and this module reads: every value is checked where it was written.
+fastargs by itself drops unknown YAML keys, exits 0 on bad values and lets environment variables beat the command line.
+So it resolves what options.py declares, and this module reads: every value is checked where it was written.
 """
 
 import difflib
@@ -18,11 +18,13 @@ from fastargs import Param, Section
 from fastargs.config import Config as Fastargs
 from terminaltables import AsciiTable
 
+from dns.training.checkers import checker_of
 from dns.training.options import SECTIONS, Config, ModelOptions, declared
 from ffcv_convert.common.errors import ConfigError, printable
 from ffcv_convert.common.paths import expanded
 
 REQUIRED = "(required)"
+GONE = {"engine.cooperative_reductions"}  # options of earlier versions, which their recipes and runs still name
 Stored = Mapping[str, Mapping[str, Any]]  # section -> option -> plain value, of Config.stored
 
 
@@ -32,7 +34,7 @@ class Given(NamedTuple):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe; and a key given twice is an error, in the place of the last one winning."""
+    """A safe YAML loader for which a key given twice is an error; PyYAML's lets the last one win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -45,25 +47,25 @@ class _Loader(yaml.SafeLoader):
 
 
 def declare() -> Fastargs:
-    """A fresh fastargs configuration of every section and option."""
+    """Return a fresh fastargs configuration of every section and option."""
     fresh = Fastargs()
     for name, section in SECTIONS.items():
         params = {}
         for key, (option, kind, default) in declared(name).items():
             given = {"required": True} if default is MISSING else {"default": default}
-            params[key] = Param(option.checker(kind), option.help, **given)
+            params[key] = Param(checker_of(option, kind), option.help, **given)
         Section(name, section.__doc__, fresh).params(**params)
     return fresh
 
 
 @cache
 def _options() -> dict[str, Param]:
-    """section.key -> what fastargs knows of it."""
+    """Return section.key -> what fastargs knows of it."""
     return {".".join(path): param for path, param in declare().entries.items()}
 
 
-def read(arguments: Sequence[str], *, description: str, base: Stored | None = None) -> Config:
-    """The configuration of files and command line. `base` holds values weaker than both.
+def read_config(arguments: Sequence[str], *, description: str, base: Stored | None = None) -> Config:
+    """Return the configuration of files and command line. `base` holds values weaker than both.
 
     Raises ConfigError. `--help` prints every section and leaves with code 0.
     """
@@ -71,12 +73,12 @@ def read(arguments: Sequence[str], *, description: str, base: Stored | None = No
         print(help_text(description))
         raise SystemExit(0)
     stored = flatten(base or {}, "the checkpoint's configuration")
-    for key in sorted(stored.keys() - _options().keys()):
+    for key in sorted(stored.keys() - _options().keys() - GONE):
         shown = printable(key[:200], newlines=False)
         unknown = f"the checkpoint's configuration has {shown}, an option of another version"
         print(f"note: {unknown}: ignored", file=sys.stderr)
-    settings = {key: found for key, found in stored.items() if key in _options()} | _given(arguments)
-    values = {key: _checked(key, *found) for key, found in settings.items()}
+    values_given = {key: found for key, found in stored.items() if key in _options()} | _given(arguments)
+    values = {key: _checked(key, *found) for key, found in values_given.items()}
     for key, param in _options().items():
         if param.required and key not in values:
             raise ConfigError(f"{key} is missing ({param.desc}). Name a recipe: --config-file configs/llcm.yaml")
@@ -91,7 +93,7 @@ def read(arguments: Sequence[str], *, description: str, base: Stored | None = No
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str] | None, dict[str, str]]:
-    """YAML files and `--section.key=value` (or `--section.key value`) pairs; files is None where help is asked for."""
+    """Return YAML files and `--section.key=value` (or `--section.key value`) pairs; files is None if help is wanted."""
     files: list[str] = []
     flags: dict[str, str] = {}
     rest = list(arguments)
@@ -113,13 +115,13 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str] | None, dict[st
     return files, flags
 
 
-def given(arguments: Sequence[str]) -> dict[str, Any]:
-    """What files and command line set, section.key -> value. Raises ConfigError."""
+def given_options(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return what files and command line set, section.key -> value. Raises ConfigError."""
     return {key: _checked(key, *found) for key, found in _given(arguments).items()}
 
 
-def sources(arguments: Sequence[str]) -> dict[str, str]:
-    """section.key -> the file that set it, or the command line. Raises ConfigError."""
+def option_sources(arguments: Sequence[str]) -> dict[str, str]:
+    """Return section.key -> the file that set it, or the command line. Raises ConfigError."""
     return {key: found.source for key, found in _given(arguments).items()}
 
 
@@ -128,9 +130,8 @@ def _given(arguments: Sequence[str]) -> dict[str, Given]:
     found: dict[str, Given] = {}
     for file in files or []:
         found |= read_yaml(Path(file))
-    for key, value in flags.items():
-        found[_known(key, "the command line")] = Given(value, "the command line")
-    return found
+    found |= {key: Given(value, "the command line") for key, value in flags.items()}
+    return {_known(key, given.source): given for key, given in found.items() if key not in GONE}
 
 
 def read_yaml(path: Path) -> dict[str, Given]:
@@ -144,15 +145,15 @@ def read_yaml(path: Path) -> dict[str, Given]:
         if there and not near:
             hint = f" There are {', '.join(there)}; for a set of your own copy {path.parent / 'custom.yaml'}"
         raise ConfigError(f"{path}: no such configuration.{hint}") from None
-    except Exception as error:  # PyYAML lets those of int, float and datetime out as they come
+    except Exception as error:  # PyYAML lets errors of int, float and datetime through
         raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
     if found is None:
         raise ConfigError(f"{path}: holds no sections. It should look like configs/llcm.yaml")
-    return {_known(key, str(path)): given for key, given in found.items()}
+    return found
 
 
 def flatten(content: Mapping[Any, Any], source: str) -> dict[str, Given]:
-    """`section: {key: value}` and `section.key: value` alike -> section.key -> value."""
+    """Return section.key -> value, from `section: {key: value}` and `section.key: value` alike."""
     flat: dict[str, Given] = {}
     for name, value in content.items():
         if isinstance(value, Mapping):
@@ -187,7 +188,7 @@ def _checked(key: str, value: Any, source: str) -> Any:
 
 
 def stored_model(stored: Stored, now: ModelOptions) -> ModelOptions:
-    """The network of a checkpoint's configuration, `now` where that says nothing. Raises ConfigError."""
+    """Return the network of a checkpoint's configuration, `now` where that says nothing. Raises ConfigError."""
     known = {key: value for key, value in stored.get("model", {}).items() if f"model.{key}" in _options()}
     source = "the checkpoint's configuration"
     return replace(now, **{key: _checked(f"model.{key}", value, source) for key, value in known.items()})
@@ -204,7 +205,7 @@ def help_text(description: str) -> str:
         rows = [["option", "default", "takes", "what it is"]]
         for key, (option, kind, default) in declared(name).items():
             shown = REQUIRED if default is MISSING else _plain(default)
-            rows.append([f"--{name}.{key}", shown, option.checker(kind).help(), option.help])
+            rows.append([f"--{name}.{key}", shown, checker_of(option, kind).help(), option.help])
         parts.append(AsciiTable(rows, section.__doc__).table)
     return "\n".join(parts)
 
@@ -216,6 +217,6 @@ def _plain(default: Any) -> str:
 
 
 def to_yaml(config: Config, header: str) -> str:
-    """The resolved configuration; usable again with --config-file. In ASCII: PyYAML would write some of Unicode's line
-    breaks as they are, and read them as blanks."""
+    """Return the resolved configuration as text; usable again with --config-file. It is ASCII: PyYAML would write some
+    of Unicode's line breaks as they are, and read them as blanks."""
     return f"# {header}\n" + yaml.safe_dump(config.stored(), sort_keys=False)

@@ -1,4 +1,4 @@
-"""With what a figure was measured: hardware, versions, commit."""
+"""Says with what a figure was measured: hardware, versions, commit."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ import torch
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Hardware, versions and commit that a figure was seen with."""
+    """Return the hardware, versions and commit that a figure was measured with."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cores": len(os.sched_getaffinity(0)),
@@ -25,7 +25,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 def _commit() -> str:
     try:
         done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
-    except OSError:  # no git here
+    except OSError:  # git is not installed
         return "unknown"
     return done.stdout.strip() or "unknown"
 

@@ -1,7 +1,7 @@
-"""Runs side by side: `run.jobs` processes, each on a GPU or a share of the cores, take one run after another.
+"""Trains runs side by side: `run.jobs` processes, each on a GPU or a share of the cores, take one run after another.
 
 Each process is train_ffcv.py with the options of a single run. So a run's folder, its checkpoints and its numbers are
-those that it would have alone with as many threads.
+those that it would have by itself with as many threads.
 """
 
 import os
@@ -58,7 +58,7 @@ def train_all(script: Path, arguments: Sequence[str], runs: Sequence[Config], jo
 
 @dataclass
 class _Place:
-    """Where one run at a time is trained. cores: that its process may use."""
+    """A device and cores where one run at a time is trained. cores: those that its process may use."""
 
     number: int
     device: str
@@ -76,7 +76,7 @@ class _Place:
         self.name = f"seed {member.run.seed}" + f", trial {member.data.trial}" * bool(member.data.trial)
         print(f"{self.name}: begins on {self.device}, {len(self.cores)} core{'s' * (len(self.cores) != 1)}", flush=True)
         with _on_cores(self.cores):
-            # In a session of its own: a terminal's Ctrl-C reaches this process alone, which hands it on once.
+            # In a session of its own: a terminal's Ctrl-C reaches only this process, which passes it on once.
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="backslashreplace",
                 env={**os.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
@@ -87,7 +87,7 @@ class _Place:
             reader.start()
 
     def end(self) -> str:
-        """Wait for the last words of a process that has ended. Returns the run's name."""
+        """Wait until all output of a process that has ended is printed. Returns the run's name."""
         for reader in self.readers:
             reader.join()
         self.process = None
@@ -109,7 +109,7 @@ class _Place:
 
 
 class _Signals:
-    """Hands SIGINT and SIGTERM on to every run. code: 128 + the first of them, or 0."""
+    """A handler that passes SIGINT and SIGTERM on to every run. code: 128 + the first of them, or 0."""
 
     def __init__(self, places: Sequence[_Place]):
         self.code, self._places = 0, places
@@ -123,7 +123,7 @@ class _Signals:
             signal.signal(number, handler)
 
     def tell(self, place: _Place) -> None:
-        """A run that has just begun, of a signal that came while it did."""
+        """Pass on a signal that came while this run was starting."""
         if self.code and place.process:
             place.process.send_signal(self.code - 128)
 
@@ -135,8 +135,8 @@ class _Signals:
 
 
 def share_out(device: str, jobs: int) -> list[_Place]:
-    """jobs places: GPUs in turn, unless the configuration names one or the CPU; and as equal shares of the cores as
-    there can be."""
+    """Return `jobs` places: GPUs in turn, unless the configuration names one or the CPU; and as equal shares of the
+    cores as there can be."""
     cores, gpus = sorted(os.sched_getaffinity(0)), torch.cuda.device_count()
     everywhere = device in ("auto", "cuda") and gpus > 0
     return [
@@ -151,7 +151,7 @@ def share_out(device: str, jobs: int) -> list[_Place]:
 
 @contextmanager
 def _on_cores(cores: set[int]) -> Iterator[None]:
-    """A process that is started in the block may use these cores, and its libraries take as many threads."""
+    """Let a process that is started in the block use these cores only, and its libraries take as many threads."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:

@@ -1,4 +1,4 @@
-"""The network that options and a checkpoint describe, and ImageNet weights to start from."""
+"""Builds the network that options and a checkpoint describe, and reads ImageNet weights to start from."""
 
 import os
 import sys
@@ -15,32 +15,26 @@ from dns.backbone import ARCHITECTURES
 from dns.model import DNS
 from dns.training.checkpoint import identities_of, load_model
 from dns.training.checkpoint_reader import FETCH_AGAIN, read
-from dns.training.options import ModelOptions
+from dns.training.options import Config
 from ffcv_convert.common.errors import CheckpointError, WeightsError
 
 WRAPPERS = ("state_dict", "model", "teacher")  # where other programs keep the weights, best first
 
 
-def build_network(options: ModelOptions, identities: int, weights: dict[str, Tensor] | None = None) -> DNS:
-    return DNS(
-        identities,
-        architecture=options.architecture,
-        weights=weights,
-        tau=options.tau,
-        dropout=options.dropout,
-    )
+def build_network(config: Config, identities: int, weights: dict[str, Tensor] | None = None) -> DNS:
+    return DNS(identities, config.model, config.loss, weights)
 
 
-def trained_network(path: Path, state: Mapping[str, Tensor], options: ModelOptions) -> DNS:
-    """The network of a checkpoint's tensors. Raises CheckpointError where they do not fit the options."""
-    model = build_network(options, identities_of(state, path))
+def trained_network(path: Path, state: Mapping[str, Tensor], config: Config) -> DNS:
+    """Build the network of a checkpoint's tensors. Raises CheckpointError where they do not fit the configuration."""
+    model = build_network(config, identities_of(state, path))
     load_model(model, state, path)
     return model
 
 
 def load_initial_weights(architecture: str, pretrained: str) -> dict[str, Tensor] | None:
-    """Weights to start from. `pretrained`: none | imagenet (torchvision's IMAGENET1K_V1) | a path to a file that holds
-    the same tensors, perhaps among others and with a prefix.
+    """Load weights to start from. `pretrained`: none | imagenet (torchvision's IMAGENET1K_V1) | a path to a file that
+    holds the same tensors, perhaps among others and with a prefix.
 
     Raises WeightsError when they cannot be downloaded, read, or do not fit the architecture.
     """
@@ -51,7 +45,7 @@ def load_initial_weights(architecture: str, pretrained: str) -> dict[str, Tensor
     if pretrained == "imagenet" and weights is None:
         raise WeightsError(f"{architecture} has no ImageNet weights. Add --model.pretrained=none, or name a file")
     if pretrained == "imagenet":
-        if torch.hub.get_dir().startswith("~"):  # torch would make a folder of this name
+        if torch.hub.get_dir().startswith("~"):  # torch would make a folder named ~
             raise WeightsError(f"{weights.url}: no home folder to keep it in. Set TORCH_HOME to a folder")
         path = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(weights.url)
         try:
@@ -71,8 +65,8 @@ def load_initial_weights(architecture: str, pretrained: str) -> dict[str, Tensor
 
 
 class _Candidate(NamedTuple):
-    """Tensors of a file that may be the trunk. where: the entries that hold them, such as state_dict; prefix: of their
-    names, such as backbone.; wrong: names that are missing there or have another shape."""
+    """Tensors of a file that may be the trunk. where: the entries that hold them, such as state_dict; prefix: that of
+    their names, such as backbone.; wrong: names that are missing there or have another shape."""
 
     state: Mapping[str, Tensor]
     where: str
@@ -85,7 +79,7 @@ class _Candidate(NamedTuple):
 
 
 def _fitting(content: object, architecture: str, source: Path) -> dict[str, Tensor]:
-    """The tensors of a file that the network uses, however they are wrapped and prefixed.
+    """Return the tensors of a file that the network uses, however they are wrapped and prefixed.
 
     Raises WeightsError where one is missing, or holds NaN or inf.
     """
@@ -116,7 +110,7 @@ def _fitting(content: object, architecture: str, source: Path) -> dict[str, Tens
 
 
 def _mappings(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The content and the mappings in it, two levels deep, with the keys that lead there; usual ones first."""
+    """Yield the content and the mappings in it, two levels deep, with the keys that lead there; usual ones first."""
     yield "", content
     usual = [key for key in WRAPPERS if key in content]
     for key in (*usual, *(key for key in content if key not in WRAPPERS)):
@@ -127,7 +121,7 @@ def _mappings(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, An
 
 
 def _prefixes(state: Mapping[str, Any], used: Mapping[str, Tensor]) -> list[str]:
-    """What stands before the trunk's names, that of most of them first."""
+    """Return what stands before the trunk's names, the most frequent prefix first."""
     names = [name for name in state if isinstance(name, str)]
     found = Counter(name.removesuffix(wanted) for wanted in used for name in names if f".{name}".endswith(f".{wanted}"))
     return [prefix for prefix, _ in found.most_common()]
@@ -138,5 +132,5 @@ def _wrong(state: Mapping[str, Any], prefix: str, used: Mapping[str, Tensor]) ->
 
 
 def _unused(name: str) -> bool:
-    """The classifier is not used, and files from before PyTorch 0.4 lack the counters."""
+    """Whether a tensor is the classifier's, or a counter, which files from before PyTorch 0.4 lack: neither is used."""
     return name.startswith("fc.") or name.endswith("num_batches_tracked")

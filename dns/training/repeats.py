@@ -1,4 +1,4 @@
-"""Several runs as one: the trials of a set, each with its own split, or one recipe over several seeds."""
+"""Combines several runs into one: the trials of a set, each with its own split, or one recipe over several seeds."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -13,7 +13,7 @@ from dns.training.run_folder import folder_of, run_path
 
 
 def members(config: Config, trials: Sequence[int]) -> list[Config]:
-    """The configuration of each single run: one for every seed and, if the set has trials, for every trial."""
+    """Return the configuration of each single run: one for every seed and, if the set has trials, for every trial."""
     run, data = config.run, config.data
     several = run.name != "auto" and run.repeats > 1
     return [
@@ -28,7 +28,7 @@ def members(config: Config, trials: Sequence[int]) -> list[Config]:
 
 
 def folder(config: Config) -> Path:
-    """The folder of the summary over the runs."""
+    """Return the folder of the summary over the runs."""
     run, dataset = config.run, config.data.set
     if run.repeats == 1:
         return run_path(run.root, run.name, dataset, run.seed, 0)
@@ -37,8 +37,8 @@ def folder(config: Config) -> Path:
 
 
 def summary(runs: Sequence[Config]) -> list[Row]:
-    """A row over the last epochs of finished runs, and one over their best epochs. Raises ReportError."""
-    # Of each run the last epoch's row, and the best one's if it is another.
+    """Return a row over the last epochs of finished runs, and one over their best epochs. Raises ReportError."""
+    # Each run gives the last epoch's row, and the best one's if it is another.
     stored = [read_rows(folder_of(config) / "result.json", "training") for config in runs]
     last, best = [rows[0] for rows in stored], [rows[-1] for rows in stored]
     row = _row(last, f"last.pt of {len(runs)} runs")

@@ -1,4 +1,4 @@
-"""A run's folder: configuration, log, checkpoints, result; going on after a stop.
+"""Keeps a run's folder: configuration, log, checkpoints, result; lets a stopped run go on.
 
 runs/<name>/config.yaml   the resolved configuration; locked while a training runs in the folder
             log.jsonl     one JSON object a line: train (losses), speed, epoch (seconds), eval (rank-1)
@@ -38,8 +38,9 @@ class RunFolder:
     def __init__(self, config: Config, world: World):
         self.path, self.config, self.world = folder_of(config), config, world
         self.lines = JsonLines(self.path / "log.jsonl")
-        self.board = TensorBoard(self.path / FOLDER) if config.run.tensorboard else None
-        self.log = MetricsLog([self.lines, *([self.board] if self.board else [])], world)
+        board = [TensorBoard(self.path / FOLDER)] if config.run.tensorboard else []
+        self.log = MetricsLog([self.lines, *board], world)
+        self._read: tuple[tuple[int, int], checkpoint.Checkpoint] | None = None  # last.pt, see read_last
         self.resumed = ranks.on_main(world, self._look)
 
     def _look(self) -> bool:
@@ -51,25 +52,26 @@ class RunFolder:
     def training(self) -> Iterator[None]:
         """Lock the folder, creating it for a new run. With resume=never, or without last.pt, rename the old one first.
 
-        Of several ranks, rank 0 does it. Raises ConfigError while another process trains in it.
+        Among several ranks, rank 0 does it. Raises ConfigError while another process trains in it.
         """
         with ExitStack() as locks:
             self.resumed = ranks.on_main(self.world, lambda: self._take(locks))
             yield
 
     def _take(self, locks: ExitStack) -> bool:
-        """Returns whether there is a run to go on with: asked again, now that no other process can write here."""
+        """Lock the folder. Returns whether there is a run to go on with: it looks again, as no other process can write
+        here now."""
         old = self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         locks.enter_context(exclusive_lock(self.path))
-        resumed = self.resumed or self._look()
+        resumed = self._look()
         kept = self.best.exists() or self.result.exists() or self.config.run.resume == "never"
         if not resumed and old and kept:
             print(f"{self.path}: the run that was there is now in {set_aside(self.path)}")
             self.path.mkdir()
             locks.enter_context(exclusive_lock(self.path))
         with results_lock(self.path):
-            for partial in self.path.glob("*.partial"):  # of a killed run
+            for partial in self.path.glob("*.partial"):  # a killed run left it
                 partial.unlink()
         if not resumed:
             self.lines.path.unlink(missing_ok=True)
@@ -90,13 +92,26 @@ class RunFolder:
     def result(self) -> Path:
         return self.path / "result.json"
 
+    def read_last(self) -> checkpoint.Checkpoint:
+        """Return last.pt's content, read once unless another process has written it since. Raises CheckpointError."""
+        now = self.last.stat() if self.last.exists() else None
+        stamp = (now.st_mtime_ns, now.st_size) if now else (0, 0)
+        if self._read is None or self._read[0] != stamp:
+            self._read = (stamp, checkpoint.load(self.last))
+        return self._read[1]
+
+    def take_last(self) -> checkpoint.Checkpoint:
+        """The same, for the run that goes on; its memory is the caller's then."""
+        content, self._read = self.read_last(), None
+        return content
+
     def finished(self) -> bool:
         """Whether training wrote its result; eval.py may have written one of its own before the end."""
         content = read_json(self.result)
-        return "complete" in content or "steps" in content  # steps: what a run once ended with
+        return "complete" in content or "steps" in content  # steps: older runs have this key instead
 
     def nonfinite(self, step: int, losses: Mapping[str, float], **batch: Any) -> TrainingError:
-        """Write down what repeats a step whose loss is not finite. Returns the error to raise."""
+        """Write down the batch that repeats a loss that is not finite. Returns the error to raise."""
         path, text = self.path / "nonfinite.json", {name: str(value) for name, value in losses.items()}
         if self.world.is_main:
             write_json(path, {**batch, "losses": text, "seed": self.config.run.seed, "config": self.config.stored()})
@@ -106,12 +121,12 @@ class RunFolder:
         )
 
     def _continues(self) -> bool:
-        """Whether last.pt is of the same configuration; False if it is of another one, but before its first step.
+        """Whether last.pt has the same configuration; False if it has another one, but holds no step yet.
 
         Raises ConfigError for another configuration, CheckpointError if last.pt cannot be read.
         """
         try:
-            content = checkpoint.load(self.last)
+            content = self.read_last()
         except CheckpointError as error:
             best = f"To go on from the best epoch: cp {self.best} {self.last}. " if self.best.exists() else ""
             raise CheckpointError(
@@ -121,7 +136,7 @@ class RunFolder:
         for section, options in self.config.stored().items():
             for key, value in options.items():
                 option, _, default = declared(section)[key]
-                # A run from before the option was made with its default; `auto` was resolved, to what it is now.
+                # A run from before the option trained with its default; `auto` was resolved, to what it is now.
                 former = value if default in (MISSING, "auto") else default
                 before, kept = stored.get(section, {}).get(key, former), option.resumed
                 if kept(before) == kept(value):
@@ -140,14 +155,14 @@ def folder_of(config: Config) -> Path:
 
 
 def run_path(root: str, name: str, dataset: str, seed: int | str, trial: int | str) -> Path:
-    """Folder of a run. trial: 0 for a set with one split."""
+    """Return the folder of a run. trial: 0 for a set with one split."""
     path = Path(root) / (f"{dataset}-seed{seed}" if name == "auto" else name)
     return path / f"trial-{trial}" if trial else path
 
 
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
-    """Hold a lock in a run's folder; it dies with the process. Raises ConfigError while another process has it."""
+    """Hold a lock in a run's folder; it ends with the process. Raises ConfigError while another process has it."""
     with open(path / CONFIG, "a") as file:
         try:
             lock(file.fileno(), path / CONFIG)

@@ -1,4 +1,4 @@
-"""What eval.py tests: which checkpoints, with which configuration, and what a report calls them."""
+"""Decides what eval.py tests: which checkpoints, with which configuration, and what a report calls them."""
 
 import re
 import sys
@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from dns.evaluation.protocols import TestSet, fitting
-from dns.training import config
+from dns.option import device_type
 from dns.training.checkpoint import Tested, identities_of
+from dns.training.config import Stored, given_options, read_config, split_arguments, stored_model
 from dns.training.options import Config, EvalOptions
 from dns.training.run_folder import run_path
 from ffcv_convert.beton.labels import STYLES
 from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError
+from pipelines.epoch_plan import images_a_step
 
 PLACEHOLDER = re.compile(r"\{trial\}|\{seed\}")
 PUBLISHED_SIZE_PX = (288, 144)
@@ -24,8 +26,8 @@ CONFIG_FOLDER = Path(__file__).parents[2] / "configs"
 
 
 def checkpoint_pattern(given: Mapping[str, Any]) -> tuple[Path, int]:
-    """The checkpoint to test: eval.checkpoint, or best.pt of the run that run.name (or data.set and run.seed) names,
-    with {trial} for the number where the run has trials. And the trial that was asked for, or 0."""
+    """Return the checkpoint to test: eval.checkpoint, or best.pt of the run that run.name (or data.set and run.seed)
+    names, with {trial} for the number where the run has trials. And the trial that was asked for, or 0."""
     trial = given.get("data.trial", 0)
     if given.get("eval.checkpoint", "auto") != "auto":
         return Path(given["eval.checkpoint"]), trial
@@ -35,9 +37,9 @@ def checkpoint_pattern(given: Mapping[str, Any]) -> tuple[Path, int]:
     return (run if whole else run / "trial-{trial}") / "best.pt", trial
 
 
-def numbered(pattern: Path, trial: int) -> list[tuple[Path, int]]:
-    """The checkpoints that `pattern` names, each with its trial (0 if the pattern has no {trial}): the trial that was
-    asked for, or every file that exists. {seed} stands for the seeds of repeated runs."""
+def expand_pattern(pattern: Path, trial: int) -> list[tuple[Path, int]]:
+    """Return the checkpoints that `pattern` names, each with its trial (0 if the pattern has no {trial}): the trial
+    that was asked for, or every file that exists. {seed} stands for the seeds of repeated runs."""
     found = PLACEHOLDER.search(str(pattern))
     if not found:
         return [(pattern, 0)]
@@ -48,68 +50,93 @@ def numbered(pattern: Path, trial: int) -> list[tuple[Path, int]]:
     return [pair for pair in paths if pair[0].exists()] or paths[1:2]
 
 
-def settings(arguments: Sequence[str], content: Tested, trial: int, description: str) -> Config:
-    """The configuration to test `content` with. A checkpoint of this program brings its own, and its network cannot be
-    changed; a published one takes the recipe of data.set, unless --config-file names another."""
+def config_for_checkpoint(arguments: Sequence[str], content: Tested, trial: int, description: str) -> Config:
+    """Return the configuration to test `content` with. A checkpoint of this program brings its own, and its network
+    cannot be changed; a published one takes the recipe of data.set, unless --config-file names another."""
+    given, stored = given_options(arguments), content["config"]
     more = [f"--data.trial={trial}"] if trial else []
-    given = config.given(arguments)
-    stored = content["config"]
-    if not stored and "data.set" not in given:
+    if not stored:
+        more += _published_recipe(arguments, given)
+    config = read_config([*arguments, *more], description=description, base=_base(stored, given))
+    if not config.eval.export.endswith((".npz", "none")):
+        raise ConfigError(f"eval.export = {config.eval.export!r} does not end with .npz")
+    if not stored:
+        return config
+    _check_trial(stored, config)
+    if "eval.protocols" not in given:
+        config = _with_fitting_protocols(stored, config)
+    return replace(config, model=stored_model(stored, config.model))
+
+
+def _published_recipe(arguments: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+    """Return the arguments that name the recipe of a published checkpoint, which brings no configuration."""
+    if "data.set" not in given:
         raise ConfigError(
             "the checkpoint does not say which data set it is for, as those of the published code do not. Name the "
             "set to test it on: --data.set=llcm, make eval DATASET=llcm"
         )
-    if not stored and "data.set" in given and not config.split_arguments(arguments)[0]:
-        more += ["--config-file", str(CONFIG_FOLDER / f"{given['data.set']}.yaml")]
-    base = {name: dict(part) for name, part in stored.items() if name != "engine"}  # which is this machine's own
+    if split_arguments(arguments)[0]:
+        return []
+    return ["--config-file", str(CONFIG_FOLDER / f"{given['data.set']}.yaml")]
+
+
+def _base(stored: Stored, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what a checkpoint's configuration decides where nothing else is given."""
+    base = {name: dict(part) for name, part in stored.items() if name != "engine"}  # that section is this machine's own
     trained_by, device = stored.get("engine", {}), str(given.get("engine.device", "auto"))
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    if str(trained_by.get("device")).partition(":")[0] == device.partition(":")[0]:
+    if device_type(trained_by.get("device", "")) == device_type(device):
         # Convolutions round otherwise in another layout: this one gives the numbers that the run ended with.
         base["engine"] = {name: value for name, value in trained_by.items() if name == "channels_last"}
     for key in ("re_ranking", "export", "checkpoint"):  # asked for each time, or not at all
         base.get("eval", {}).pop(key, None)
     trained_on = stored["data"]["set"] if stored else ""
     if stored and given.get("data.set", trained_on) != trained_on:
-        base["data"].pop("trial", None)  # it is the other set's
-    asked = config.read([*arguments, *more], description=description, base=base)
-    if not asked.eval.export.endswith((".npz", "none")):
-        raise ConfigError(f"eval.export = {asked.eval.export!r} does not end with .npz")
-    if not stored:
-        return asked
+        base["data"].pop("trial", None)  # that trial is the other set's
+    return base
+
+
+def _check_trial(stored: Stored, config: Config) -> None:
+    """Raise ConfigError for another trial of the set than the one that was trained on."""
     trial_trained = stored["data"].get("trial", 0)
-    if trained_on == asked.data.set and trial_trained != asked.data.trial:
+    if stored["data"]["set"] == config.data.set and trial_trained != config.data.trial:
         raise ConfigError(
-            f"the checkpoint was trained on trial {trial_trained}; trial {asked.data.trial} would test it on "
+            f"the checkpoint was trained on trial {trial_trained}; trial {config.data.trial} would test it on "
             "identities that it has seen. Leave data.trial (make TRIAL=) out"
         )
-    if asked.data.set == "custom" and "eval.protocols" not in given:
-        # No protocol is published: by the test images, unless the run was trained with named ones.
-        named = trained_on == "custom" and asked.eval.protocols != ("auto",)
-        asked = asked if named else replace(asked, eval=replace(asked.eval, protocols=("auto",), protocol="auto"))
-    elif trained_on != asked.data.set and "eval.protocols" not in given:
+
+
+def _with_fitting_protocols(stored: Stored, config: Config) -> Config:
+    """Let the test images decide the protocols of a set of one's own, for which none is published, unless the run was
+    trained with named ones. Raises ConfigError where another set is tested than was trained on."""
+    trained_on = stored["data"]["set"]
+    if config.data.set == "custom":
+        if trained_on == "custom" and config.eval.protocols != ("auto",):
+            return config
+        return replace(config, eval=replace(config.eval, protocols=("auto",), protocol="auto"))
+    if trained_on != config.data.set:
         raise ConfigError(
-            f"the checkpoint was trained on {trained_on}. To test it on {asked.data.set}, name the protocols: "
+            f"the checkpoint was trained on {trained_on}. To test it on {config.data.set}, name the protocols: "
             "--eval.protocols=..., make PROTOCOL=..."
         )
-    return replace(asked, model=config.stored_model(stored, asked.model))
+    return config
 
 
-def protocols_of(asked: EvalOptions, test_set: TestSet) -> list[str]:
-    """What eval.py reports, each once, with every "auto" resolved."""
+def protocols_of(options: EvalOptions, test_set: TestSet) -> list[str]:
+    """Return the protocols that eval.py reports, each once, with every "auto" resolved."""
     chosen: list[str] = []
-    for name in asked.protocols:
-        name = asked.protocol if name == "auto" else name
+    for name in options.protocols:
+        name = options.protocol if name == "auto" else name
         chosen += fitting(test_set) if name == "auto" else [name]
     return list(dict.fromkeys(chosen))
 
 
-def check_trials(asked: Config, pattern: Path, numbers: Sequence[int], trial: int, known: Sequence[int]) -> None:
-    """Raises CheckpointError where a set has trials (`known`) and the checkpoint is for none of them, or, unless one
+def check_trials(config: Config, pattern: Path, numbers: Sequence[int], trial: int, known: Sequence[int]) -> None:
+    """Raise CheckpointError where a set has trials (`known`) and the checkpoint is for none of them, or, unless one
     trial was asked for, where some trials have no checkpoint."""
-    if known and not asked.data.trial:
+    if known and not config.data.trial:
         raise CheckpointError(
-            f"{pattern}: {asked.data.set} has {len(known)} trials. Name this checkpoint's (--data.trial=3, make "
+            f"{pattern}: {config.data.set} has {len(known)} trials. Name this checkpoint's (--data.trial=3, make "
             "TRIAL=3), or put {trial} where the names of all of them differ"
         )
     missing = sorted(set(known) - set(numbers)) if not trial and numbers[0] else []
@@ -118,49 +145,49 @@ def check_trials(asked: Config, pattern: Path, numbers: Sequence[int], trial: in
             f"{PLACEHOLDER.sub(str(missing[0]), str(pattern))}: no such checkpoint ({len(missing)} of {len(known)} "
             "trials lack theirs). Train them first, or test one: --data.trial, make TRIAL=..."
         )
-    export = asked.eval.export
+    export = config.eval.export
     if len(numbers) > 1 and "{trial}" not in export and export != "none":
         raise ConfigError(f"eval.export = {export!r}: several runs need {{trial}} in the name")
 
 
 def describe(path: Path, content: Tested, tested: str) -> str:
-    """A checkpoint's name in a report: file, epoch, the set it was trained on if that is not the tested one, and
+    """Return a checkpoint's name in a report: file, epoch, the set it was trained on if that is not the tested one, and
     that it was chosen on the test set, where it was."""
     file = "/".join(path.parts[-2:]) if path.parent.name.startswith("trial-") else path.name
     name = f"{file}, epoch {content['epoch']}"
     trained = content["config"].get("data", {}).get("set", tested)
     if trained == tested:
-        return name + chosen(path)
-    return f"{name}, trained on {trained}" + chosen(path, f"{trained}'s")
+        return name + how_chosen(path)
+    return f"{name}, trained on {trained}" + how_chosen(path, f"{trained}'s")
 
 
-def trained(stored: config.Stored) -> dict[str, Any]:
-    """How a network was trained, for its rows in reports. stored: its configuration; a published one has none."""
+def training_setup(stored: Stored) -> dict[str, Any]:
+    """Return how a network was trained, for rows in reports. stored: its configuration; a published one has none."""
     if not stored:
         return {}
     data, optim, processes = stored["data"], stored["optim"], stored["run"].get("ranks", 1) or 1
-    batches = processes * optim.get("accumulate", 1)
+    accumulate = optim.get("accumulate", 1)
     return {
         "world": processes,
-        "images_a_step": 2 * data["persons"] * data["pictures"] * batches,
+        "images_a_step": images_a_step(data["persons"], data["pictures"], accumulate=accumulate, ranks=processes),
         "scale_lr": optim.get("scale_lr", "none"),
     }
 
 
-def shown_dataset(name: str, asked: Config) -> str:
-    """A data set's name in a report, with the artists where not all of them are trained on and tested."""
-    styles = f", styles {asked.data.styles} tested on {asked.eval.styles}"
-    return name + (styles if asked.data.styles + asked.eval.styles != 2 * STYLES else "")
+def dataset_label(name: str, config: Config) -> str:
+    """Return a data set's name in a report, with the artists where not all of them are trained on and tested."""
+    styles = f", styles {config.data.styles} tested on {config.eval.styles}"
+    return name + (styles if config.data.styles + config.eval.styles != 2 * STYLES else "")
 
 
-def chosen(path: Path, whose: str = "the") -> str:
-    """A report's remark on best checkpoints, which this program and the published code choose on the test set."""
+def how_chosen(path: Path, whose: str = "the") -> str:
+    """Return a report's remark on best checkpoints: this program and the published code choose them on the test set."""
     best = path.name == "best.pt" or path.stem.endswith("_best")
     return f", chosen by rank-1 on {whose} test set" if best else ""
 
 
 def result_folder(pattern: Path, root: Path, *, ours: bool) -> Path:
-    """Where results are written: the run's own folder; for a checkpoint from elsewhere, a folder of its name in
+    """Return where results are written: the run's own folder; for a checkpoint from elsewhere, a folder of its name in
     `root`."""
     if not ours:
         return root / PLACEHOLDER.sub("all", pattern.stem)
@@ -168,9 +195,9 @@ def result_folder(pattern: Path, root: Path, *, ours: bool) -> Path:
 
 
 def check_training(path: Path, content: Tested, dataset: str, training: tuple[str, int] | None) -> None:
-    """Raises CheckpointError where a checkpoint was trained on other images of `dataset` than are now for training: it
-    may know those to test on. Notes another number of identities. training: digest of the training part as it is now,
-    and its identities; None if it is not here, which testing does not need."""
+    """Raise CheckpointError where a checkpoint was trained on other images of `dataset` than are now for training: the
+    network may know the test images. Notes another number of identities. training: digest of the training part as it is
+    now, and its identities; None if it is not here, which testing does not need."""
     if training is None:
         return
     digest, known = training
@@ -187,7 +214,7 @@ def check_training(path: Path, content: Tested, dataset: str, training: tuple[st
 
 
 def check_size(path: Path, content: Tested, beton: Path, size_px: tuple[int, int]) -> None:
-    """Raises DataError unless the checkpoint was trained on images of the test images' height and width. A published
+    """Raise DataError unless the checkpoint was trained on images of the test images' height and width. A published
     checkpoint does not say: its network takes any, and a note names the size that it was trained on."""
     if content["size_px"] is not None:
         check_same_size(str(path), content["size_px"], beton, size_px)
@@ -197,7 +224,7 @@ def check_size(path: Path, content: Tested, beton: Path, size_px: tuple[int, int
 
 
 def check_same_size(trained: str, trained_px: Sequence[int], beton: Path, size_px: tuple[int, int]) -> None:
-    """Raises DataError unless `trained` (a name) has images of the height and width of the test images in `beton`."""
+    """Raise DataError unless `trained` (a name) has images of the height and width of the test images in `beton`."""
     if tuple(trained_px) != size_px:
         raise DataError(
             f"{beton}: {size_px[0]} x {size_px[1]} px images, but {trained} has {trained_px[0]} x {trained_px[1]}. "

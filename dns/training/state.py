@@ -1,4 +1,4 @@
-"""All that a stopped run needs to go on as if it had not stopped."""
+"""Holds all that a stopped run needs to go on as if it had not stopped."""
 
 import math
 import time
@@ -28,18 +28,17 @@ class Progress:
     iteration: int = 0
     evaluation_due: bool = False
     rank1_untrained: float | None = None
-    last_rank1: float | None = None
     best_rank1: float | None = None
     best_epoch: int | None = None
 
     def stored(self) -> dict[str, int | float]:
-        """The results among it, as a checkpoint holds them."""
+        """Return the results among it, as a checkpoint holds them."""
         results = {key: value for key, value in vars(self).items() if key not in ("epoch", "iteration")}
         return {key: value for key, value in results.items() if value is not None}
 
     @classmethod
     def restored(cls, epoch: int, iteration: int, results: Mapping[str, Any]) -> "Progress":
-        """Of a checkpoint. Older ones say `untested` where an evaluation is due."""
+        """Return the progress that a checkpoint holds. Older ones say `untested` where an evaluation is due."""
         known = {field.name for field in fields(cls)}
         due = bool(results.get("evaluation_due", "untested" in results))
         kept = {key: value for key, value in results.items() if key in known}
@@ -48,9 +47,9 @@ class Progress:
 
 @dataclass
 class TrainingState:
-    """All that a stopped run needs. size_px: height, width of the images; data_sha256: of the training `.beton`;
-    data_digests: of what the run trains and tests on, by name. Batches, augmentation and dropout need no state: they
-    are functions of (seed, epoch, iteration, rank). saved_at: when `save` was last called, in seconds of
+    """All that a stopped run needs. size_px: height, width of the images; data_sha256: that of the training `.beton`;
+    data_digests: those of what the run trains and tests on, by name. Batches, augmentation and dropout need no state:
+    they are functions of (seed, epoch, iteration, rank). saved_at: when `save` was last called, in seconds of
     time.monotonic()."""
 
     world: World
@@ -74,7 +73,7 @@ class TrainingState:
         """Copy the state, and let the writer write it to one path after another. Every rank calls it, rank 0 writes.
 
         Raises TrainingError, and leaves the paths alone, where weights are not finite: nothing can go on from them.
-        Raises CheckpointError where the writing before this one failed.
+        Raises CheckpointError where the write before this one failed.
         """
         self.saved_at = time.monotonic()
         with exchange.averaged_statistics(self.world, self.model) as every:
@@ -107,8 +106,8 @@ class TrainingState:
 
     @contextmanager
     def saving_on(self, error: type[Exception], path: Path) -> Iterator[None]:
-        """Save to `path` where the block ends by `error` between two steps: those before it stand. One of several ranks
-        cannot: the others do not stand where it does."""
+        """Save to `path` where the block ends by `error` between two steps: the steps before it stay valid. With
+        several ranks it saves nothing: the others may be at another step."""
         try:
             yield
         except error:
@@ -116,10 +115,9 @@ class TrainingState:
                 self.save(path)
             raise
 
-    def restore(self, path: Path) -> int:
-        """Returns how many ranks wrote it. Raises CheckpointError where the file does not fit the network or the data,
-        or stands inside an epoch of another number of ranks."""
-        content = checkpoint.load(path)
+    def restore(self, path: Path, content: checkpoint.Checkpoint) -> int:
+        """Restore the content of the checkpoint at `path`. Returns how many ranks wrote it. Raises CheckpointError
+        where it does not fit the network or the data, or was written inside an epoch of another number of ranks."""
         checkpoint.load_model(self.model, content["model"], path)
         if content["data_sha256"] != self.data_sha256:
             raise CheckpointError(
@@ -136,7 +134,7 @@ class TrainingState:
         try:
             self._restore_optimiser(content["optimiser"])
             self.scaler.load_state_dict(content["scaler"])
-        except Exception as error:  # torch looks at little, and raises what comes
+        except Exception as error:  # torch checks little, and raises errors of any kind
             raise CheckpointError(
                 f"{path}: damaged, or of another optimiser ({type(error).__name__}: {error}). "
                 f"{checkpoint.FETCH_AGAIN}, or start again with --run.resume=never"
@@ -145,8 +143,8 @@ class TrainingState:
         return self._restore_ranks(content["ranks"], path)
 
     def _restore_ranks(self, stored: Mapping[str, torch.Tensor], path: Path) -> int:
-        """Give this rank the running statistics that it had. Where there are as many ranks as before: otherwise an
-        epoch begins from their mean, which the model has. Returns how many there were."""
+        """Give this rank the running statistics that it had, if there are as many ranks as before; otherwise an epoch
+        begins from their mean, which the model has. Returns how many there were."""
         every = stored.get("statistics")
         former = 1 if every is None else len(every)
         if former == self.world.size:
@@ -168,8 +166,8 @@ class TrainingState:
             )
 
     def _restore_optimiser(self, stored: Mapping[str, Any]) -> None:
-        """Its momentum and step counts; its options are those of the configuration. Raises errors of any kind, because
-        a damaged file may hold anything."""
+        """Restore its momentum and step counts; its options are those of the configuration. Raises errors of any kind,
+        because a damaged file may hold anything."""
         own, groups = self.optimiser.state_dict()["param_groups"], stored["param_groups"]
         if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
             raise TypeError("groups of another kind")
@@ -189,10 +187,10 @@ class TrainingState:
             group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], torch.Tensor) else rate
 
     def note_rank1(self, rank1: float) -> bool:
-        """Take in the evaluation that was due. Returns whether its rank-1 is the highest so far; the first of equals
-        is."""
+        """Record the evaluation that was due. Returns whether its rank-1 is the highest so far; of equal ones, the
+        first is."""
         progress = self.progress
-        progress.evaluation_due, progress.last_rank1 = False, rank1
+        progress.evaluation_due = False
         best = progress.best_rank1 is None or rank1 > progress.best_rank1
         if best:
             progress.best_rank1, progress.best_epoch = rank1, progress.epoch

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while training: finish the step, write a checkpoint, then stop."""
+"""Handles Ctrl-C and SIGTERM while training: finish the step, write a checkpoint, then stop."""
 
 import os
 import signal
@@ -13,12 +13,13 @@ from dns.ranks import LostRankError
 from ffcv_convert.common.errors import TrainingError
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 @contextmanager
 def out_of_memory(stands: str = "") -> Iterator[None]:
-    """Turns the device's running out of memory into a TrainingError with the options that lower it. stands: what was
-    saved before."""
+    """Turn the device's running out of memory into a TrainingError with the options that lower its use. stands: what
+    was saved before."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -50,23 +51,24 @@ class Interruption:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        lost = kind is not None and issubclass(kind, LostRankError)  # it was stopped too, and left before this one
+        lost = kind is not None and issubclass(kind, LostRankError)  # a signal stopped it too, and it left first
         return kind is _Stop or (bool(self.code) and lost)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
         self._at_once = True
         try:
-            if self.code:  # it came just before
+            if self.code:  # a signal came just before
                 raise _Stop
             yield
         finally:
             self._at_once = False
 
-    def before_stop(self, batches: Iterator[T], agreed: Callable[[int], int]) -> Iterator[T]:
-        """`batches` until the first signal. A signal also ends the wait for a batch, which may never come.
+    def before_stop(self, batches: Iterator[T], agreed: Callable[[int], tuple[int, U]]) -> Iterator[tuple[T, U]]:
+        """Yield `batches` until the first signal, which also ends the wait for a batch that may never come.
 
-        agreed: this process's `code` -> that of all processes of the training, which stop before the same batch.
+        agreed: this process's `code` -> that of all processes of the training, which stop before the same batch; and
+        what else they agreed on, which comes with the batch.
         """
         while True:
             batch = None
@@ -74,11 +76,11 @@ class Interruption:
                 batch = next(batches, None)
                 if batch is None:
                     return
-            code = agreed(self.code)
+            code, more = agreed(self.code)
             if code or batch is None:
                 self.code = self.code or code
                 return
-            yield batch
+            yield batch, more
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         first = not self.code

@@ -1,4 +1,4 @@
-"""TensorBoard as a sink of the log: run.tensorboard=true, with the extra `tensorboard`.
+"""Serves TensorBoard as a sink of the log: run.tensorboard=true, with the extra `tensorboard`.
 
 tensorboard --logdir runs
 """
@@ -14,12 +14,12 @@ from dns.training.log import Line
 from ffcv_convert.common.errors import ConfigError
 
 FOLDER = "tensorboard"
-PLACES = ("kind", "step", "epoch", "iteration")  # of a line: where it stands, not what it measures
+PLACES = ("kind", "step", "epoch", "iteration")  # keys that say where a line stands, not what it measures
 
 
 class TensorBoard:
-    """Writes into `folder`, from the first line on. A run that goes on hides what it had logged beyond its checkpoint.
-    Raises ConfigError where TensorBoard is not installed."""
+    """A sink that writes into `folder`, from the first line on. A run that goes on hides what it had logged beyond its
+    checkpoint. Raises ConfigError where TensorBoard is not installed."""
 
     def __init__(self, folder: Path):
         if find_spec("tensorboard") is None:
@@ -38,7 +38,7 @@ class TensorBoard:
         writer.flush()
 
     def show(self, name: str, picture: Path, step: int) -> None:
-        """picture: a file that Pillow reads."""
+        """Show a picture, a file that Pillow reads."""
         writer = self._opened(step)
         writer.add_image(name, np.asarray(Image.open(picture).convert("RGB")), step, dataformats="HWC")
         writer.flush()

@@ -1,5 +1,6 @@
-"""How fast a training runs: images/s, TFLOP/s, and the share of the card's peak (model FLOPs utilisation, MFU)."""
+"""Computes a training's speed: images/s, TFLOP/s, and the share of the card's peak (model FLOPs utilisation, MFU)."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -7,10 +8,10 @@ from functools import cache
 import torch
 
 from dns.engine import Engine
-from dns.training.network import build_network
-from dns.training.options import ModelOptions
+from dns.losses import LossOptions
+from dns.model import DNS, ModelOptions
 
-# Of a card by its name, in bf16 and fp16 with float32 sums, without sparsity: NVIDIA's data sheets and architecture
+# A card's peak by its name, in bf16 and fp16 with float32 sums, without sparsity: NVIDIA's data sheets and architecture
 # papers. A part of a card (MIG), a Laptop's or a Ti is another card and has another name.
 PEAK_TFLOPS = {
     "NVIDIA B200": 2250.0,
@@ -33,48 +34,66 @@ PEAK_PRECISIONS = ("bf16", "fp16")
 
 @dataclass(frozen=True)
 class Work:
-    """What a step does. images: on all devices together; tflop: 10^12 floating-point operations on each device;
-    peak_tflops: of the device in a second, None where it is not known."""
+    """What a step computes. images: on all devices together; tflop: 10^12 floating-point operations on each device;
+    peak_tflops: the device's in a second, None where it is not known."""
 
     images: int
     tflop: float
     peak_tflops: float | None
 
     def speed(self, images: int, seconds: float) -> dict[str, float]:
-        """Of steps with so many images in all: images_per_s; tflops, 10^12 operations a second on each device; mfu,
-        from 0 to 1, where the peak is known."""
+        """Return the speed of steps with so many images in all: images_per_s; tflops, 10^12 operations a second on each
+        device; mfu, from 0 to 1, where the peak is known."""
         images_per_s = images / max(seconds, 1e-9)
         found = {"images_per_s": images_per_s, "tflops": images_per_s / self.images * self.tflop}
         return {**found, "mfu": found["tflops"] / self.peak_tflops} if self.peak_tflops else found
 
 
-@cache  # trials and seeds in turn are alike
-def count(options: ModelOptions, identities: int, *, batch: int, size_px: tuple[int, int], accumulate: int) -> float:
-    """10^12 floating-point operations of a step on one device: of the convolutions and matrix products, forward and
-    backward, a multiply-add as two. batch: images of `size_px` (height, width) that the device computes in a step.
+class Pace:
+    """The speed of the steps since the last line of the log. iteration: the epoch's, at the start."""
 
-    Counted by torch on tensors without memory, in less than 2 s for ResNet-50. So neither the weights nor random
+    def __init__(self, work: Work, iteration: int):
+        self._work, self._iteration, self._time = work, iteration, time.monotonic()
+
+    def since(self, iteration: int) -> dict[str, float]:
+        """Return Work.speed of the steps from the last call to this one."""
+        now, images = time.monotonic(), (iteration - self._iteration) * self._work.images
+        found = self._work.speed(images, now - self._time)
+        self._iteration, self._time = iteration, now
+        return found
+
+
+@cache  # trials and seeds, trained in turn, have the same count
+def count(
+    options: ModelOptions, losses: LossOptions, identities: int, *, batch: int, size_px: tuple[int, int],
+    accumulate: int,
+) -> float:  # fmt: skip
+    """Return the TFLOP (10^12 floating-point operations) of a step on one device: of convolutions and matrix products,
+    forward and backward, a multiply-add as two. batch: images of `size_px` (height, width) that the device computes in
+    a step.
+
+    torch counts them on tensors without memory, in less than 2 s for ResNet-50. So neither the weights nor random
     numbers change. Losses that see other devices' embeddings too (optim.gather) count as if they saw their own.
     """
     from torch.utils.flop_counter import FlopCounterMode  # not above: it imports Triton
 
     half = batch // accumulate // 2
     with torch.device("meta"):
-        model = build_network(options, identities)
+        model = DNS(identities, options, losses)
         images, person_B = torch.empty(half, 3, *size_px), torch.empty(2 * half, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter:
-        model.loss(model(images, images.clone()), person_B).total.backward()
+        model.loss(model(images, images.clone()), person_B)["total"].backward()
     return accumulate * counter.get_total_flops() / 1e12
 
 
 def shown(speed: Mapping[str, float]) -> dict[str, str]:
-    """TFLOP/s and MFU of Work.speed, for a progress bar, which counts the images itself."""
+    """Return TFLOP/s and MFU of Work.speed, for a progress bar, which counts the images itself."""
     found = {"TFLOP/s": f"{speed['tflops']:.3g}"}
     return {**found, "MFU": f"{speed['mfu']:.1%}"} if "mfu" in speed else found
 
 
 def peak(engine: Engine) -> float | None:
-    """10^12 operations a second that the engine's device could do in its precision, or None."""
+    """Return the TFLOP/s (10^12 operations a second) of the engine's device in its precision at best, or None."""
     if engine.device.type != "cuda" or engine.precision not in PEAK_PRECISIONS:
         return None
     return PEAK_TFLOPS.get(torch.cuda.get_device_name(engine.device))

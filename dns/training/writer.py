@@ -1,4 +1,4 @@
-"""Writes checkpoints behind the training, which pays for a copy of its state alone."""
+"""Writes checkpoints while the training goes on, which waits only for a copy of its state."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -38,10 +38,10 @@ class CheckpointWriter:
         except UserError as late:
             if kind is None:
                 raise
-            print(f"note: {late}", file=sys.stderr)  # another error is what ended the training
+            print(f"note: {late}", file=sys.stderr)  # the training ended by another error, which is raised
 
     def write(self, paths: Sequence[Path], content: Mapping[str, Any]) -> None:
-        """Write `content` to one path after another. Raises what the last writing raised."""
+        """Write `content` to one path after another. Raises what the last write raised."""
         self.wait()
         held = self._held(content, ())
         if torch.cuda.is_available():
@@ -50,7 +50,7 @@ class CheckpointWriter:
         self._thread.start()
 
     def wait(self) -> None:
-        """Until nothing is being written. Raises what the writing raised."""
+        """Wait until nothing is being written. Raises what the write raised."""
         if self._thread is not None:
             self._thread.join()
         error, self._error = self._error, None
@@ -61,11 +61,11 @@ class CheckpointWriter:
         try:
             for path in paths:
                 checkpoint.save(path, held)
-        except Exception as error:  # the training thread raises it
+        except Exception as error:  # kept, and raised in the training thread
             self._error = error
 
     def _held(self, value: Any, where: tuple) -> Any:
-        """`value` with every tensor copied to its buffer."""
+        """Return `value` with every tensor copied to its buffer."""
         if isinstance(value, Tensor):
             buffer = self._buffers.get(where)
             if buffer is None or buffer.shape != value.shape:

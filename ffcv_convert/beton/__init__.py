@@ -1,4 +1,4 @@
-"""The format of a converted data set: the `.beton` fields, their binary layout, and the manifest beside the file.
+"""Defines the format of a converted data set: the `.beton` fields, their binary layout, and the manifest beside them.
 
 Code that reads converted sets imports this package and `common`, nothing else of `ffcv_convert`.
 """

@@ -1,4 +1,4 @@
-"""The numbers that a `.beton` stores instead of names, shared by every reader."""
+"""Defines the numbers that a `.beton` stores instead of names, for every reader."""
 
 from enum import IntEnum
 
@@ -12,3 +12,5 @@ class Modality(IntEnum):
 STYLES = "ABCDEF"  # the artists of Market-Sketch-1K; the camera of a sketch is its artist's number, from 1
 # pipelines/augment/recipes.py names the published augmentations after these sets.
 PUBLISHED_SETS = ("sysu", "llcm", "regdb", "market_sketch_1k", "pku_sketch")
+# The official draws of SYSU-MM01 and LLCM have ten trials, and ten images per folder in multi-shot testing.
+TRIALS, SHOTS = 10, 10

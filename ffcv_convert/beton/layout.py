@@ -1,4 +1,4 @@
-"""The binary layout of an FFCV `.beton` file (format version 2), as this project fills it.
+"""Describes and reads the binary layout of an FFCV `.beton` file (format version 2), as this project fills it.
 
     header | field descriptors | one metadata row per sample | padding | data pages | allocation table
 
@@ -17,7 +17,7 @@ import numpy as np
 from ffcv_convert.common.errors import DataError
 
 FORMAT_VERSION = 2
-PAGE_BYTES = 1 << 21  # FFCV's smallest; its default of 8 MiB would waste space on small sets
+PAGE_BYTES = 1 << 21  # the smallest that FFCV allows; its default of 8 MiB would waste space on small sets
 MODE_JPEG, MODE_RAW = 0, 1
 TYPE_INT, TYPE_RGB_IMAGE = 1, 2
 
@@ -41,7 +41,7 @@ METADATA_START = HEADER.itemsize + len(FIELDS) * FIELD.itemsize
 
 
 def data_start(num_samples: int) -> int:
-    """Offset in bytes of the first data page."""
+    """Return the offset in bytes of the first data page."""
     end = METADATA_START + num_samples * METADATA.itemsize
     return -(-end // PAGE_BYTES) * PAGE_BYTES
 
@@ -65,7 +65,7 @@ class Structure:
     sha256: str
 
     def column(self, name: str) -> np.ndarray:
-        """int64 values of the label field `name`, or the structured rows of `image`."""
+        """Return the int64 values of the label field `name`, or the structured rows of `image`."""
         return self.metadata_N[f"f{list(FIELDS).index(name)}"]
 
     def stored_bytes(self, sample: int) -> bytes:
@@ -116,7 +116,7 @@ def read_structure(path: Path) -> Structure:
 
 
 def _disagreement(metadata: np.ndarray, allocation: np.ndarray, table_ptr: int) -> str | None:
-    """How metadata and allocation table contradict each other, or None."""
+    """Return how metadata and allocation table contradict each other, or None."""
     samples = np.arange(len(metadata), dtype=np.uint64)
     image = metadata["f0"]
     raw_bytes = image["width"].astype(np.uint64) * image["height"] * 3

@@ -1,4 +1,4 @@
-"""The manifest: a JSON file beside the `.beton` that says what was converted, from which files, and how.
+"""Reads and checks the manifest: a JSON file beside the `.beton` that says what was converted, from what, and how.
 
 A `.beton` is only opened together with its manifest. Opening checks the structure, its digest, and the checksums of a
 few images spread over the file; `Manifest.sha256` covers every byte, for a full check. The manifest begins with a
@@ -22,15 +22,16 @@ from ffcv_convert.common.errors import DataError
 MANIFEST_VERSION = 1
 SPOT_CHECKS = 16
 SAMPLE_COLUMNS = ("path", "person", "camera", "modality", "split", "crc32")
-NUMBERS_BELOW = {"person": 2**63, "camera": 2**63, "modality": len(Modality), "crc32": 2**32}  # the others are text
+NUMBERS_BELOW = {"person": 2**63, "camera": 2**63, "modality": len(Modality), "crc32": 2**32}  # others are text
 EDITED = "damaged or edited. Restore a copy, or convert the data set again: make convert-datasets"
 CONVERT_AGAIN = "Convert the data set again: make convert-datasets"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """`samples` has one row of SAMPLE_COLUMNS per sample: source path relative to the data set's root, original
-    identity, camera, modality code, split, CRC-32 of the stored bytes. `trials` maps names to sample numbers."""
+    """The manifest of one `.beton`. `samples` has one row of SAMPLE_COLUMNS per sample: source path relative to the
+    data set's root, original identity, camera, modality code, split, CRC-32 of the stored bytes. `trials` maps names to
+    sample numbers."""
 
     dataset: str
     part: str
@@ -54,8 +55,8 @@ class Manifest:
         return [row[position] for row in self.samples]
 
     def to_json(self) -> str:
-        """One line per key and per sample, so that diff works on manifests. The first line is the checksum of the
-        others. All ASCII: paths that are not UTF-8 keep their bytes as Python's surrogates."""
+        """Return the text: one line per key and per sample, so that diff works on manifests. The first line is the
+        checksum of the others. The text is ASCII: paths that are not UTF-8 keep their bytes as Python's surrogates."""
         body = {**vars(self), "sample_columns": list(SAMPLE_COLUMNS)}  # asdict would copy every sample
         samples = ",\n".join("  " + json.dumps(row) for row in body.pop("samples"))
         keys = [f' "{key}": {json.dumps(value)}' for key, value in sorted(body.items())]
@@ -79,7 +80,7 @@ class Converted:
 
 
 def _seal(text: str) -> str:
-    """The first lines of the manifest whose remaining text is `text`."""
+    """Return the first lines of the manifest whose remaining text is `text`."""
     return f'{{\n "checksum": "{hashlib.sha256(text.encode()).hexdigest()}",\n'
 
 
@@ -91,7 +92,7 @@ def manifest_path(beton: Path) -> Path:
 
 
 def read_manifest(beton: Path) -> Manifest:
-    """Raises DataError if the manifest is missing, damaged, or of another version."""
+    """Read the manifest of `beton`. Raises DataError if it is missing, damaged, or of another version."""
     path = manifest_path(beton)
     try:
         if path.exists() and not path.is_file():  # reading a pipe or a device would never end
@@ -117,7 +118,7 @@ def read_manifest(beton: Path) -> Manifest:
 
 
 def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """For json, which would silently keep the last of two equal keys."""
+    """Make a dict of json's pairs. Raises ValueError for equal keys, of which json would silently keep the last."""
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
         raise ValueError("duplicate key")
@@ -125,13 +126,13 @@ def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _wrong_keys(body: dict[str, Any], columns: Any) -> str | None:
-    """What is wrong with the manifest's keys and their types, or None."""
+    """Return what is wrong with the manifest's keys and their types, or None."""
     known = get_type_hints(Manifest)
     if set(body) != set(known) or columns != list(SAMPLE_COLUMNS):
         return f"unexpected or missing keys: {', '.join(sorted(set(body) ^ set(known)))[:200] or 'sample_columns'}"
     for name, kind in known.items():
-        expected = get_origin(kind) or kind  # list for list[list]
-        if type(body[name]) is not expected:  # not isinstance: True is an int
+        expected = get_origin(kind) or kind  # list[list] becomes list
+        if type(body[name]) is not expected:  # isinstance would accept True as an int
             return f"{name} is not of type {expected.__name__}"
     return None
 
@@ -176,7 +177,7 @@ def open_beton(beton: Path) -> Converted:
 
 
 def _difference(structure: Structure, manifest: Manifest) -> str | None:
-    """How the manifest contradicts the file, or None."""
+    """Return how the manifest contradicts the file, or None."""
     if structure.size_bytes != manifest.size_bytes or structure.sha256 != manifest.structure_sha256:
         return "size or checksum differs"
     if len(structure.metadata_N) != len(manifest.samples):

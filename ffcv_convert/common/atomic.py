@@ -1,7 +1,7 @@
-"""Files and folders that are written completely or not at all, by one process at a time.
+"""Writes files and folders completely or not at all, one process at a time.
 
 Writing goes to `<path>.partial`, which is then renamed. The partial file is locked, so that a second process is
-refused; one that a killed process left is overwritten. Errors are OSError; see `errors.as_data_errors`.
+refused; a partial file that a killed process left is overwritten. Errors are OSError; see `errors.as_data_errors`.
 """
 
 import errno
@@ -17,13 +17,13 @@ from typing import BinaryIO
 from ffcv_convert.common.errors import named
 from ffcv_convert.common.locks import lock
 
-NO_FLUSHING = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)  # of file systems that cannot flush folders
+NO_FLUSHING = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)  # raised where folders cannot be flushed
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that replaces `path` when the block ends; after an exception `path` is unchanged."""
+    """Yield a file that replaces `path` when the block ends; after an exception `path` is unchanged."""
     with partial_file(path) as file:
         yield file
         publish((file, path))
@@ -105,7 +105,7 @@ def _held(partial: Path, opened: Callable[[Path], int], remove: Callable[[Path],
     """Create `partial` if necessary, lock it and yield its descriptor; at the end, remove it unless it was renamed."""
     descriptor = None
     try:
-        with stops_held():  # so that an interrupt cannot leave a partial file behind
+        with stops_held():  # an interrupt must not leave a partial file behind
             descriptor = _locked(partial, opened)
         yield descriptor
     finally:

@@ -1,4 +1,4 @@
-"""Errors that end a program with a message instead of a traceback, and how messages are printed."""
+"""Defines errors that end a program with a message instead of a traceback, and prints their messages."""
 
 import errno
 import io
@@ -54,13 +54,13 @@ class TrainingError(UserError):
     exit_code = 1
 
 
-# Clear without a path: the disk is full, or the reader of the output has ended.
+# These errors are clear without a path: the disk is full, or the reader of the output has ended.
 CLEAR = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE)
 
 
 def says_enough(error: OSError) -> bool:
-    """Whether the message is useful without a traceback, because it names a path or says that the disk is full.
-    Others are not, such as a library that does not load."""
+    """Whether the message is useful without a traceback, because it names a path or says that the disk is full. Other
+    messages are not, such as that of a library that does not load."""
     return error.filename is not None or error.errno in CLEAR
 
 
@@ -92,8 +92,8 @@ def _advice(error: OSError) -> str:
 
 
 def printable(message: str, *, newlines: bool = True) -> str:
-    """`message` with control characters escaped, which names of files in archives may hold. If it is longer than
-    MAX_MESSAGE, the middle is cut out."""
+    """Return `message` with its control characters escaped, because names of files in archives may hold them. If the
+    message is longer than MAX_MESSAGE, cut out its middle."""
     half = MAX_MESSAGE // 2
     kept = "\n" if newlines else ""
     shown = "".join(
@@ -115,7 +115,7 @@ def complain(error: UserError | OSError) -> None:
 
 @contextmanager
 def user_errors(stopped: str = STOPPED) -> Iterator[None]:
-    """Wraps a program's main block. A UserError ends it with its message and exit code; Ctrl-C with the message
+    """Wrap a program's main block. A UserError ends it with its message and exit code; Ctrl-C ends it with the message
     `stopped` and 130, or the code that the KeyboardInterrupt carries. Other errors keep their traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may not be UTF-8

@@ -1,4 +1,4 @@
-"""Locks on open files and folders, so that one process at a time writes. They end with the process."""
+"""Locks open files and folders, so that one process at a time writes. Locks end with the process."""
 
 import errno
 import fcntl

@@ -1,10 +1,8 @@
-"""Keeps Numba's compiled code in the user's cache folder, and never lets the cache stop a run.
+"""Keeps Numba's compiled code in the user's cache folder, and never lets the cache stop a run. Import njit from here.
 
-Plain Numba fails on every run after a power loss truncated a cache file, and whenever it cannot write one: disk full,
-folder read-only, no home. Here, files that do not load are removed and the code is compiled again; code that cannot be
-saved stays in memory.
-
-Only functions declared after this import are affected, so import njit from here.
+Plain Numba stops where it cannot write (full disk, read-only folder, no home), and at every start after a power loss
+cut a file short. Here, what does not load is compiled again, and what cannot be saved stays in memory. Code of another
+processor never loads: Numba's index tells processors apart.
 """
 
 import os
@@ -21,33 +19,22 @@ from numba import njit
 from numba.core import caching, dispatcher
 from numba.core.serialize import dumps
 
-from ffcv_convert.common.errors import printable
-
 __all__ = ["FOLDER", "njit"]
-
-
-def _cache_home() -> Path:
-    """Without a home directory, an unwritable path: in a shared folder, other users could inject code."""
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
-        return Path(os.devnull)
-
-
-FOLDER = Path(numba.config.CACHE_DIR or _cache_home() / "dns-ffcv" / "numba")
+# Without a home ("~" stays as it is) nothing is kept: in a shared folder, other users could add code.
+_HOME = os.path.expanduser("~")
+_CACHE = os.environ.get("XDG_CACHE_HOME") or (os.devnull if _HOME == "~" else f"{_HOME}/.cache")
+FOLDER = Path(numba.config.CACHE_DIR or f"{_CACHE}/dns-ffcv/numba")
 numba.config.CACHE_DIR = str(FOLDER)
 
 
 class _Locator(caching.UserProvidedCacheLocator):
-    """Always uses FOLDER. Numba's own locator falls back to the program's folder if it cannot write there."""
-
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> "_Locator":
-        return cls(py_func, py_file)
+        return cls(py_func, py_file)  # Numba's own turns to the program's folder where FOLDER can only be read
 
 
 class _CheckedCode(caching.CompileResultCacheImpl):
-    """Adds a checksum, because Numba would execute damaged machine code."""
+    """Adds a checksum: Numba would run damaged machine code, which may crash or resize images to wrong pixels."""
 
     _locator_classes = (_Locator,)
 
@@ -66,35 +53,26 @@ class _ForgivingCache(caching.FunctionCache):
     _impl_class = _CheckedCode
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        try:
+        with suppress(Exception):  # a damaged pickle may raise anything
             return super().load_overload(sig, target_context)
-        except Exception:  # a damaged pickle may raise anything
-            self._forget()
-            return None
+        self._forget()
+        return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
         except OSError as error:
-            self._forget()
-            _note(numba.config.CACHE_DIR, error.strerror or str(error))
+            self._forget()  # Numba writes the index first: it may name a file of older code
+            _note(f"compiled code cannot be saved there ({error.strerror or error}), so every start compiles it again")
 
     def _forget(self) -> None:
-        """Remove the function's index and code. Numba writes the index first, so it may name older code."""
         with suppress(OSError):
-            for path in Path(self.cache_path).glob(f"{self._impl.filename_base}.*nb[ic]"):
-                path.unlink(missing_ok=True)
+            os.unlink(self._cache_file._index_path)
 
 
 @cache  # print it once
-def _note(folder: str, why: str) -> None:
-    print(
-        printable(
-            f"note: {folder}: compiled code cannot be saved there ({why}), so every start compiles it again. Make "
-            "room, or set NUMBA_CACHE_DIR to another folder"
-        ),
-        file=sys.stderr,
-    )
+def _note(what: str) -> None:
+    print(f"note: {numba.config.CACHE_DIR}: {what}. Make room, or set NUMBA_CACHE_DIR elsewhere", file=sys.stderr)
 
 
 dispatcher.FunctionCache = _ForgivingCache  # type: ignore[attr-defined]  # cache=True creates this class

@@ -1,4 +1,4 @@
-"""Paths as users type them."""
+"""Reads paths as users type them."""
 
 import os
 
@@ -6,9 +6,9 @@ from ffcv_convert.common.errors import ConfigError
 
 
 def expanded(text: str) -> str:
-    """`text` with the home folder in the place of a leading ~, which a shell leaves alone after `--option=`.
+    """Return `text` with the home folder in place of a leading ~, which a shell does not expand after `--option=`.
 
-    Raises ConfigError if there is no such home: a folder named ~ would be made.
+    Raises ConfigError if there is no such home, because a folder named ~ would be made.
     """
     path = os.path.expanduser(text)
     if text.startswith("~") and (path.startswith("~") or os.environ.get("HOME") == ""):

@@ -1,4 +1,4 @@
-"""How many processes train together, and which of them this one is."""
+"""Says how many processes train together, and which of them this one is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class World:
-    """rank: this process, 0 to size - 1; device: where it computes. One process alone: World(device)."""
+    """The processes that train together. rank: number of this process, 0 to size - 1; device: where it computes.
+    World(device) stands for a single process."""
 
     device: torch.device
     rank: int = 0

@@ -1,4 +1,4 @@
-"""The data sets that can be converted. To add one, write a file here with its `DATASET` and add a line below."""
+"""Lists the data sets that can be converted. To add one, write a file here with its `DATASET` and add a line below."""
 
 from ffcv_convert.datasets import custom, llcm, market_sketch_1k, pku_sketch, regdb, synthetic, sysu
 

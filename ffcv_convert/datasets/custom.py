@@ -1,4 +1,4 @@
-"""Your own images, listed in a CSV file or sorted into folders.
+"""Lists your own images, named in a CSV file or sorted into folders.
 
 custom/
   records.csv                         columns path, person, camera, modality, split; paths relative to custom/
@@ -7,10 +7,10 @@ or
   train/infrared/0001/c3/...
   test/visible/..., test/infrared/... (or sketch for infrared)
 
-split: train or test; test alone is enough to test on. modality: visible, infrared or sketch. person and camera:
-numbers; camera 0, empty or no such column if unknown. `person` is the identity. Each split has its own numbers: 1 in
-train and 1 in test are two identities, and the program cannot tell if one identity is in both. An image listed in both
-splits is refused. Commas, semicolons, tabs or | separate the columns.
+split: train or test; for testing only, train may be missing. modality: visible, infrared or sketch. person and camera:
+numbers; an unknown camera is 0, an empty cell, or no column. `person` is the identity. Each split has its own numbers:
+1 in train and 1 in test are two identities, and the program cannot tell if one identity is in both. An image listed in
+both splits is refused. Commas, semicolons, tabs or | separate the columns.
 """
 
 import csv
@@ -36,8 +36,8 @@ WHOLE_NUMBER = re.compile(r"(\d{1,18})(\.0*)?", re.ASCII)  # pandas writes 1.0 w
 
 
 def list_records(root: Path) -> list[Record]:
-    """The CSV's rows in order, or the folders' images by split, modality, identity, camera and name."""
-    # By name: a broken link must stop the conversion, not fall back to the folders.
+    """Return the CSV's rows in order, or the folders' images by split, modality, identity, camera and name."""
+    # Look the CSV up by name: a broken link must stop the conversion, not fall back to the folders.
     listed = sorted(name for name in os.listdir(root) if name.lower() == "records.csv")
     if len(listed) > 1:
         raise DataError(f"{root}: holds {' and '.join(listed)}. Remove all but one")
@@ -106,7 +106,7 @@ def _record(root: Path, row: Mapping[str, str], place: str) -> Record:
 
 
 def _below(root: Path, path: str) -> str:
-    """`path` relative to `root`, if it is an absolute one below it."""
+    """Return `path` relative to `root` if it is an absolute path below it, else `path` itself."""
     given = Path(path)
     if given.is_absolute():
         for whole in (given, given.parent.resolve() / given.name):  # the image itself may be a link to a store
@@ -129,7 +129,7 @@ def _from_folders(root: Path) -> list[Record]:
 
 
 def _numbered(root: Path, folder: str) -> list[tuple[int, str]]:
-    """(number, path) of the folders named "0001", "c2", "cam2" and the like, in ascending order."""
+    """Return (number, path) of the folders named "0001", "c2", "cam2" and the like, in ascending order."""
     refuse_broken_link(root / folder)
     if not (root / folder).is_dir():
         return []

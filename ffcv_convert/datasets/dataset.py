@@ -1,4 +1,4 @@
-"""What the converter needs to know about a data set, and how it finds its folder."""
+"""Describes a data set for the converter, and finds its folder."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from ffcv_convert.datasets.files import is_system, refuse_broken_link
 from ffcv_convert.records import Record
 
 Trials = dict[str, list[int]]
-OPTIONS_FILE = "synthetic.json"  # in the root of every drawn set, whatever its layout
+OPTIONS_FILE = "synthetic.json"  # in the root of every drawn set, in any layout
 NESTED = 3  # levels at which a set is looked for in its folder
 Cameras = Mapping[Modality, Sequence[int]]
 
@@ -23,7 +23,7 @@ def no_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
 
 
 def published(other: Modality, **parts: tuple[int, int, int]) -> dict[str, int]:
-    """Dataset.counts from part = (identities, visible images, images of the other modality)."""
+    """Return Dataset.counts from part = (identities, visible images, images of the other modality)."""
     counts = {}
     for part, (identities, visible, others) in parts.items():
         counts[f"{part} identities"] = identities
@@ -34,15 +34,17 @@ def published(other: Modality, **parts: tuple[int, int, int]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Dataset:
-    """folders: possible names of the set's folder below DATA_ROOT. marks: paths, one of which every folder of this set
-    holds. reads: patterns of the files that are read beside images. layout: a sentence that tells the folders' names.
+    """What the converter knows about a data set. folders: possible names of its folder below DATA_ROOT. marks: paths,
+    one of which every folder of this set holds. reads: patterns of the files that are read beside images. layout: a
+    sentence that tells the folders' names.
 
     parts: one .beton is written for each, with the records of the split of the same name; identities of the part
     `train` are relabelled 0, 1, 2, ... optional_parts: those that the set may lack.
 
     list_trials: (root, part, the part's records) -> named lists of positions in these records. counts: the published
-    numbers of identities and images, with the keys of `survey.Seen`; empty for sets that nobody published; of the keys
-    in `unsure` they are not certain, and a difference only warns. cameras: of each part, those that must have images.
+    numbers of identities and images, with the keys of `survey.Seen`; empty for sets that nobody published. unsure: keys
+    whose published number is uncertain, so that a difference only warns. cameras: for each part and modality, the
+    cameras that must have images.
     """
 
     name: str
@@ -62,8 +64,8 @@ class Dataset:
     width_px: int = 144
 
     def find(self, data_root: Path) -> Path | None:
-        """The set's folder, whatever its capitals and hyphens; the one inside, if its archive has nested it again; or
-        `data_root` itself, if it is the set.
+        """Return the set's folder, in any spelling of capitals and hyphens; the folder inside, if its archive has
+        nested it again; or `data_root` itself, if it is the set.
 
         Raises DataError if several folders may be meant.
         """
@@ -79,17 +81,16 @@ class Dataset:
         return named
 
     def missing(self, data_root: Path) -> str:
-        """What to do if `find` finds nothing."""
+        """Return what the user should do if `find` finds nothing."""
         like = [folder for folder in _folders(data_root) if self._is_at(folder) and not is_drawn(folder)]
         if like:
             return f"{like[0]} looks like it: rename it to {self.folders[0]}"
         return f"To get {self.name}: {self.how_to_get}"
 
     def _named(self, data_root: Path) -> Path | None:
-        """The folder of one of the usual names, else of another spelling; where there are several, the one that holds
-        the set."""
+        """Return the folder with a usual name, else with another spelling; of several, the one that holds the set."""
         for name in self.folders:
-            refuse_broken_link(data_root / name)  # a disk that is not mounted
+            refuse_broken_link(data_root / name)  # its disk may not be mounted
         exact = [data_root / name for name in self.folders if (data_root / name).is_dir()]
         spellings = {_spelling(name) for name in self.folders}
         others = [
@@ -105,7 +106,7 @@ class Dataset:
         return chosen[0] if chosen else None
 
     def _is_at(self, folder: Path) -> bool:
-        with suppress(PermissionError):  # what nobody may read is not this set
+        with suppress(PermissionError):  # a folder that cannot be read is not this set
             return any((folder / mark).exists() for mark in self.marks)
         return False
 
@@ -116,12 +117,12 @@ def is_drawn(root: Path) -> bool:
 
 
 def _spelling(name: str) -> str:
-    """Letters and digits in lower case."""
+    """Return the letters and digits of `name` in lower case."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _folders(path: Path) -> list[Path]:
-    """The folders in a folder, by name, without those of file systems; none if it does not exist or may not be read."""
+    """Return the folders in `path` by name, without those of file systems; [] if it is missing or cannot be read."""
     try:
         with os.scandir(path) as entries:
             return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not is_system(entry.name))

@@ -1,4 +1,4 @@
-"""Reading list files and image folders, shared by all data sets."""
+"""Reads list files and image folders for all data sets."""
 
 import codecs
 import os
@@ -18,7 +18,7 @@ SYSTEM = {
 
 
 def is_system(name: str) -> bool:
-    """Whether a file or folder is not of the data set, but of a file system, a NAS or an archive tool: `.snapshot`,
+    """Whether a file or folder belongs to a file system, a NAS or an archive tool, not to the data set: `.snapshot`,
     `@eaDir`, `#recycle`, `$RECYCLE.BIN`, `~snapshot`, `__MACOSX`, ..."""
     return name[0] in ".@#$~" or name in SYSTEM
 
@@ -54,14 +54,14 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def wrong_line(folder: Path, place: str, line: str, expected: str) -> DataError:
-    """The error for a line of a list in `folder` that is not what it should be."""
+    """Return the error for a line of a list in `folder` that is not what it should be."""
     is_header = place.endswith(" line 1") and not re.search(r"[\d/\\.]", line)
     advice = "Is it a header? Remove it" if is_header else "Correct the list"
     return DataError(f"{folder / place}: {shown(line)} is not {expected}. {advice}")
 
 
 def read_labelled_paths(root: Path, path: Path) -> list[tuple[str, int]]:
-    """Lines "path label" -> (path below root, label)."""
+    """Read lines "path label" as (path below root, label)."""
     rows = []
     for place, line in read_lines(path):
         fields = line.rsplit(maxsplit=1)  # some lists use a tab
@@ -72,7 +72,7 @@ def read_labelled_paths(root: Path, path: Path) -> list[tuple[str, int]]:
 
 
 def read_identities(path: Path) -> list[int]:
-    """Read numbers separated by commas, on one or more lines. Returns the identities in ascending order."""
+    """Read numbers separated by commas, on one or more lines, and return the identities in ascending order."""
     fields = [field.strip() for field in read_text(path).replace("\n", ",").split(",")]
     wrong = [field for field in fields if field and not is_number(field)]
     if wrong:
@@ -89,7 +89,7 @@ def is_number(text: str) -> bool:
 
 
 def refuse_broken_link(path: Path) -> None:
-    """Raises DataError if `path`, or a folder above it, is a link to nothing: without it the set would be smaller."""
+    """Raise DataError if `path`, or a folder above it, is a broken link: ignoring it would shrink the set."""
     for place in (path, *path.parents):
         if place.is_symlink() and not place.exists():
             raise DataError(
@@ -98,10 +98,10 @@ def refuse_broken_link(path: Path) -> None:
 
 
 def refuse_unpadded(folder: Path, persons: Sequence[int]) -> None:
-    """Raises DataError if an identity's folder in `folder` is named 1 in the place of 0001: it would be left out."""
+    """Raise DataError if an identity's folder in `folder` is named 1 instead of 0001: its images would be left out."""
     try:
         names = sorted(os.listdir(folder))
-    except FileNotFoundError:  # whoever reads its images reports it
+    except FileNotFoundError:  # the code that reads its images reports it
         return
     wrong = [name for name in names if is_number(name) and len(name) != 4 and int(name) in persons]
     if wrong:
@@ -112,7 +112,7 @@ def refuse_unpadded(folder: Path, persons: Sequence[int]) -> None:
 
 
 def images_in(folder: Path) -> list[str]:
-    """Sorted names of the images in `folder`; [] if there is no such folder. Links are followed.
+    """Return the sorted names of the images in `folder`; [] if there is no such folder. Links are followed.
 
     Names that begin with a dot are skipped: macOS packs a "._x.jpg" beside x.jpg into archives. A broken link to an
     image is listed, and a broken link to a folder raises DataError: skipping them would shrink the set silently.

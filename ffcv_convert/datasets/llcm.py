@@ -24,7 +24,7 @@ READS = ("idx/train_*.txt", "idx/test_id.txt")
 
 
 def list_records(root: Path) -> list[Record]:
-    """Training images in the order of the lists, then test images by identity, camera and name."""
+    """Return training images in the order of the lists, then test images by identity, camera and name."""
     records = [record for modality in SHORT for record in _train(root, modality)]
     _check_labels(root, records)
     persons = read_identities(root / "idx/test_id.txt")
@@ -36,13 +36,13 @@ def list_records(root: Path) -> list[Record]:
 def _train(root: Path, modality: Modality) -> list[Record]:
     records = []
     for name, label in read_labelled_paths(root, root / f"idx/train_{SHORT[modality]}.txt"):
-        camera = re.search(r"_c(\d{1,9})_", name.rsplit("/", 1)[-1])  # 0 if there is none: training does not use it
+        camera = re.search(r"_c(\d{1,9})_", name.rsplit("/", 1)[-1])  # no match gives camera 0: training ignores it
         records.append(Record(name, label, int(camera[1]) if camera else 0, modality, "train"))
     return records
 
 
 def _check_labels(root: Path, records: Sequence[Record]) -> None:
-    """Raises DataError where the lists number one identity's folders differently: it would train on wrong pairs."""
+    """Raise DataError if the lists give one identity's folder different labels: training would see wrong pairs."""
     first: dict[str, Record] = {}
     for record in records:
         folder = PurePosixPath(record.image).parent.name

@@ -20,7 +20,7 @@ FOLDERS = {"train": "train", "test": "query"}
 
 
 def list_records(root: Path) -> list[Record]:
-    """Training images, then test images; in each, photos by name, then sketches by artist and name."""
+    """Return training images, then test images; in each, photos by name, then sketches by artist and name."""
     records = []
     for split, folder in FOLDERS.items():
         records += _images(root, f"photo/{folder}", Modality.VISIBLE, split)

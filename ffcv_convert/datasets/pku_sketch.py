@@ -18,7 +18,7 @@ MODALITIES = {"1": Modality.SKETCH, "2": Modality.VISIBLE}
 
 
 def list_records(root: Path) -> list[Record]:
-    """Training images, then test images, in the order of the lists."""
+    """Return training images, then test images, in the order of the lists."""
     records = []
     for split in ("train", "test"):
         path = root / f"trainPKUList_{split}.txt"

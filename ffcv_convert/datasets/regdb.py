@@ -22,7 +22,7 @@ SHORT = {Modality.VISIBLE: "visible", Modality.INFRARED: "thermal"}
 
 
 def list_records(root: Path) -> list[Record]:
-    """Every image that a list names, visible before infrared, then by identity and name."""
+    """Return every image that a list names, visible before infrared, then by identity and name."""
     named = {
         (modality, _identity(root, name), name)
         for trial in TRIALS
@@ -34,7 +34,7 @@ def list_records(root: Path) -> list[Record]:
 
 
 def list_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
-    """train-1, test-1, ... test-10: positions of the images in each list, visible before infrared."""
+    """Return train-1, test-1, ... test-10: positions of the images in each list, visible before infrared."""
     number = {record.image: position for position, record in enumerate(records)}
     trials = {
         f"{split}-{trial}": [number[name] for rows in _read(root, split, trial).values() for name, _ in rows]
@@ -52,7 +52,7 @@ def list_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
 
 
 def _read(root: Path, split: str, trial: int) -> dict[Modality, list[tuple[str, int]]]:
-    """Both lists of one split. Raises DataError if a label has two identities, or an image is listed twice."""
+    """Read both lists of one split. Raises DataError if a label has two identities, or an image is listed twice."""
     rows = {}
     owner: dict[int, int] = {}
     seen = set()

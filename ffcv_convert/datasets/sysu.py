@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ffcv_convert.beton import Modality
+from ffcv_convert.beton.labels import SHOTS, TRIALS
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset, Trials, published
 from ffcv_convert.datasets.files import images_in, read_identities, refuse_unpadded
@@ -28,14 +29,12 @@ from ffcv_convert.images import RESTORE
 from ffcv_convert.records import Record
 
 CAMERAS = {Modality.VISIBLE: (1, 2, 4, 5), Modality.INFRARED: (3, 6)}
-SHOTS = 10  # of multi-shot testing: the first ten images of each permutation are kept
-TRIALS = 10
 READER = Path(__file__).with_name("read_permutations.py")
 MAX_BYTES = 1 << 26  # memory for the official draw: its 45,863 images in ten trials are 4 MB as doubles
 
 
 def list_records(root: Path) -> list[Record]:
-    """Training images, then test images; visible before infrared; then by identity, camera and name."""
+    """Return training images, then test images; visible before infrared; then by identity, camera and name."""
     train_ids, val_ids, test_ids = (root / f"exp/{name}_id.txt" for name in ("train", "val", "test"))
     train = sorted({*read_identities(train_ids), *read_identities(val_ids)})
     test = read_identities(test_ids)
@@ -56,7 +55,7 @@ def list_records(root: Path) -> list[Record]:
 
 
 def list_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
-    """official-1 ... official-10: the first ten images of each (identity, visible camera) in its permutation."""
+    """Return official-1 ... official-10: the first ten images of each (identity, visible camera) in its permutation."""
     path = root / "exp" / "rand_perm_cam.mat"
     if part != "test" or not os.path.lexists(path):  # a broken link is refused below
         return {}
@@ -74,13 +73,14 @@ def list_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
                 f"{path}: its permutation for identity {person}, camera {camera} does not fit the {len(numbers)} "
                 f"images in {root / f'cam{camera}' / f'{person:04d}'}. Restore both, or remove the file"
             )
-        for trial, places in enumerate(order[:, :SHOTS].astype(int), start=1):  # MATLAB may store them as doubles
+        # Only the first of each permutation are kept; MATLAB may store them as doubles.
+        for trial, places in enumerate(order[:, :SHOTS].astype(int), start=1):
             trials.setdefault(f"official-{trial}", []).extend(numbers[place - 1] for place in places)
     return trials
 
 
 def _read_permutations(path: Path) -> list[list[list]]:
-    """[camera - 1][identity - 1] -> (trials, images), 1-based positions among the sorted file names.
+    """Read [camera - 1][identity - 1] -> (trials, images), 1-based positions among the sorted file names.
 
     A child process reads the file, see read_permutations.py: it may be hostile.
     """

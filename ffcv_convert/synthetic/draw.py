@@ -1,4 +1,4 @@
-"""Draw a set of synthetic people into a folder, in several processes, completely or not at all.
+"""Draws a set of synthetic people into a folder, in several processes, completely or not at all.
 
 `people.draw_person` draws each image from (seed, identity, camera, frame, modality) alone, so a set depends only on
 its options, which are stored in its `synthetic.json`. Accuracies on such a set say nothing about real ones.
@@ -137,7 +137,7 @@ def _begin() -> None:
 
 
 def _draw_images(root: Path, images: list[PlannedImage], options: Options) -> int:
-    """The task of a drawing process. Returns how many images it drew."""
+    """Draw some images, as the task of one drawing process. Returns how many it drew."""
     for image in images:
         pixels = draw_person(
             image.person, image.camera, image.frame, image.modality,

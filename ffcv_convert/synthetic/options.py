@@ -1,4 +1,4 @@
-"""The options of a synthetic set, and the types of its plan."""
+"""Defines the options of a synthetic set, and the types of its plan."""
 
 from dataclasses import asdict, dataclass
 
@@ -15,7 +15,7 @@ FOLDERS = {
     "pku_sketch": "PKU-Sketch",
 }
 MAX_MARKET_IDENTITIES = 9999
-# What the command line says of the numbers in Options.
+# The command line's help for the numbers in Options.
 HELP = {
     "train_identities": "identities to train on",
     "test_identities": "identities to test on",
@@ -76,5 +76,5 @@ class PlannedImage:
     grey_file: bool = False
 
 
-# The images, and the list files: path relative to the root -> text.
+# A plan has the images, and the list files: path relative to the root -> text.
 Plan = tuple[list[PlannedImage], dict[str, str]]

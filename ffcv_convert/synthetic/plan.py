@@ -1,7 +1,7 @@
-"""The images and list files of a set, by one pure function per layout. `ffcv_convert.datasets` shows the layouts.
+"""Plans the images and list files of a set by one pure function per layout; `ffcv_convert.datasets` shows the layouts.
 
 Identities 1..train_identities are for training, the following ones for testing. Only in RegDB does an identity have
-both roles, because each trial has its own split. Every file name, camera and split depends on the options alone.
+both roles, because each trial has its own split. Every file name, camera and split depends only on the options.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from ffcv_convert.synthetic.plan_sysu import plan_sysu
 
 
 def plan(options: Options) -> Plan:
-    """The images and list files of `options.layout`."""
+    """Plan the images and list files of `options.layout`."""
     plan_layout = {
         "llcm": plan_llcm,
         "sysu": plan_sysu,
@@ -26,7 +26,7 @@ def plan(options: Options) -> Plan:
 
 
 def plan_llcm(options: Options) -> Plan:
-    """Nine visible cameras and eight infrared ones (no camera 3). Every camera sees every test identity."""
+    """Plan nine visible cameras and eight infrared ones (no camera 3). Every camera sees every test identity."""
     train, test = [], []
     for person in range(1, options.train_identities + options.test_identities + 1):
         for modality, cameras in llcm.CAMERAS.items():
@@ -57,7 +57,7 @@ def _llcm_name(seed: int, person: int, camera: int, frame: int, modality: Modali
 
 
 def plan_regdb(options: Options) -> Plan:
-    """`train_images` images per identity and modality, from one camera; ten splits, each with `train_identities`."""
+    """Plan `train_images` images per identity and modality, from one camera; ten splits of `train_identities` each."""
     persons = range(1, options.train_identities + options.test_identities + 1)
     images = [
         PlannedImage(path, person, 1, frame, modality)
@@ -79,7 +79,8 @@ def plan_regdb(options: Options) -> Plan:
 
 
 def _regdb_paths(options: Options, person: int, modality: Modality) -> list[str]:
-    """Images of the same moment have the same number in both modalities. Numbers are two apart, as in the real set."""
+    """Name one identity's images. Images of the same moment have the same number in both modalities. Numbers are two
+    apart, as in the real set."""
     rng = np.random.default_rng([options.seed, 61, person])
     kind = ("male_front", "male_back", "female_front", "female_back")[rng.integers(4)]
     first = int(rng.integers(2, 14_000))

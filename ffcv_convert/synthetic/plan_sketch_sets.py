@@ -1,4 +1,4 @@
-"""The layouts of the two sets of photos and sketches, shown in ffcv_convert/datasets/."""
+"""Plans the two sets of photos and sketches, whose layouts are shown in ffcv_convert/datasets/."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,8 @@ PKU_ARTISTS = 5
 
 
 def plan_market_sketch_1k(options: Options) -> Plan:
-    """`train_images` photos per training identity, `test_images` per test identity; one to six sketches each, and of
-    each artist at least one for training and one for testing."""
+    """Plan `train_images` photos per training identity and `test_images` per test identity; one to six sketches of
+    each, with at least one by each artist for training and one for testing."""
     images = []
     trained = options.train_identities
     everyone = range(1, trained + options.test_identities + 1)
@@ -38,7 +38,7 @@ def plan_market_sketch_1k(options: Options) -> Plan:
 
 
 def _artists(seed: int, persons: Sequence[int]) -> dict[int, list[int]]:
-    """Identity -> the artists, numbered from 1, who sketched it. An artist without a sketch gets the last identity."""
+    """Choose the artists, from 1, who sketch each identity. An artist without a sketch gets the last identity."""
     artists = {}
     for person in persons:
         chance = np.random.default_rng([seed, 64, person]).random(len(market_sketch_1k.STYLES))
@@ -50,7 +50,7 @@ def _artists(seed: int, persons: Sequence[int]) -> dict[int, list[int]]:
 
 
 def plan_pku_sketch(options: Options) -> Plan:
-    """One sketch and two photos per identity, whatever the numbers of images; five artists in turn."""
+    """Plan one sketch and two photos per identity, for any numbers of images in the options; five artists in turn."""
     images: list[PlannedImage] = []
     lines = {"train": "", "test": ""}
     for person in range(1, options.train_identities + options.test_identities + 1):

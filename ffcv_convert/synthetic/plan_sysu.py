@@ -1,4 +1,4 @@
-"""SYSU-MM01's layout (shown in ffcv_convert/datasets/sysu.py), at any size or at the official one."""
+"""Plans SYSU-MM01's layout (shown in ffcv_convert/datasets/sysu.py), at any size or at the official one."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ Lists = dict[str, list[int]]
 
 
 def plan_sysu(options: Options) -> Plan:
-    """`train_identities` are listed in train_id.txt or val_id.txt. As in the real set, some folders are in no list."""
+    """Plan `train_identities` for train_id.txt or val_id.txt. As in the real set, some folders are in no list."""
     counts, lists = _official() if options.official_size else _small(options)
     modality_of = {camera: modality for modality, cameras in sysu.CAMERAS.items() for camera in cameras}
     images = [

@@ -1,1 +1,1 @@
-"""The published augmentations: recipes, random parameters, and two ways to apply them (any device, CPU)."""
+"""Defines the published augmentations: recipes, random parameters, and two ways to apply them (any device, CPU)."""

@@ -26,25 +26,25 @@ from pipelines.augment.recipes import (
     halves,
 )
 
-Halves = tuple[Tensor, Tensor]  # of a batch: visible, and infrared or sketch
+Halves = tuple[Tensor, Tensor]  # the halves of a batch: visible, and infrared or sketch
 
 
 def apply(images_BHWC: Tensor, parameters: Tensor, recipe: Recipe) -> Halves:
-    """Augment and normalise uint8 images (B, H, W, 3), visible half first. Returns the halves, which go to stems of
-    their own: float32 (B/2, 3, H, W) each, channels-last.
+    """Augment and normalise uint8 images (B, H, W, 3), visible half first. Returns the halves, because each goes to
+    its own stem: float32 (B/2, 3, H, W) each, channels-last.
 
     parameters: float32 (B, COLUMNS) from `draw`, on the images' device. `recipe` decides which steps run at all. Pixels
     keep their range of 0 to 255 until they are normalised.
     """
     visible, other = (
-        _finish(_crop_and_flip(images_BHWC[rows], parameters[rows], recipe.pad_px), parameters[rows], modality)
+        _finish(_crop_and_flip(images_BHWC[rows], parameters[rows]), parameters[rows], modality)
         for modality, rows in halves(recipe, len(images_BHWC))
     )
     return visible, other
 
 
 def normalise(images_BHWC: Tensor) -> Tensor:
-    """Test images: uint8 (B, H, W, 3) -> float32 (B, 3, H, W), ImageNet statistics, channels-last."""
+    """Normalise test images: uint8 (B, H, W, 3) -> float32 (B, 3, H, W), ImageNet statistics, channels-last."""
     return _standardise(images_BHWC.permute(0, 3, 1, 2).float())
 
 
@@ -63,13 +63,13 @@ def _finish(pixels: Tensor, parameters: Tensor, modality: ModalityRecipe) -> Ten
     return pixels
 
 
-def _crop_and_flip(images_BHWC: Tensor, parameters: Tensor, pad_px: int) -> Tensor:
-    """Pad with black, crop at the drawn offset, then flip: float32 (B, 3, H, W), channels-last."""
+def _crop_and_flip(images_BHWC: Tensor, parameters: Tensor) -> Tensor:
+    """Crop at the drawn offset, with black beyond the image, then flip: float32 (B, 3, H, W), channels-last."""
     batch, height, width, _ = images_BHWC.shape
     device = images_BHWC.device
-    y = torch.arange(height, device=device) + (parameters[:, CROP_TOP, None].long() - pad_px)
+    y = torch.arange(height, device=device) + parameters[:, CROP_TOP, None].long()
     x = torch.arange(width, device=device).expand(batch, width)
-    x = torch.where(parameters[:, FLIP, None] > 0, width - 1 - x, x) + (parameters[:, CROP_LEFT, None].long() - pad_px)
+    x = torch.where(parameters[:, FLIP, None] > 0, width - 1 - x, x) + parameters[:, CROP_LEFT, None].long()
     there = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
     rows = torch.arange(batch, device=device)[:, None, None]
     pixels = images_BHWC[rows, y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None, :]]
@@ -77,7 +77,7 @@ def _crop_and_flip(images_BHWC: Tensor, parameters: Tensor, pad_px: int) -> Tens
 
 
 def _inside(rectangle: Tensor, pixels: Tensor) -> Tensor:
-    """Mask (B, 1, H, W) of the rectangles (B, 4): top, left, height, width."""
+    """Return the mask (B, 1, H, W) of the rectangles (B, 4): top, left, height, width."""
     top, left, high, wide = rectangle.unbind(1)
     y = torch.arange(pixels.shape[2], device=pixels.device)
     x = torch.arange(pixels.shape[3], device=pixels.device)
@@ -91,13 +91,13 @@ def _standardise(pixels: Tensor) -> Tensor:
 
 
 def _constant(values: Sequence[float], like: Tensor) -> Tensor:
-    """(3, 1, 1), a value for each channel, built on the device: a copy from the host would make it wait, and a CUDA
-    graph cannot capture it."""
+    """Build (3, 1, 1), a value for each channel, on the device: the device would wait for a copy from the host, and a
+    CUDA graph cannot capture one."""
     return torch.stack([like.new_full((), value) for value in values])[:, None, None]
 
 
 def _exchange(pixels: Tensor, choice: Tensor, *, with_grey: bool) -> Tensor:
-    """All channels become one of R, G, B or their grey."""
+    """Set all channels to one of R, G, B or their grey."""
     red, green, blue = pixels.unbind(1)
     number = choice[:, None, None]
     one = torch.where(number == 1, red, torch.where(number == 2, green, blue))

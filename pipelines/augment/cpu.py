@@ -27,34 +27,13 @@ from pipelines.augment.recipes import (
     SHIFT,
 )
 
-# In float32 and in the same order of operations as apply.py, so that the results are equal bit for bit.
+# Computed in float32 and in the same order of operations as apply.py, so that the results are equal bit for bit.
 _SCALE, _SHIFT, _FILL, _NORMALISED_FILL, _GREY = (
     tuple(np.float32(value) for value in values) for values in (SCALE, SHIFT, FILL, NORMALISED_FILL, GREY)
 )
 _ZERO, _ONE, _TWO, _THREE, _FOUR, _FIVE, _SIX = (np.float32(value) for value in range(7))
 
 _jit = numba.njit(nogil=True, error_model="numpy", cache=True)
-
-
-class Augmenter:
-    """Augments the batches of one loader. dtype: float32 or bfloat16, for the result; workers: threads."""
-
-    def __init__(self, *, pad_px: int, workers: int, dtype: torch.dtype = torch.float32):
-        self.pad_px, self.dtype = pad_px, dtype
-        self._run = _augment_parallel if numba_setup.allowed_workers(workers) > 1 else _augment_serial
-
-    def buffer(self, batch: int, height: int, width: int, *, pin: bool = False) -> Tensor:
-        """A buffer for `apply` to fill: (batch, 3, height, width); pin puts it into pinned memory."""
-        return torch.empty(batch, 3, height, width, dtype=self.dtype, pin_memory=pin)
-
-    def apply(self, images_BHWC: np.ndarray, parameters: np.ndarray, out: Tensor) -> Tensor:
-        """Fill `out`, in any memory format, with the augmented images and return it. parameters: from draw.
-
-        Uses as many threads as numba.set_num_threads set in the calling thread.
-        """
-        bfloat16 = self.dtype == torch.bfloat16
-        self._run(images_BHWC, parameters, self.pad_px, out.view(torch.uint16).numpy() if bfloat16 else out.numpy())
-        return out
 
 
 @_jit
@@ -98,7 +77,7 @@ def _of_hue(value, chroma, circle, sector):
 
 @_jit
 def _shift_hue(red, green, blue, turns):
-    """As shift_hue in apply.py, in place."""
+    """Rotate the hue in place, as shift_hue in apply.py does."""
     sixths = _SIX * turns
     for x in range(len(red)):
         r, g, b = red[x], green[x], blue[x]
@@ -239,15 +218,15 @@ def _erase(row, first, fill, pixel, out):
 
 
 @_jit
-def _augment_one(pixels, row, pad_px, planes, lines, out):
-    """One image: uint8 (H * W * 3,) -> out (3, H, W). row: its parameters. planes, lines: scratch, float32 (3, W).
+def _augment_one(pixels, row, planes, lines, out):
+    """Augment one image: uint8 (H * W * 3,) -> out (3, H, W). row: parameters. planes, lines: scratch, float32 (3, W).
 
-    Erases last, with the fill value that the channel exchange would give.
+    It erases last, with the fill value that the channel exchange would give.
     """
     height, width = out.shape[1:]
     red, green, blue = planes[0], planes[1], planes[2]
     line_r, line_g, line_b = lines[0], lines[1], lines[2]
-    shift_y, shift_x = int(row[CROP_TOP]) - pad_px, int(row[CROP_LEFT]) - pad_px
+    shift_y, shift_x = int(row[CROP_TOP]), int(row[CROP_LEFT])
     flip, turns, choice = row[FLIP] > 0, row[HUE], int(row[EXCHANGE])
     scale_r, scale_g, scale_b = _SCALE
     shift_r, shift_g, shift_b = _SHIFT
@@ -284,19 +263,29 @@ def _augment_one(pixels, row, pad_px, planes, lines, out):
 
 
 @_jit
-def augment_one(pixels, row, pad_px, out):
-    """One image: uint8 (H * W * 3,) -> out (3, H, W). row: its parameters."""
+def augment_one(pixels, row, out):
+    """Augment one image: uint8 (H * W * 3,) -> out (3, H, W). row: its parameters."""
     shape = (3, out.shape[2])
-    _augment_one(pixels, row, pad_px, np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32), out)
+    _augment_one(pixels, row, np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32), out)
 
 
 @_jit
-def _augment_serial(images, parameters, pad_px, out):
+def _augment_serial(images, parameters, out):
     for b in range(len(images)):
-        augment_one(images[b].reshape(-1), parameters[b], pad_px, out[b])
+        augment_one(images[b].reshape(-1), parameters[b], out[b])
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True, parallel=True)
-def _augment_parallel(images, parameters, pad_px, out):
+def _augment_parallel(images, parameters, out):
     for b in numba.prange(len(images)):
-        augment_one(images[b].reshape(-1), parameters[b], pad_px, out[b])
+        augment_one(images[b].reshape(-1), parameters[b], out[b])
+
+
+def augment(images_BHWC: np.ndarray, parameters: np.ndarray, out: Tensor, *, workers: int) -> Tensor:
+    """Fill `out`, float32 or bfloat16 (B, 3, H, W) in any memory format, with the augmented images and return it.
+
+    parameters: from draw. Several workers are as many threads as numba.set_num_threads set in the calling thread.
+    """
+    run = _augment_parallel if numba_setup.allowed_workers(workers) > 1 else _augment_serial
+    run(images_BHWC, parameters, out.view(torch.uint16).numpy() if out.dtype == torch.bfloat16 else out.numpy())
+    return out

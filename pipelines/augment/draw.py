@@ -25,10 +25,10 @@ RANDOM_STREAM = 2  # keeps these random numbers apart from sampler.py's, which u
 def draw(
     recipe: Recipe, batch: int, height: int, width: int, *, seed: int, epoch: int, iteration: int, rank: int = 0
 ) -> np.ndarray:
-    """Parameters for `batch` images of `height` x `width` px, visible half first: float32 (batch, COLUMNS)."""
+    """Draw parameters for `batch` images of `height` x `width` px, visible half first: float32 (batch, COLUMNS)."""
     rng = np.random.default_rng([RANDOM_STREAM, seed, epoch, iteration, rank])
     parameters = np.zeros((batch, COLUMNS), dtype=np.float32)
-    parameters[:, [CROP_TOP, CROP_LEFT]] = rng.integers(0, 2 * recipe.pad_px + 1, (batch, 2))
+    parameters[:, [CROP_TOP, CROP_LEFT]] = rng.integers(-recipe.pad_px, recipe.pad_px + 1, (batch, 2))
     parameters[:, FLIP] = rng.random(batch) < 0.5
     hue = rng.uniform(-1.0, 1.0, batch)
     erase = _rectangles(rng, batch, height, width, area=(0.02, 0.33), ratio=(0.3, 3.3), logarithmic=True, attempts=10)
@@ -59,7 +59,7 @@ def _rectangles(
     logarithmic: bool,
     attempts: int,
 ) -> np.ndarray:
-    """(batch, 4): top, left, height, width in px with probability 1/2, else zeros.
+    """Draw a rectangle for each image with probability 1/2, else zeros: (batch, 4), top, left, height, width in px.
 
     Draws area (share of the image) and ratio (height / width) `attempts` times and takes the first pair that fits.
     """

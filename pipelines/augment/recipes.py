@@ -1,4 +1,4 @@
-"""The published augmentation recipe of each data set, and the columns of the drawn parameters.
+"""Defines the published augmentation recipe of each data set, and the columns of the drawn parameters.
 
 Order, probabilities and ranges are those of the published code. Every image gets its own random parameters.
 """
@@ -13,7 +13,7 @@ SCALE, SHIFT = tuple(1 / (255 * std) for std in STD), tuple(mean / std for mean,
 NORMALISED_FILL = tuple((fill - mean) / std for fill, mean, std in zip(FILL, MEAN, STD, strict=True))
 
 # Columns of the parameters, float32 (B, COLUMNS).
-CROP_TOP, CROP_LEFT, FLIP, HUE = 0, 1, 2, 3
+CROP_TOP, CROP_LEFT, FLIP, HUE = 0, 1, 2, 3  # the crop's offset from the image itself: negative ones reach the border
 ERASE, CHANNEL_ERASE = 4, 8  # top, left, height, width; a height of 0 erases nothing
 EXCHANGE = 12  # 0 keeps the image; 1, 2, 3 set all channels to R, G, B; 4 to grey
 COLUMNS = 13

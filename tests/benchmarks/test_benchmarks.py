@@ -1,8 +1,6 @@
-"""The benchmarks' own arithmetic: interleaving, speedups, comparison, tables; the README shows what is stored."""
+"""The benchmarks' own arithmetic: interleaving, speedups, comparison, and what is stored."""
 
-import inspect
 import json
-import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,19 +13,11 @@ import torch
 from benchmarks import __main__ as menu
 from benchmarks import compare, convert, evaluate, harness, loader, pipeline, profile, save, step
 from benchmarks.training import PUBLISHED
-from dns.engine import make_engine
-from dns.evaluation.metrics import rank_metrics
+from dns.engine import EngineOptions
 from dns.training.writer import CheckpointWriter
 from pipelines.prefetch import Prefetcher
 from pipelines.subset import open_subset
-from tests.conftest import Run
-
-ASKED = {  # keys of the summary
-    "ready_speedup_published", "ready_speedup_best_peer", "best_peer", "ready_speedup_best_loader", "best_loader",
-    "ready_speedup_by_hand", "uint8_speedup_memcpy", "startup_warm_s",
-    "convert_speedup_pillow", "convert_speedup_pillow_threads", "metrics_speedup_sysu", "metrics_speedup_llcm",
-    "metrics_speedup_regdb", "step_ms", "step_speedup_eager", "save_cost_s", "data_wait_share", "epoch_s_sysu_size",
-}  # fmt: skip
+from tests.support.metrics_of import rank_metrics
 
 
 def result(tmp_path: Path, name: str, unit: str = "images/s", question: str = "loader", **cases: list[float]) -> str:
@@ -76,50 +66,29 @@ def test_a_speedup_above_one_means_faster(unit: str, after: float) -> None:
     assert compare.speedup({"median": 100.0}, {"median": after}, unit) == 2
 
 
-def test_a_speedup_is_said_in_words() -> None:
-    assert [harness.times(ratio) for ratio in (18.34, 2.034, 1.365, 0.56)] == [
-        "18 times as fast", "2.0 times as fast", "1.36 times as fast", "0.56 times as fast",
-    ]  # fmt: skip
-
-
-def test_our_own_cases_alone_decide_and_every_case_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_our_own_cases_alone_decide(tmp_path: Path) -> None:
     fast, slow = [100.0, 101.0, 102.0], [50.0, 51.0, 52.0]
     one = result(tmp_path, "a.json", ours=fast, memcpy=fast, gone=fast)
     two = result(tmp_path, "b.json", ours=fast, memcpy=slow, new=slow)
     assert compare.main([one, two]) == 0
-    said = capsys.readouterr().out
-    for row in ("0.50 | slower |", "| gone | 101 (100 to 102) |  | | only in A |",
-                "| new |  | 51 (50 to 52) | | only in B |", "nothing of ours became slower"):  # fmt: skip
-        assert row in said
-    ours = ("ours, its evaluation", "sysu ours")
-    assert all(compare.is_ours("epoch", case) for case in ours)
+    assert all(compare.is_ours("epoch", case) for case in ("ours, its evaluation", "sysu ours"))
     assert compare.is_ours("step", "+ bf16")
-    assert compare.is_ours("startup", "import to first batch")
     assert not compare.is_ours("evaluate", "sysu loops")
     assert not compare.is_ours("epoch", "published, projected")
 
 
-def test_files_that_cannot_be_compared_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_files_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
     good, other = result(tmp_path, "a.json", x=[1]), result(tmp_path, "b.json", "s", x=[1])
     (tmp_path / "odd.json").write_text('{"cases": [1]}')
-    for arguments, said in (
-        ([good], "A.json B.json"),
-        ([good, str(tmp_path / "none.json")], "none.json"),
-        ([good, str(tmp_path / "odd.json")], "odd.json: not a result"),
-        ([good, other], "images/s"),
-    ):
+    for arguments in ([good], [good, str(tmp_path / "none.json")], [good, str(tmp_path / "odd.json")], [good, other]):
         assert compare.main(arguments) == 2
-        assert said in capsys.readouterr().err
 
 
-def test_an_unknown_question_is_refused(program: Run) -> None:
-    done = program("-m", "benchmarks", "speed")
-    assert done.returncode == 2
-    assert "'speed'" in done.stderr
-    assert "startup, convert, loader, pipeline, step, save, epoch, evaluate" in done.stderr
+def test_an_unknown_question_is_refused() -> None:
+    assert menu.main(["speed"]) == 2
 
 
-def test_an_answer_is_written_three_ways_and_into_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_goes_into_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Question:
         @staticmethod
         def measure() -> dict[str, Any]:
@@ -127,7 +96,7 @@ def test_an_answer_is_written_three_ways_and_into_the_summary(tmp_path: Path, mo
 
         @staticmethod
         def words(content: dict[str, Any]) -> list[str]:
-            return [f"A step takes {content['step_ms']} ms."]
+            return []
 
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
@@ -135,11 +104,11 @@ def test_an_answer_is_written_three_ways_and_into_the_summary(tmp_path: Path, mo
     monkeypatch.setitem(menu.QUESTIONS, "step", Question)  # type: ignore[arg-type]
     assert menu.main(["step"]) == 0
     (stored,) = tmp_path.glob("step-*.json")
-    assert stored.with_suffix(".md").read_text().endswith("| a | 2 | 1 | 3 |\n\nA step takes 2.0 ms.\n")
+    assert json.loads(stored.read_text())["cases"]["a"]["rounds"] == [1, 2, 3]
     (target,) = tmp_path.glob("summary-*.json")
     summary = json.loads(target.read_text())
-    assert set(summary) >= ASKED | {"hardware", "commit"}
     assert (summary["step_ms"], summary["step_speedup_eager"], summary["data_wait_share"]) == (2.0, 3.5, None)
+    assert summary["commit"]
 
 
 @pytest.mark.parametrize("change", [{}, {"commit": "older"}, {"hardware": "other"}, None])
@@ -153,19 +122,6 @@ def test_a_summary_holds_one_commit_s_figures(
     summary = menu.former(target, now)
     assert summary == {**dict.fromkeys(menu.SUMMARY), "step_ms": 7.0 if change == {} else None, **now}
     assert ("not readable" in capsys.readouterr().err) == (change is None)
-
-
-def test_a_result_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = harness.write_json(tmp_path / "a.json", {"a": 1})
-
-    def killed(_: int) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "fsync", killed)
-    with pytest.raises(KeyboardInterrupt):
-        harness.write_json(target, {"a": 2})
-    assert json.loads(target.read_text()) == {"a": 1}
-    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_share_of_waiting_may_be_negative() -> None:
@@ -183,9 +139,6 @@ def test_pillow_is_timed_with_as_many_threads_too(
     assert found["identical"]
     median = [case["median"] for case in found["cases"].values()]
     assert (found["speedup_pillow"], found["speedup_pillow_threads"]) == (median[0] / median[1], median[0] / median[2])
-    (sentence,) = convert.words(found)
-    for said in (harness.times(found["speedup_pillow"]), harness.times(found["speedup_pillow_threads"]), "identical"):
-        assert said in sentence
     assert not list(tmp_path.iterdir())
 
 
@@ -201,7 +154,6 @@ def test_the_checksum_is_timed_separately(beton_root: Path, monkeypatch: pytest.
     found = loader.measure()
     assert {"first_use_us", "checksum_us"} <= set(found)
     assert found["speedup_memcpy"] == found["cases"]["ours"]["median"] / found["cases"]["memcpy"]["median"]
-    assert harness.times(found["speedup_memcpy"]) in loader.words(found)[0]
 
 
 def test_the_cost_of_a_checkpoint_is_beside_epochs_without_one(
@@ -225,19 +177,18 @@ def test_the_cost_of_a_checkpoint_is_beside_epochs_without_one(
         cases["resnet10_half, waited for"] - cases["resnet10_half, not saved"]
     )
     assert found["bytes"]["resnet10_half"] > 5e6
-    assert f"({found['bytes']['resnet10_half'] / 1e6:.0f} MB)" in save.words(found)[0]
     assert not list(tmp_path.iterdir())
 
 
 def test_ablations_end_with_the_engine_s_default() -> None:
-    assert set(PUBLISHED) <= set(inspect.signature(make_engine).parameters)
+    assert set(PUBLISHED) <= set(EngineOptions.__dataclass_fields__)
     for device, cases in step.ABLATION.items():
         switches: dict[str, str] = {}
         for added in cases.values():
             switches |= added
         if device == "cuda":
             every = {"precision", "channels_last", "fused", "augment", "compile", "graph", "cudnn_benchmark"}
-            assert every < set(inspect.signature(make_engine).parameters)
+            assert every < set(EngineOptions.__dataclass_fields__)
             assert set(switches) == every, "the ablation must set exactly these options"
             assert "false" not in switches.values()
 
@@ -275,38 +226,27 @@ def test_kernels_have_classes() -> None:
         assert profile.class_of(name) == kind, name
 
 
-def test_the_published_path_is_measured_for_longer_than_it_warms_up() -> None:
-    assert pipeline.PUBLISHED_BATCHES > 5 * pipeline.PUBLISHED_WARM_UP
-
-
-def test_the_best_are_named_by_their_kind(beton_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tool, loader, by_hand = "DALI (CPU), its own operators", "tensordict", "tensordict, by hand"
-    rates = {tool: 50.0, "kornia, its own operators": 20.0, loader: 10.0, "SPDL": 5.0, by_hand: 25.0, "ours": 100.0}
-    opened: dict[str, list[str]] = {
-        "open_tools": [tool, "kornia, its own operators"], "open_peers": ["SPDL", loader, by_hand]
-    }  # fmt: skip
-    for name, names in opened.items():
-        monkeypatch.setattr(pipeline, name, lambda *_, names=names: nullcontext({name: name for name in names}))
-    for case in ("_tool", "_peer"):
-        monkeypatch.setattr(pipeline, case, lambda name, *_, **__: rates[name])
-    monkeypatch.setattr(pipeline, "drawn_set", lambda: (None, beton_root / "synthetic"))
-    monkeypatch.setattr(pipeline, "_published", lambda *_: 4.0)
-    monkeypatch.setattr(pipeline, "_ours", lambda _: rates["ours"])
-    monkeypatch.setattr(pipeline, "EPOCHS", 1)
+def test_speedups_are_over_the_fastest_tool_and_tensordict_by_hand(
+    beton_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast, slow = "torchvision v2, its own operators", "DALI (CPU), its own operators"
+    rates, tools = {"ours": 100.0, fast: 50.0, slow: 20.0}, {slow: slow, fast: fast}
+    there = True
+    for name, value in {
+        "open_tools": lambda *_: nullcontext(tools), "importable": lambda _: there,
+        "drawn_set": lambda: (None, beton_root / "synthetic"), "EPOCHS": 1, "_published": lambda *_: 4.0,
+        "_ours": lambda _: 100.0, "_tool": lambda name, *_, **__: rates[name], "_peer": lambda *_: 25.0,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(pipeline, name, value)
+    monkeypatch.setattr(pipeline.peers, "opened", lambda *_: nullcontext())
     found = pipeline.measure()
-    assert list(found["cases"])[:4] == ["ours", "ours, bf16", "memcpy of the same bytes", "published"]
     assert found["speedup_memcpy"] == 100 / found["cases"]["memcpy of the same bytes"]["median"]
-    assert (found["speedup_published"], found["best_peer"], found["speedup_best_peer"]) == (25, tool, 2)
-    assert (found["best_loader"], found["speedup_best_loader"]) == (loader, 10)
-    assert (found["best_by_hand"], found["speedup_by_hand"]) == (by_hand, 4)
+    assert (found["speedup_published"], found["best_peer"], found["speedup_best_peer"]) == (25, fast, 2)
+    assert found["speedup_by_hand"] == 4
     said = " ".join(pipeline.words(found))
-    for words in ("25 times as fast as the published", "2.0 times as fast as the fastest tool", ": DALI (CPU).",
-                  "10 times as fast as tensordict, the", "4.0 times as fast as tensordict by hand"):  # fmt: skip
-        assert words in said
-    opened["open_tools"].clear()
-    opened["open_peers"].clear()
+    assert all(harness.times(ratio) in said for ratio in (25, 2, 4))
+    there = False
+    tools.clear()
     alone = pipeline.measure()
-    assert {key: value for key, value in alone.items() if "best" in key or "hand" in key} == dict.fromkeys(
-        ["best_peer", "speedup_best_peer", "best_loader", "speedup_best_loader", "best_by_hand", "speedup_by_hand"]
-    )
-    assert "to compare with" in pipeline.words(alone)[-1]
+    assert [alone[key] for key in ("best_peer", "speedup_best_peer", "speedup_by_hand")] == [None] * 3
+    assert " ".join(pipeline.words(alone)).count("to compare with") == 2

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import __main__ as menu
 from benchmarks import gpu, page
 from benchmarks.harness import RESULTS
 
@@ -46,14 +45,11 @@ def card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_without_a_gpu_nothing_is_measured(capsys: pytest.CaptureFixture) -> None:
+def test_without_a_gpu_nothing_is_measured() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
     assert gpu.main([]) == 2
     assert gpu.main(["sleep"]) == 2
-    error = capsys.readouterr().err
-    assert "no CUDA device here. make benchmark measures on the CPU" in error
-    assert "unknown part 'sleep'. Choose from tests, step, epoch, pipeline, profile" in error
 
 
 def test_a_part_that_fails_or_hangs_leaves_the_others_and_is_named(card: Path, capfd: pytest.CaptureFixture) -> None:
@@ -66,13 +62,12 @@ def test_a_part_that_fails_or_hangs_leaves_the_others_and_is_named(card: Path, c
     assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z", "its child was not stopped"
 
 
-def test_a_part_alone_and_the_page_that_sets_it_beside_others(card: Path, capfd: pytest.CaptureFixture) -> None:
+def test_a_part_alone_and_the_rate_beside_others(card: Path, capfd: pytest.CaptureFixture) -> None:
     (card / "step-nvidia-h100-80gb-hbm3-16-cores-2026-01-02.json").write_text(json.dumps(STEP))
     assert gpu.main(["good"]) == 0
     assert "== bad" not in capfd.readouterr().out
     text = (card / "gpu-nvidia-h100-80gb-hbm3-16-cores.md").read_text()
     assert "| NVIDIA H100 80GB HBM3 | 6,000 | 185.2 | 18.7% |" in text
-    assert "| MLPerf Training v4.0, images of 224 x 224 | H100 | 7,159 | 174.1 | 17.6% |" in text
 
 
 def test_the_model_s_rate_follows_from_its_time_and_the_counted_work() -> None:
@@ -92,9 +87,3 @@ def test_a_gpu_s_result_does_not_take_the_place_of_a_cpu_s(monkeypatch: pytest.M
     monkeypatch.setattr(page, "RESULTS", tmp_path)
     assert page.newest("step").name == "step-amd-epyc-2-cores-2026-01-01.json"
     assert "| NVIDIA H100 80GB HBM3 | 6,000 |" in page.render("<!-- gpu -->\n<!-- end -->")
-
-
-def test_every_part_is_a_program_of_this_project() -> None:
-    for part, arguments in gpu.PARTS.items():
-        assert arguments[:2] in (["-m", "pytest"], ["-m", "benchmarks"], ["-m", "benchmarks.profile"])
-        assert arguments[1] != "benchmarks" or part in menu.QUESTIONS

@@ -1,6 +1,14 @@
 """What each change to Inductor saves: the compiled step with each of them switched off in turn.
 
 python -m tests.cuda_stand_in.ablation          some 15 minutes; writes benchmarks/results/cuda-ablation.json
+
+The changes overlap. Those to ReLU also keep the layout of ResNet-50's backward pass, so the change of layout saves
+nothing beside them.
+
+What is left of a step with 48 images: the backward pass keeps 69 outputs of ReLUs (0.83 GB), none of them twice, and
+two masks (16 MB) of outputs that are only kept after they are joined. Casting the weights to bf16 reads 0.25 GB and
+writes 0.12 GB. An optimiser that writes the bf16 copies itself would save the reading, 1.3 % of the step's traffic. It
+needs kernels of its own, so it was not built.
 """
 
 import sys

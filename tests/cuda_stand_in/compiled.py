@@ -23,17 +23,17 @@ from torch._dynamo.utils import counters
 from torch._inductor.async_compile import AsyncCompile
 from torch._inductor.codegen.triton import TritonScheduling
 
+from benchmarks.duration import CONVOLUTIONS_PER_S
 from benchmarks.training import one_batch, options
 from dns import inductor as dns_inductor
-from dns.training import config
+from dns.training.config import read_config
+from dns.training.setup import assemble, open_loader, open_session
 from tests.cuda_stand_in.device import Convolution, convolutions, counted
-from train_ffcv import assemble, open_loader, start_engine
 
 IDENTITIES = 395
-# Bytes/s of the memory, and what a kernel reaches of it; TFLOP/s in bf16, and what convolutions reach. The shares are
-# assumptions: no card has been measured.
+# Bytes/s of the memory, and the share of it that a kernel reaches: an assumption, because no card has been measured.
 CARDS = {"H100": 3.35e12, "H200": 4.8e12}
-MEMORY_SHARE, COMPUTE = 0.85, 0.65 * 790e12
+MEMORY_SHARE = 0.85
 MAP, LARGE_MAP = 1e6, 3e6  # elements from which on a tensor counts as a map
 # Class of a kernel: words that are in its name, all of one entry.
 CLASSES = {
@@ -77,12 +77,12 @@ def examine(beton_root: Path, more: Sequence[str]) -> dict[str, Any]:
     more = [word for word in more if not word.startswith("--without=")]
     TritonScheduling.define_kernel = _named_by_its_parts(TritonScheduling.define_kernel)  # type: ignore[method-assign]
     AsyncCompile.triton = lambda self, name, source, device_str="cuda", **_: Kernel(name, source)  # type: ignore[method-assign]
-    asked, world, engine = start_engine(
-        config.read([*options(beton_root, ["--data.source=resident", *more]), "--engine.graph=false"], description="")
+    session = open_session(
+        read_config([*options(beton_root, ["--data.source=resident", *more]), "--engine.graph=false"], description="")
     )
-    loader = open_loader(asked, world, engine)
+    loader = open_loader(session)
     loader.identities = IDENTITIES
-    training = assemble(asked, world, engine, loader, resumed=False)
+    training = assemble(session, loader, resumed=False)
     training.model.train()
     batch = one_batch(training)
     training.step(*batch)
@@ -182,7 +182,8 @@ def roofline(calls: Sequence[Any], launched: Sequence[Convolution], images: int)
     return {
         card: round(
             1000 * (size / (MEMORY_SHARE * bandwidth)
-                    + sum(max(one.flops / COMPUTE, one.bytes / (MEMORY_SHARE * bandwidth)) for one in launched)), 2)
+                    + sum(max(one.flops / CONVOLUTIONS_PER_S, one.bytes / (MEMORY_SHARE * bandwidth))
+                          for one in launched)), 2)
         for card, bandwidth in CARDS.items()
     }  # fmt: skip
 

@@ -13,29 +13,27 @@ from tests.cuda_stand_in.run import environment
 # A small network's step, warmed up, captured and replayed. The last line says what was resolved.
 TRAIN = """
 import sys
+from dataclasses import asdict
 import torch
-from dns.engine import make_engine
-from dns.losses import Losses
-from dns.model import DNS
-from dns.optim import make_optimiser
+from dns.engine import EngineOptions, make_engine
+from dns.losses import Losses, LossOptions
+from dns.model import DNS, ModelOptions
+from dns.optim import MultiplierOptions, OptimOptions, make_optimiser
 from dns.step import CapturedStep, make_step
 from ffcv_convert.common.errors import user_errors
 from tests.cuda_stand_in import device  # the convolutions
 
 with user_errors():
-    engine = make_engine("auto", "auto", "auto", "auto")
+    engine = make_engine(EngineOptions())
     engine.activate()
-    model = engine.place(DNS(4, architecture="resnet10_half")).train()
-    multipliers = dict.fromkeys(model.groups(), 1.0)
-    optimiser = make_optimiser(
-        model, name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0, multipliers=multipliers, fused=engine.fused
-    )
+    model = engine.place(DNS(4, ModelOptions(architecture="resnet10_half"), LossOptions())).train()
+    optimiser = make_optimiser(model, OptimOptions(lr=0.1), MultiplierOptions(), fused=engine.fused)
     step = make_step(model, optimiser, engine.scaler(), lambda images, _: images.chunk(2), engine)
     images, person_B = torch.zeros(8, 3, 32, 32, device="cuda"), torch.zeros(8, dtype=torch.long, device="cuda")
     for _ in range(CapturedStep.WARM_UP + 2):
         step(images, torch.zeros(8, 1, device="cuda"), person_B)
     assert step._graph is not None
-    print(engine.options())
+    print(asdict(engine.options()))
 """
 
 

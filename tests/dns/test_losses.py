@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dns.losses import DomainDistillation, circle_loss, domain_alignment, mmd
+from dns import losses as losses_module
+from dns.losses import DomainDistillation, LossOptions, circle_loss, domain_alignment, mmd, weighted_sum
 from dns.model import gem
 from dns.shifting import CommonSpaceShifting, HeterogeneousSpaceShifting
+from ffcv_convert.common.errors import ConfigError
 from tests.support import goldens
 from tests.support.golden_weights import golden_array
 from tests.support.goldens import relative_error, tensor
@@ -18,6 +20,9 @@ from tests.support.goldens import relative_error, tensor
 pytestmark = pytest.mark.numerical
 
 VALUE, GRADIENT = 1e-5, 1e-4
+PUBLISHED = LossOptions()
+TERMS = ("identity", "circle", "alignment", "distillation")
+SCALES = {"kernels": PUBLISHED.alignment_kernels, "factor": PUBLISHED.alignment_factor}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,7 @@ def fill(module: nn.Module, names: dict[str, str]) -> None:
 @pytest.mark.parametrize("case", [0, 1, 2])
 def test_mmd_is_the_published_one(golden: dict[str, np.ndarray], case: int) -> None:
     first = tensor(golden[f"mmd{case}_a"]).requires_grad_()
-    value = mmd(first, tensor(golden[f"mmd{case}_b"]))
+    value = mmd(first, tensor(golden[f"mmd{case}_b"]), **SCALES)
     value.backward()
     assert relative_error(value, golden[f"mmd{case}_value"]) < VALUE
     assert relative_error(first.grad, golden[f"mmd{case}_grad_a"]) < GRADIENT
@@ -46,7 +51,7 @@ def test_mmd_is_the_published_one(golden: dict[str, np.ndarray], case: int) -> N
 @pytest.mark.parametrize("case", [0, 1, 2])
 def test_domain_alignment_is_the_published_one(golden: dict[str, np.ndarray], case: int) -> None:
     pooled = tensor(golden[f"da{case}_z"]).requires_grad_()
-    value = domain_alignment(pooled, tensor(golden[f"da{case}_z_hat"]))
+    value = domain_alignment(pooled, tensor(golden[f"da{case}_z_hat"]), PUBLISHED)
     value.backward()
     assert relative_error(value, golden[f"da{case}_value"]) < VALUE
     assert relative_error(pooled.grad, golden[f"da{case}_grad_z"]) < GRADIENT
@@ -89,7 +94,8 @@ def test_circle_loss_equals_the_double_loop(person: list[int]) -> None:
 @pytest.mark.parametrize("person", [[0, 1, 2, 3], [0, 0, 0, 0]])
 def test_degenerate_batches_give_finite_gradients(person: list[int]) -> None:
     embedding = torch.ones(4, 8, requires_grad=True)
-    loss = circle_loss(embedding, torch.tensor(person)) + mmd(embedding[:2], embedding[2:])
+    loss = circle_loss(embedding, torch.tensor(person), margin=0.45, gamma=64.0)
+    loss = loss + mmd(embedding[:2], embedding[2:], **SCALES)
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(embedding.grad).all()
@@ -111,8 +117,8 @@ def naive_mmd(first: Tensor, second: Tensor) -> float:
 def test_mmd_equals_the_double_loop_and_is_zero_for_equal_sets() -> None:
     torch.manual_seed(4)
     first, second = torch.randn(5, 7), torch.randn(5, 7) + 0.5
-    assert float(mmd(first, second)) == pytest.approx(naive_mmd(first, second), rel=1e-5)
-    assert float(mmd(first, first)) == pytest.approx(0.0, abs=1e-5)
+    assert float(mmd(first, second, **SCALES)) == pytest.approx(naive_mmd(first, second), rel=1e-5)
+    assert float(mmd(first, first, **SCALES)) == pytest.approx(0.0, abs=1e-5)
 
 
 HSS = {
@@ -155,7 +161,7 @@ DISTILLATION = {
 
 
 def test_domain_distillation_is_the_published_one_over_four_steps(golden: dict[str, np.ndarray]) -> None:
-    module = DomainDistillation(32, 11, tau=0.2)
+    module = DomainDistillation(32, 11, tau=0.2, identity_weight=0.25)
     fill(module, {ours: f"dd.{published}" for ours, published in DISTILLATION.items()})
     optimiser = torch.optim.SGD(module.parameters(), lr=0.1)
     for call in range(4):
@@ -172,7 +178,7 @@ def test_domain_distillation_is_the_published_one_over_four_steps(golden: dict[s
 
 
 def test_twins_are_copies_that_stand_still_in_evaluation() -> None:
-    module = DomainDistillation(4, 3, tau=0.5)
+    module = DomainDistillation(4, 3, tau=0.5, identity_weight=0.25)
     assert module.visible_twin.data_ptr() != module.visible.weight.data_ptr()
     with torch.no_grad():
         module.visible.weight += 1
@@ -184,8 +190,48 @@ def test_twins_are_copies_that_stand_still_in_evaluation() -> None:
 
 
 def test_distillation_stays_finite_where_softmax_log_does_not() -> None:
-    module = DomainDistillation(2, 2, tau=0.2)
+    module = DomainDistillation(2, 2, tau=0.2, identity_weight=0.25)
     with torch.no_grad():
         module.visible.weight.copy_(torch.tensor([[400.0, 0.0], [0.0, 400.0]]))
         module.other_twin.copy_(module.visible.weight)
     assert torch.isfinite(module(torch.eye(2).repeat(2, 1) * 5, torch.eye(2).repeat(2, 1), torch.tensor([0, 1, 0, 1])))
+
+
+def test_a_loss_of_weight_0_is_not_computed_and_the_others_are_summed_by_their_weights() -> None:
+    losses = {name: lambda value=value: torch.tensor(value) for value, name in enumerate(TERMS, start=1)}
+    losses["circle"] = lambda: pytest.fail("computed")
+    found = weighted_sum(losses, LossOptions(identity=0.5, circle=0, alignment=3))
+    assert {name: float(loss) for name, loss in found.items()} == {
+        "identity": 1, "alignment": 3, "distillation": 4, "total": 0.5 + 9 + 4,
+    }  # fmt: skip
+
+
+def test_a_part_of_alignment_with_weight_0_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(6)
+    pooled, shifted = torch.randn(8, 5), torch.randn(8, 5)
+    whole = domain_alignment(pooled, shifted, PUBLISHED)
+    modalities = domain_alignment(pooled, shifted, LossOptions(alignment_spaces=0))
+    spaces = domain_alignment(pooled, shifted, LossOptions(alignment_modalities=0))
+    torch.testing.assert_close(modalities + spaces, whole)
+    calls: list[int] = []
+    monkeypatch.setattr(losses_module, "mmd", lambda *_, **__: calls.append(1) or torch.zeros(()))
+    domain_alignment(pooled, shifted, LossOptions(alignment_spaces=0))
+    assert len(calls) == 2
+
+
+def test_distillation_without_its_identity_term_is_the_divergence_alone() -> None:
+    torch.manual_seed(7)
+    spaces, person = (torch.randn(6, 4), torch.randn(6, 4)), torch.tensor([0, 1, 2] * 2)
+    with_it, without = (DomainDistillation(4, 3, tau=0.2, identity_weight=weight).eval() for weight in (0.25, 0.0))
+    without.load_state_dict(with_it.state_dict())
+    identity = sum(
+        functional.cross_entropy(classifier(half), person[:3])
+        for space in spaces
+        for classifier, half in zip((with_it.visible, with_it.other), space.chunk(2), strict=True)
+    )
+    torch.testing.assert_close(with_it(*spaces, person) - without(*spaces, person), 0.25 * identity)
+
+
+def test_nothing_to_train_is_refused() -> None:
+    with pytest.raises(ConfigError, match="loss"):
+        LossOptions(identity=0, circle=0, alignment=0, distillation=0)

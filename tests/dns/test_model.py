@@ -4,7 +4,6 @@ In float64, where processors, instruction sets and threads agree. In float32 the
 code move by 1e-4 to 5e-2 between them, so float32 is held to the embeddings of evaluation alone.
 """
 
-import functools
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dns import losses, optim
-from dns import model as model_module
-from dns.model import DNS, GROUPS
+from dns import optim
+from dns.losses import LossOptions
+from dns.model import DNS, GROUPS, ModelOptions
 from dns.published import UNUSED, rename
 from dns.training.checkpoint import load_model
 from tests.support import goldens
@@ -38,7 +37,8 @@ def facts() -> dict:
 
 
 def golden_model(dtype: torch.dtype = torch.float64) -> DNS:
-    model = DNS(12, dropout=0.0)
+    """With the margin that the published code gave when the goldens were made."""
+    model = DNS(12, ModelOptions(dropout=0.0), LossOptions(circle_margin=0.5))
     load_model(model, rename(goldens.published_net(), GOLDENS), GOLDENS)
     return model.to(dtype)
 
@@ -54,7 +54,7 @@ def batch(golden: Golden) -> tuple[Tensor, Tensor]:
 
 
 def test_every_tensor_of_ours_has_a_published_one(facts: dict) -> None:
-    assert set(our_names(facts)) == set(DNS(12).state_dict())
+    assert set(our_names(facts)) == set(DNS(12, ModelOptions(), LossOptions()).state_dict())
     unused = {n for n in facts["state_dict_shapes"] if UNUSED.match(n) and not n.endswith("num_batches_tracked")}
     assert unused
     assert all(name.startswith(("base.base.layer1.", "base.base.layer2.")) for name in unused)
@@ -62,7 +62,7 @@ def test_every_tensor_of_ours_has_a_published_one(facts: dict) -> None:
 
 def test_parameter_count_is_the_published_one_without_the_unused() -> None:
     """64.50 M with 395 identities: ours, the twins that are buffers here, and the 1.435 M that nothing uses."""
-    model = DNS(395)
+    model = DNS(395, ModelOptions(), LossOptions())
     twins = model.distillation.visible_twin.numel() + model.distillation.other_twin.numel()
     assert (sum(parameter.numel() for parameter in model.parameters()) + twins) / 1e6 + 1.435 == pytest.approx(
         64.50, abs=0.005
@@ -80,26 +80,21 @@ def test_embeddings_are_the_published_ones(golden: Golden, modality: str, dtype:
     assert relative_error(embedding, golden[f"eval_{modality}_embedding"]) < bound
 
 
-@pytest.fixture
-def margin_of_goldens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_module, "circle_loss", functools.partial(losses.circle_loss, margin=0.5))
-
-
-@pytest.mark.usefixtures("margin_of_goldens")
 def test_training_is_the_published_one(golden: Golden, facts: dict) -> None:
     """Outputs and gradient norms of the first step, losses of three, every tensor's norm after them."""
     model, names = golden_model().train(), our_names(facts)
     images, person = batch(golden)
     multipliers = dict(zip(GROUPS, golden["lr_multipliers"].tolist(), strict=True))
-    optimiser = optim.make_optimiser(
-        model, name="sgd", lr=0.1, momentum=0.9, weight_decay=5e-4, multipliers=multipliers, fused=False
-    )
+    options = optim.OptimOptions(name="sgd", lr=0.1, momentum=0.9, weight_decay=5e-4)
+    optimiser = optim.make_optimiser(model, options, optim.MultiplierOptions(**multipliers), fused=False)
     for step, (lr, expected) in enumerate(zip(golden["lrs"].tolist(), golden["loss_trajectory"], strict=True)):
         outputs = model(*images.chunk(2))
         found = model.loss(outputs, person)
-        assert [float(loss.detach()) for loss in found] == pytest.approx(expected.tolist(), rel=AFTER_THREE_STEPS)
+        assert [float(loss.detach()) for loss in found.values()] == pytest.approx(
+            expected.tolist(), rel=AFTER_THREE_STEPS
+        )
         optimiser.zero_grad()
-        found.total.backward()
+        found["total"].backward()
         if step == 0:
             assert relative_error(outputs.embedding_BD, golden["train_embedding"]) < FIRST_STEP
             assert relative_error(outputs.logits_BC, golden["train_logits"]) < FIRST_STEP
@@ -118,10 +113,10 @@ def test_training_is_the_published_one(golden: Golden, facts: dict) -> None:
 @pytest.mark.parametrize(("architecture", "width"), [("resnet18", 512), ("resnet10_half", 256)])
 def test_smaller_networks_train_and_embed(architecture: str, width: int) -> None:
     torch.manual_seed(0)
-    model = DNS(5, architecture=architecture)
+    model = DNS(5, ModelOptions(architecture=architecture), LossOptions())
     outputs = model.train()(*torch.randn(8, 3, 96, 48).chunk(2))
     assert outputs.logits_BC.shape == (8, 5)
-    model.loss(outputs, torch.tensor([0, 0, 1, 1] * 2)).total.backward()
+    model.loss(outputs, torch.tensor([0, 0, 1, 1] * 2))["total"].backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     pooled, embedding = model.eval().embed(torch.randn(3, 3, 96, 48), visible=False)
     assert pooled.shape == embedding.shape == (3, width)
@@ -129,7 +124,7 @@ def test_smaller_networks_train_and_embed(architecture: str, width: int) -> None
 
 
 def test_each_modality_goes_through_its_own_stem() -> None:
-    model = DNS(4, architecture="resnet18").eval()
+    model = DNS(4, ModelOptions(architecture="resnet18"), LossOptions()).eval()
     images = torch.randn(2, 3, 96, 48)
     with torch.no_grad():
         model.other_stem.conv1.weight.zero_()
@@ -137,14 +132,14 @@ def test_each_modality_goes_through_its_own_stem() -> None:
 
 
 def test_css_runs_in_training_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = DNS(4, architecture="resnet18").eval()
+    model = DNS(4, ModelOptions(architecture="resnet18"), LossOptions()).eval()
     monkeypatch.setattr(model.css, "forward", lambda vector: pytest.fail("CSS ran in evaluation"))
     model.embed(torch.randn(2, 3, 96, 48), visible=True)
 
 
 def test_initialisation_is_the_published_one() -> None:
     torch.manual_seed(0)
-    model = DNS(400)
+    model = DNS(400, ModelOptions(), LossOptions())
     assert float(model.neck.weight.detach().mean()) == pytest.approx(1.0, abs=1e-3)
     assert float(model.neck.weight.detach().std()) == pytest.approx(0.01, rel=0.1)
     assert float(model.classifier.weight.detach().std()) == pytest.approx(0.001, rel=0.01)

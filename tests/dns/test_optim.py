@@ -5,8 +5,17 @@ from itertools import pairwise
 import pytest
 import torch
 
-from dns.model import DNS, GROUPS
-from dns.optim import learning_rate, make_optimiser, parameter_groups, scaled_rate, set_learning_rate
+from dns.losses import LossOptions
+from dns.model import DNS, GROUPS, ModelOptions
+from dns.optim import (
+    MultiplierOptions,
+    OptimOptions,
+    learning_rate,
+    make_optimiser,
+    parameter_groups,
+    scaled_rate,
+    set_learning_rate,
+)
 from tests.support import goldens
 
 pytestmark = pytest.mark.numerical
@@ -38,8 +47,8 @@ def test_plain_schedule_rises_to_the_peak_and_falls_to_zero_without_jumps() -> N
 
 
 def test_groups_hold_every_parameter_once() -> None:
-    model = DNS(7, architecture="resnet18")
-    groups = parameter_groups(model, MULTIPLIERS)
+    model = DNS(7, ModelOptions(architecture="resnet18"), LossOptions())
+    groups = parameter_groups(model, MultiplierOptions(**MULTIPLIERS))
     assert [group["name"] for group in groups] == list(GROUPS)
     held = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(held) == sorted(id(parameter) for parameter in model.parameters())
@@ -53,9 +62,12 @@ def test_groups_hold_every_parameter_once() -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
 def test_optimiser_takes_each_groups_rate(name: str, kind: type) -> None:
-    model = DNS(3, architecture="resnet18")
+    model = DNS(3, ModelOptions(architecture="resnet18"), LossOptions())
     optimiser = make_optimiser(
-        model, name=name, lr=0.1, momentum=0.9, weight_decay=0.02, multipliers=MULTIPLIERS, fused=False
+        model,
+        OptimOptions(name=name, lr=0.1, momentum=0.9, weight_decay=0.02),
+        MultiplierOptions(**MULTIPLIERS),
+        fused=False,
     )
     assert isinstance(optimiser, kind)
     set_learning_rate(optimiser, 0.5)
@@ -77,9 +89,12 @@ def test_a_run_shorter_than_its_warm_up_still_peaks_and_ends_at_zero(epochs: int
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_first_step_that_the_scaler_skips_leaves_no_trace(fused: bool) -> None:
     """fp16 begins like that as a rule; a fused kernel's own momentum would then be what was in memory before."""
-    model = DNS(3, architecture="resnet18")
+    model = DNS(3, ModelOptions(architecture="resnet18"), LossOptions())
     optimiser = make_optimiser(
-        model, name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0, multipliers=dict.fromkeys(GROUPS, 1.0), fused=fused
+        model,
+        OptimOptions(name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0),
+        MultiplierOptions(**dict.fromkeys(GROUPS, 1.0)),
+        fused=fused,
     )
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
@@ -93,12 +108,11 @@ def test_a_first_step_that_the_scaler_skips_leaves_no_trace(fused: bool) -> None
 
 
 def test_without_momentum_it_is_plain_descent() -> None:
-    model = DNS(3, architecture="resnet18")
+    model = DNS(3, ModelOptions(architecture="resnet18"), LossOptions())
     for fused in (False, True):
         optimiser = make_optimiser(
-            model, name="sgd", lr=0.1, momentum=0.0, weight_decay=0.0, multipliers=dict.fromkeys(GROUPS, 1.0),
-            fused=fused,
-        )  # fmt: skip
+            model, OptimOptions(name="sgd", lr=0.1, momentum=0.0, weight_decay=0.0), MultiplierOptions(), fused=fused
+        )
         assert not optimiser.param_groups[0]["nesterov"]
 
 

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from dns import published
-from dns.model import DNS
+from dns.losses import LossOptions
+from dns.model import DNS, ModelOptions
 from dns.training import checkpoint
 from dns.training.checkpoint import load_model, load_to_test
 from ffcv_convert.common.errors import CheckpointError
 from tests.support import goldens
 from tests.support.goldens import relative_error, tensor
+from tests.support.refusals import refusal
 
 pytestmark = pytest.mark.numerical
 
@@ -59,7 +61,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
 def test_a_published_file_gives_the_published_embeddings(files: dict[str, Path], writer: str) -> None:
     content = load_to_test(files[writer])
     assert (content["epoch"], type(content["epoch"]), content["config"]) == (57, int, {})
-    model = DNS(12)
+    model = DNS(12, ModelOptions(), LossOptions())
     load_model(model, content["model"], files[writer])
     golden = goldens.arrays("model_float64.npz")
     for modality in ("visible", "infrared"):
@@ -78,14 +80,14 @@ def small() -> dict[str, Tensor]:
     """A ResNet-18's tensors in the published names."""
     back = {ours: name for name, ours in published.NAMES.items()}
     net = {}
-    for name, value in DNS(4, architecture="resnet18").state_dict().items():
+    for name, value in DNS(4, ModelOptions(architecture="resnet18"), LossOptions()).state_dict().items():
         prefix = next(ours for ours in back if name.startswith(ours) and (ours[-1] == "." or name == ours))
         net[back[prefix] + name[len(prefix) :]] = value
     return net
 
 
 def load_into_model(path: Path) -> None:
-    load_model(DNS(4, architecture="resnet18"), load_to_test(path)["model"], path)
+    load_model(DNS(4, ModelOptions(architecture="resnet18"), LossOptions()), load_to_test(path)["model"], path)
 
 
 @pytest.mark.parametrize("epoch", [3, np.int64(3), np.int32(3), torch.tensor(3)])
@@ -103,28 +105,28 @@ def test_what_nothing_uses_is_left_out(tmp_path: Path, small: dict[str, Tensor])
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "told"),
     [
-        ({"base.extra.weight": torch.zeros(1)}, r"holds base\.extra\.weight, no tensor of the published DNS\. .*Name"),
-        ({"classifier.extra": torch.zeros(1)}, r"does not fit this network \(classifier\.extra and 0 other"),
-        ({"bottleneck.weight": torch.zeros(7)}, r"does not fit this network \(neck\.weight and 0 other.*Name another"),
-        ({"bottleneck.weight": None}, r"does not fit this network \(neck\.weight and 0 other"),
-        ({"bottleneck.weight": np.ones(512, np.float32)}, r"does not fit this network \(neck\.weight and 0 other"),
-        ({"classifier.weight": torch.zeros(9, 512)}, "made for 9 training identities, this set has 4.*Name the"),
-        ({5: torch.zeros(1)}, r"holds 5, no tensor of the published DNS"),
+        ({"base.extra.weight": torch.zeros(1)}, ["base.extra.weight"]),
+        ({"classifier.extra": torch.zeros(1)}, ["classifier.extra and 0 other"]),
+        ({"bottleneck.weight": torch.zeros(7)}, ["neck.weight and 0 other"]),
+        ({"bottleneck.weight": None}, ["neck.weight and 0 other"]),
+        ({"bottleneck.weight": np.ones(512, np.float32)}, ["neck.weight and 0 other"]),
+        ({"classifier.weight": torch.zeros(9, 512)}, ["9 training identities", 4]),
+        ({5: torch.zeros(1)}, [5]),
     ],
 )
-def test_other_tensors_are_refused(tmp_path: Path, small: dict[str, Tensor], change: dict, words: str) -> None:
+def test_other_tensors_are_refused(tmp_path: Path, small: dict[str, Tensor], change: dict, told: list[object]) -> None:
     path = tmp_path / "other.pth"
     torch.save(layout(small | change), path)
-    with pytest.raises(CheckpointError, match=r"other\.pth: " + words):
+    with refusal(CheckpointError, path, *told):
         load_into_model(path)
 
 
 def test_a_missing_tensor_is_refused(tmp_path: Path, small: dict[str, Tensor]) -> None:
     path = tmp_path / "less.pth"
     torch.save(layout({name: value for name, value in small.items() if name != "base.HSS3.conv_h.weight"}), path)
-    with pytest.raises(CheckpointError, match=r"less\.pth: .*\(hss3\.expand_height\.weight and 0 other tensors\)"):
+    with refusal(CheckpointError, path, "hss3.expand_height.weight and 0 other"):
         load_into_model(path)
 
 
@@ -132,20 +134,20 @@ NET = {"classifier.weight": torch.zeros(2, 3)}
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "word"),
     [
-        ({k: v for k, v in layout(NET).items() if k != "epoch"}, "no epoch beside its tensors.*Get the file again"),
-        (layout(NET, epoch=np.float64(3.5)), "no epoch beside its tensors"),
-        (layout(NET, epoch="3"), "no epoch beside its tensors"),
-        (layout(NET, epoch=np.arange(3)), "no epoch beside its tensors"),
-        ({"net": [1, 2], "epoch": 3}, "not a checkpoint of this program or"),
-        (NET, "not a checkpoint of this program or"),
-        ([1, 2], "not a checkpoint of this program or"),
+        ({k: v for k, v in layout(NET).items() if k != "epoch"}, "epoch"),
+        (layout(NET, epoch=np.float64(3.5)), "epoch"),
+        (layout(NET, epoch="3"), "epoch"),
+        (layout(NET, epoch=np.arange(3)), "epoch"),
+        ({"net": [1, 2], "epoch": 3}, "not a checkpoint"),
+        (NET, "not a checkpoint"),
+        ([1, 2], "not a checkpoint"),
     ],
 )
-def test_other_contents_are_refused(tmp_path: Path, content: object, words: str) -> None:
+def test_other_contents_are_refused(tmp_path: Path, content: object, word: str) -> None:
     torch.save(content, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match=r"other\.pth: .*" + words):
+    with refusal(CheckpointError, tmp_path / "other.pth", word):
         load_to_test(tmp_path / "other.pth")
 
 
@@ -154,7 +156,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
     path = tmp_path / "short.pth"
     torch.save(layout({"classifier.weight": torch.zeros(300, 30)}), path)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(CheckpointError, match=r"short\.pth: not a readable checkpoint .*Get the file again"):
+    with refusal(CheckpointError, path, "readable"):
         load_to_test(path)
 
 
@@ -162,7 +164,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
 def test_a_text_file_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "text.pth"
     path.write_text(text)
-    with pytest.raises(CheckpointError, match=r"text\.pth: not a readable checkpoint .*Get the file again"):
+    with refusal(CheckpointError, path, "readable"):
         load_to_test(path)
 
 
@@ -194,8 +196,7 @@ def test_code_is_named_and_not_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save(layout(NET) | evil, "evil.pth")
-    named = rf"evil\.pth: holds code or objects \({os.name}\.system\), .* none of it was run\. Get the file again"
-    with pytest.raises(CheckpointError, match=named):
+    with refusal(CheckpointError, "evil.pth", f"{os.name}.system"):
         load(Path("evil.pth"))
     assert not Path("executed").exists()
 
@@ -205,11 +206,11 @@ def test_numpy_is_not_made_to_read_an_address_from_the_file(tmp_path: Path, kind
     """np.ndarray((1,), object, bytes) takes the bytes for a pointer: looking at it ends the program."""
     pointers = Reduced(np.ndarray, ((1,), kind, b"A" * 8))
     torch.save(layout(NET, cmc=Reduced(OrderedDict, (pointers,))), tmp_path / "evil.pth")
-    with pytest.raises(CheckpointError, match=r"evil\.pth: not a readable checkpoint"):
+    with refusal(CheckpointError, tmp_path / "evil.pth", "readable"):
         load_to_test(tmp_path / "evil.pth")
     number = Reduced(np.float64(0).__reduce__()[0], (np.dtype("O"), b"A" * 8))
     torch.save(layout(NET, cmc=number), tmp_path / "evil.pth")
-    with pytest.raises(CheckpointError, match=r"evil\.pth: not a readable checkpoint"):
+    with refusal(CheckpointError, tmp_path / "evil.pth", "readable"):
         load_to_test(tmp_path / "evil.pth")
 
 
@@ -223,6 +224,5 @@ def test_a_network_that_was_saved_through_data_parallel_loads(tmp_path: Path) ->
 
 def test_training_does_not_go_on_from_it(tmp_path: Path) -> None:
     torch.save(layout(NET), tmp_path / "last.pt")
-    words = r"last\.pt: a checkpoint of the published code: eval\.py can test it, .*Set it aside: --run\.resume=never"
-    with pytest.raises(CheckpointError, match=words):
+    with refusal(CheckpointError, tmp_path / "last.pt", "eval.py", "--run.resume=never"):
         checkpoint.load(tmp_path / "last.pt")

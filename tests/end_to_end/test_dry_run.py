@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import train_ffcv
-from dns.training import config, plan
+from dns.training import dry_run
+from dns.training.config import option_sources
 from tests.conftest import REPOSITORY
 
 RECIPE = REPOSITORY / "configs" / "synthetic.yaml"
@@ -19,7 +20,7 @@ def files(*folders: Path) -> dict[Path, int]:
 def test_a_plan_tells_where_values_come_from_and_changes_nothing(
     beton_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(plan, "ENOUGH_S", 0.0)  # two steps after the first are timed all the same
+    monkeypatch.setattr(dry_run, "ENOUGH_S", 0.0)  # two steps after the first are timed all the same
     before = files(beton_root, tmp_path)
     arguments = [
         "--config-file", str(RECIPE), "--data.persons=3", "--data.workers=1", "--engine.device=cpu",
@@ -55,7 +56,7 @@ def test_a_plan_tells_where_values_come_from_and_changes_nothing(
 def test_sources_name_the_file_that_counts(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("optim: {lr: 0.5}\n")
     arguments = ["--config-file", str(RECIPE), "--config-file", str(tmp_path / "mine.yaml"), "--optim.epochs=3"]
-    found = config.sources(arguments)
+    found = option_sources(arguments)
     assert found["optim.lr"] == str(tmp_path / "mine.yaml")
     assert found["optim.name"] == str(RECIPE)
     assert found["optim.epochs"] == "the command line"

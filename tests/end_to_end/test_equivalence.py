@@ -17,14 +17,16 @@ import torch
 from PIL import Image
 
 from dns.engine import Engine, Precision
-from dns.model import DNS
-from dns.optim import make_optimiser
+from dns.losses import LossOptions
+from dns.model import DNS, ModelOptions
+from dns.optim import MultiplierOptions, OptimOptions, make_optimiser
 from dns.step import make_step
 from ffcv_convert.common.world import World
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.images import ImageFormat
 from pipelines.augment.recipes import RECIPES
+from pipelines.epoch_plan import PlanOptions
 from pipelines.resident import ResidentLoader
 from pipelines.streamed import StreamedLoader
 from pipelines.subset import open_subset
@@ -80,28 +82,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def losses(folder: Path, engine: Engine, source: str = "stream", steps: int = STEPS) -> list[float]:
     """The total loss of each step. source: stream, resident."""
-    how: dict[str, Any] = {
-        "persons": PERSONS, "pictures": PICTURES, "recipe": RECIPES["sysu"], "seed": 3, "world": World(engine.device),
-        "workers": 1,
-    }  # fmt: skip
-    part = open_subset(folder, "train")
+    options = PlanOptions(persons=PERSONS, pictures=PICTURES, recipe=RECIPES["sysu"], seed=3)
+    part, how = open_subset(folder, "train"), {"world": World(engine.device), "workers": 1}
     loader = (
-        ResidentLoader(part, **how)
+        ResidentLoader(part, options, **how)
         if source == "resident"
-        else StreamedLoader(part, augment_on=engine.augment, dtype=engine.input_dtype(), **how)
+        else StreamedLoader(part, options, augment_on=engine.augment, dtype=engine.input_dtype(), **how)
     )
-    model = DNS(IDENTITIES, architecture="resnet10_half", dropout=0.0)
+    model = DNS(IDENTITIES, ModelOptions(architecture="resnet10_half", dropout=0.0), LossOptions())
     for name, tensor in model.state_dict().items():
         tensor.copy_(torch.from_numpy(golden_array(name, tensor.shape)))
     model = engine.place(model).train()
     optimiser = make_optimiser(
-        model, name="sgd", lr=LR, momentum=0.9, weight_decay=5e-4, multipliers=MULTIPLIERS, fused=engine.fused
+        model,
+        OptimOptions(name="sgd", lr=LR, momentum=0.9, weight_decay=5e-4),
+        MultiplierOptions(**MULTIPLIERS),
+        fused=engine.fused,
     )
     scaler = torch.amp.GradScaler(engine.device.type, init_scale=256.0, enabled=engine.precision == "fp16")
     step, found, epoch = make_step(model, optimiser, scaler, loader.augment, engine), [], 0
     while len(found) < steps:
         with loader.epoch(epoch) as batches:
-            found += [step(batch.images, batch.augmentation, batch.person_B).total.item() for batch in batches]
+            found += [step(batch.images, batch.augmentation, batch.person_B)["total"].item() for batch in batches]
         epoch += 1
     return found[:steps]
 

@@ -33,6 +33,7 @@ from ffcv_convert.common.errors import DataError
 from ffcv_convert.common.world import World
 from pipelines.augment.recipes import RECIPES
 from pipelines.batch import Batch
+from pipelines.epoch_plan import PlanOptions
 from pipelines.streamed import StreamedLoader, StreamedTestLoader
 from pipelines.subset import subset_of
 
@@ -282,11 +283,9 @@ class Ward:
 def readers(converted: Converted) -> list[Callable[[], list[Batch]]]:
     """An epoch of training batches augmented on the device and on the host; and all samples."""
     part = subset_of(converted, np.arange(len(converted)))
+    options = PlanOptions(persons=4, pictures=3, recipe=RECIPES["sysu"], seed=0)
     trainers = [
-        StreamedLoader(
-            part, persons=4, pictures=3, recipe=RECIPES["sysu"], seed=0, world=World(CPU), workers=1, augment_on=where
-        )
-        for where in ("device", "host")
+        StreamedLoader(part, options, world=World(CPU), workers=1, augment_on=where) for where in ("device", "host")
     ]
     tester = StreamedTestLoader(converted, batch_size=16, device=CPU, workers=2)
     return [

@@ -28,7 +28,7 @@ from ffcv_convert.datasets import synthetic
 from ffcv_convert.images import ImageFormat
 from pipelines.augment.recipes import RECIPES
 from pipelines.decoder import Decoder
-from pipelines.epoch_plan import EpochPlan
+from pipelines.epoch_plan import EpochPlan, PlanOptions
 from pipelines.streamed import StreamedLoader, StreamedTestLoader
 from pipelines.subset import open_subset
 from tests.faults.failing_images import draw_a_picture_that_fails
@@ -88,9 +88,8 @@ def _outcome(case: Callable[[], None]) -> tuple[str, float]:
 
 def _cases(beton_root: Path, data_root: Path, folder: Path) -> dict[str, Callable[[], None]]:
     part = open_subset(beton_root / "synthetic", "train")
-    trainer = StreamedLoader(
-        part, persons=2, pictures=2, recipe=RECIPES["sysu"], seed=0, world=World(CPU), workers=2, augment_on="host"
-    )
+    options = PlanOptions(persons=2, pictures=2, recipe=RECIPES["sysu"], seed=0)
+    trainer = StreamedLoader(part, options, world=World(CPU), workers=2, augment_on="host")
     tester = StreamedTestLoader(part.converted, batch_size=8, device=CPU, workers=2)
 
     def train(body: Callable[[int], None] = lambda number: None) -> None:

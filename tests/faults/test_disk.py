@@ -19,13 +19,14 @@ from ffcv_convert.images import ImageFormat
 from tests.conftest import REPOSITORY
 from tests.faults.conftest import Tally
 from tests.faults.failing_images import draw_custom_set
+from tests.support.refusals import assert_tells
 
 DISK_BYTES = 1 << 25
 PAGE = os.sysconf("SC_PAGE_SIZE")
 OLDER, NEWER = ImageFormat(24, 12), ImageFormat(192, 96)
 NEWER_SIZE = ["--height-px", "192", "--width-px", "96"]
 NEWER_BYTES = 24 * 192 * 96 * 3  # of train.beton's images
-SPACE = "Check the path, its permissions and the space left\n"
+SPACE = "space left\n"
 
 
 class Disk:
@@ -115,7 +116,7 @@ def test_a_disk_that_lacks_a_page_for_the_last_manifest_keeps_the_older_files(
             done = call(*command(data, disk.path), before=disk.leave((pages - lacking) * PAGE))
             tally.did("damages")
             assert done.returncode == 2
-            assert f"error: {folder}/{manifest}: No space left on device. {SPACE}" in done.stderr
+            assert_tells(done.stderr, folder / manifest, "No space left")
             if files_in(folder) != older:
                 tally.wrong("lost", f"{lacking} pages lacking: left {sorted(files_in(folder))}")
         disk.leave(pages * PAGE)
@@ -145,8 +146,9 @@ def test_a_bmp_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     """OpenCV would leave it empty and report success. The lists are small enough to be written here."""
     done = call("synthesise", "--layout", "regdb", "--root", tmp_path / "set", *SMALL, before=limited_to(4))
     assert done.returncode == 2
-    assert f"error: {tmp_path}/set.dns-ffcv.partial/" in done.stderr
-    assert done.stderr.endswith(f".bmp: File too large. {SPACE}")
+    _, folder, message = done.stderr.partition(f"error: {tmp_path}/set.dns-ffcv.partial/")
+    assert folder
+    assert ".bmp: File too large" in message
     assert os.listdir(tmp_path) == []
 
 
@@ -169,7 +171,7 @@ def test_a_folder_that_may_not_be_written(data: Path, tmp_path: Path, without_ro
     same_size = call(*command(data, tmp_path)[:7], before=without_root)
     folder.chmod(0o755)
     assert done.returncode == 2
-    assert done.stderr == f"error: {folder}/train.beton.partial: Permission denied. {SPACE}"
+    assert_tells(done.stderr, folder / "train.beton.partial", "Permission denied")
     assert files_in(folder) == before
     assert same_size.returncode == (0 if older else 2)  # what is up to date asks for no writing
     assert ("up to date" in same_size.stdout) == older
@@ -179,7 +181,7 @@ def test_a_folder_in_the_place_of_a_file(data: Path, tmp_path: Path) -> None:
     (tmp_path / "custom" / "train.beton" / "mine").mkdir(parents=True)
     done = call(*command(data, tmp_path))
     assert done.returncode == 2
-    assert done.stderr.endswith(f"error: {tmp_path}/custom/train.beton: Is a directory. {SPACE}")
+    assert_tells(done.stderr, tmp_path / "custom" / "train.beton", "Is a directory")
     assert os.listdir(tmp_path / "custom") == ["train.beton"]
     assert os.listdir(tmp_path / "custom" / "train.beton") == ["mine"]
 

@@ -15,6 +15,7 @@ from ffcv_convert.synthetic import Options, synthesise
 from tests.faults.conftest import Tally
 from tests.faults.failing_images import draw_a_picture_that_fails
 from tests.faults.run_cli import Process, end, start, stop, wait_for
+from tests.support.refusals import refusal
 
 PEOPLE = Options(train_identities=5, test_identities=2, train_images=8, test_images=1, height_px=64)
 NUMBERS = [f"--{name.replace('_', '-')}={value}" for name, value in vars(PEOPLE).items() if type(value) is int]
@@ -130,6 +131,6 @@ def test_an_error_in_a_process_that_draws_comes_with_its_traceback(tmp_path: Pat
 
 def test_an_error_of_the_system_s_in_a_process_that_draws_names_its_path(tmp_path: Path, tally: Tally) -> None:
     tally.did("hang_classes")
-    with pytest.raises(DataError, match=r"\.partial/x{300}\.jpg: File name too long. Check the path, its permissions"):
+    with refusal(DataError, tmp_path / "set.dns-ffcv.partial" / f"{'x' * 300}.jpg", "too long"):
         draw_a_picture_that_fails(tmp_path / "set", f"{'x' * 300}.jpg", 1)
     assert os.listdir(tmp_path) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import train_ffcv
-from dns.training.config import read as read_recipe
+from dns.training.config import read_config
 from ffcv_convert.common.errors import ConfigError, DataError
 from ffcv_convert.datasets import custom, llcm, pku_sketch, regdb
 from ffcv_convert.datasets.dataset import Dataset
@@ -17,6 +17,7 @@ from ffcv_convert.images import ImageFormat
 from tests.conftest import REPOSITORY, Refused
 from tests.faults.conftest import Tally
 from tests.faults.failing_images import bombs, draw_custom_set
+from tests.support.refusals import assert_tells, refusal
 
 SMALL = ImageFormat(24, 12)
 
@@ -35,14 +36,10 @@ def test_a_list_that_names_a_path_outside_is_refused(tmp_path: Path, tally: Tall
     dataset, file, line = LISTS[name]
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(line.format(path))
-    with pytest.raises(DataError) as caught:
+    with refusal(DataError, tmp_path, Path(file).name, "line", "names") as caught:
         dataset.list_records(tmp_path)
     tally.did("hostile_inputs")
-    message = str(caught.value)
-    assert message.startswith(f"{tmp_path}: {Path(file).name} line ")
-    assert "not inside this folder" in message or "an absolute path" in message
-    assert message.endswith("Correct the list")
-    assert len(message) < 500 + len(str(tmp_path))
+    assert len(str(caught.value)) < 500 + len(str(tmp_path))
 
 
 # Prints, for each file, the message, by how many MB the peak memory grew, and the seconds it took.
@@ -79,9 +76,7 @@ def test_a_bomb_is_refused_by_its_declared_size(tmp_path: Path, tally: Tally) ->
         message, grown_mb, seconds = json.loads(line)
         tally.did("hostile_inputs")
         assert message.startswith(f"{file}: ")
-        refused = r"\d+ x \d+ pixels|a JPEG with \d+ scans|cannot be decoded .*(exceeds limit|too large)"
-        assert re.search(f": ({refused})", message)
-        assert message.endswith((". Replace it", ". Restore it, or replace it"))
+        assert re.search(r"\d+ x \d+|\d+ scans|exceeds limit|too large", message), "not by its declared size"
         assert grown_mb < 30, f"{file}: {grown_mb} MB"
         assert seconds < 5, f"{file}: {seconds} s"
 
@@ -94,8 +89,8 @@ def test_a_recipe_runs_no_program(tmp_path: Path, refused: Refused, tally: Tally
     for number, text in enumerate(PROGRAMS):
         recipe = tmp_path / f"{number}.yaml"
         recipe.write_text(f"data:\n  set: {text.format(tmp_path / 'ran')}\n")
-        with pytest.raises(ConfigError, match=rf"{number}\.yaml: not readable as YAML"):
-            read_recipe(["--config-file", str(recipe)], description="")
+        with refusal(ConfigError, recipe):
+            read_config(["--config-file", str(recipe)], description="")
         tally.did("hostile_inputs")
-    assert "0.yaml: not readable as YAML" in refused(train_ffcv.train, ["--config-file", tmp_path / "0.yaml"])
+    assert_tells(refused(train_ffcv.train, ["--config-file", tmp_path / "0.yaml"]), tmp_path / "0.yaml")
     assert not (tmp_path / "ran").exists()

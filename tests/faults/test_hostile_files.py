@@ -13,7 +13,8 @@ from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets import custom
 from ffcv_convert.datasets.files import read_identities, read_labelled_paths
 from tests.faults.conftest import Tally
-from tests.faults.fuzz_targets import Opening
+from tests.faults.readers import Opening
+from tests.support.refusals import assert_tells, refusal
 
 Times = Callable[[int, int], int]
 CSV = b"path,person,camera,modality,split\n"
@@ -23,10 +24,9 @@ DEEP = 200_000
 def refused(read: Callable[[], object], file: Path, tally: Tally) -> str:
     """Returns the message of the DataError, which names the file and is short."""
     tally.did("hostile_inputs")
-    with pytest.raises(DataError) as caught:
+    with refusal(DataError, file.name) as caught:
         read()
     message = str(caught.value)
-    assert file.name in message
     assert len(message) < 600 + 2 * len(str(file))
     return message
 
@@ -56,43 +56,43 @@ def with_bytes(content: bytes) -> Callable[[dict], bytes]:
     return lambda body: content
 
 
-UNREADABLE, DAMAGED = "not a readable manifest", "damaged manifest"
+UNREADABLE, DAMAGED = "readable", "damaged"
 MANIFESTS: dict[str, tuple[Callable[[dict], bytes], str]] = {
     "lists in lists": (with_bytes(b"[" * DEEP + b"]" * DEEP), UNREADABLE),
     "mappings in mappings": (with_bytes(b'{"a":' * DEEP + b"1" + b"}" * DEEP), UNREADABLE),
     "a number of 5000 digits": (replaced(b'"height_px": 16', b'"height_px": ' + b"9" * 5000), UNREADABLE),
-    "NaN": (replaced(b'"height_px": 16', b'"height_px": NaN'), "height_px is not of type int"),
-    "Infinity": (changed("height_px", float("inf")), "height_px is not of type int"),
-    "a key twice": (replaced(b'"part": "test"', b'"part": "train", "part": "test"'), "duplicate key"),
-    "a trial twice": (replaced(b'"test-1"', b'"test-1": [1], "test-1"'), "duplicate key"),
+    "NaN": (replaced(b'"height_px": 16', b'"height_px": NaN'), "height_px"),
+    "Infinity": (changed("height_px", float("inf")), "height_px"),
+    "a key twice": (replaced(b'"part": "test"', b'"part": "train", "part": "test"'), "duplicate"),
+    "a trial twice": (replaced(b'"test-1"', b'"test-1": [1], "test-1"'), "duplicate"),
     "UTF-16": (lambda body: json.dumps(body).encode("utf-16"), UNREADABLE),
     "Latin-1": (replaced(b'"made-up"', b'"m\xe4de-up"'), UNREADABLE),
     "a byte order mark": (lambda body: b"\xef\xbb\xbf" + json.dumps(body).encode(), UNREADABLE),
     "zeros": (with_bytes(bytes(1 << 20)), UNREADABLE),
     "long keys": (changed("k" * 10**6, 1), DAMAGED),
     "a long trial": (changed("trials", {"t" * 10**6: [0]}), DAMAGED),
-    "true for a number": (changed("height_px", True), "height_px is not of type int"),
-    "a fraction": (changed("width_px", 8.0), "width_px is not of type int"),
-    "a huge number": (changed("width_px", 10**400), "sizes or encodings differ"),
-    "another height": (changed("height_px", 32), "sizes or encodings differ"),
-    "another encoding": (changed("encoding", "jpeg"), "sizes or encodings differ"),
-    "other identities": (changed("identities", 2), "identities differ"),
-    "no samples": (changed("samples", []), "trial test-1 names samples that do not exist"),
-    "a row of rows": (changed("samples", [[[[]]] * 6] * 3), "path is not a text"),
-    "a path that is a number": (in_first_row(0, 7), "path is not a text"),
-    "a person above int64": (in_first_row(1, 2**63), "person is not in 0"),
-    "a huge person": (in_first_row(1, 10**400), "person is not in 0"),
-    "a negative person": (in_first_row(1, -1), "person is not in 0"),
-    "a person that is true": (in_first_row(1, True), "person is not a number"),
-    "another person": (in_first_row(1, 9), "identities differ"),
-    "a camera with a fraction": (in_first_row(2, 1.0), "camera is not a number"),
-    "a camera that is null": (in_first_row(2, None), "camera is not a number"),
-    "an unknown modality": (in_first_row(3, 3), "modality is not in 0 ... 2"),
-    "a split that is a list": (in_first_row(4, ["test"]), "split is not a text"),
-    "a checksum above 32 bits": (in_first_row(5, 2**32), "crc32 is not in 0"),
-    "a trial without a number": (changed("trials", {"train-x": [0]}), "'train-x' is not a valid trial"),
-    "a trial of other digits": (changed("trials", {"train-\u0663": [0]}), "is not a valid trial"),
-    "a trial of nothing": (changed("trials", {"train-1": []}), "names samples that do not exist"),
+    "true for a number": (changed("height_px", True), "height_px"),
+    "a fraction": (changed("width_px", 8.0), "width_px"),
+    "a huge number": (changed("width_px", 10**400), "sizes or encodings"),
+    "another height": (changed("height_px", 32), "sizes or encodings"),
+    "another encoding": (changed("encoding", "jpeg"), "sizes or encodings"),
+    "other identities": (changed("identities", 2), "identities"),
+    "no samples": (changed("samples", []), "test-1"),
+    "a row of rows": (changed("samples", [[[[]]] * 6] * 3), "path"),
+    "a path that is a number": (in_first_row(0, 7), "path"),
+    "a person above int64": (in_first_row(1, 2**63), "person is not in"),
+    "a huge person": (in_first_row(1, 10**400), "person is not in"),
+    "a negative person": (in_first_row(1, -1), "person is not in"),
+    "a person that is true": (in_first_row(1, True), "person is not a"),
+    "another person": (in_first_row(1, 9), "identities"),
+    "a camera with a fraction": (in_first_row(2, 1.0), "camera"),
+    "a camera that is null": (in_first_row(2, None), "camera"),
+    "an unknown modality": (in_first_row(3, 3), "modality"),
+    "a split that is a list": (in_first_row(4, ["test"]), "split"),
+    "a checksum above 32 bits": (in_first_row(5, 2**32), "crc32"),
+    "a trial without a number": (changed("trials", {"train-x": [0]}), "'train-x'"),
+    "a trial of other digits": (changed("trials", {"train-\u0663": [0]}), "'train-\u0663'"),
+    "a trial of nothing": (changed("trials", {"train-1": []}), "train-1"),
 }  # fmt: skip
 
 
@@ -112,8 +112,7 @@ def test_a_manifest_is_refused(opening: Opening, tally: Tally, name: str) -> Non
         message = refused(lambda: open_beton(opening.beton), manifest, tally)
     finally:
         manifest.write_bytes(opening.manifest)
-    assert expected in message
-    assert message.endswith("Convert the data set again: make convert-datasets")
+    assert_tells(message, expected)
 
 
 def test_every_bit_of_a_manifest_counts(opening: Opening, tally: Tally, times: Times) -> None:
@@ -125,7 +124,7 @@ def test_every_bit_of_a_manifest_counts(opening: Opening, tally: Tally, times: T
         for place in range(len(good)):
             for bit in [(place + number) % 8 for number in range(times(1, 8))]:
                 manifest.write_bytes(good[:place] + bytes([good[place] ^ 1 << bit]) + good[place + 1 :])
-                with pytest.raises(DataError, match=r"test\.json: .* make convert-datasets"):
+                with refusal(DataError, manifest):
                     read_manifest(opening.beton)
     finally:
         manifest.write_bytes(good)

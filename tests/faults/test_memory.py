@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from ffcv_convert.beton import open_beton
 from pipelines.augment.recipes import RECIPES
+from pipelines.epoch_plan import PlanOptions
 from pipelines.subset import subset_of
 from ffcv_convert.common.world import World
 from pipelines.streamed import StreamedLoader
@@ -49,10 +50,11 @@ if __name__ == "__main__":
     group = sys.argv[5] and Path(sys.argv[5])
     torch.set_num_threads(1)
     converted = open_beton(beton)
+    options = PlanOptions(persons=6, pictures=2, recipe=RECIPES["sysu"], seed=0)
     loader = StreamedLoader(
-        subset_of(converted, np.arange(len(converted))), persons=6, pictures=2, recipe=RECIPES["sysu"], seed=0,
-        world=World(torch.device("cpu")), workers=1, augment_on=augment_on,
-    )
+        subset_of(converted, np.arange(len(converted))), options, world=World(torch.device("cpu")), workers=1,
+        augment_on=augment_on,
+    )  # fmt: skip
     with loader.epoch(0) as batches:
         for _ in zip(range(3), batches):
             pass

@@ -13,8 +13,7 @@ from ffcv_convert.datasets.custom import COLUMNS, list_records
 from ffcv_convert.datasets.files import read_identities, read_labelled_paths
 from ffcv_convert.records import Record
 from tests.faults.conftest import Tally
-from tests.faults.fuzz import NAMES
-from tests.faults.fuzz_targets import PLACES, Opening, Target, targets
+from tests.faults.readers import NAMES, PLACES, Opening, Target, targets
 from tests.faults.strategies import ANY_JSON, mutated, places, with_value
 
 pytestmark = pytest.mark.usefixtures("little_memory")

@@ -16,6 +16,7 @@ from ffcv_convert.datasets import DATASETS
 from ffcv_convert.datasets.dataset import Dataset
 from tests.conftest import REPOSITORY, SMALL, Run
 from tests.faults.failing_images import draw_custom_set
+from tests.support.refusals import assert_tells
 
 SIZE = ["--height-px", "32", "--width-px", "16", "--workers", "2"]
 
@@ -26,6 +27,11 @@ def call(*arguments: object) -> int:
         return cli.main([str(argument) for argument in arguments])
     except SystemExit as stop:
         return int(stop.code or 0)
+
+
+def test_a_name_that_is_not_utf_8_is_printed_escaped(capsys: pytest.CaptureFixture) -> None:
+    cli.say("caf\udce9: up to date")
+    assert capsys.readouterr().out == "caf\\udce9: up to date\n"
 
 
 def test_convert_all_says_what_was_written_and_what_is_not_there(program: Run, data_root: Path, tmp_path: Path) -> None:
@@ -56,41 +62,32 @@ def test_a_set_of_no_given_size_has_its_own(data_root: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        (["convert", "--data-root", "nowhere"], "error: nowhere: no such folder. Give each set its own"),
-        (["convert", "--data-root", "file"], "error: file: no such folder"),
-        (["convert", "--data-root", "empty"], "error: empty: holds none of sysu, regdb, llcm,"),
-        (
-            ["convert", "--data-root", "empty", "--dataset", "llcm"],
-            "error: empty/LLCM: no such folder. To get llcm: sign",
-        ),
-        (["convert", "--data-root", "empty", "--dataset", "synthetic"], "python -m ffcv_convert synthesise"),
-        (["convert", "--data-root", "hollow"], "train_vis.txt: no such file"),
-        (["convert", "--data-root", "data", "--beton-root", "file"], "error: file/synthetic: Not a directory. Check"),
-        (["convert", "--data-root", "data", "--height-px", "30000"], "30000 x 48 pixels do not fit"),
-        (["convert", "--dataset", "market"], "error: market: no such data set. Did you mean market_sketch_1k?"),
-        (["convert", "--height-px", "0"], "argument --height-px: 0 is less than 1"),
-        (["convert", "--width-px", "-4"], "argument --width-px: -4 is less than 1"),
-        (["convert", "--width-px", "4.5"], "argument --width-px: invalid"),
-        (["convert", "--workers", "0"], "argument --workers: 0 is less than 1"),
-        (["convert", "--encoding", "png"], "argument --encoding: invalid choice: 'png'"),
-        (["convert", "--colour"], "unrecognized arguments: --colour"),
-        (["synthesise", "--root", "empty"], "error: empty: exists, but is not this set"),
-        (
-            ["synthesise", "--root", "new/set", "--train-identities", "0"],
-            "argument --train-identities: 0 is less than 1",
-        ),
-        (
-            ["synthesise", "--root", "new/set", "--height-px", "31"],
-            "error: synthetic people: height_px = 31 is too small",
-        ),
-        (["synthesise", "--root", "new/set", "--seed", "-1"], "error: synthetic people: seed = -1 is too small"),
-        (["synthesise", "--root", "file/set"], "error: [Errno"),
-        ([], "the following arguments are required: command"),
-        (["verify"], "error: Beton: no converted data set here. Convert first: make convert-datasets"),
-        (["verify", "--dataset", "llcm"], "error: Beton/llcm/train.beton: no such .beton. Make it with: make"),
-        (["verify", "--dataset", "llcm", "--workers", "0"], "argument --workers: 0 is less than 1"),
+        (["convert", "--data-root", "nowhere"], "nowhere"),
+        (["convert", "--data-root", "file"], "file"),
+        (["convert", "--data-root", "empty"], "empty"),
+        (["convert", "--data-root", "empty", "--dataset", "llcm"], "empty/LLCM"),
+        (["convert", "--data-root", "empty", "--dataset", "synthetic"], "empty/synthetic"),
+        (["convert", "--data-root", "hollow"], "hollow/LLCM/idx/train_vis.txt"),
+        (["convert", "--data-root", "data", "--beton-root", "file"], "file/synthetic"),
+        (["convert", "--data-root", "data", "--height-px", "30000"], "30000 x 48"),
+        (["convert", "--dataset", "market"], "market_sketch_1k"),
+        (["convert", "--height-px", "0"], "--height-px"),
+        (["convert", "--width-px", "-4"], "--width-px"),
+        (["convert", "--width-px", "4.5"], "--width-px"),
+        (["convert", "--workers", "0"], "--workers"),
+        (["convert", "--encoding", "png"], "--encoding"),
+        (["convert", "--colour"], "--colour"),
+        (["synthesise", "--root", "empty"], "empty"),
+        (["synthesise", "--root", "new/set", "--train-identities", "0"], "--train-identities"),
+        (["synthesise", "--root", "new/set", "--height-px", "31"], "height_px = 31"),
+        (["synthesise", "--root", "new/set", "--seed", "-1"], "seed = -1"),
+        (["synthesise", "--root", "file/set"], "'file'"),
+        ([], "command"),
+        (["verify"], "Beton"),
+        (["verify", "--dataset", "llcm"], "Beton/llcm/train.beton"),
+        (["verify", "--dataset", "llcm", "--workers", "0"], "--workers"),
     ],
 )
 def test_mistakes_end_with_2_and_a_message(
@@ -99,7 +96,7 @@ def test_mistakes_end_with_2_and_a_message(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
-    message: str,
+    named: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
@@ -107,7 +104,8 @@ def test_mistakes_end_with_2_and_a_message(
     Path("hollow/LLCM").mkdir(parents=True)
     Path("data").symlink_to(data_root)
     assert call(*arguments) == 2
-    assert message in capsys.readouterr().err
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]  # without argparse's usage
+    assert_tells("\n".join(errors), named)
     assert sorted(os.listdir()) == ["data", "empty", "file", "hollow"]
 
 
@@ -118,7 +116,7 @@ def test_a_bad_image_ends_with_2_and_its_name(
     image = sorted((tmp_path / "data" / "synthetic" / "test_nir").rglob("*.jpg"))[5]
     image.write_bytes(b"no image")
     assert call("convert", "--data-root", tmp_path / "data", "--beton-root", tmp_path / "beton", *SIZE) == 2
-    assert f"error: {image}: cannot be decoded" in capsys.readouterr().err
+    assert_tells(capsys.readouterr().err, "error", image)
     assert os.listdir(tmp_path / "beton" / "synthetic") == []  # neither the part that could be written
 
 
@@ -137,7 +135,7 @@ def test_ctrl_c_ends_with_130(
     monkeypatch.setattr(cli.synthetic, "synthesise", stop)
     folder = {"convert": ["--data-root", data_root], "synthesise": ["--root", tmp_path / "synthetic"]}[command]
     assert call(command, *folder) == 130
-    assert "stopped; no half-written file is left" in capsys.readouterr().err
+    assert_tells(capsys.readouterr().err, "stopped")
 
 
 def test_a_full_disk_ends_with_2_and_leaves_nothing(data_root: Path, tmp_path: Path) -> None:
@@ -148,7 +146,7 @@ def test_a_full_disk_ends_with_2_and_leaves_nothing(data_root: Path, tmp_path: P
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "File too large. Check the path, its permissions and the space left" in done.stderr
+    assert_tells(done.stderr, "error", "File too large")
     assert os.listdir(tmp_path / "synthetic") == []
 
 
@@ -178,20 +176,13 @@ def test_a_broken_set_does_not_keep_the_others_from_being_converted(data_root: P
     folders = ["--data-root", str(tmp_path / "data"), "--beton-root", str(tmp_path / "beton")]
     assert call("convert", *folders) == 2
     captured = capsys.readouterr()
-    assert "train_vis.txt: no such file" in captured.err
-    assert "could not be converted: 1 of 2" in captured.err
+    assert_tells(captured.err, tmp_path / "data" / "LLCM" / "idx" / "train_vis.txt", tmp_path / "data", "1 of 2")
     assert (tmp_path / "beton" / "synthetic" / "test.beton").exists()
 
 
-@pytest.mark.parametrize(
-    ("name", "advice"),
-    [
-        ("a link to itself", "Remove it"),
-        ("a file in the place of a folder", "Check the path, its permissions and the space left"),
-    ],
-)
+@pytest.mark.parametrize("name", ["a link to itself", "a file in the place of a folder"])
 def test_a_set_that_the_system_refuses_does_not_keep_the_others_from_being_converted(
-    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, advice: str
+    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     """SYSU-MM01 is converted first; its OSError is not a DataError."""
     sysu = tmp_path / "data" / "SYSU-MM01"
@@ -207,9 +198,8 @@ def test_a_set_that_the_system_refuses_does_not_keep_the_others_from_being_conve
     folders = ["--data-root", tmp_path / "data", "--beton-root", tmp_path / "beton"]
     assert call("convert", *folders, *SIZE) == 2
     first, *_, last = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert f"{sysu}/cam1/0001" in first
-    assert first.endswith(f". {advice}")
-    assert last == f"error: {tmp_path / 'data'}: data sets that could not be converted: 1 of 2, see above"
+    assert_tells(first, sysu / "cam1" / "0001")
+    assert_tells(last, tmp_path / "data", "1 of 2")
     assert (tmp_path / "beton" / "synthetic" / "test.beton").exists()
 
 
@@ -227,10 +217,9 @@ def test_a_set_that_the_system_refuses_does_not_keep_the_others_from_being_check
     assert call("verify", "--beton-root", tmp_path) == 2
     captured = capsys.readouterr()
     assert captured.out == "synthetic is good\n"
-    assert captured.err.splitlines() == [
-        "error: [Errno 13] Permission denied: 'llcm/train.beton'. Check the path, its permissions and the space left",
-        "error: damaged data sets: 1 of 2, see above",
-    ]
+    first, last = captured.err.splitlines()
+    assert_tells(first, "error", "llcm/train.beton")
+    assert_tells(last, "error", "1 of 2")
 
 
 def test_a_first_conversion_that_failed_leaves_nothing_that_is_called_damaged(
@@ -246,7 +235,7 @@ def test_a_first_conversion_that_failed_leaves_nothing_that_is_called_damaged(
     (tmp_path / "beton" / "synthetic" / "test.beton").unlink()
     capsys.readouterr()
     assert call("verify", *folders) == 2
-    assert "synthetic/test.beton: no such .beton" in capsys.readouterr().err
+    assert_tells(capsys.readouterr().err, tmp_path / "beton" / "synthetic" / "test.beton")
 
 
 def test_names_that_a_terminal_would_obey_are_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,7 +246,7 @@ def test_names_that_a_terminal_would_obey_are_escaped(tmp_path: Path, capsys: py
     assert call("convert", "--data-root", root.parent, "--beton-root", tmp_path / "\x1b[31m", *SIZE) == 0
     captured = capsys.readouterr()
     assert "\x1b" not in captured.out + captured.err.replace("\x1b[A", "")  # tqdm's own
-    assert "custom/train/visible/1/\\x1b]0;owned\\x07.png: cannot be decoded" in captured.err
+    assert "custom/train/visible/1/\\x1b]0;owned\\x07.png: " in captured.err
     assert "\\x1b[31m/custom/train.beton: written" in captured.out
 
 

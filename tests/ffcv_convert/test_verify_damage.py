@@ -17,6 +17,7 @@ from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.images import Encoded, Encoding, ImageFormat
 from ffcv_convert.verify import verify
+from tests.support.refusals import refusal
 
 
 def check(name: str, data: Path, betons: Path, *, deep: bool = False) -> list[str]:
@@ -52,12 +53,8 @@ def test_a_flipped_byte_of_a_image_is_found_and_named(drawn_root: Path, copied: 
     for damaged, sample in enumerate((second, first), start=1):
         flip(beton, int(converted.structure.allocation_N["ptr"][sample]) + 1000)
         open_beton(beton)  # a few checksums only: it does not see it
-        with pytest.raises(DataError) as caught:
+        with refusal(DataError, beton, f"sample {sample}", converted.manifest.samples[sample][0], damaged):
             check("regdb", drawn_root, copied, deep=deep)
-        assert str(caught.value) == (
-            f"{beton}: fails its SHA-256 check; damaged: sample {sample} ({converted.manifest.samples[sample][0]}), "
-            f"{damaged} in all. Remove the file, then convert the data set again: make convert-datasets"
-        )
 
 
 def test_a_flipped_byte_between_the_images_is_found(drawn_root: Path, copied: Path) -> None:
@@ -67,10 +64,7 @@ def test_a_flipped_byte_between_the_images_is_found(drawn_root: Path, copied: Pa
     assert padding < beton.stat().st_size - table.nbytes
     flip(beton, padding)
     open_beton(beton)
-    with pytest.raises(
-        DataError,
-        match=r"all\.beton: fails its SHA-256 check; damaged: bytes between the images\. Remove the file, then",
-    ):
+    with refusal(DataError, beton, "between"):
         check("regdb", drawn_root, copied)
 
 
@@ -92,22 +86,19 @@ def test_deep_finds_a_source_that_was_changed_or_lost(both: tuple[Path, Path], e
     shutil.copyfile(other, image)
     os.utime(image, ns=times)
     check("pku_sketch", data, betons)
-    with pytest.raises(DataError) as caught:
+    with refusal(DataError, image, betons / "pku_sketch" / "train.beton", f"Pillow {Image.__version__}"):
         check("pku_sketch", data, betons, deep=True)
-    assert str(caught.value).startswith(f"{image}: {betons / 'pku_sketch'}/train.beton holds another image than")
-    assert f"converted with Pillow {Image.__version__}" in str(caught.value)
-    assert str(caught.value).endswith("Restore the file, or convert the set again")
     image.unlink()
-    with pytest.raises(DataError, match=rf"{image.name}: listed, but not found"):
+    with refusal(DataError, image, "not found"):
         check("pku_sketch", data, betons, deep=True)
 
 
 @pytest.mark.parametrize(
-    ("size", "cut", "problem"),
-    [((32, 64), 400, r"does not decode \(.*\)"), ((32, 60), 0, r"has \(32, 60\) pixels")],
+    ("size", "cut", "told"),
+    [((32, 64), 400, "decode"), ((32, 60), 0, "(32, 60)")],
 )
 def test_deep_finds_a_jpeg_that_was_stored_wrong(
-    both: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], cut: int, problem: str
+    both: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], cut: int, told: str
 ) -> None:
     """Its checksums match what was stored, so only decoding finds it."""
     data, betons = both
@@ -119,14 +110,12 @@ def test_deep_finds_a_jpeg_that_was_stored_wrong(
     monkeypatch.setattr(writer, "encode", lambda *_: encoded)
     convert(DATASETS["pku_sketch"], data, betons, ImageFormat(64, 32, "jpeg"), workers=1)
     check("pku_sketch", data, betons)
-    with pytest.raises(DataError, match=rf"train\.beton: sample 0 \(sketch/1\.jpg\) {problem}\. Remove the file"):
+    with refusal(DataError, betons / "pku_sketch" / "train.beton", "sample 0", "sketch/1.jpg", told):
         check("pku_sketch", data, betons, deep=True)
 
 
 def test_a_part_that_is_not_there_is_named(drawn_root: Path, drawn_betons: Path, tmp_path: Path) -> None:
     shutil.copytree(drawn_betons / "synthetic", tmp_path / "synthetic")
     (tmp_path / "synthetic" / "test.beton").unlink()
-    with pytest.raises(
-        DataError, match=r"synthetic/test\.beton: no such \.beton\. Make it with: make convert-datasets"
-    ):
+    with refusal(DataError, tmp_path / "synthetic" / "test.beton"):
         check("synthetic", drawn_root, tmp_path)

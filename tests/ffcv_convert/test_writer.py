@@ -31,6 +31,7 @@ from ffcv_convert.images import ImageFormat
 from ffcv_convert.records import Record, training_labels
 from ffcv_convert.writer import BetonJob, write_betons
 from tests.conftest import SMALL_FORMAT
+from tests.support.refusals import refusal
 
 PARTS = ("train", "test")
 
@@ -206,7 +207,7 @@ def test_what_cannot_be_opened_is_written_again(copied: tuple[Path, Path], damag
         manifest_path(beton).unlink()
     else:
         manifest_path(beton).write_text(json.dumps({**manifest, "structure_sha256": ""}))
-    with pytest.raises(DataError, match="make convert-datasets"):
+    with refusal(DataError, beton if damage in ("pixels", "table", "cut") else manifest_path(beton)):
         open_beton(beton)
     assert written(data, root) == {"train": True, "test": False}
     assert beton.read_bytes() == good

@@ -23,6 +23,7 @@ from ffcv_convert.images import Encoded, ImageFormat, encode
 from ffcv_convert.records import Record
 from ffcv_convert.writer import BetonJob, write_betons
 from tests.conftest import REPOSITORY
+from tests.support.refusals import refusal
 
 IMAGES = 24
 BAD = 17
@@ -72,31 +73,31 @@ def jpeg() -> bytes:
 
 
 DAMAGED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "garbage": (lambda p: p.write_bytes(np.random.default_rng(0).bytes(900)), "cannot be decoded"),
-    "garbage behind a good head": (lambda p: p.write_bytes(jpeg()[:300] + bytes(600)), "cannot be decoded"),
-    "truncated": (lambda p: p.write_bytes(jpeg()[:-200]), "cannot be decoded"),
-    "empty": (lambda p: p.write_bytes(b""), "empty file"),
-    "text": (lambda p: p.write_text("<html>404</html>"), "cannot be decoded"),
+    "garbage": (lambda p: p.write_bytes(np.random.default_rng(0).bytes(900)), "decoded"),
+    "garbage behind a good head": (lambda p: p.write_bytes(jpeg()[:300] + bytes(600)), "decoded"),
+    "truncated": (lambda p: p.write_bytes(jpeg()[:-200]), "decoded"),
+    "empty": (lambda p: p.write_bytes(b""), "empty"),
+    "text": (lambda p: p.write_text("<html>404</html>"), "decoded"),
     "many pixels": (lambda p: p.write_bytes(png_of(5001, 5000)), "5001 x 5000 pixels"),
-    "just not too many": (lambda p: p.write_bytes(png_of(5000, 5000)), "cannot be decoded"),
+    "just not too many": (lambda p: p.write_bytes(png_of(5000, 5000)), "decoded"),
     "a long side": (lambda p: p.write_bytes(png_of(16_385, 9)), "16385 x 9 pixels"),
-    "just not too long": (lambda p: p.write_bytes(png_of(9, 16_384)), "cannot be decoded"),
-    "bomb": (lambda p: p.write_bytes(png_of(60000, 60000)), "cannot be decoded .*exceeds limit"),
+    "just not too long": (lambda p: p.write_bytes(png_of(9, 16_384)), "decoded"),
+    "bomb": (lambda p: p.write_bytes(png_of(60000, 60000)), "exceeds limit"),
     "a large file": (lambda p: os.truncate(p, (1 << 27) + 1), "134217729 bytes"),
-    "sixteen bits": (lambda p: p.write_bytes(sixteen_bits()), "more than 8 bits per channel"),
-    "vanished": (lambda p: p.unlink(), "listed, but not found"),
-    "folder": (lambda p: (p.unlink(), p.mkdir()), "cannot be decoded"),
-    "pipe": (lambda p: (p.unlink(), os.mkfifo(p)), "empty file"),
+    "sixteen bits": (lambda p: p.write_bytes(sixteen_bits()), "8 bits"),
+    "vanished": (lambda p: p.unlink(), "not found"),
+    "folder": (lambda p: (p.unlink(), p.mkdir()), "decoded"),
+    "pipe": (lambda p: (p.unlink(), os.mkfifo(p)), "empty"),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_image_that_fails_leaves_nothing_and_keeps_the_older_pair(root: Path, name: str) -> None:
-    damage, message = DAMAGED[name]
+    damage, told = DAMAGED[name]
     file = root / f"{BAD}.jpg"
     good = file.read_bytes()
     damage(file)
-    with pytest.raises(DataError, match=rf"{BAD}\.jpg: .*{message}"):
+    with refusal(DataError, file, told):
         write(root)
     assert left(root) == {}
 
@@ -106,7 +107,7 @@ def test_a_image_that_fails_leaves_nothing_and_keeps_the_older_pair(root: Path, 
     older = left(root)
     assert set(older) == {"test.beton", "test.json"}
     damage(file)
-    with pytest.raises(DataError, match=message):
+    with refusal(DataError, file, told):
         write(root)
     assert left(root) == older
 
@@ -148,7 +149,7 @@ def test_a_stop_between_file_and_manifest_leaves_a_pair_that_is_refused(
         write(root)
     assert set(left(root)) == {"test.beton", "test.json"}
     monkeypatch.undo()
-    with pytest.raises(DataError, match=r"sample 3 \(3\.jpg\) fails its checksum"):
+    with refusal(DataError, root / "beton" / "test.beton", "sample 3", "3.jpg"):
         open_beton(root / "beton" / "test.beton")
     write(root)
     assert len(open_beton(root / "beton" / "test.beton")) == IMAGES
@@ -162,7 +163,7 @@ def test_the_second_of_two_writers_is_refused(root: Path, name: str) -> None:
         fcntl.flock(first, fcntl.LOCK_EX)
         first.write(b"half")
         first.flush()
-        with pytest.raises(DataError, match=rf"{name}: another process is writing it\. Wait"):
+        with refusal(DataError, root / "beton" / name, "another process"):
             write(root)
         assert left(root) == {**older, name: b"half"}
     write(root)
@@ -189,7 +190,7 @@ def test_what_a_killed_writer_left_is_taken_over(root: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=REPOSITORY)
     assert process.stdout is not None
     process.stdout.readline()
-    with pytest.raises(DataError, match="another process is writing it"):
+    with refusal(DataError, root / "beton" / "test.beton.partial", "another process"):
         write(root)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -204,7 +205,7 @@ def test_a_link_in_the_place_of_a_partial_file_is_not_followed(root: Path, preci
     if precious:
         (root / "precious").write_bytes(precious)
     (root / "beton" / "test.beton.partial").symlink_to(root / "precious")
-    with pytest.raises(DataError, match=r"test\.beton\.partial: is a link, and its target is not overwritten"):
+    with refusal(DataError, root / "beton" / "test.beton.partial", "link"):
         write(root)
     assert (root / "precious").exists() == bool(precious)
     assert not precious or (root / "precious").read_bytes() == precious
@@ -225,7 +226,7 @@ def test_nothing_gets_its_name_before_all_is_on_the_disk(root: Path, monkeypatch
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", failing)
-    with pytest.raises(DataError, match="No space left"):
+    with refusal(DataError, root / "beton" / "test.json", "No space left"):
         write(root)
     assert left(root) == older
     assert [os.path.basename(path) for path in calls] == ["test.beton.partial"] * 2 + ["test.json.partial"]
@@ -241,6 +242,6 @@ def test_the_first_error_ends_the_work(root: Path, monkeypatch: pytest.MonkeyPat
         raise DataError(f"{path}: bad")
 
     monkeypatch.setattr(writer, "encode", counted)
-    with pytest.raises(DataError, match=r"0\.jpg: bad"):
+    with refusal(DataError, root / "0.jpg", "bad"):
         write(root)
     assert len(read) < 9  # as many are waiting when the first result is asked for

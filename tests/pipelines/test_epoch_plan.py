@@ -11,7 +11,7 @@ from ffcv_convert.beton.labels import PUBLISHED_SETS
 from ffcv_convert.common.world import World
 from pipelines.augment.recipes import RECIPES
 from pipelines.batch import padded
-from pipelines.epoch_plan import EpochPlan
+from pipelines.epoch_plan import EpochPlan, PlanOptions
 from pipelines.subset import Subset, open_subset
 
 CPU = torch.device("cpu")
@@ -23,9 +23,8 @@ def subset(converted_layout: Callable[[str], Path]) -> Subset:
 
 
 def plan(subset: Subset, persons: int, world: World, accumulate: int = 1) -> EpochPlan:
-    return EpochPlan(
-        subset, world=world, persons=persons, pictures=2, recipe=RECIPES["sysu"], seed=3, accumulate=accumulate
-    )
+    options = PlanOptions(persons=persons, pictures=2, recipe=RECIPES["sysu"], seed=3, accumulate=accumulate)
+    return EpochPlan(subset, options, world=world)
 
 
 def test_two_ranks_take_their_halves_of_one_plan(subset: Subset) -> None:

@@ -12,14 +12,16 @@ from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.images import ImageFormat
 from pipelines.augment.recipes import RECIPES
+from pipelines.epoch_plan import PlanOptions
 from pipelines.resident import ResidentLoader, ResidentTestLoader, fits, is_resident
 from pipelines.streamed import StreamedLoader, StreamedTestLoader
 from pipelines.subset import open_subset
 
 CPU = torch.device("cpu")
 OPTIONS: dict[str, Any] = {
-    "persons": 3, "pictures": 2, "recipe": RECIPES["sysu"], "seed": 5, "world": World(CPU), "extra_iteration": True,
-}  # fmt: skip
+    "options": PlanOptions(persons=3, pictures=2, recipe=RECIPES["sysu"], seed=5, extra_iteration=True),
+    "world": World(CPU),
+}
 
 
 def batches(loader: StreamedLoader | ResidentLoader, epoch: int, start: int = 0) -> list[tuple]:

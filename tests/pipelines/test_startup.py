@@ -29,14 +29,16 @@ from pipelines.subset import open_subset
 from pipelines import decoder
 from pipelines.augment.recipes import RECIPES
 from ffcv_convert.common.world import World
+from pipelines.epoch_plan import PlanOptions
 from pipelines.streamed import StreamedLoader
 from numba.core import event
 compiled = []
 event.register("numba:compile", type("Note", (event.Listener,), {
     "on_start": lambda self, happened: compiled.append(str(happened.data["dispatcher"])), "on_end": lambda *_: None})())
 for workers in map(int, sys.argv[2:]):
-    loader = StreamedLoader(open_subset(Path(sys.argv[1]), "train"), persons=4, pictures=3, recipe=RECIPES["sysu"],
-                         seed=0, world=World(torch.device("cpu")), workers=workers)
+    loader = StreamedLoader(open_subset(Path(sys.argv[1]), "train"),
+                            PlanOptions(persons=4, pictures=3, recipe=RECIPES["sysu"], seed=0),
+                            world=World(torch.device("cpu")), workers=workers)
     with loader.epoch(0) as batches:
         batch = next(batches)
         seconds = time.perf_counter() - begin

@@ -29,10 +29,12 @@ from ffcv_convert.images import ImageFormat
 from pipelines.augment.draw import draw
 from pipelines.augment.recipes import RECIPES
 from pipelines.decoder import Decoder
+from pipelines.epoch_plan import PlanOptions
 from pipelines.numba_setup import allowed_workers
 from pipelines.prefetch import Prefetcher, Slot
 from pipelines.streamed import StreamedLoader, StreamedTestLoader
 from pipelines.subset import subset_of
+from tests.support.refusals import refusal
 
 CPU = torch.device("cpu")
 SYSU = RECIPES["sysu"]
@@ -82,8 +84,11 @@ def train_images(train: Converted, source: SourceImages) -> np.ndarray:
 
 
 def make_loader(converted: Converted, **changes: Any) -> StreamedLoader:
-    options = {"persons": 4, "pictures": 3, "recipe": SYSU, "seed": 0, "world": World(CPU), "workers": 1}
-    return StreamedLoader(subset_of(converted, np.arange(len(converted))), **{**options, **changes})
+    """changes: fields of PlanOptions, and keywords of StreamedLoader."""
+    planned = {name: changes.pop(name) for name in list(changes) if name in PlanOptions.__dataclass_fields__}
+    options = PlanOptions(**{"persons": 4, "pictures": 3, "recipe": SYSU, "seed": 0, **planned})
+    subset = subset_of(converted, np.arange(len(converted)))
+    return StreamedLoader(subset, options, **{"world": World(CPU), "workers": 1, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -463,7 +468,7 @@ def test_asking_for_a_batch_after_the_block_is_an_error_not_a_hang(loader: Strea
     with loader.epoch(0) as batches:
         for _ in range(taken):
             next(batches)
-    with pytest.raises(RuntimeError, match="block was left"):
+    with pytest.raises(RuntimeError, match="left"):
         next(batches)
 
 
@@ -474,7 +479,7 @@ def test_a_second_epoch_of_the_same_loader_is_refused_while_one_runs(
     plan = loader.plan(0)
     with loader.epoch(0) as batches:
         first = next(batches)
-        with pytest.raises(RuntimeError, match="is running"), loader.epoch(1):
+        with pytest.raises(RuntimeError, match="running"), loader.epoch(1):
             pass
         assert np.array_equal(first.images, train_images[plan[0]])
         assert np.array_equal(next(batches).images, train_images[plan[1]])
@@ -482,26 +487,26 @@ def test_a_second_epoch_of_the_same_loader_is_refused_while_one_runs(
 
 
 @pytest.mark.parametrize(
-    ("order", "error", "message"),
+    ("order", "error", "told"),
     [
         (np.zeros((2, 4)), TypeError, "float64"),
         (np.zeros((2, 4), dtype=np.int32), TypeError, "int32"),
         (np.zeros((2, 4), dtype=np.uint64), TypeError, "uint64"),
         (np.zeros((2, 4), dtype=bool), TypeError, "bool"),
-        (np.zeros(4, dtype=np.int64), TypeError, r"\(4,\)"),
-        (np.zeros((2, 4, 1), dtype=np.int64), TypeError, r"\(2, 4, 1\)"),
-        (np.zeros((2, 5), dtype=np.int64), TypeError, r"\(2, 5\).*int64 \(iterations, 4\)"),
-        (np.zeros((2, 3), dtype=np.int64), TypeError, r"\(2, 3\)"),
-        (np.full((2, 4), 96), IndexError, "96 of a set of 96"),
-        (np.full((2, 4), 10**6), IndexError, "1000000 of a set of 96"),
-        (np.array([[0, 1, 2, -1]]), IndexError, "-1 to 2 of a set of 96"),
+        (np.zeros(4, dtype=np.int64), TypeError, "(4,)"),
+        (np.zeros((2, 4, 1), dtype=np.int64), TypeError, "(2, 4, 1)"),
+        (np.zeros((2, 5), dtype=np.int64), TypeError, "(2, 5)"),
+        (np.zeros((2, 3), dtype=np.int64), TypeError, "(2, 3)"),
+        (np.full((2, 4), 96), IndexError, "to 96"),
+        (np.full((2, 4), 10**6), IndexError, "to 1000000"),
+        (np.array([[0, 1, 2, -1]]), IndexError, "-1 to 2"),
         (None, TypeError, "object"),
     ],
 )
-def test_a_bad_order_is_refused(train: Converted, order: Any, error: type[Exception], message: str) -> None:
+def test_a_bad_order_is_refused(train: Converted, order: Any, error: type[Exception], told: str) -> None:
     """FFCV alone hangs, crashes, writes past its buffers or returns another sample's label, depending on the order."""
     prefetcher = make_prefetcher(train)
-    with pytest.raises(error, match=message), prefetcher.epoch(order):
+    with refusal(error, "order", told), prefetcher.epoch(order):
         pass
     with prefetcher.epoch(np.array([[5, 4, 3, 95]])) as epoch:
         assert [slot.index_B.tolist() for slot in epoch] == [[5, 4, 3, 95]]
@@ -511,12 +516,12 @@ def test_a_bad_order_is_refused(train: Converted, order: Any, error: type[Except
 def test_test_loader_refuses_indices_that_are_not_sample_numbers(test_set: Converted, indices: Any) -> None:
     """A mask instead of numbers would show samples 0 and 1 repeatedly."""
     tester = StreamedTestLoader(test_set, batch_size=4, device=CPU, workers=1)
-    with pytest.raises(TypeError, match="expected int64"), tester.samples(indices):
+    with refusal(TypeError, "int64"), tester.samples(indices):
         pass
 
 
 def test_too_few_identities_are_refused_before_the_first_epoch(train: Converted) -> None:
-    with pytest.raises(DataError, match=r"8 identities.* 9"):
+    with refusal(DataError, "data.persons", "8 identities", 9):
         make_loader(train, persons=9)
 
 
@@ -565,7 +570,7 @@ def damage(beton: Path, folder: Path, how: str, *, converted_so: bool) -> Conver
 
 
 @each_worker_count
-@pytest.mark.parametrize(("converted_so", "problem"), [(True, "does not decode"), (False, "fails its checksum")])
+@pytest.mark.parametrize(("converted_so", "problem"), [(True, "decode"), (False, "checksum")])
 @pytest.mark.parametrize("how", ["cut", "zeroed", "second half zeroed"])
 def test_a_damaged_jpeg_is_an_error_that_names_the_sample(
     jpeg_beton: Path, tmp_path: Path, how: str, workers: int, converted_so: bool, problem: str
@@ -575,8 +580,7 @@ def test_a_damaged_jpeg_is_an_error_that_names_the_sample(
     image = converted.manifest.column("path")[DAMAGED]
     with tester.samples(np.r_[16:32, 0:16, 32:48]) as batches:
         assert next(batches).index_B.tolist() == list(range(16, 32))
-        with pytest.raises(DataError) as caught:
+        with refusal(DataError, converted.path, f"sample {DAMAGED}", image, problem):
             next(batches)
-    assert f"{converted.path}: sample {DAMAGED} ({image}) {problem}" in str(caught.value)
     with tester.samples(np.r_[32:48]) as batches:  # the next epoch does not see the old failure
         assert next(batches).index_B.tolist() == list(range(32, 48))

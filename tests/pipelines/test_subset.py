@@ -10,8 +10,10 @@ from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.common.world import World
 from pipelines.augment.recipes import RECIPES
+from pipelines.epoch_plan import PlanOptions
 from pipelines.streamed import StreamedLoader
 from pipelines.subset import STYLES, open_subset, train_index, trials_of
+from tests.support.refusals import refusal
 
 Layout = Callable[[str], Path]
 
@@ -50,14 +52,9 @@ def test_a_trial_holds_the_images_of_its_lists(converted_layout: Layout, data_ro
 def test_batches_of_a_trial_hold_its_images_under_its_labels(converted_layout: Layout, workers: int) -> None:
     subset = open_subset(converted_layout("regdb"), "train", trial=7)
     loader = StreamedLoader(
-        subset,
-        persons=3,
-        pictures=2,
-        recipe=RECIPES["regdb"],
-        seed=0,
-        world=World(torch.device("cpu")),
-        workers=workers,
-    )
+        subset, PlanOptions(persons=3, pictures=2, recipe=RECIPES["regdb"], seed=0),
+        world=World(torch.device("cpu")), workers=workers,
+    )  # fmt: skip
     label = dict(zip(subset.sample_N.tolist(), train_index(subset).person_N.tolist(), strict=True))
     stored, seen = subset.converted.structure, set()
     with loader.epoch(0) as batches:
@@ -89,13 +86,13 @@ def test_styles_choose_sketches_and_drop_identities_without_one(converted_layout
 
 
 def test_a_missing_trial_split_or_style_is_named(converted_layout: Layout, beton_root: Path) -> None:
-    with pytest.raises(DataError, match=r"has no trial 11\. Its trials: 1, 2, .*10"):
+    with refusal(DataError, converted_layout("regdb") / "all.beton", "trial 11", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10"):
         open_subset(converted_layout("regdb"), "train", trial=11)
-    with pytest.raises(DataError, match=r"train\.beton: no such \.beton"):
+    with refusal(DataError, converted_layout("regdb") / "train.beton", "no such"):
         open_subset(converted_layout("regdb"), "train")
-    with pytest.raises(DataError, match=r"synthetic: .*no trial 1\..*data\.trial"):
+    with refusal(DataError, beton_root / "synthetic", "trial 1", "data.trial"):
         open_subset(beton_root / "synthetic", "train", trial=1)
-    with pytest.raises(DataError, match=r"all\.beton: no such \.beton"):
+    with refusal(DataError, beton_root / "nowhere" / "all.beton", "no such"):
         open_subset(beton_root / "nowhere", "train", trial=1)
-    with pytest.raises(DataError, match=r"train\.beton: .*no sketch.* B\."):
+    with refusal(DataError, beton_root / "synthetic" / "train.beton", "styles B"):
         open_subset(beton_root / "synthetic", "train", styles="B")

@@ -1,4 +1,4 @@
-"""Golden values of the published code, see tests/data/README.md."""
+"""Reads golden values of the published code, see tests/data/README.md."""
 
 import functools
 import json
@@ -23,7 +23,7 @@ def read_json(name: str) -> dict:
 
 
 def relative_error(actual: Tensor | np.ndarray | float, expected: np.ndarray) -> float:
-    """Largest difference over the largest expected magnitude."""
+    """Return the largest difference divided by the largest expected magnitude."""
     actual = actual.detach().numpy() if isinstance(actual, Tensor) else np.asarray(actual)
     return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
@@ -34,6 +34,6 @@ def tensor(array: np.ndarray) -> Tensor:
 
 @functools.cache
 def published_net() -> dict[str, Tensor]:
-    """The goldens' network, 632 tensors in the published names. 270 MB: made once, not to be changed."""
+    """Return the goldens' network, 632 tensors in the published names. All calls share its 270 MB: do not change it."""
     shapes = read_json("model_float64.json")["state_dict_shapes"]
     return {name: tensor(golden_array(name, shape)) for name, shape in shapes.items()}

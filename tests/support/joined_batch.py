@@ -1,6 +1,6 @@
-"""Three steps in float64 on a fixed batch, with the losses over the batches of all ranks: python -m ... FILE
+"""Trains three steps in float64 on a fixed batch, with the losses over the batches of all ranks: python -m ... FILE
 
-Alone, the batch is that of both ranks joined. Rank 0 writes the weights to FILE.
+A single process takes the batches of both ranks, joined. Rank 0 writes the weights to FILE.
 """
 
 import sys
@@ -10,8 +10,9 @@ from torch import nn
 
 from dns import exchange, ranks
 from dns.engine import Engine
-from dns.model import DNS
-from dns.optim import make_optimiser
+from dns.losses import LossOptions
+from dns.model import DNS, ModelOptions
+from dns.optim import MultiplierOptions, OptimOptions, make_optimiser
 from dns.step import make_step
 from tests.support.golden_weights import golden_array
 
@@ -23,15 +24,18 @@ def main(file: str) -> None:
     torch.set_num_threads(1)
     engine = Engine(torch.device("cpu"), "fp64", channels_last=False, compile=False)
     world = ranks.join(engine.device)
-    model = DNS(IDENTITIES, architecture="resnet10_half", dropout=0.0)
+    model = DNS(IDENTITIES, ModelOptions(architecture="resnet10_half", dropout=0.0), LossOptions())
     for name, tensor in model.state_dict().items():
         tensor.copy_(torch.from_numpy(golden_array(name, tensor.shape)))
     model = engine.place(model).train()
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()  # its statistics are those of a rank's batch, and differ from the joined batch's
+            module.eval()  # the statistics of a rank's batch differ from the joined batch's
     optimiser = make_optimiser(
-        model, name="sgd", lr=1e-3, momentum=0.9, weight_decay=5e-4, multipliers=dict.fromkeys(GROUPS, 1.0), fused=False
+        model,
+        OptimOptions(name="sgd", lr=1e-3, momentum=0.9, weight_decay=5e-4),
+        MultiplierOptions(**dict.fromkeys(GROUPS, 1.0)),
+        fused=False,
     )
     step = make_step(
         model, optimiser, torch.amp.GradScaler("cpu", enabled=False), lambda images, _: images.chunk(2), engine,

@@ -1,4 +1,4 @@
-"""Test sets made from a few lines, or drawn at random."""
+"""Makes test sets from a few lines, or draws them at random."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,7 +10,7 @@ Sample = tuple[int, int, int, str]  # person, camera, modality, path
 
 
 def make_set(samples: Iterable[Sample], draws: Mapping[str, np.ndarray] | None = None) -> TestSet:
-    """In the order given: row n is sample n."""
+    """Make a test set in the order given: row n is sample n."""
     *columns, paths = zip(*samples, strict=True)
     person, camera, modality = (np.array(column, dtype=np.int64) for column in columns)
     return TestSet(person, camera, modality, paths, draws or {})
@@ -22,9 +22,9 @@ def shuffled(samples: Iterable[Sample], seed: int = 0) -> list[Sample]:
 
 
 def random_set(cameras: Iterable[tuple[int, int]], seed: int, *, persons: int = 9, most: int = 4) -> TestSet:
-    """Shuffled; names sort neither by person nor by camera. cameras: (number, modality). Each camera saw two persons in
-    three, in 1 to `most` pictures: persons of one camera, and queries without a match, come about. Person 1 is in every
-    camera."""
+    """Draw a shuffled set whose names sort neither by person nor by camera. cameras: (number, modality). Each camera
+    sees two persons in three, in 1 to `most` pictures, so that some persons have one camera and some queries no match.
+    Person 1 is in every camera."""
     rng = np.random.default_rng(seed)
     samples = [
         (person, camera, modality, f"{number:04d}_cam{camera}_{modality}.jpg")

@@ -8,7 +8,8 @@ VOID = ("meta", "img", "br", "link", "input")
 
 @dataclass
 class Page(HTMLParser):
-    """tables: caption -> rows of cells, the header first; tags: every tag with its attributes; text: what is shown."""
+    """A page that was read. tables: caption -> rows of cells, the header first; tags: every tag with its attributes;
+    text: what is shown."""
 
     tables: dict[str, list[list[str]]] = field(default_factory=dict)
     tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
@@ -49,7 +50,7 @@ class Page(HTMLParser):
 
 
 def read_page(text: str) -> Page:
-    """Raises AssertionError where tags do not close in order."""
+    """Read a page. Raises AssertionError where tags do not close in order."""
     page = Page()
     page.feed(text)
     page.close()

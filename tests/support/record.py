@@ -29,8 +29,10 @@ from scipy.io import savemat
 import eval as eval_script
 import train_ffcv
 from dns.evaluation.protocols import PROTOCOLS
-from dns.training import config
+from dns.training import setup
+from dns.training.config import read_config
 from ffcv_convert.__main__ import main as ffcv_convert
+from pipelines.augment.recipes import CROP_LEFT, CROP_TOP
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = "tests.support.record"
@@ -129,14 +131,15 @@ def _copy(source: Path, target: Path) -> None:
 
 def _batches(arguments: Sequence[str]) -> list[str]:
     """SHA-256 of each batch of the first epoch: as it comes, and as the network sees it."""
-    asked = train_ffcv.start_engine(config.read(arguments, description=""))
-    loader = train_ffcv.open_loader(*asked)
+    asked = read_config(arguments, description="")
+    loader = setup.open_loader(setup.open_session(asked))
     digests = []
     with loader.epoch(0) as batches:
         for batch in batches:
             images = loader.augment(batch.images, batch.augmentation)
-            images = torch.cat(images) if isinstance(images, tuple) else images  # older commits join them
-            tensors = (batch.images, batch.person_B, batch.index_B, batch.augmentation, images)
+            augmentation = batch.augmentation.clone()
+            augmentation[:, [CROP_TOP, CROP_LEFT]] += asked.augment.pad_px  # as older commits count: from the border
+            tensors = (batch.images, batch.person_B, batch.index_B, augmentation, torch.cat(images))
             digests.append(_sha256("".join(map(_digest, tensors)).encode()))
     return digests
 

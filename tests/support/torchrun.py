@@ -1,4 +1,4 @@
-"""Trainings of several ranks, started by torchrun."""
+"""Starts trainings of several ranks by torchrun."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def steps(run: Path) -> list[dict]:
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    """Everything that training changes but running statistics: they average ranks, and follow accumulated batches."""
+    """Return all that training changes but running statistics: they average ranks, and follow accumulated batches."""
     content = checkpoint.load(run / "last.pt")
     momenta = {f"{number}.{name}": value for number, kept in content["optimiser"]["state"].items()
                for name, value in kept.items()}  # fmt: skip
@@ -67,7 +67,7 @@ def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 
 
 def wait_for(run: Path, count: int, process: "subprocess.Popen[str]") -> None:
-    """Until the run has logged so many steps."""
+    """Wait until the run has logged `count` training steps."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if (run / "log.jsonl").exists() and (run / "log.jsonl").read_text().count('"train"') >= count:
@@ -77,7 +77,7 @@ def wait_for(run: Path, count: int, process: "subprocess.Popen[str]") -> None:
 
 
 def rank_pids(process: "subprocess.Popen[str]") -> list[int]:
-    """Of torchrun's children: rank 0, rank 1, ..."""
+    """Return the process numbers of torchrun's children: rank 0, rank 1, ..."""
     found = {}
     for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

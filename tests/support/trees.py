@@ -1,4 +1,4 @@
-"""Folders of made-up data sets: empty files where only names matter; the numbers of what conftest.py draws."""
+"""Makes folders of data sets: empty files where only names matter; the numbers of what conftest.py draws."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ def touch(root: Path, *names: str) -> None:
 
 
 def write(root: Path, name: str, text: str | bytes | None) -> None:
-    """The file `name` with this text; None: no such file."""
+    """Write the file `name` with this text; None removes the file."""
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     if text is None:
         (root / name).unlink()

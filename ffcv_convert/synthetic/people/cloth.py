@@ -1,4 +1,4 @@
-"""Cloth and limbs: the strokes that synthetic people are drawn with.
+"""Draws cloth and limbs: the strokes that make up synthetic people.
 
 People are painted onto a `Sheet`: RGB plus a mask channel, 0 on the background and 255 on the body, which every stroke
 updates at no cost. A `View` maps body coordinates (across, up, forward; in body heights) to positions in the image.
@@ -35,23 +35,23 @@ class View:
     lean_rad: float
 
     def place(self, across: float, up: float) -> Point:
-        """Position in the image of a point in the image plane, relative to the feet."""
+        """Return the position in the image of a point in the image plane, relative to the feet."""
         sine, cosine = math.sin(self.lean_rad), math.cos(self.lean_rad)
         x = across * cosine + up * sine
         y = up * cosine - across * sine
         return self.foot_x_px + x * self.unit_px, self.foot_y_px - y * self.unit_px
 
     def project(self, left: float, up: float, forward: float) -> Point:
-        """Position in the image of a point in the body's own axes."""
+        """Return the position in the image of a point in the body's own axes."""
         across = left * math.cos(self.yaw_rad) + forward * math.sin(self.yaw_rad)
         return self.place(across, up - LOOK_DOWN * self.depth(left, forward))
 
     def depth(self, left: float, forward: float) -> float:
-        """Nearness to the camera: positive in front of the body's axis."""
+        """Return the nearness to the camera: positive in front of the body's axis."""
         return forward * math.cos(self.yaw_rad) - left * math.sin(self.yaw_rad)
 
     def half_width(self, half_across: float, half_deep: float) -> float:
-        """Half the apparent width of an elliptic cross-section."""
+        """Return half the apparent width of an elliptic cross-section."""
         return math.hypot(half_across * math.cos(self.yaw_rad), half_deep * math.sin(self.yaw_rad))
 
 
@@ -66,23 +66,23 @@ class Portrait:
 
 
 def darker(colour: Colour, share: float) -> Colour:
-    """The colour at `share` of its brightness."""
+    """Return the colour at `share` of its brightness."""
     return int(colour[0] * share), int(colour[1] * share), int(colour[2] * share)
 
 
 def fill(sheet: Sheet, points: list[Point], colour: Colour) -> None:
-    """A filled polygon with smooth edges."""
+    """Paint a filled polygon with smooth edges."""
     corners = np.rint(np.array(points) * SUBPIXELS).astype(np.int32)
     cv2.fillPoly(sheet, [corners], (*colour, 255), cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def disc(sheet: Sheet, centre: Point, radius_px: float, colour: Colour) -> None:
-    """A filled circle."""
+    """Paint a filled circle."""
     ellipse(sheet, centre, (radius_px, radius_px), 0.0, colour)
 
 
 def ellipse(sheet: Sheet, centre: Point, radii_px: Point, turn_rad: float, colour: Colour) -> None:
-    """A filled ellipse, turned clockwise."""
+    """Paint a filled ellipse, turned clockwise."""
     whole_centre = (round(centre[0] * SUBPIXELS), round(centre[1] * SUBPIXELS))
     whole_radii = (round(radii_px[0] * SUBPIXELS), round(radii_px[1] * SUBPIXELS))
     turn_deg = math.degrees(turn_rad)
@@ -90,7 +90,7 @@ def ellipse(sheet: Sheet, centre: Point, radii_px: Point, turn_rad: float, colou
 
 
 def limb_outline(start: Point, end: Point, start_px: float, end_px: float) -> list[Point]:
-    """The four corners of a tapering limb with the given half widths."""
+    """Return the four corners of a tapering limb with the given half widths."""
     run, fall = end[0] - start[0], end[1] - start[1]
     length = math.hypot(run, fall) or 1.0
     run, fall = run / length, fall / length
@@ -103,7 +103,7 @@ def limb_outline(start: Point, end: Point, start_px: float, end_px: float) -> li
 
 
 def limb(sheet: Sheet, start: Point, end: Point, start_px: float, end_px: float, colour: Colour) -> None:
-    """A tapering limb with round ends."""
+    """Paint a tapering limb with round ends."""
     disc(sheet, start, start_px, colour)
     disc(sheet, end, end_px, colour)
     fill(sheet, limb_outline(start, end, start_px, end_px), colour)
@@ -151,7 +151,7 @@ def _blend(window: Sheet, stencil: np.ndarray, second: np.ndarray, tones: tuple[
 
 
 def pattern_share(cloth: Cloth, across: np.ndarray, down: np.ndarray, half_width: float, view: View) -> np.ndarray:
-    """The second tone's share (0..1) at each point; `across` and `down` are in body heights."""
+    """Return the second tone's share (0..1) at each point; `across` and `down` are in body heights."""
     edge = 1.0 / view.unit_px
     period, offset, duty = cloth.period, cloth.offset, cloth.duty
     # Turning the body moves the printed pattern; only the sideways part of the turn matters.
@@ -186,7 +186,7 @@ def pattern_share(cloth: Cloth, across: np.ndarray, down: np.ndarray, half_width
 
 
 def _wave(position: np.ndarray, period: float, duty: float, edge: float) -> np.ndarray:
-    """A square wave, 1 for the share `duty` of each period, with edges one pixel wide."""
+    """Return a square wave, 1 for the share `duty` of each period, with edges one pixel wide."""
     distance = np.abs((position / period) % 1 - 0.5) * period
     return _within(distance, duty * period / 2, edge)
 

@@ -1,4 +1,4 @@
-"""The body of a synthetic person: legs, garments, arms and head on a small walking skeleton.
+"""Draws the body of a synthetic person: legs, garments, arms and head on a small walking skeleton.
 
 Joints are computed in the body's own axes (left, up, forward; in body heights) and projected by the `View`, so turned
 bodies need no special cases. Parts are painted from far to near.
@@ -87,7 +87,7 @@ def _leg(portrait: Portrait, pose: Pose, side: int) -> None:
 
 
 def _leg_joints(portrait: Portrait, pose: Pose, side: int) -> tuple[Point, Point, Point, Point]:
-    """Positions in the image of the hip, knee, ankle and toe of one side."""
+    """Return the positions in the image of the hip, knee, ankle and toe of one side."""
     person, view = portrait.person, portrait.view
     swing = side * pose.stride_rad * math.sin(pose.step_rad)
     # The knee bends most while its leg passes under the body.
@@ -152,7 +152,7 @@ def _arm_swing(person: Identity, pose: Pose, side: int) -> float:
 
 
 def _arm_joints(portrait: Portrait, pose: Pose, side: int) -> tuple[Point, Point, Point]:
-    """Positions in the image of the shoulder, elbow and hand of one side."""
+    """Return the positions in the image of the shoulder, elbow and hand of one side."""
     person, view = portrait.person, portrait.view
     swing = _arm_swing(person, pose, side)
     forearm = swing + (0.1 if _holds(person, side) else pose.bend_rad)
@@ -218,7 +218,7 @@ def _trunk(portrait: Portrait) -> None:
 
 
 def _mirrored(view: View, half: list[Point]) -> list[Point]:
-    """The whole outline from its right half, given as (across, up) from top to bottom."""
+    """Return the whole outline from its right half, given as (across, up) from top to bottom."""
     right = [view.place(across, up) for across, up in half]
     left = [view.place(-across, up) for across, up in reversed(half)]
     return right + left

@@ -1,4 +1,4 @@
-"""The head of a synthetic person: face, hair and headwear, turned slightly against the body."""
+"""Draws the head of a synthetic person: face, hair and headwear, turned slightly against the body."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Synthetic identities: what stays the same in every image of one identity.
+"""Draws synthetic identities: what stays the same in every image of one identity.
 
 (seed, identity) gives three independent random streams: form (body, clothes, patterns, things carried), visible
 colours, and infrared reflectances. Dyes hardly matter in the near infrared, so a part's colour says nothing about its
@@ -135,7 +135,7 @@ def _choice(rng: np.random.Generator, names: tuple[str, ...], share: tuple[float
 
 
 def _cloth(rng: np.random.Generator, pattern: str) -> Cloth:
-    """The finest period is 1/17 of the body height: still 5 pixels in an image 96 pixels high."""
+    """Draw a two-toned pattern. Its finest period, 1/17 of the body height, takes 5 px in an image 96 px high."""
     period, offset, duty = rng.uniform((0.058, 0.0, 0.35), (0.12, 1.0, 0.6))
     return Cloth(pattern, float(period), float(offset), float(duty))
 
@@ -147,14 +147,14 @@ def _lower_cloth(rng: np.random.Generator, lower: str) -> Cloth:
 
 
 def _tone_pair(rng: np.random.Generator, least: float, most: float) -> tuple[float, float]:
-    """Two luminances, `least` to `most` apart; which one is darker is random."""
+    """Draw two luminances, `least` to `most` apart; which one is darker is random."""
     half = rng.uniform(least, most) / 2 * rng.choice((-1, 1))
     centre = rng.uniform(28 + abs(half), 222 - abs(half))
     return centre - half, centre + half
 
 
 def _coloured(rng: np.random.Generator, luminance: float, chroma: float) -> Colour:
-    """A random hue of about the given Rec. 601 luminance; `chroma` is the largest difference from grey."""
+    """Draw a random hue of about the given Rec. 601 luminance; `chroma` is the largest difference from grey."""
     direction = rng.normal(size=3)
     direction -= direction @ np.array([0.299, 0.587, 0.114])
     # Most clothes are dull; the square makes bright hues rare.
@@ -189,7 +189,7 @@ def _visible_palette(rng: np.random.Generator) -> Palette:
 
 
 def _infrared_palette(rng: np.random.Generator) -> Palette:
-    """Reflectances under an infrared lamp: bright skin, mostly dark hair, any cloth."""
+    """Draw reflectances under an infrared lamp: bright skin, mostly dark hair, any cloth."""
     upper, upper_second = _tone_pair(rng, 45, 110)
     lower, lower_second = _tone_pair(rng, 45, 100)
     bag, bag_second = _tone_pair(rng, 35, 90)

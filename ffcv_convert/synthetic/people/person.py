@@ -60,7 +60,7 @@ def draw_person(
 
 
 def _background(scene: np.ndarray, shot: Shot) -> Sheet:
-    """A window of the scene as a sheet with an empty mask."""
+    """Cut a window out of the scene, as a sheet with an empty mask."""
     zoom, down, along, flip = shot.window
     high = int(SCENE_HEIGHT_PX * (0.8 + 0.2 * zoom))
     wide = min(int(high * shot.width_px / shot.height_px), SCENE_WIDTH_PX)
@@ -93,7 +93,7 @@ def _shade(sheet: Sheet, shot: Shot, look: Camera) -> np.ndarray:
 
 
 def _light_field(shot: Shot, look: Camera) -> np.ndarray:
-    """(24, 12) uint8, 128 for neutral light: brightness, a gradient, and the fall-off around the lamp."""
+    """Return the light, (24, 12) uint8, 128 where neutral: brightness, a gradient, and the fall-off around the lamp."""
     up, left, tilt_rows, tilt_columns, level = (shot.light - 0.5).tolist()
     rows = np.linspace(-1, 1, 24, dtype=np.float32)[:, None] - up
     columns = np.linspace(-1, 1, 12, dtype=np.float32)[None] - 1.2 * left
@@ -103,7 +103,7 @@ def _light_field(shot: Shot, look: Camera) -> np.ndarray:
 
 
 def _occlude(image: np.ndarray, shot: Shot) -> None:
-    """In one image of 20, draw an object in front of the legs, in place."""
+    """Draw an object in front of the legs in one image of 20, in place."""
     happens, rise, aside, tone = shot.occluder.tolist()
     if happens >= 0.05:
         return

@@ -1,4 +1,4 @@
-"""The cameras that see synthetic people: backgrounds, lighting, blur, noise and tone.
+"""Draws the cameras that see synthetic people: backgrounds, lighting, blur, noise and tone.
 
 Each (seed, camera, modality) has one wide scene, and every image shows its own window of it. Scenes are independent of
 identities and differ between modalities, so a background reveals nothing.
@@ -30,7 +30,7 @@ class Camera:
 
 @lru_cache(maxsize=256)
 def draw_camera(seed: int, camera: int, infrared: bool) -> Camera:
-    """The properties of one camera in one modality; `blur_px` is for an image 288 pixels high."""
+    """Draw the properties of one camera in one modality; `blur_px` is for an image 288 pixels high."""
     rng = np.random.default_rng([seed, 21, camera, int(infrared)])
     low = (2.0, 0.3, 0.72, 0.8) if infrared else (1.5, 0.3, 0.75, 0.75)
     high = (6.5, 1.3, 1.0, 1.25) if infrared else (6.5, 1.3, 1.08, 1.3)
@@ -42,7 +42,7 @@ def draw_camera(seed: int, camera: int, infrared: bool) -> Camera:
 
 @lru_cache(maxsize=256)
 def tone_table(camera: Camera) -> np.ndarray:
-    """(1, 256, 3) uint8: gamma, contrast about mid grey, and colour cast, in one look-up table."""
+    """Return gamma, contrast about mid grey, and colour cast in one look-up table, (1, 256, 3) uint8."""
     level = np.arange(256, dtype=np.float64)[:, None] / 255
     curve = ((level**camera.gamma - 0.5) * camera.contrast + 0.5) * np.array(camera.gains)
     return _read_only(np.clip(np.rint(255 * curve), 0, 255).astype(np.uint8)[None])
@@ -50,7 +50,7 @@ def tone_table(camera: Camera) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def noise_tile(infrared: bool) -> np.ndarray:
-    """uint8 noise about 128 with the spread NOISE_TILE_SPREAD; grey for the infrared."""
+    """Draw uint8 noise about 128 with the spread NOISE_TILE_SPREAD; grey for the infrared."""
     rng = np.random.default_rng([31, int(infrared)])
     side = NOISE_TILE_PX
     grey = rng.normal(size=(side, side, 1))
@@ -61,7 +61,7 @@ def noise_tile(infrared: bool) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def fold_tile() -> np.ndarray:
-    """uint8 about 128: soft, upright streaks like the folds of cloth."""
+    """Draw soft, upright streaks like the folds of cloth: uint8 about 128."""
     rng = np.random.default_rng([32])
     streaks = cv2.GaussianBlur(
         rng.normal(size=(NOISE_TILE_PX, NOISE_TILE_PX)).astype(np.float32), (0, 0), 3.0, None, 9.0
@@ -71,7 +71,7 @@ def fold_tile() -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def draw_scene(seed: int, camera: int, infrared: bool) -> np.ndarray:
-    """(SCENE_HEIGHT_PX, SCENE_WIDTH_PX, 3) uint8: a wall, a floor and objects in front of the wall."""
+    """Draw a wall, a floor and objects in front of the wall: (SCENE_HEIGHT_PX, SCENE_WIDTH_PX, 3) uint8."""
     rng = np.random.default_rng([seed, 22, camera, int(infrared)])
     scene = np.empty((SCENE_HEIGHT_PX, SCENE_WIDTH_PX, 3), np.uint8)
     floor_top = int(rng.uniform(0.5, 0.8) * SCENE_HEIGHT_PX)
@@ -96,13 +96,13 @@ def draw_scene(seed: int, camera: int, infrared: bool) -> np.ndarray:
 
 
 def _read_only(image: np.ndarray) -> np.ndarray:
-    """All images and threads share the cached arrays, so nothing may paint into them."""
+    """Make a cached array read-only: all images and threads share it, so nothing may paint into it."""
     image.flags.writeable = False
     return image
 
 
 def _tone(rng: np.random.Generator, infrared: bool, low: float, high: float) -> tuple[int, int, int]:
-    """A muted colour, or a grey."""
+    """Draw a muted colour, or a grey for the infrared."""
     level = rng.uniform(low, high)
     spread = np.zeros(3) if infrared else rng.normal(size=3) * 11
     red, green, blue = np.clip(level + spread, 5, 250).astype(int).tolist()
@@ -119,7 +119,7 @@ def _bricks(wall: np.ndarray, rng: np.random.Generator, infrared: bool) -> None:
 
 
 def _panels(wall: np.ndarray, rng: np.random.Generator, infrared: bool) -> None:
-    """A corridor: wide panels of various tones, and a rail."""
+    """Paint a corridor: wide panels of various tones, and a rail."""
     left = 0
     while left < wall.shape[1]:
         right = left + int(rng.integers(50, 170))
@@ -131,7 +131,7 @@ def _panels(wall: np.ndarray, rng: np.random.Generator, infrared: bool) -> None:
 
 
 def _foliage(wall: np.ndarray, rng: np.random.Generator, infrared: bool) -> None:
-    """Leaves, bright in the infrared."""
+    """Paint leaves, bright in the infrared."""
     for x, y, radius, level in rng.uniform((0, 0, 2, -40), (wall.shape[1], wall.shape[0], 11, 40), (5000, 4)):
         tint = (0, 0, 0) if infrared else (-18, 12, -24)
         base = 150 if infrared else 85
@@ -140,7 +140,7 @@ def _foliage(wall: np.ndarray, rng: np.random.Generator, infrared: bool) -> None
 
 
 def _facade(wall: np.ndarray, rng: np.random.Generator, infrared: bool) -> None:
-    """Rows of windows."""
+    """Paint rows of windows."""
     wide, high = int(rng.integers(36, 80)), int(rng.integers(50, 100))
     gap = int(rng.integers(10, 40))
     frame = _tone(rng, infrared, 30, 220)
@@ -152,7 +152,7 @@ def _facade(wall: np.ndarray, rng: np.random.Generator, infrared: bool) -> None:
 
 
 def _pave(floor: np.ndarray, rng: np.random.Generator) -> None:
-    """Paving joints that converge towards the wall; some floors are bare asphalt."""
+    """Paint paving joints that converge towards the wall; some floors stay bare asphalt."""
     if rng.random() < 0.35:
         return
     high, wide = floor.shape[:2]
@@ -166,7 +166,7 @@ def _pave(floor: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _stand_object(scene: np.ndarray, floor_top: int, rng: np.random.Generator, infrared: bool) -> None:
-    """A door, poster, pillar, parked car or bin somewhere along the wall."""
+    """Paint a door, poster, pillar, parked car or bin somewhere along the wall."""
     x, y = int(rng.uniform(0, SCENE_WIDTH_PX)), floor_top + int(rng.uniform(0, 10))
     tone, second = _tone(rng, infrared, 25, 215), _tone(rng, infrared, 25, 215)
     kind = int(rng.integers(5))
@@ -193,7 +193,7 @@ def _stand_object(scene: np.ndarray, floor_top: int, rng: np.random.Generator, i
 
 
 def _grain(scene: np.ndarray, rng: np.random.Generator) -> None:
-    """Uneven light and dirt, coarse and fine, in place."""
+    """Add uneven light and dirt, coarse and fine, in place."""
     light = np.zeros(scene.shape[:2], np.float32)
     for cells, weight in ((8, 12.0), (40, 8.0), (150, 5.0)):
         coarse = rng.normal(size=(cells * 340 // 1500 + 2, cells)).astype(np.float32) * weight

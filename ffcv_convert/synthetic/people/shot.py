@@ -1,4 +1,4 @@
-"""How one image is taken: size, crop, turn and step, drawn at random for each image."""
+"""Draws how one image is taken: size, crop, turn and step, at random for each image."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ MIN_HEIGHT_PX = 32
 
 @dataclass(frozen=True)
 class Shot:
-    """Everything that is random in one image. From `window` on, uniform numbers that vary its look."""
+    """Everything that is random in one image. The fields from `window` on are uniform numbers that vary its look."""
 
     height_px: int
     width_px: int

@@ -1,4 +1,4 @@
-"""A pencil sketch of a person, as a witness's artist would draw it.
+"""Draws a pencil sketch of a person, as an artist would from a witness's account.
 
 The figure is painted once onto a sheet whose first channel is the visible brightness of each part and whose second
 channel is the number of the part. Lines are drawn where either changes or the figure ends; darker parts get more
@@ -26,7 +26,7 @@ WINDOW_PX = 288
 
 @dataclass(frozen=True)
 class Artist:
-    """A style. Lengths are in thousandths of the image height; graphite is a share of black (0..1)."""
+    """An artist's style. Lengths are in thousandths of the image height; graphite is a share of black (0..1)."""
 
     paper: int
     line: float
@@ -51,7 +51,7 @@ ARTISTS = (
 
 
 def draw_sketch(person: Identity, style: int, shot: Shot) -> np.ndarray:
-    """(H, W, 3) uint8 with R = G = B; `style` 1 to 6 are the artists; higher numbers start again with the first."""
+    """Draw a sketch, (H, W, 3) uint8 with R = G = B. `style` 1 to 6 are the artists; higher numbers start again."""
     artist = ARTISTS[(style - 1) % len(ARTISTS)]
     sheet = _paint_parts(person, shot)
     graphite = _tones(sheet, artist, shot)
@@ -67,12 +67,12 @@ def draw_sketch(person: Identity, style: int, shot: Shot) -> np.ndarray:
 
 
 def _paint_parts(person: Identity, shot: Shot) -> np.ndarray:
-    """(H', W', 4) uint8, a whole multiple of the image's size: brightness, part, 0, mask."""
+    """Paint brightness, part, 0 and mask: (H', W', 4) uint8, a whole multiple of the image's size."""
     times = -(-BOARD_HEIGHT_PX // shot.height_px)
     tones: dict[str, Colour] = {}
     for number, (part, colour) in enumerate(vars(person.visible).items()):
         brightness = sum(share * value for share, value in zip(LUMINANCE, colour, strict=True))
-        # Artists leave faces and hands nearly white, whatever the skin.
+        # Artists leave faces and hands nearly white, whatever the colour of the skin.
         brightness = 200 + 0.2 * brightness if part == "skin" else brightness
         tones[part] = (int(brightness), 60 + 17 * number, 0)
     view = shot.view
@@ -85,7 +85,7 @@ def _paint_parts(person: Identity, shot: Shot) -> np.ndarray:
 
 
 def _tones(sheet: np.ndarray, artist: Artist, shot: Shot) -> np.ndarray:
-    """(H', W') float32 graphite: even shading, and strokes that are broader on darker parts."""
+    """Draw the graphite of even shading, and of strokes that are broader on darker parts: (H', W') float32."""
     high, wide = sheet.shape[:2]
     dark = (1.0 - sheet[..., 0] * np.float32(1 / 255)) * (sheet[..., 3] * np.float32(1 / 255))
     dark = cv2.GaussianBlur(dark, (0, 0), 0.003 * high)
@@ -103,7 +103,7 @@ def _tones(sheet: np.ndarray, artist: Artist, shot: Shot) -> np.ndarray:
 
 
 def _lines(sheet: np.ndarray, artist: Artist, shot: Shot, stroke: int) -> np.ndarray:
-    """(H', W') float32 graphite: outlines in an unsteady hand; the outer outline is the strongest."""
+    """Draw the graphite of outlines in an unsteady hand, the outer outline strongest: (H', W') float32."""
     high, wide = sheet.shape[:2]
     square = np.ones((2, 2), np.uint8)
     change = cv2.subtract(cv2.dilate(sheet, square), cv2.erode(sheet, square)).astype(np.float32)
@@ -122,7 +122,7 @@ def _lines(sheet: np.ndarray, artist: Artist, shot: Shot, stroke: int) -> np.nda
 
 @lru_cache(maxsize=1)
 def _wave_tile() -> np.ndarray:
-    """float32 about 0, spread 1: slow waves of an unsteady hand."""
+    """Draw the slow waves of an unsteady hand: float32 about 0, spread 1."""
     cells = np.random.default_rng([51]).normal(size=(TILE_PX // 16, TILE_PX // 16)).astype(np.float32)
     tile = cv2.resize(cells, (TILE_PX, TILE_PX), interpolation=cv2.INTER_CUBIC)
     return tile / tile.std()
@@ -130,14 +130,14 @@ def _wave_tile() -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _grain_tile() -> np.ndarray:
-    """float32 about 0, spread 1: the grain of drawing paper."""
+    """Draw the grain of drawing paper: float32 about 0, spread 1."""
     noise = np.random.default_rng([52]).normal(size=(TILE_PX, TILE_PX)).astype(np.float32)
     tile = cv2.GaussianBlur(noise, (0, 0), 0.6)
     return tile / tile.std()
 
 
 def _window(tile: np.ndarray, shot: Shot, size: tuple[int, int], number: int) -> np.ndarray:
-    """A window of the tile at `size` (width, height), at a position given by the shot's random numbers and `number`."""
+    """Cut a window of `size` (width, height) out of the tile, where the shot's random numbers and `number` say."""
     high, wide = WINDOW_PX, WINDOW_PX * shot.width_px // shot.height_px
     top = int((shot.noise[0] + 0.31 * number) % 1 * (TILE_PX - high))
     left = int((shot.noise[1] + 0.43 * number) % 1 * (TILE_PX - wide))

@@ -1,4 +1,4 @@
-"""Things that synthetic people carry or wear over their clothes: bags, suitcase, umbrella, reflective bands."""
+"""Draws things that synthetic people carry or wear over their clothes: bags, suitcase, umbrella, reflective bands."""
 
 import math
 

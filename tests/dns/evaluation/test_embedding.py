@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from dns.engine import Engine
 from dns.evaluation.embedding import FEATURES, Embedder, Embeddings, Flip, save_features
-from dns.model import DNS
+from dns.losses import LossOptions
+from dns.model import DNS, ModelOptions
 from tests.support.made_sets import make_set
 
 pytestmark = pytest.mark.numerical
@@ -22,7 +23,7 @@ ROWS = 7  # of the embeddings
 @pytest.fixture(scope="module")
 def model() -> DNS:
     torch.manual_seed(0)
-    return DNS(3, architecture="resnet18").eval()
+    return DNS(3, ModelOptions(architecture="resnet18"), LossOptions()).eval()
 
 
 @pytest.fixture(scope="module")

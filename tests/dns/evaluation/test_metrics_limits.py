@@ -7,7 +7,8 @@ from test_metrics import naive
 from torch import Tensor
 
 from dns.evaluation import metrics
-from dns.evaluation.metrics import RANKS, Metrics, rank_metrics
+from dns.evaluation.metrics import RANKS, Metrics
+from tests.support.metrics_of import rank_metrics
 
 pytestmark = pytest.mark.numerical
 
@@ -80,7 +81,7 @@ def test_persons_that_the_gallery_lacks_do_not_count(cmc: str) -> None:
     among = rank_metrics(distance.expand(5, 4), torch.cat([lacking, torch.tensor([5])]), gallery, cmc=cmc)
     assert among == alone
     assert alone.cmc[:2] == [0.0, 1.0]
-    with pytest.raises(ValueError, match="no query has a match"):
+    with pytest.raises(ValueError, match="no query"):
         rank_metrics(distance.expand(4, 4), lacking, gallery, cmc=cmc)
 
 
@@ -96,7 +97,7 @@ def test_nothing_to_rank_is_refused(shape: tuple[int, int], cmc: str) -> None:
     query, gallery = torch.ones(shape[0], dtype=torch.int64), torch.ones(shape[1], dtype=torch.int64)
     left_out = torch.zeros(shape, dtype=torch.bool)
     for excluded in (None, left_out):
-        with pytest.raises(ValueError, match="no query has a match"):
+        with pytest.raises(ValueError, match="no query"):
             rank_metrics(torch.zeros(shape), query, gallery, excluded_QG=excluded, cmc=cmc)
 
 

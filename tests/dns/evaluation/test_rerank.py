@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from dns.evaluation import ranking
-from dns.evaluation.metrics import rank_metrics
 from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet
 from dns.evaluation.rerank import rerank
 from tests.support.made_sets import Sample, make_set
-from tests.support.metrics_of import run_protocol
+from tests.support.metrics_of import rank_metrics, run_protocol
 
 pytestmark = pytest.mark.numerical
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dns.report import page, write
-from dns.report.chart import Chart, Series
-from dns.report.html import figure, table
+from dns.report.figures import Chart, Series
+from dns.report.html import table
 
 BROWSER = shutil.which("chromium")
 
@@ -19,7 +19,8 @@ def test_the_script_runs_without_an_error_and_the_policy_lets_nothing_out(tmp_pa
     rows = [["b", "10.5"], ["a", "9.25"]]
     query = '<li class="query" data-group="worst"><p>worst</p></li>'
     chart = Chart("x", "A chart", "Of two points.", "x", "y", [Series("one", [1, 2], [3, 4])])
-    inside = table(["name", "number"], rows, caption="Two rows") + f'<ul class="queries">{query}</ul>' + figure(chart)
+    inside = table(["name", "number"], rows, caption="Two rows") + f'<ul class="queries">{query}</ul>'
+    inside += page.figure(chart)
     outside = '<img src="http://127.0.0.1:9/asked.png" alt="">'
     address = f"file://{write.write(tmp_path, page.document('A title', '', {}, [('a', 'A', inside)]), {})}"
     command = [

@@ -1,30 +1,12 @@
-"""Ranked lists, AP by pair of cameras and similarities: against naive loops."""
+"""Ranked lists and the table of queries: against naive loops."""
 
 import numpy as np
 import pytest
-import torch
 
-from dns.evaluation.metrics import rank_metrics
-from dns.evaluation.protocols import PROTOCOLS, TestSet
-from dns.evaluation.ranking import compare, rank_trials, shown_rows
+from dns.evaluation.protocols import TestSet
 from dns.report.ranked import NEAREST, chosen_queries, query_table, ranked_queries
-from dns.report.study import Study, average_precision, camera_pairs, likeness, scores
-from tests.support.made_sets import random_set
-
-SYSU = [(1, 0), (2, 0), (3, 1), (4, 0), (5, 0), (6, 1)]
-LLCM = [(camera, modality) for camera in range(1, 5) for modality in (0, 1)]
-SKETCHES = [(1, 2), (2, 2), (1, 0), (2, 0)]
-CASES = [("sysu-all", SYSU), ("llcm-i2v", LLCM), ("llcm-v2i-transposed", LLCM), ("mask1k", SKETCHES)]
-
-
-def made(protocol: str, cameras: list[tuple[int, int]], seed: int = 3, digits: int = 3) -> tuple[Study, TestSet]:
-    """A study of random embeddings; few digits make equal distances."""
-    test = random_set(cameras, seed, persons=12)
-    embedding = np.random.default_rng(seed).normal(size=(len(test.person_N), 4)).round(digits)
-    embedding_ND = torch.from_numpy(embedding)
-    rankings = rank_trials(PROTOCOLS[protocol], test, embedding_ND)
-    trial = rankings[0].trial
-    return Study(protocol, rankings, trial, compare(trial, test, embedding_ND), shown_rows(trial, test)), test
+from dns.report.study import Study, average_precision, scores
+from tests.support.made_studies import CASES, SKETCHES, made_study
 
 
 def excluded(protocol: str, test: TestSet, query: int, image: int) -> bool:
@@ -51,7 +33,7 @@ def naive(study: Study, test: TestSet, query: int) -> list[tuple[int, float, boo
 @pytest.mark.parametrize("digits", [0, 3])
 @pytest.mark.parametrize(("protocol", "cameras"), CASES)
 def test_ranked_lists_are_those_of_a_naive_ranking(protocol: str, cameras: list[tuple[int, int]], digits: int) -> None:
-    study, test = made(protocol, cameras, digits=digits)
+    study, test = made_study(protocol, cameras, digits=digits)
     lists = ranked_queries(study, test)
     assert len(lists) > 20
     queries = [query for _, query in chosen_queries(average_precision(study.per_query))]
@@ -69,7 +51,7 @@ def test_ranked_lists_are_those_of_a_naive_ranking(protocol: str, cameras: list[
 def test_excluded_images_are_shown_without_a_rank_and_never_count(
     protocol: str, cameras: list[tuple[int, int]]
 ) -> None:
-    study, test = made(protocol, cameras)
+    study, test = made_study(protocol, cameras)
     out = 0
     for shown in ranked_queries(study, test):
         for near in shown.neighbours:
@@ -88,7 +70,7 @@ def test_excluded_images_are_shown_without_a_rank_and_never_count(
 
 def test_the_table_of_queries_says_what_the_cmc_counts() -> None:
     for protocol, cameras in CASES:
-        study, test = made(protocol, cameras)
+        study, test = made_study(protocol, cameras)
         header, lines = query_table(study, test)
         first = [line[header.index("first")] for line in lines]
         found = [rank for rank in first if rank]
@@ -114,48 +96,8 @@ def test_queries_are_chosen_once_each_and_those_without_a_match_never() -> None:
     assert chosen_queries(np.array([np.nan])) == []
 
 
-@pytest.mark.parametrize(("protocol", "cameras"), CASES[:3])
-def test_ap_by_camera_is_that_of_a_gallery_of_this_camera_alone(protocol: str, cameras: list[tuple[int, int]]) -> None:
-    study, test = made(protocol, cameras)
-    pairs = camera_pairs(study.compared)
-    for line, own in enumerate(pairs.query):
-        for column, other in enumerate(pairs.gallery):
-            here = torch.from_numpy(test.camera_N[study.query_rows] == own)
-            there = torch.from_numpy(test.camera_N[study.trial.gallery_rows] == other)
-            mask = study.compared.excluded_QG
-            try:
-                expected = rank_metrics(
-                    study.compared.distance_QG[here][:, there],
-                    study.compared.query.person[here],
-                    study.compared.gallery.person[there],
-                    excluded_QG=None if mask is None else mask[here][:, there],
-                ).mAP
-            except ValueError:
-                assert np.isnan(pairs.mAP_QG[line, column])
-            else:
-                assert pairs.mAP_QG[line, column] == pytest.approx(expected)
-
-
-def test_similarities_are_counted_by_identity_and_modality() -> None:
-    test = random_set(LLCM, 4)
-    embedding = torch.from_numpy(np.random.default_rng(4).normal(size=(len(test.person_N), 4)))
-    found = likeness(test, embedding)
-    values: dict[str, list[float]] = {}
-    for one in range(len(test.person_N)):
-        for other in range(one):
-            whose = "same identity" if test.person_N[one] == test.person_N[other] else "different identities"
-            where = "within a modality" if test.modality_N[one] == test.modality_N[other] else "across modalities"
-            values.setdefault(f"{whose}, {where}", []).append(float(embedding[one] @ embedding[other]))
-    assert found.share.keys() == values.keys()
-    assert found.images == len(test.person_N)
-    for name, share in found.share.items():
-        assert share.sum() == pytest.approx(100)
-        mean = (found.centre * share).sum() / 100
-        assert mean == pytest.approx(np.mean(values[name]), abs=found.centre[1] - found.centre[0])
-
-
 def test_a_query_that_is_a_mean_is_shown_by_its_first_image() -> None:
-    study, test = made("mask1k-multi", SKETCHES)
+    study, test = made_study("mask1k-multi", SKETCHES)
     persons = study.compared.query.person.tolist()
     assert test.person_N[study.query_rows].tolist() == persons == sorted(persons)
     for row, person in zip(study.query_rows, persons, strict=True):

@@ -5,6 +5,8 @@ import errno
 import json
 import os
 import re
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
@@ -15,14 +17,16 @@ import pytest
 
 import eval as eval_script
 import train_ffcv
-from dns.evaluation import results
+from dns.evaluation import ranking, results
+from dns.evaluation.protocols import Protocol
 from dns.evaluation.tables import table
 from dns.report import write
 from dns.report.page import where
 from dns.report.subject import Subject
 from dns.training import checkpoint
-from dns.training.network import build_network, trained_network
-from dns.training.selection import protocols_of, settings
+from dns.training.network import build_network
+from dns.training.selection import config_for_checkpoint, protocols_of
+from dns.training.setup import open_content, open_evaluator, open_session
 from ffcv_convert.common.errors import ReportError
 from tests.conftest import REPOSITORY, Refused
 from tests.support.configs import make_config
@@ -45,10 +49,12 @@ def run(beton_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reported(run: Path, beton_root: Path) -> Path:
-    """The same folder, after make report."""
-    assert evaluate(run, "--report.write=true") == 0
-    return run
+def reported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of that folder, after make report; no test writes into it."""
+    copy = tmp_path_factory.mktemp("reported") / "run"
+    shutil.copytree(run, copy)
+    assert evaluate(copy, "--report.write=true") == 0
+    return copy
 
 
 def evaluate(run: Path, *options: str) -> int:
@@ -147,11 +153,10 @@ def test_without_the_option_testing_writes_no_report(run: Path, tmp_path: Path) 
 def subject(run: Path) -> Subject:
     path = run / "last.pt"
     content = checkpoint.load_to_test(path)
-    asked = settings(["--engine.precision=fp32"], content, 0, "")
-    asked, _, engine = train_ffcv.start_engine(asked)
-    evaluator, _ = eval_script.open_evaluator(asked, train_ffcv.set_folder(asked), engine, {})
-    model = engine.place(trained_network(path, content["model"], asked.model))
-    return Subject(asked, evaluator, model, evaluator.embed(model), ["llcm-i2v"], path, "make report")
+    opened = open_content(path, content, config_for_checkpoint(["--engine.precision=fp32"], content, 0, ""))
+    embeddings = opened.embed()
+    rankings = {"llcm-i2v": opened.evaluator.rankings(embeddings.bn, "llcm-i2v")}
+    return Subject(opened.config, opened.evaluator, opened.model, embeddings, rankings, path, "make report")
 
 
 def test_names_with_markup_quotes_and_control_characters_are_text(run: Path, tmp_path: Path) -> None:
@@ -290,15 +295,16 @@ def test_every_layout_has_a_report(layout: str, converted_layout: Callable[[str]
         "--model.architecture=resnet10_half", "--model.pretrained=none", "--eval.batch_size=16", "--data.workers=1",
         recipe=layout,
     )  # fmt: skip
-    asked, _, engine = train_ffcv.start_engine(asked)
-    evaluator, _ = eval_script.open_evaluator(asked, train_ffcv.set_folder(asked), engine, {})
-    model = engine.place(build_network(asked.model, 8)).eval()
+    asked, world, engine = open_session(asked)
+    evaluator = open_evaluator(asked, world, engine, {})
+    model = engine.place(build_network(asked, 8)).eval()
     (tmp_path / "last.pt").write_bytes(b"weights")
-    protocols = protocols_of(asked.eval, evaluator.test_set)
-    asked_of = Subject(asked, evaluator, model, evaluator.embed(model), protocols, tmp_path / "last.pt", "make report")
-    rows = [evaluator.row(evaluator.rankings(asked_of.embedding_ND, name), name, "bn", "made") for name in protocols]
+    protocols, embeddings = protocols_of(asked.eval, evaluator.test_set), evaluator.embed(model)
+    rankings = {name: evaluator.rankings(embeddings.bn, name) for name in protocols}
+    rows = [evaluator.row(found, name, "bn", "made") for name, found in rankings.items()]
     results.add_rows(rows, tmp_path)
-    write.write_report(tmp_path, asked_of, "made")
+    tested = Subject(asked, evaluator, model, embeddings, rankings, tmp_path / "last.pt", "make report")
+    write.write_report(tmp_path, tested, "made")
     page = page_of(tmp_path)
     assert page.tables["All results"] == table(rows)
     assert {protocol for protocol in protocols if f"Ranked lists, {protocol}" in page.text} == set(protocols)
@@ -307,17 +313,37 @@ def test_every_layout_has_a_report(layout: str, converted_layout: Callable[[str]
     assert {path.stem.removeprefix("cameras-") for path in (tmp_path / "report").glob("cameras-*.csv")} == with_cameras
 
 
-def test_of_several_checkpoints_the_table_holds_all(run: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def ranked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The protocol of every call of rank_trials, by whatever module makes it."""
+    real, calls = ranking.rank_trials, []
+
+    def counted(protocol: Protocol, *arguments: Any, **options: Any) -> list[ranking.Ranking]:
+        calls.append(protocol.name)
+        return real(protocol, *arguments, **options)
+
+    for module in [module for name, module in sys.modules.items() if name.split(".")[0] in ("dns", "eval")]:
+        if getattr(module, "rank_trials", None) is real:
+            monkeypatch.setattr(module, "rank_trials", counted)
+    return calls
+
+
+def test_of_several_checkpoints_the_table_holds_all_and_the_figures_the_first(
+    run: Path, tmp_path: Path, ranked: list[str]
+) -> None:
     for seed in range(2):
         (tmp_path / str(seed)).mkdir()
         (tmp_path / str(seed) / "last.pt").write_bytes((run / "last.pt").read_bytes())
     options = ["--engine.precision=fp32", "--eval.protocols=llcm-i2v", "--eval.re_ranking=true", "--eval.features=z"]
     pattern = f"--eval.checkpoint={tmp_path / '{seed}' / 'last.pt'}"
     assert eval_script.evaluate([pattern, "--report.write=true", *options]) == 0
+    assert ranked == ["llcm-i2v"] * 2  # each checkpoint once: the report ranks nothing again
     page = page_of(tmp_path)
     (row,) = page.tables["All results"][1:]
     assert ("last.pt of 2 runs" in row[-1], row[page.tables["All results"][0].index("trials")]) == (True, "20")
     assert "Of Z, last.pt of 2 runs" in page.text
+    matched = [line for line in numbers(tmp_path, "queries") if line["AP"]]
+    assert f"{10 * len(matched)} queries of every trial of llcm-i2v" in page.text
     with pytest.raises(ReportError, match="lacks the rows"):
         write.write_report(tmp_path / "0", subject(run), "last.pt, epoch 1")
     with pytest.raises(ReportError, match=r"lacks the row of last\.pt, epoch 1 under llcm-i2v\. Test it again"):

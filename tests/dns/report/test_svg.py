@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import pytest
 
 from dns.report import svg
-from dns.report.chart import Chart, Figure, Grid, Series, table_of, to_csv
-from dns.report.scale import scale, share
+from dns.report.figures import Chart, Figure, Grid, Series, table_of, to_csv
+from dns.report.svg import scale, share
 
 HOSTILE = "</title><script>alert('x')</script>&\"\x07"
 

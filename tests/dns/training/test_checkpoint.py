@@ -6,22 +6,27 @@ from pathlib import Path
 import pytest
 import torch
 
-from dns.model import DNS, GROUPS
-from dns.optim import make_optimiser
+from dns.losses import LossOptions
+from dns.model import DNS, GROUPS, ModelOptions
+from dns.optim import MultiplierOptions, OptimOptions, make_optimiser
 from dns.training import checkpoint
 from dns.training.state import Progress, TrainingState
 from ffcv_convert.common.errors import CheckpointError
 from ffcv_convert.common.world import World
 from tests.support.configs import make_config
+from tests.support.refusals import refusal
 
 
 def make_state(identities: int = 4) -> TrainingState:
     torch.manual_seed(identities)
-    model = DNS(identities, architecture="resnet18")
+    model = DNS(identities, ModelOptions(architecture="resnet18"), LossOptions())
     optimiser = make_optimiser(
-        model, name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0, multipliers=dict.fromkeys(GROUPS, 1.0), fused=False
+        model,
+        OptimOptions(name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0),
+        MultiplierOptions(**dict.fromkeys(GROUPS, 1.0)),
+        fused=False,
     )
-    model.loss(model(*torch.randn(4, 3, 64, 32).chunk(2)), torch.tensor([0, 1, 0, 1])).total.backward()
+    model.loss(model(*torch.randn(4, 3, 64, 32).chunk(2)), torch.tensor([0, 1, 0, 1]))["total"].backward()
     optimiser.step()
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     progress = Progress(epoch=3, iteration=2, best_rank1=0.5, best_epoch=1)
@@ -48,7 +53,7 @@ def test_what_is_saved_comes_back(saved: tuple[TrainingState, Path]) -> None:
     other.optimiser.state.clear()
     state.save(path)
     state.writer.wait()
-    assert other.restore(path) == 1
+    assert other.restore(path, checkpoint.load(path)) == 1
     assert other.progress == state.progress
     for name, tensor in state.model.state_dict().items():
         assert torch.equal(other.model.state_dict()[name], tensor), name
@@ -59,9 +64,9 @@ def test_what_is_saved_comes_back(saved: tuple[TrainingState, Path]) -> None:
 
 
 def test_other_number_of_identities_is_refused_and_nothing_changed(saved: tuple[TrainingState, Path]) -> None:
-    model = DNS(5, architecture="resnet18")
+    model = DNS(5, ModelOptions(architecture="resnet18"), LossOptions())
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(CheckpointError, match=r"last\.pt: made for 4 training identities, this set has 5"):
+    with refusal(CheckpointError, saved[1], 4, 5):
         checkpoint.load_model(model, checkpoint.load(saved[1])["model"], saved[1])
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
@@ -69,17 +74,17 @@ def test_other_number_of_identities_is_refused_and_nothing_changed(saved: tuple[
 def test_other_pictures_are_refused(saved: tuple[TrainingState, Path]) -> None:
     other = make_state()
     other.data_sha256 = "bb"
-    with pytest.raises(CheckpointError, match="began on other images"):
-        other.restore(saved[1])
+    with refusal(CheckpointError, saved[1], "images"):
+        other.restore(saved[1], checkpoint.load(saved[1]))
 
 
 def test_other_network_is_refused(saved: tuple[TrainingState, Path]) -> None:
-    with pytest.raises(CheckpointError, match="does not fit this network"):
-        checkpoint.load_model(DNS(4), checkpoint.load(saved[1])["model"], saved[1])
+    with refusal(CheckpointError, saved[1], "--model.architecture"):
+        checkpoint.load_model(DNS(4, ModelOptions(), LossOptions()), checkpoint.load(saved[1])["model"], saved[1])
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"gone\.pt: no such checkpoint"):
+    with refusal(CheckpointError, tmp_path / "gone.pt", "no such"):
         checkpoint.load(tmp_path / "gone.pt")
 
 
@@ -88,7 +93,7 @@ def test_truncated_file_is_refused(saved: tuple[TrainingState, Path], tmp_path: 
     content = saved[1].read_bytes()
     path = tmp_path / "short.pt"
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(CheckpointError, match=r"short\.pt: not a readable checkpoint"):
+    with refusal(CheckpointError, path, "readable"):
         checkpoint.load(path)
 
 
@@ -100,26 +105,24 @@ class Malicious:
 def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"format": "dns-ffcv", "version": 1, "model": Malicious()}, "evil.pt")
-    with pytest.raises(
-        CheckpointError, match=rf"evil\.pt: holds code or objects \({os.name}\.system\), .* none of it was"
-    ):
+    with refusal(CheckpointError, "evil.pt", f"{os.name}.system"):
         checkpoint.load(Path("evil.pt"))
     assert not Path("executed").exists()
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "told"),
     [
-        ([1, 2], "not a checkpoint of this program"),
-        ({"net": {}, "epoch": 3}, r"of the published code: .* training cannot go on from it.*--run\.resume=never"),
-        ({"format": "dns-ffcv", "version": 99}, "checkpoint version 99, this program reads 1"),
-        ({"format": "dns-ffcv", "version": 1}, r"damaged \(config, .*Get the file again"),
-        ({"format": "dns-ffcv", "version": 1, 5: 6}, r"damaged \(5, config, "),
+        ([1, 2], "not a checkpoint"),
+        ({"net": {}, "epoch": 3}, "--run.resume=never"),
+        ({"format": "dns-ffcv", "version": 99}, "version 99"),
+        ({"format": "dns-ffcv", "version": 1}, "config"),
+        ({"format": "dns-ffcv", "version": 1, 5: 6}, "5, config"),
     ],
 )
-def test_other_files_are_refused(tmp_path: Path, content: object, words: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, content: object, told: str) -> None:
     torch.save(content, tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match=words):
+    with refusal(CheckpointError, tmp_path / "other.pt", told):
         checkpoint.load(tmp_path / "other.pt")
 
 

@@ -12,6 +12,7 @@ import torch
 from dns.training import checkpoint
 from dns.training.writer import CheckpointWriter
 from ffcv_convert.common.errors import CheckpointError
+from tests.support.refusals import refusal
 
 
 def stored(path: Path) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def test_the_next_writing_waits_and_reuses_the_buffers(tmp_path: Path, monkeypat
 def test_an_error_of_the_disk_is_raised_once_by_the_next_call(tmp_path: Path) -> None:
     writer, content = CheckpointWriter(), {"model": {"weight": torch.zeros(4)}}
     writer.write([tmp_path / "gone" / "last.pt"], content)
-    with pytest.raises(CheckpointError, match=r"last\.pt: could not be written"):
+    with refusal(CheckpointError, tmp_path / "gone" / "last.pt"):
         writer.write([tmp_path / "last.pt"], content)
     writer.write([tmp_path / "last.pt"], content)
     writer.wait()

@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dns.training.config import read, to_yaml
+from dns.training.config import read_config, to_yaml
 from dns.training.options import SECTIONS, Config, DataOptions
 from ffcv_convert.common.errors import ConfigError
+from tests.support.refusals import assert_tells, refusal
 
 NEEDED = ["--data.set=llcm", "--eval.protocol=llcm-i2v"]
 
 
 def resolve(*arguments: str, base: dict | None = None) -> Config:
-    return read(arguments, description="text", base=base)
+    return read_config(arguments, description="text", base=base)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -58,12 +59,12 @@ def test_command_line_values_get_their_type(flag: str, key: str, value: object) 
 
 
 @pytest.mark.parametrize(
-    ("flag", "near"),
-    [("--eval.protocols=sysu-al", "sysu-all"), ("--eval.protocol=llcm-v2", "llcm-v2i"), ("--optim.name=SGD", "sgd")],
+    ("option", "given", "near"),
+    [("eval.protocols", "sysu-al", "sysu-all"), ("eval.protocol", "llcm-v2", "llcm-v2i"), ("optim.name", "SGD", "sgd")],
 )
-def test_the_nearest_name_is_offered(flag: str, near: str) -> None:
-    with pytest.raises(ConfigError, match=f"Did you mean {near}[?]"):
-        resolve(*NEEDED, flag)
+def test_the_nearest_name_is_offered(option: str, given: str, near: str) -> None:
+    with refusal(ConfigError, option, f"'{given}'", f"mean {near}"):
+        resolve(*NEEDED, f"--{option}={given}")
 
 
 def test_yaml_values_get_their_type(tmp_path: Path) -> None:
@@ -76,15 +77,15 @@ def test_yaml_values_get_their_type(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "told"),
     [
         (["--optm.lr=1"], ["the command line", "optm.lr", "optim.lr"]),
-        (["--lr=1"], ["unknown option lr", "optim.lr"]),
-        (["--zzz=1"], ["unknown option zzz", "--help"]),
-        (["--optim.epochs=3.7"], ["optim.epochs", "'3.7'", "an integer from 1 to 100000"]),
-        (["--optim.epochs=0"], ["optim.epochs", "from 1 to"]),
-        (["--optim.published_schedule=maybe"], ["optim.published_schedule", "true or false"]),
-        (["--optim.lr="], ["optim.lr", "a number"]),
+        (["--lr=1"], ["lr", "optim.lr"]),
+        (["--zzz=1"], ["zzz", "--help"]),
+        (["--optim.epochs=3.7"], ["optim.epochs", "'3.7'", "from 1 to 100000"]),
+        (["--optim.epochs=0"], ["optim.epochs", "from 1 to 100000"]),
+        (["--optim.published_schedule=maybe"], ["optim.published_schedule", "'maybe'"]),
+        (["--optim.lr="], ["optim.lr", "''"]),
         (["--optim.epochs=1" + "0" * 400], ["optim.epochs", "from 1 to 100000"]),
         (["--optim.peak_epoch=1" + "0" * 400], ["optim.peak_epoch", "from 1 to 100000"]),
         (["--optim.lr=1e300"], ["optim.lr = '1e300'", "from 0 to 1e+30"]),
@@ -93,62 +94,59 @@ def test_yaml_values_get_their_type(tmp_path: Path) -> None:
         (["--run.seed=99999999999999999999999"], ["run.seed", "from 0 to 4294967295"]),
         (["--run.repeats=100000000"], ["run.repeats", "from 1 to 1000"]),
         (["--eval.batch_size=1000000000000"], ["eval.batch_size", "from 1 to 4096"]),
-        (["--optim.lr"], ["optim.lr has no value"]),
-        (["--optim.lr", "--optim.epochs=3"], ["optim.lr has no value"]),
-        (["--optim.lr=nan"], ["optim.lr", "nan"]),
-        (["--model.architecture=resnet51"], ["resnet51", "resnet50, resnet18, resnet10_half"]),
-        (["--eval.protocols=llcm-i2v,sysu"], ["eval.protocols", "llcm-i2v, llcm-v2i"]),
-        (["optim.lr=3"], ["'optim.lr=3' is no option"]),
-        (["--config-file", "configs/lcm.yaml"], ["configs/lcm.yaml", "no such configuration"]),
+        (["--optim.lr"], ["optim.lr", "no value"]),
+        (["--optim.lr", "--optim.epochs=3"], ["optim.lr", "no value"]),
+        (["--optim.lr=nan"], ["optim.lr", "'nan'"]),
+        (["--model.architecture=resnet51"], ["model.architecture", "'resnet51'", "resnet50, resnet18, resnet10_half"]),
+        (["--eval.protocols=llcm-i2v,sysu"], ["eval.protocols", "'llcm-i2v,sysu'", "llcm-i2v, llcm-v2i"]),
+        (["optim.lr=3"], ["'optim.lr=3'"]),
+        (["--config-file", "configs/lcm.yaml"], ["configs/lcm.yaml", "configs/llcm.yaml"]),
     ],
 )
-def test_wrong_arguments_are_refused_by_name(arguments: list[str], words: list[str]) -> None:
-    with pytest.raises(ConfigError) as caught:
+def test_wrong_arguments_are_refused_by_name(arguments: list[str], told: list[str]) -> None:
+    with refusal(ConfigError, *told):
         resolve(*NEEDED, *arguments)
-    for word in words:
-        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "told"),
     [
         ("optim: {lrr: 1}", ["optim.lrr", "optim.lr"]),
-        ("optim: {epochs: 3.7}", ["optim.epochs", "3.7", "an integer"]),
+        ("optim: {epochs: 3.7}", ["optim.epochs", "3.7"]),
         ("optim: {epochs: true}", ["optim.epochs", "True"]),
-        ("optim: {lr: }", ["optim.lr has no value"]),
-        ("optim: {lr: [1, 2]}", ["optim.lr", "a number"]),
-        ("optim: {lr: 1" + "0" * 400 + "}", ["optim.lr = 10000", "a number from 0 to 1e+30"]),
-        ("optim: {epochs: 1" + "0" * 400 + "}", ["optim.epochs = 10000", "an integer from 1 to 100000"]),
-        ("optim: {published_schedule: 1}", ["optim.published_schedule", "true or false"]),
-        ("optim: {lr: 1, lr: 2}", ["lr given twice"]),
-        ("optim: {lr: 1", ["not readable as YAML"]),
-        ("- 3", ["holds no sections"]),
-        ("", ["holds no sections"]),
-        ("run: !!python/object/apply:os.system [echo]", ["not readable as YAML"]),
+        ("optim: {lr: }", ["optim.lr", "no value"]),
+        ("optim: {lr: [1, 2]}", ["optim.lr", "[1, 2]"]),
+        ("optim: {lr: 1" + "0" * 400 + "}", ["optim.lr", "from 0 to 1e+30"]),
+        ("optim: {epochs: 1" + "0" * 400 + "}", ["optim.epochs", "from 1 to 100000"]),
+        ("optim: {published_schedule: 1}", ["optim.published_schedule", 1]),
+        ("optim: {lr: 1, lr: 2}", ["lr", "twice"]),
+        ("optim: {lr: 1", ["YAML"]),
+        ("optim: {lr: 2026-02-31}", ["YAML"]),  # a date to YAML, which Python refuses
+        ("- 3", ["no sections"]),
+        ("", ["no sections"]),
+        ("run: !!python/object/apply:os.system [echo]", ["YAML"]),
     ],
 )
-def test_wrong_files_are_refused_with_their_name(tmp_path: Path, text: str, words: list[str]) -> None:
+def test_wrong_files_are_refused_with_their_name(tmp_path: Path, text: str, told: list[object]) -> None:
     path = write(tmp_path, text)
-    with pytest.raises(ConfigError) as caught:
+    with refusal(ConfigError, path, *told):
         resolve(*NEEDED, "-C", str(path))
-    for word in [str(path), *words]:
-        assert word in str(caught.value)
 
 
 def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").mkdir()
-    with pytest.raises(ConfigError, match=r"recipe\.yaml: not readable as YAML"):
+    with refusal(ConfigError, tmp_path / "recipe.yaml"):
         resolve(*NEEDED, "-C", str(tmp_path / "recipe.yaml"))
 
 
 def test_options_of_another_version_are_named_without_what_a_terminal_would_obey(capsys: pytest.CaptureFixture) -> None:
     resolve(*NEEDED, base={"data": {"a\x1b[2J\nb": 1, "persons": 3}})
-    said = "the checkpoint's configuration has data.a\\x1b[2J\\nb, an option of another version"
-    assert capsys.readouterr().err == f"note: {said}: ignored\n"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert_tells(line, "note", "data.a\\x1b[2J\\nb")
 
 
 def test_missing_required_option_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"data\.set is missing"):
+    with refusal(ConfigError, "data.set"):
         resolve("--eval.protocol=llcm-i2v")
 
 
@@ -167,14 +165,15 @@ def test_help_prints_sections_options_and_defaults(capsys: pytest.CaptureFixture
 
 
 def test_stored_configuration_gives_the_same_values(tmp_path: Path) -> None:
-    values = resolve(*NEEDED, "--optim.lr=0.123", "--eval.flip=off", "--engine.compile=false")
+    odd = "--run.name=a\u2028b\x85c"  # line breaks to YAML
+    values = resolve(*NEEDED, "--optim.lr=0.123", "--eval.flip=off", "--engine.compile=false", odd)
     path = write(tmp_path, to_yaml(values, "a run"))
     assert resolve("-C", str(path)) == values
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_is_read_and_names_its_command(path: Path) -> None:
-    values = read(["-C", str(path)], description="")
+    values = read_config(["-C", str(path)], description="")
     assert values.data.set == path.stem
     command = "make train" if path.stem == "synthetic" else f"make train DATASET={path.stem}"
     assert command in path.read_text().split("\n\n")[0]

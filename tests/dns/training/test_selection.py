@@ -5,7 +5,8 @@ from typing import Any, cast
 import pytest
 import torch
 
-from dns.training import checkpoint, config, selection
+from dns.training import checkpoint, selection
+from dns.training.config import read_config
 
 
 @pytest.mark.parametrize(
@@ -25,12 +26,12 @@ def test_layout_is_the_training_s(
     monkeypatch: pytest.MonkeyPatch, cuda_here: bool, trained_on: str, asked: list[str], layout: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda_here)
-    stored: dict[str, Any] = config.read(
+    stored: dict[str, Any] = read_config(
         ["--config-file", str(selection.CONFIG_FOLDER / "llcm.yaml")], description=""
     ).stored()
     stored["engine"] |= {"device": trained_on, "channels_last": "true", "precision": "fp32"}
     if not trained_on:
         del stored["engine"]
-    found = selection.settings(asked, cast(checkpoint.Tested, {"config": stored}), 0, "")
+    found = selection.config_for_checkpoint(asked, cast(checkpoint.Tested, {"config": stored}), 0, "")
     assert found.engine.channels_last == layout
     assert found.engine.precision == "auto", "which is this machine's own"

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from dns.backbone import ARCHITECTURES
-from dns.engine import Engine, make_engine
+from dns.engine import Engine, EngineOptions, make_engine
+from dns.losses import LossOptions
+from dns.model import DNS, ModelOptions
 from dns.training import throughput
-from dns.training.network import build_network
-from dns.training.options import ModelOptions
 
 SIZE_PX = (64, 32)
 PRODUCTS = (nn.Conv2d, nn.Linear)
@@ -18,13 +18,13 @@ PRODUCTS = (nn.Conv2d, nn.Linear)
 
 @pytest.fixture
 def engine() -> Engine:
-    return make_engine("cpu", "fp32", "false", "false")
+    return make_engine(EngineOptions(device="cpu", precision="fp32"))
 
 
 def counted_by_hand(architecture: str, images: int) -> float:
     """TFLOP of the layers alone: two an element of the weights for each place of the output; twice that for the
     backward pass, but once for the first layer of each stem, whose input needs no gradient."""
-    model, total = build_network(ModelOptions(architecture=architecture), identities=10), 0
+    model, total = DNS(10, ModelOptions(architecture=architecture), LossOptions()), 0
     first = {
         id(next(m for m in stem.modules() if isinstance(m, PRODUCTS)))
         for stem in (model.visible_stem, model.other_stem)
@@ -44,16 +44,17 @@ def counted_by_hand(architecture: str, images: int) -> float:
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 def test_operations_are_counted_from_the_network(architecture: str) -> None:
-    options = ModelOptions(architecture=architecture)
-    counted = throughput.count(options, 10, batch=8, size_px=SIZE_PX, accumulate=1)
+    counted = throughput.count(
+        ModelOptions(architecture=architecture), LossOptions(), 10, batch=8, size_px=SIZE_PX, accumulate=1
+    )
     # What is not a layer, such as the products of HSS and of the losses, is little beside them.
     assert counted_by_hand(architecture, 8) < counted < 1.1 * counted_by_hand(architecture, 8)
 
 
 def test_accumulated_batches_count_as_often_and_nothing_random_is_drawn() -> None:
-    options, before = ModelOptions(architecture="resnet10_half"), torch.get_rng_state()
-    one = throughput.count(options, 10, batch=8, size_px=SIZE_PX, accumulate=1)
-    assert throughput.count(options, 10, batch=24, size_px=SIZE_PX, accumulate=3) == pytest.approx(3 * one)
+    options, before = (ModelOptions(architecture="resnet10_half"), LossOptions()), torch.get_rng_state()
+    one = throughput.count(*options, 10, batch=8, size_px=SIZE_PX, accumulate=1)
+    assert throughput.count(*options, 10, batch=24, size_px=SIZE_PX, accumulate=3) == pytest.approx(3 * one)
     assert torch.equal(torch.get_rng_state(), before)
 
 

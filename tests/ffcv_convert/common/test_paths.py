@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from dns.training import config
+from dns.training.config import read_config
 from dns.training.options import SECTIONS, declared
 from ffcv_convert import __main__ as cli
 from ffcv_convert.common.errors import ConfigError
 from ffcv_convert.common.paths import expanded
+from tests.support.refusals import refusal
 
 NEEDED = ["--data.set=llcm", "--eval.protocol=llcm-i2v"]
 PATHS = [f"{section}.{key}" for section in SECTIONS for key, (option, _, _) in declared(section).items() if option.path]
@@ -26,17 +27,17 @@ def test_the_home_folder_takes_its_place(home: Path, text: str, path: str) -> No
 
 
 def test_no_folder_named_like_it_is_made() -> None:
-    with pytest.raises(ConfigError, match=r"~nobody-here/a: no home folder is known for it\. .*\./~nobody-here/a"):
+    with refusal(ConfigError, "~nobody-here/a"):
         expanded("~nobody-here/a")
 
 
 def test_every_path_of_a_configuration_is_expanded(home: Path) -> None:
     assert len(PATHS) == 5
     (home / "recipe.yaml").write_text("data: {beton_root: ~/Beton}\n")
-    assert config.read([*NEEDED, "--config-file=~/recipe.yaml"], description="").data.beton_root == f"{home}/Beton"
+    assert read_config([*NEEDED, "--config-file=~/recipe.yaml"], description="").data.beton_root == f"{home}/Beton"
     for name in PATHS:
         section, key = name.split(".")
-        assert getattr(getattr(config.read([*NEEDED, f"--{name}=~/x"], description=""), section), key) == f"{home}/x"
+        assert getattr(getattr(read_config([*NEEDED, f"--{name}=~/x"], description=""), section), key) == f"{home}/x"
 
 
 @pytest.mark.parametrize("command", ["convert", "verify", "synthesise"])

@@ -13,6 +13,7 @@ from ffcv_convert.datasets import custom
 from ffcv_convert.datasets.custom import list_records
 from ffcv_convert.images import ImageFormat
 from ffcv_convert.records import Record, check_records
+from tests.support.refusals import refusal
 from tests.support.trees import touch, write
 
 HEAD = "path,person,camera,modality,split\n"
@@ -72,14 +73,14 @@ def test_the_name_of_the_csv_may_have_capitals_and_there_is_one(tmp_path: Path) 
     write(tmp_path, "Records.CSV", HEAD + ROWS)
     assert list_records(tmp_path) == RECORDS
     write(tmp_path, "records.csv", HEAD + ROWS)
-    with pytest.raises(DataError, match=r"holds Records\.CSV and records\.csv"):
+    with refusal(DataError, tmp_path, "Records.CSV", "records.csv"):
         list_records(tmp_path)
 
 
 @pytest.mark.parametrize(("one", "two"), [("0001", "1"), ("0001/c1", "0001/cam1"), ("p1", "id1")])
 def test_two_folders_of_one_number_are_refused(tmp_path: Path, one: str, two: str) -> None:
     touch(tmp_path, f"train/visible/{one}/a.jpg", f"train/visible/{two}/b.jpg")
-    with pytest.raises(DataError, match="has the same number as"):
+    with refusal(DataError, f"train/visible/{one}", f"train/visible/{two}"):
         list_records(tmp_path)
 
 
@@ -89,31 +90,27 @@ def test_absolute_paths_below_the_root_are_taken(tmp_path: Path) -> None:
     assert listed(root, HEAD + rows) == RECORDS
     (tmp_path / "link").symlink_to(root)
     assert list_records(tmp_path / "link") == RECORDS
-    with pytest.raises(DataError, match=r"line 2 names '/elsewhere/a/1\.jpg', which is an absolute"):
+    with refusal(DataError, root, "records.csv line 2", "'/elsewhere/a/1.jpg'", "absolute"):
         listed(root, HEAD + rows.replace(str(root), "/elsewhere"))
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "line", "told"),
     [
-        ((HEAD + ROWS).encode("utf-16"), "records.csv line 1: is UTF-16. Save the file as UTF-8"),
-        ((HEAD + ROWS).encode("utf-16-be").join([b"\xfe\xff", b""]), "records.csv line 1: is UTF-16"),
-        ((HEAD + "\u7167\u7247/1.jpg,1,1,visible,train\n").encode("gbk"), "records.csv line 2: is not UTF-8"),
-        ((HEAD + ROWS + "caf\xe9.jpg,1,1,visible,train\n").encode("cp1252"), "records.csv line 6: is not UTF-8"),
-        (HEAD + ROWS.replace("/", "\\"), "records.csv line 2 names 'a\\\\1.jpg' with backslashes. Write /"),
-        (HEAD + "C:\\set\\1.jpg,1,1,visible,train\n", "records.csv line 2 names 'C:"),
-        (
-            HEAD + "x.jpg,-1,1,visible,train\n",
-            "line 2: person is '-1', but must be a number; leave out",
-        ),
+        ((HEAD + ROWS).encode("utf-16"), 1, ["UTF-16"]),
+        ((HEAD + ROWS).encode("utf-16-be").join([b"\xfe\xff", b""]), 1, ["UTF-16"]),
+        ((HEAD + "\u7167\u7247/1.jpg,1,1,visible,train\n").encode("gbk"), 2, ["UTF-8"]),
+        ((HEAD + ROWS + "caf\xe9.jpg,1,1,visible,train\n").encode("cp1252"), 6, ["UTF-8"]),
+        (HEAD + ROWS.replace("/", "\\"), 2, [r"'a\\1.jpg'", "backslashes"]),
+        (HEAD + "C:\\set\\1.jpg,1,1,visible,train\n", 2, [r"'C:\\set\\1.jpg'", "backslashes"]),
+        (HEAD + "x.jpg,-1,1,visible,train\n", 2, ["person", "'-1'", "leave out"]),
     ],
 )
 def test_what_cannot_be_read_is_named_with_its_line_and_reason(
-    tmp_path: Path, content: str | bytes, words: str
+    tmp_path: Path, content: str | bytes, line: int, told: list[str]
 ) -> None:
-    with pytest.raises(DataError) as caught:
+    with refusal(DataError, f"records.csv line {line}", *told):
         listed(tmp_path, content)
-    assert words in str(caught.value)
 
 
 def test_a_name_that_holds_a_backslash_is_a_name(tmp_path: Path) -> None:
@@ -127,37 +124,35 @@ def test_a_quoted_path_may_hold_commas_quotes_and_spaces(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("row", "told"),
     [
-        ("x.jpg,,1,visible,train", "person is '', but must be a number. Correct"),
-        ("x.jpg,-1,1,visible,train", "person is '-1', but must be a number"),
-        ("x.jpg,1.5,1,visible,train", "person is '1.5', but must be a number"),
-        (f"x.jpg,{'9' * 19},1,visible,train", f"person is '{'9' * 19}', but must be a number"),
-        ("x.jpg,\u0663,1,visible,train", "person is '\u0663', but must be a number"),
-        ("x.jpg,1,c2,visible,train", "camera is 'c2', but must be a number or empty"),
-        ("x.jpg,1,-2,visible,train", "camera is '-2', but must be a number or empty"),
-        ("x.jpg,1,1,thermal,train", "modality is 'thermal', but must be visible, infrared, sketch"),
-        ("x.jpg,1,1,,train", "modality is '', but must be visible, infrared, sketch"),
-        ("x.jpg,1,1,1,train", "modality is '1', but must be visible, infrared, sketch"),
-        ("x.jpg,1,1,visible,val", "split is 'val', but must be train or test"),
-        ("x.jpg,1,1,visible,all", "split is 'all', but must be train or test"),
-        ("x.jpg,1,1,visible", "split is '', but must be train or test"),
-        ("x.jpg", "person is '', but must be a number"),
-        ("../x.jpg,1,1,visible,train", "names '../x.jpg', which is not inside this folder. Correct the list"),
-        ("a/../../x.jpg,1,1,visible,train", "names 'a/../../x.jpg', which is not inside this folder"),
-        ("/etc/x.jpg,1,1,visible,train", "names '/etc/x.jpg', which is an absolute path"),
-        (",1,1,visible,train", "names '', which is not inside this folder"),
-        (".,1,1,visible,train", "names '.', which is not inside this folder"),
-        ('"x.jpg"y,1,1,visible,train', "not readable as CSV"),
-        ('"x.jpg,1,1,visible,train', "not readable as CSV"),
+        ("x.jpg,,1,visible,train", ["person is ''"]),
+        ("x.jpg,-1,1,visible,train", ["person is '-1'"]),
+        ("x.jpg,1.5,1,visible,train", ["person is '1.5'"]),
+        (f"x.jpg,{'9' * 19},1,visible,train", [f"person is '{'9' * 19}'"]),
+        ("x.jpg,\u0663,1,visible,train", ["person is '\u0663'"]),
+        ("x.jpg,1,c2,visible,train", ["camera is 'c2'"]),
+        ("x.jpg,1,-2,visible,train", ["camera is '-2'"]),
+        ("x.jpg,1,1,thermal,train", ["modality is 'thermal'", "visible, infrared, sketch"]),
+        ("x.jpg,1,1,,train", ["modality is ''", "visible, infrared, sketch"]),
+        ("x.jpg,1,1,1,train", ["modality is '1'", "visible, infrared, sketch"]),
+        ("x.jpg,1,1,visible,val", ["split is 'val'", "train or test"]),
+        ("x.jpg,1,1,visible,all", ["split is 'all'", "train or test"]),
+        ("x.jpg,1,1,visible", ["split is ''", "train or test"]),
+        ("x.jpg", ["person is ''"]),
+        ("../x.jpg,1,1,visible,train", ["'../x.jpg'", "inside"]),
+        ("a/../../x.jpg,1,1,visible,train", ["'a/../../x.jpg'", "inside"]),
+        ("/etc/x.jpg,1,1,visible,train", ["'/etc/x.jpg'", "absolute"]),
+        (",1,1,visible,train", ["''", "inside"]),
+        (".,1,1,visible,train", ["'.'", "inside"]),
+        ('"x.jpg"y,1,1,visible,train', ["CSV"]),
+        ('"x.jpg,1,1,visible,train', ["CSV"]),
     ],
 )
-def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path, row: str, message: str) -> None:
-    with pytest.raises(DataError) as caught:
+def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path, row: str, told: list[str]) -> None:
+    with refusal(DataError, "records.csv line 7", *told) as caught:
         listed(tmp_path, f"{HEAD}{ROWS}\n{row}\n")
     assert str(tmp_path) in str(caught.value)
-    assert "records.csv line 7" in str(caught.value)
-    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -169,14 +164,12 @@ def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path, row: str, message:
     ],
 )
 def test_missing_columns_are_named(tmp_path: Path, text: str, missing: str) -> None:
-    with pytest.raises(DataError) as caught:
+    with refusal(DataError, tmp_path / "records.csv", f"column {missing}", HEAD.strip()):
         listed(tmp_path, text)
-    assert f"{tmp_path}/records.csv: has no column {missing} in " in str(caught.value)
-    assert f"Its first line should be {HEAD.strip()}" in str(caught.value)
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"records\.csv line 2: is not UTF-8"):
+    with refusal(DataError, tmp_path / "records.csv", "line 2", "UTF-8"):
         listed(tmp_path, (HEAD + "caf\xe9.jpg,1,1,visible,train").encode("latin-1"))
 
 
@@ -214,17 +207,15 @@ def test_folders_become_records(tmp_path: Path) -> None:
 )
 def test_a_folder_whose_name_is_no_number_is_refused(tmp_path: Path, folder: str) -> None:
     touch(tmp_path, "train/visible/0001/c1/a.jpg", f"train/visible/{folder}/a.jpg")
-    with pytest.raises(DataError) as caught:
+    with refusal(DataError, tmp_path / "train/visible" / folder, "number"):
         list_records(tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path}/train/visible/{folder}: ")
-    assert "not a number. Rename it" in str(caught.value)
 
 
 def test_the_csv_wins_over_the_folders(tmp_path: Path) -> None:
     touch(tmp_path, "train/visible/0001/c1/a.jpg", "train/infrared/anna/a.jpg")
     assert listed(tmp_path, HEAD + ROWS) == RECORDS
     write(tmp_path, "records.csv", None)
-    with pytest.raises(DataError, match=r"infrared/anna: .*not a number"):
+    with refusal(DataError, tmp_path / "train/infrared/anna", "number"):
         list_records(tmp_path)
 
 
@@ -241,22 +232,23 @@ def test_a_set_of_ones_own_is_converted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "names", "told"),
     [
-        (HEAD, "custom: no image is listed for test. Check"),
-        (HEAD + ROWS.replace("test", "train").replace("5", "17"), "custom: no image is listed for test. Check"),
-        (HEAD + ROWS + "a/1.jpg,17,1,visible,train\n", "custom/a/1.jpg: listed twice for train. Correct the list"),
-        (HEAD + ROWS + "./b//1.png,9,1,infrared,test\n", "custom/b/1.png: listed for both train and test"),
-        (None, "custom: no image is listed for test. Check"),
+        (HEAD, ".", ["test"]),
+        (HEAD + ROWS.replace("test", "train").replace("5", "17"), ".", ["test"]),
+        (HEAD + ROWS + "a/1.jpg,17,1,visible,train\n", "a/1.jpg", ["twice", "train"]),
+        (HEAD + ROWS + "./b//1.png,9,1,infrared,test\n", "b/1.png", ["train", "test"]),
+        (None, ".", ["test"]),
     ],
 )
-def test_lists_that_break_an_invariant_stop_the_conversion(tmp_path: Path, text: str | None, message: str) -> None:
+def test_lists_that_break_an_invariant_stop_the_conversion(
+    tmp_path: Path, text: str | None, names: str, told: list[str]
+) -> None:
     (tmp_path / "custom").mkdir()
     if text is not None:
         write(tmp_path / "custom", "records.csv", text)
-    with pytest.raises(DataError) as caught:
+    with refusal(DataError, tmp_path / "custom" / names, *told):
         convert(custom.DATASET, tmp_path, tmp_path / "Beton", ImageFormat(32, 16), workers=1)
-    assert f"{tmp_path}/{message}" in str(caught.value)
 
 
 def test_the_persons_of_each_split_are_numbered_for_themselves(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets import DATASETS
+from tests.support.refusals import refusal
 from tests.support.trees import touch
 
 MARKS = {name: dataset.marks[0] + "/x.jpg" if "." not in dataset.marks[0] else dataset.marks[0]
@@ -42,7 +43,7 @@ def test_data_root_may_be_the_set_itself(tmp_path: Path, name: str) -> None:
 def test_two_spellings_are_refused_by_name(tmp_path: Path) -> None:
     for folder in ("REGDB", "Regdb"):
         touch(tmp_path / folder, MARKS["regdb"])
-    with pytest.raises(DataError, match=r"REGDB and Regdb may both be regdb\. Rename the right one to RegDB"):
+    with refusal(DataError, tmp_path, "REGDB", "Regdb", "RegDB"):
         DATASETS["regdb"].find(tmp_path)
     touch(tmp_path / "RegDB", MARKS["regdb"])
     assert DATASETS["regdb"].find(tmp_path) == tmp_path / "RegDB"

@@ -12,6 +12,7 @@ from ffcv_convert.datasets import llcm
 from ffcv_convert.images import ImageFormat
 from ffcv_convert.records import Record, check_records
 from tests.conftest import REPOSITORY
+from tests.support.refusals import refusal
 from tests.support.trees import touch, write
 
 PROTOCOL = json.loads((REPOSITORY / "tests" / "data" / "protocol.json").read_text(encoding="utf-8"))["llcm"]
@@ -119,48 +120,48 @@ GOOD = "vis/0007/odd.jpg 0\n"
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "message"),
+    ("name", "text", "told"),
     [
-        ("train_vis.txt", None, "no such file"),
-        ("train_nir.txt", None, "no such file"),
-        ("test_id.txt", None, "no such file"),
-        ("train_vis.txt", "", "list is empty"),
-        ("train_nir.txt", " \n\n", "list is empty"),
-        ("test_id.txt", "", "lists no identity"),
-        ("test_id.txt", ",\n,", "lists no identity"),
-        ("test_id.txt", "64;143", "'64;143' is not an identity"),
-        ("test_id.txt", "64,-143", "'-143' is not an identity"),
-        ("train_vis.txt", GOOD + "vis/0007/odd.jpg", r"train_vis\.txt line 2: .* is not a path and a number"),
-        ("train_vis.txt", GOOD + "vis/0007/odd.jpg one", "line 2: .* is not a path and a number"),
-        ("train_vis.txt", GOOD + "vis/0007/odd.jpg -1", "line 2: .* is not a path and a number"),
-        ("train_vis.txt", "7\n", "line 1: '7' is not a path and a number"),
-        ("train_vis.txt", GOOD + "../x.jpg 0", "train_vis.txt line 2 names '../x.jpg', which is not inside"),
-        ("train_vis.txt", GOOD + "vis/../../x.jpg 0", "line 2 names .* not inside"),
-        ("train_vis.txt", GOOD + "/etc/passwd 0", "line 2 names '/etc/passwd', which is an absolute path"),
-        ("train_vis.txt", GOOD + ". 0", r"line 2 names '\.', which is not inside"),
-        ("train_vis.txt", GOOD + "vis/a\0b.jpg 0", "line 2 names .* not inside"),
-        ("train_vis.txt", b"\xff\xfev\0i\0s\0", "line 1: is UTF-16"),
+        ("train_vis.txt", None, ["no such"]),
+        ("train_nir.txt", None, ["no such"]),
+        ("test_id.txt", None, ["no such"]),
+        ("train_vis.txt", "", ["empty"]),
+        ("train_nir.txt", " \n\n", ["empty"]),
+        ("test_id.txt", "", ["no identity"]),
+        ("test_id.txt", ",\n,", ["no identity"]),
+        ("test_id.txt", "64;143", ["'64;143'"]),
+        ("test_id.txt", "64,-143", ["'-143'"]),
+        ("train_vis.txt", GOOD + "vis/0007/odd.jpg", ["line 2", "'vis/0007/odd.jpg'"]),
+        ("train_vis.txt", GOOD + "vis/0007/odd.jpg one", ["line 2", "'vis/0007/odd.jpg one'"]),
+        ("train_vis.txt", GOOD + "vis/0007/odd.jpg -1", ["line 2", "'vis/0007/odd.jpg -1'"]),
+        ("train_vis.txt", "7\n", ["line 1", "'7'"]),
+        ("train_vis.txt", GOOD + "../x.jpg 0", ["line 2", "'../x.jpg'", "inside"]),
+        ("train_vis.txt", GOOD + "vis/../../x.jpg 0", ["line 2", "'vis/../../x.jpg'", "inside"]),
+        ("train_vis.txt", GOOD + "/etc/passwd 0", ["line 2", "'/etc/passwd'", "absolute"]),
+        ("train_vis.txt", GOOD + ". 0", ["line 2", "'.'", "inside"]),
+        ("train_vis.txt", GOOD + "vis/a\0b.jpg 0", ["line 2", r"'vis/a\x00b.jpg'", "inside"]),
+        ("train_vis.txt", b"\xff\xfev\0i\0s\0", ["line 1", "UTF-16"]),
     ],
 )
-def test_bad_lists_are_refused(tree: Path, name: str, text: str | bytes | None, message: str) -> None:
+def test_bad_lists_are_refused(tree: Path, name: str, text: str | bytes | None, told: list[str]) -> None:
     write(tree, f"idx/{name}", text)
-    with pytest.raises(DataError, match=message):
+    with refusal(DataError, name, *told):
         llcm.list_records(tree)
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "names", "told"),
     [
-        (GOOD + GOOD, r"vis/0007/odd\.jpg: listed twice for train"),
-        (GOOD + "vis/./0007//odd.jpg 0\n", r"vis/0007/odd\.jpg: listed twice for train"),
-        (GOOD, r"training identity 1 has only infrared images\. Each"),
-        (GOOD + "vis/x.jpg 1\nvis/y.jpg 2\nvis/z.jpg 3\n", r"identity 2 has only visible images \(2 such"),
-        (TRAIN["idx/train_vis.txt"] + "vis/0007/lost.jpg 0\n", r"vis/0007/lost\.jpg: listed, but not found"),
+        (GOOD + GOOD, "vis/0007/odd.jpg", ["twice", "train"]),
+        (GOOD + "vis/./0007//odd.jpg 0\n", "vis/0007/odd.jpg", ["twice", "train"]),
+        (GOOD, ".", ["identity 1", "infrared"]),
+        (GOOD + "vis/x.jpg 1\nvis/y.jpg 2\nvis/z.jpg 3\n", ".", ["identity 2", "visible", "2 such"]),
+        (TRAIN["idx/train_vis.txt"] + "vis/0007/lost.jpg 0\n", "vis/0007/lost.jpg", ["not found"]),
     ],
 )
-def test_lists_that_break_an_invariant_stop_the_conversion(tree: Path, text: str, message: str) -> None:
+def test_lists_that_break_an_invariant_stop_the_conversion(tree: Path, text: str, names: str, told: list[str]) -> None:
     write(tree, "idx/train_vis.txt", text)
-    with pytest.raises(DataError, match=message):
+    with refusal(DataError, tree / names, *told):
         convert(llcm.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)
     assert not (tree.parent / "Beton").exists()
 
@@ -170,18 +171,19 @@ def test_lists_that_number_a_folder_differently_are_refused(tree: Path, name: st
     """Lists that were made anew by os.listdir; also one list that gives a folder two labels."""
     rows = [line.rsplit(" ", 1) for line in TRAIN[f"idx/train_{name}.txt"].splitlines()]
     write(tree, f"idx/train_{name}.txt", "".join(f"{path} {int(label) + 1}\n" for path, label in rows))
-    with pytest.raises(DataError, match=r"lists number folder \d{4} differently: vis/.* has label \d, nir/.* has \d"):
+    both = [TRAIN[f"idx/train_{short}.txt"].split()[0] for short in ("vis", "nir")]
+    with refusal(DataError, tree / "idx", "folder 0351", *both):
         llcm.list_records(tree)
     text = TRAIN[f"idx/train_{name}.txt"] + f"{rows[0][0]}.jpg {int(rows[0][1]) + 5}\n"
     write(tree, f"idx/train_{name}.txt", text)
-    with pytest.raises(DataError, match=r"number folder"):
+    with refusal(DataError, tree / "idx", "folder 0351"):
         llcm.list_records(tree)
 
 
 @pytest.mark.parametrize(("file", "line"), [("train_vis.txt", "path label"), ("train_nir.txt", "image,id")])
 def test_a_header_is_named_as_one(tree: Path, file: str, line: str) -> None:
     write(tree, f"idx/{file}", f"{line}\n" + TRAIN[f"idx/{file}"])
-    with pytest.raises(DataError, match=rf"{file} line 1: '{line}' is not a path .*\. Is it a header\? Remove"):
+    with refusal(DataError, tree / "idx" / file, "line 1", f"'{line}'", "header"):
         llcm.list_records(tree)
 
 
@@ -189,5 +191,5 @@ def test_root_is_found_under_both_spellings(tree: Path) -> None:
     assert llcm.DATASET.find(tree.parent) == tree
     tree.rename(tree.with_name("llcm"))
     assert llcm.DATASET.find(tree.parent) == tree.with_name("llcm")
-    with pytest.raises(DataError, match=r"LLCM: no such folder\. To get llcm: .*agreement"):
+    with refusal(DataError, tree.parent.parent / "LLCM"):
         convert(llcm.DATASET, tree.parent.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)

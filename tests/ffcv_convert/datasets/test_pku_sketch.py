@@ -11,6 +11,7 @@ from ffcv_convert.datasets import pku_sketch
 from ffcv_convert.datasets.pku_sketch import list_records
 from ffcv_convert.images import ImageFormat
 from ffcv_convert.records import Record, check_records
+from tests.support.refusals import refusal
 from tests.support.trees import write
 
 LISTS = {
@@ -51,54 +52,46 @@ def test_fields_are_counted_from_both_ends(tree: Path, change: tuple[str, str]) 
 
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize(
-    ("added", "message"),
+    ("added", "told"),
     [
-        ("9 x 1 a.jpg", "'9 x 1 a.jpg' is not '... identity ... modality path' with modality 1 or 2. Correct the list"),
-        ("9 -3 1 a.jpg", "is not '... identity"),
-        ("9 3 3 a.jpg", "is not '... identity"),
-        ("9 3 sketch a.jpg", "is not '... identity"),
-        ("3 1 a.jpg", "is not '... identity"),
-        ("a.jpg", "is not '... identity"),
-        ("9 3 1 ../a.jpg", "names '../a.jpg', which is not inside this folder. Correct the list"),
-        ("9 3 1 /a.jpg", "names '/a.jpg', which is an absolute path. Correct the list"),
+        ("9 x 1 a.jpg", ["'9 x 1 a.jpg'"]),
+        ("9 -3 1 a.jpg", ["'9 -3 1 a.jpg'"]),
+        ("9 3 3 a.jpg", ["'9 3 3 a.jpg'"]),
+        ("9 3 sketch a.jpg", ["'9 3 sketch a.jpg'"]),
+        ("3 1 a.jpg", ["'3 1 a.jpg'"]),
+        ("a.jpg", ["'a.jpg'"]),
+        ("9 3 1 ../a.jpg", ["'../a.jpg'", "inside"]),
+        ("9 3 1 /a.jpg", ["'/a.jpg'", "absolute"]),
     ],
 )
-def test_a_wrong_line_is_refused_with_its_number(tree: Path, name: str, added: str, message: str) -> None:
+def test_a_wrong_line_is_refused_with_its_number(tree: Path, name: str, added: str, told: list[str]) -> None:
     write(tree, name, f"\n{LISTS[name]}{added}\n")
-    with pytest.raises(DataError) as caught:
-        list_records(tree)
     line = LISTS[name].count("\n") + 2
-    assert f"{name} line {line}" in str(caught.value)
+    with refusal(DataError, f"{name} line {line}", *told) as caught:
+        list_records(tree)
     assert str(tree) in str(caught.value)
-    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, "no such file. Restore it"),
-        ("\n \n", "the list is empty. Restore it"),
-        (b"\xff", "is not UTF-8"),
-    ],
+    ("text", "word"),
+    [(None, "no such"), ("\n \n", "empty"), (b"\xff", "UTF-8")],
 )
-def test_a_list_that_says_nothing_is_refused(tree: Path, name: str, text: str | bytes | None, message: str) -> None:
+def test_a_list_that_says_nothing_is_refused(tree: Path, name: str, text: str | bytes | None, word: str) -> None:
     write(tree, name, text)
-    with pytest.raises(DataError) as caught:
+    with refusal(DataError, tree / name, word):
         list_records(tree)
-    assert str(caught.value).startswith(str(tree / name))
-    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("added", "message"),
+    ("added", "names", "told"),
     [
-        ("6 7 2 photo/7_02_2.jpg\n", r"photo/7_02_2\.jpg: listed twice for train"),
-        ("6 9 2 photo/9_01_2.jpg\n", "training identity 9 has only visible images"),
-        ("", r"sketch/12\.jpg: listed, but not found"),
+        ("6 7 2 photo/7_02_2.jpg\n", "photo/7_02_2.jpg", ["twice", "train"]),
+        ("6 9 2 photo/9_01_2.jpg\n", ".", ["identity 9", "visible"]),
+        ("", "sketch/12.jpg", ["not found"]),
     ],
 )
-def test_lists_that_break_an_invariant_stop_the_conversion(tree: Path, added: str, message: str) -> None:
+def test_lists_that_break_an_invariant_stop_the_conversion(tree: Path, added: str, names: str, told: list[str]) -> None:
     write(tree, "trainPKUList_train.txt", LISTS["trainPKUList_train.txt"] + added)
-    with pytest.raises(DataError, match=message):
+    with refusal(DataError, tree / names, *told):
         convert(pku_sketch.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)

@@ -11,6 +11,7 @@ from ffcv_convert.convert import convert
 from ffcv_convert.datasets import regdb
 from ffcv_convert.images import ImageFormat
 from ffcv_convert.records import check_records
+from tests.support.refusals import refusal
 from tests.support.trees import touch, write
 
 KINDS = {1: "male_front", 2: "female_back", 10: "male_back", 33: "female_front", 127: "male_front", 412: "male_back"}
@@ -49,8 +50,8 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def refuse(root: Path, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+def refuse(root: Path, names: object, *holds: object) -> None:
+    with refusal(DataError, names, *holds):
         regdb.list_trials(root, "all", regdb.list_records(root))
 
 
@@ -105,31 +106,28 @@ def test_lists_from_other_editors_read_the_same(tree: Path, change: tuple[str, s
 @pytest.mark.parametrize("name", LISTS)
 def test_a_missing_list_is_refused(tree: Path, name: str) -> None:
     write(tree, name, None)
-    refuse(tree, rf"{name}: no such file\. Restore it, or replace it")
+    refuse(tree, tree / name, "no such")
 
 
 FIRST_LINE = LISTS["idx/train_thermal_3.txt"].splitlines()[0]
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "told"),
     [
-        ("", r"train_thermal_3\.txt: the list is empty\. Restore it"),
-        (b"\xff\xfe\0", r"train_thermal_3\.txt line 1: is UTF-16"),
-        (
-            FIRST_LINE.replace(" ", ","),
-            r"idx/train_thermal_3\.txt line 1: .* is not a path and a number\. Correct",
-        ),
-        (f"{FIRST_LINE}\nThermal/2/x.bmp -1\n", "line 2: .* is not a path and a number"),
-        (f"{FIRST_LINE}\n../Thermal/2/x.bmp 1\n", r"train_thermal_3\.txt line 2 names '\.\./Thermal/2/x\.bmp'"),
-        ("Thermal/x.bmp 1", "a list names 'Thermal/x.bmp', which is not <modality>/<identity>/<file>"),
-        ("x.bmp 1", "a list names 'x.bmp', which is not <modality>/<identity>/<file>"),
-        (f"{FIRST_LINE}\n{FIRST_LINE}\n", r"train_thermal_3\.txt: Thermal/.* is listed twice for train\. Correct"),
+        ("", ["train_thermal_3.txt", "empty"]),
+        (b"\xff\xfe\0", ["train_thermal_3.txt line 1", "UTF-16"]),
+        (FIRST_LINE.replace(" ", ","), ["train_thermal_3.txt line 1", FIRST_LINE.replace(" ", ",")]),
+        (f"{FIRST_LINE}\nThermal/2/x.bmp -1\n", ["train_thermal_3.txt line 2", "'Thermal/2/x.bmp -1'"]),
+        (f"{FIRST_LINE}\n../Thermal/2/x.bmp 1\n", ["train_thermal_3.txt line 2", "'../Thermal/2/x.bmp'"]),
+        ("Thermal/x.bmp 1", ["'Thermal/x.bmp'"]),
+        ("x.bmp 1", ["'x.bmp'"]),
+        (f"{FIRST_LINE}\n{FIRST_LINE}\n", ["train_thermal_3.txt", FIRST_LINE.split()[0], "twice", "train"]),
     ],
 )
-def test_bad_lists_are_refused(tree: Path, text: str | bytes, message: str) -> None:
+def test_bad_lists_are_refused(tree: Path, text: str | bytes, told: list[str]) -> None:
     write(tree, "idx/train_thermal_3.txt", text)
-    refuse(tree, message)
+    refuse(tree, *told)
 
 
 @pytest.mark.parametrize("short", ["visible", "thermal"])
@@ -138,24 +136,24 @@ def test_a_label_of_two_identities_is_refused(tree: Path, short: str) -> None:
     name = f"idx/test_{short}_2.txt"
     wrong = images(short, members("test", 2)[1])[0]
     write(tree, name, LISTS[name].replace(f"{wrong} 1", f"{wrong} 0"))
-    refuse(tree, rf"test_{short}_2\.txt: label 0 .* identity {members('test', 2)[0]} and, in {wrong}, .* one archive")
+    refuse(tree, tree / name, "label 0", members("test", 2)[0], wrong, members("test", 2)[1])
 
 
 def test_lists_of_two_archives_are_refused(tree: Path) -> None:
     write(tree, "idx/test_thermal_2.txt", LISTS["idx/test_thermal_5.txt"])
-    refuse(tree, r"test_thermal_2\.txt: label 0 stands for identity .* Restore the lists from one archive")
+    refuse(tree, tree / "idx/test_thermal_2.txt", "label 0")
 
 
 def test_a_trial_that_trains_and_tests_on_one_identity_is_refused(tree: Path) -> None:
     for short in ("visible", "thermal"):
         write(tree, f"idx/test_{short}_7.txt", LISTS[f"idx/test_{short}_8.txt"])
     leaked = min({*members("test", 8)} & {*members("train", 7)})
-    refuse(tree, rf"idx: trial 7 trains and tests on identity {leaked}\. Restore the lists from one archive")
+    refuse(tree, tree / "idx", "trial 7", f"identity {leaked}")
 
 
 def test_what_a_list_names_must_be_there(tree: Path) -> None:
     (tree / images("thermal", 412)[1]).unlink()
-    with pytest.raises(DataError, match=r"Thermal/412/male_back_t_10001_412\.bmp: listed, but not found"):
+    with refusal(DataError, tree / images("thermal", 412)[1], "not found"):
         convert(regdb.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)
 
 
@@ -163,12 +161,11 @@ def test_what_a_list_names_must_be_there(tree: Path) -> None:
 def test_an_image_of_another_ending_is_named_as_what_it_is(tree: Path, there: str) -> None:
     image = tree / "Thermal/1/male_front_t_00007_1.bmp"
     image.rename(image.with_name(there))
-    with pytest.raises(DataError) as caught:
+    with refusal(DataError, image, image.with_name(there)):
         convert(regdb.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)
-    assert str(caught.value) == f"{image}: listed, but not found. {image.with_name(there)} is there: rename one of them"
 
 
 def test_a_folder_in_other_capitals_is_named(tree: Path) -> None:
     (tree / "Thermal").rename(tree / "thermal")
-    with pytest.raises(DataError, match=rf"listed, but not found\. {tree / 'thermal'} is there: rename one of them"):
+    with refusal(DataError, tree / images("thermal", 1)[0], tree / "thermal"):
         convert(regdb.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)

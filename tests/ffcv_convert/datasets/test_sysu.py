@@ -12,6 +12,7 @@ from ffcv_convert.datasets import sysu
 from ffcv_convert.images import ImageFormat
 from ffcv_convert.records import Record, check_records
 from tests.conftest import REPOSITORY
+from tests.support.refusals import refusal
 from tests.support.trees import touch, write
 
 PROTOCOL = json.loads((REPOSITORY / "tests" / "data" / "protocol.json").read_text(encoding="utf-8"))["sysu"]
@@ -58,7 +59,7 @@ def test_test_images_are_the_published_queries_and_the_whole_gallery(tree: Path)
 
 def test_the_root_is_found_below_a_folder_named_like_a_camera(tree: Path) -> None:
     assert sysu.DATASET.find(tree.parent) == tree
-    with pytest.raises(DataError, match=r"SYSU-MM01: no such folder\. To get sysu: sign the agreement"):
+    with refusal(DataError, tree.parent.parent / "SYSU-MM01"):
         convert(sysu.DATASET, tree.parent.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)
 
 
@@ -89,7 +90,7 @@ def test_any_usual_ending_is_taken(tree: Path, name: str) -> None:
 def test_a_link_that_leads_nowhere_stops_the_conversion(tree: Path) -> None:
     """Ignoring it would shrink the set silently."""
     (tree / "cam1/0021/0000.jpg").symlink_to(tree / "moved.jpg")
-    with pytest.raises(DataError, match=r"cam1/0021/0000\.jpg: a link to .*, which does not exist"):
+    with refusal(DataError, tree / "cam1/0021/0000.jpg", tree / "moved.jpg"):
         convert(sysu.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)
 
 
@@ -102,36 +103,34 @@ def test_lists_from_other_editors_read_the_same(tree: Path, text: str) -> None:
 
 @pytest.mark.parametrize("name", ["train", "val", "test"])
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "told"),
     [
-        (None, "no such file. Restore it, or replace it"),
-        ("", "lists no identity. Restore it, or replace it"),
-        (" ,\n,", "lists no identity. Restore it, or replace it"),
-        ("1;2", "'1;2' is not an identity. It should hold numbers separated by commas"),
-        ("21,-45", "'-45' is not an identity. It should hold"),
-        ("21,\u00b2", "'\u00b2' is not an identity. It should hold"),
-        ("9" * 19, "is not an identity. It should hold"),
-        (b"\xff\xfe1\0", "line 1: is UTF-16. Save the file as UTF-8"),
+        (None, "no such"),
+        ("", "no identity"),
+        (" ,\n,", "no identity"),
+        ("1;2", "'1;2'"),
+        ("21,-45", "'-45'"),
+        ("21,\u00b2", "'\u00b2'"),
+        ("9" * 19, f"'{'9' * 19}'"),
+        (b"\xff\xfe1\0", "UTF-16"),
     ],
 )
-def test_bad_lists_are_refused(tree: Path, name: str, text: str | bytes | None, message: str) -> None:
+def test_bad_lists_are_refused(tree: Path, name: str, text: str | bytes | None, told: str) -> None:
     write(tree, f"exp/{name}_id.txt", text)
-    with pytest.raises(DataError) as caught:
+    with refusal(DataError, tree / "exp" / f"{name}_id.txt", told):
         sysu.list_records(tree)
-    assert str(tree / "exp" / f"{name}_id.txt") in str(caught.value)
-    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["train", "val"])
 def test_an_identity_that_trains_and_tests_is_refused(tree: Path, name: str) -> None:
     write(tree, f"exp/{name}_id.txt", PROTOCOL["lists"][f"exp/{name}_id.txt"].strip() + ",424,96")
-    with pytest.raises(DataError, match=r"test_id\.txt: identity 96 is also a training identity\. Restore it"):
+    with refusal(DataError, tree / "exp" / "test_id.txt", "identity 96"):
         sysu.list_records(tree)
 
 
 def test_test_identities_without_a_image_stop_the_conversion(tree: Path) -> None:
     write(tree, "exp/test_id.txt", "5000")
-    with pytest.raises(DataError, match=r"SYSU-MM01: no image is listed for test\. Check the lists and folders"):
+    with refusal(DataError, tree, "test"):
         convert(sysu.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)
     assert not (tree.parent / "Beton").exists()
 
@@ -140,7 +139,7 @@ def test_test_identities_without_a_image_stop_the_conversion(tree: Path) -> None
 def test_a_folder_without_four_digits_is_refused(tree: Path, name: str) -> None:
     touch(tree, f"cam6/{name}/0001.jpg")
     if int(name) == 21:
-        with pytest.raises(DataError, match=rf"cam6/{name}: an identity's folder has four digits\. Rename it to 0021"):
+        with refusal(DataError, tree / "cam6" / name, "0021"):
             sysu.list_records(tree)
     else:  # nobody lists identity 1, so nothing is lost
         sysu.list_records(tree)

@@ -17,6 +17,7 @@ from ffcv_convert.datasets import sysu
 from ffcv_convert.images import ImageFormat
 from ffcv_convert.records import Record
 from tests.conftest import Run
+from tests.support.refusals import assert_tells, refusal
 from tests.support.trees import touch, write
 
 # (identity, camera) -> number of images. Test identities are 5, 7, 12: not every camera saw each.
@@ -111,19 +112,15 @@ def test_a_permutation_that_does_not_fit_its_folder_is_refused(
 ) -> None:
     permutations[7, 4] = WRONG[name](permutations[7, 4])
     path = save(tree, permutations)
-    with pytest.raises(DataError) as caught:
+    with refusal(DataError, path, "identity 7", "camera 4", "11 images", tree / "cam4" / "0007"):
         sysu.list_trials(tree, "test", of_test_part(tree))
-    assert str(caught.value) == (
-        f"{path}: its permutation for identity 7, camera 4 does not fit the 11 images in {tree / 'cam4' / '0007'}. "
-        "Restore both, or remove the file"
-    )
 
 
 def test_an_identity_behind_the_last_cell_is_refused(tree: Path, permutations: Permutations) -> None:
     save(tree, permutations)
     write(tree, "exp/test_id.txt", "5,13")
     touch(tree, "cam1/0013/0001.jpg")
-    with pytest.raises(DataError, match="identity 13, camera 1 does not fit the 1 images"):
+    with refusal(DataError, tree / "exp" / "rand_perm_cam.mat", "identity 13", "camera 1", "1 images"):
         sysu.list_trials(tree, "test", of_test_part(tree))
 
 
@@ -164,9 +161,8 @@ DAMAGED: dict[str, Callable[[Path], object]] = {
 def test_a_damaged_file_is_refused(tree: Path, permutations: Permutations, name: str) -> None:
     path = save(tree, permutations)
     DAMAGED[name](path)
-    with pytest.raises(DataError, match=r"not the official permutation \([\w ]+\)\. Restore it, or") as caught:
+    with refusal(DataError, path, "official"):
         sysu.list_trials(tree, "test", of_test_part(tree))
-    assert str(path) in str(caught.value)
 
 
 def unpacks_to_480_mb(path: Path) -> None:
@@ -212,9 +208,7 @@ def test_a_file_that_needs_more_memory_than_a_real_one_is_refused(
     done = program("-c", READ, tree)
     assert done.returncode == 0, done.stderr
     message, peak_mb = done.stdout.splitlines()
-    assert str(path) in message
-    assert "MemoryError" in message
-    assert "remove it" in message
+    assert_tells(message, path, "MemoryError")
     assert float(peak_mb) < 300  # of which a third is SciPy
 
 
@@ -228,6 +222,6 @@ def test_a_compressed_file_with_another_variable_is_read(tree: Path, permutation
 
 def test_another_variable_stops_the_conversion(tree: Path, permutations: Permutations) -> None:
     save(tree, permutations, name="rand_perm_cam_2")
-    with pytest.raises(DataError, match=r"rand_perm_cam\.mat: not the official permutation \(KeyError\)"):
+    with refusal(DataError, tree / "exp" / "rand_perm_cam.mat", "KeyError"):
         convert(sysu.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)
     assert not (tree.parent / "Beton").exists()

@@ -15,6 +15,7 @@ from ffcv_convert.datasets import DATASETS
 from ffcv_convert.records import check_records
 from ffcv_convert.synthetic import FOLDERS, Options, synthesise
 from ffcv_convert.synthetic.plan import plan
+from tests.support.refusals import assert_tells, refusal
 from tests.support.trees import DRAWN as SMALL
 
 NEW = [layout for layout in FOLDERS if layout != "llcm"]
@@ -58,7 +59,7 @@ def test_second_call_writes_nothing_and_another_set_is_refused(drawn_root: Path,
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     assert synthesise(root, options, workers=1) == 0
     for other in (replace(options, seed=1), replace(options, layout="llcm")):
-        with pytest.raises(DataError, match=r"exists, but is not this set\. Remove it"):
+        with refusal(DataError, root):
             synthesise(root, other, workers=1)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
@@ -68,7 +69,7 @@ def test_a_set_drawn_before_there_were_layouts_is_llcms(tmp_path: Path) -> None:
         '{"train_identities": 4, "test_identities": 2, "train_images": 2, "test_images": 1, "height_px": 64, "seed": 0}'
     )
     assert synthesise(tmp_path, Options(**SMALL), workers=1) == 0
-    with pytest.raises(DataError, match="exists, but is not this set"):
+    with refusal(DataError, tmp_path):
         synthesise(tmp_path, Options(**SMALL, layout="regdb"), workers=1)
 
 
@@ -85,11 +86,11 @@ def test_the_command_draws_a_layout_where_convert_looks_for_it(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        (["--official-size"], "error: synthetic people: the official size of llcm is not known. Use --layout sysu"),
-        (["--layout", "sysu", "--train-identities", "1"], "error: synthetic people: train_identities = 1 is too small"),
-        (["--layout", "cuhk"], "argument --layout: invalid choice: 'cuhk'"),
+        (["--official-size"], "--official-size"),
+        (["--layout", "sysu", "--train-identities", "1"], "train_identities = 1"),
+        (["--layout", "cuhk"], "--layout"),
     ],
 )
 def test_mistakes_end_with_2_and_a_message(
@@ -97,7 +98,7 @@ def test_mistakes_end_with_2_and_a_message(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
-    message: str,
+    named: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     try:
@@ -105,5 +106,5 @@ def test_mistakes_end_with_2_and_a_message(
     except SystemExit as stop:
         code = stop.code
     assert code == 2
-    assert message in capsys.readouterr().err
+    assert_tells(capsys.readouterr().err, named)
     assert os.listdir() == []

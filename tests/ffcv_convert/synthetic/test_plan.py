@@ -10,6 +10,7 @@ from ffcv_convert.common.errors import DataError
 from ffcv_convert.synthetic import FOLDERS, Options
 from ffcv_convert.synthetic.options import PlannedImage
 from ffcv_convert.synthetic.plan import plan
+from tests.support.refusals import refusal
 
 SIZES = {"train_identities": 9, "test_identities": 4, "train_images": 5, "test_images": 2}
 
@@ -181,14 +182,14 @@ def test_pku_sketch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("wrong", "named"),
     [
-        ({"layout": "cuhk"}, r"unknown layout 'cuhk'\. Choose one of llcm, sysu, regdb"),
-        ({"layout": "regdb", "official_size": True}, r"the official size of regdb is not known\. Use --layout sysu"),
-        ({"layout": "sysu", "train_identities": 1}, "train_identities = 1 is too small"),
-        ({"layout": "market_sketch_1k", "train_identities": 9999}, r"at most 9999 identities.* Use fewer"),
+        ({"layout": "cuhk"}, "'cuhk'"),
+        ({"layout": "regdb", "official_size": True}, "--official-size"),
+        ({"layout": "sysu", "train_identities": 1}, "train_identities = 1"),
+        ({"layout": "market_sketch_1k", "train_identities": 9999}, 9999),
     ],
 )
-def test_what_a_layout_cannot_hold_is_refused(wrong: dict, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+def test_what_a_layout_cannot_hold_is_refused(wrong: dict, named: object) -> None:
+    with refusal(DataError, "synthetic people", named):
         Options(**wrong)

@@ -89,8 +89,8 @@ def test_channel_exchange_has_the_published_fractions(sysu_draws: np.ndarray, re
 
 def test_crop_flip_and_hue_are_uniform(sysu_draws: np.ndarray) -> None:
     for column in (CROP_TOP, CROP_LEFT):
-        counts = np.bincount(sysu_draws[:, column].astype(int))
-        assert len(counts) == 21, "offsets 0 to 20: the image may move by 10 px either way"
+        counts = np.bincount(sysu_draws[:, column].astype(int) + 10)
+        assert len(counts) == 21, "offsets -10 to 10: the image may move by 10 px either way"
         assert ((counts - DRAWS / 21) ** 2 / (DRAWS / 21)).sum() < 52.4  # 99.99 % point of chi-square, 20 degrees
     assert sysu_draws[:, FLIP].mean() == pytest.approx(0.5, abs=0.01)
     assert set(sysu_draws[:, FLIP]) == {0.0, 1.0}
@@ -199,7 +199,7 @@ def oracle(image_HWC: Tensor, row: list[float], half: ModalityRecipe, pad_px: in
     """One image by torchvision and plain loops, step by step as published: float32 (3, H, W)."""
     high, wide = image_HWC.shape[:2]
     image = vision.pad(image_HWC.permute(2, 0, 1), [pad_px] * 4)
-    image = vision.crop(image, int(row[CROP_TOP]), int(row[CROP_LEFT]), high, wide)
+    image = vision.crop(image, pad_px + int(row[CROP_TOP]), pad_px + int(row[CROP_LEFT]), high, wide)
     if row[FLIP]:
         image = vision.hflip(image)
     image = vision.convert_image_dtype(image, torch.float32)
@@ -248,8 +248,8 @@ def test_pixels_equal_the_oracle_with_every_step_in_every_image() -> None:
     everything = ModalityRecipe(erase=True, hue=0.5, channel_erase=True, exchange=3)
     recipe = Recipe(everything, everything, pad_px=6)
     rng, parameters = np.random.default_rng(0), np.zeros((BATCH, COLUMNS), dtype=np.float32)
-    parameters[:, [CROP_TOP, CROP_LEFT]] = rng.integers(0, 13, (BATCH, 2))
-    parameters[:4, [CROP_TOP, CROP_LEFT]] = [[0, 0], [12, 12], [0, 12], [12, 0]]
+    parameters[:, [CROP_TOP, CROP_LEFT]] = rng.integers(-6, 7, (BATCH, 2))
+    parameters[:4, [CROP_TOP, CROP_LEFT]] = [[-6, -6], [6, 6], [-6, 6], [6, -6]]
     parameters[:, FLIP] = np.arange(BATCH) % 2
     parameters[:, HUE] = rng.uniform(-0.5, 0.5, BATCH)
     parameters[:5, HUE] = [-0.5, 0.5, 0.0, 1 / 3, -1 / 6]
@@ -270,8 +270,8 @@ def test_crop_and_flip_move_whole_pixels(pad_px: int) -> None:
     for image, row, result in zip(images.tolist(), parameters.tolist(), (found * 255).round().int(), strict=True):
         for y in range(HIGH):
             for x in range(WIDE):
-                source_x = (WIDE - 1 - x if row[FLIP] else x) + int(row[CROP_LEFT]) - pad_px
-                source_y = y + int(row[CROP_TOP]) - pad_px
+                source_x = (WIDE - 1 - x if row[FLIP] else x) + int(row[CROP_LEFT])
+                source_y = y + int(row[CROP_TOP])
                 there = 0 <= source_y < HIGH and 0 <= source_x < WIDE
                 assert result[:, y, x].tolist() == (image[source_y][source_x] if there else [0, 0, 0])
 
@@ -281,7 +281,6 @@ def test_parameters_that_change_nothing_give_the_normalised_images(name: str) ->
     """Exactly without a hue step; with one, up to the rounding of the hue shift."""
     recipe, images = RECIPES[name], random_images()
     parameters = torch.zeros(BATCH, COLUMNS)
-    parameters[:, [CROP_TOP, CROP_LEFT]] = recipe.pad_px
     tolerance = 1e-5 if recipe.other.hue else 0
     torch.testing.assert_close(apply(images, parameters, recipe), normalise(images), rtol=0, atol=tolerance)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipelines.augment.apply import apply
-from pipelines.augment.cpu import Augmenter
+from pipelines.augment.cpu import augment
 from pipelines.augment.draw import draw
 from pipelines.augment.recipes import (
     CHANNEL_ERASE,
@@ -48,11 +48,10 @@ def compare(
     images: np.ndarray, parameters: np.ndarray, recipe: Recipe, dtype: torch.dtype, workers: int, out=None
 ) -> None:
     expected = torch.cat(apply(torch.from_numpy(images), torch.from_numpy(parameters), recipe)).to(dtype)
-    augmenter = Augmenter(pad_px=recipe.pad_px, workers=workers, dtype=dtype)
-    out = augmenter.buffer(BATCH, HIGH, WIDE) if out is None else out
+    out = torch.empty(BATCH, 3, HIGH, WIDE, dtype=dtype) if out is None else out
     out.fill_(float("nan"))
     before = images.copy(), parameters.copy()
-    assert augmenter.apply(images, parameters, out) is out
+    assert augment(images, parameters, out, workers=workers) is out
     assert torch.equal(out, expected)
     assert np.array_equal(images, before[0])
     assert np.array_equal(parameters, before[1])
@@ -71,8 +70,8 @@ def test_every_step_in_every_image_at_the_edges_too() -> None:
     everything = ModalityRecipe(erase=True, hue=0.5, channel_erase=True, exchange=3)
     recipe, rng = Recipe(everything, everything, pad_px=6), np.random.default_rng(0)
     parameters = np.zeros((BATCH, COLUMNS), dtype=np.float32)
-    parameters[:, :2] = rng.integers(0, 13, (BATCH, 2))
-    parameters[:4, :2] = [[0, 0], [12, 12], [0, 12], [12, 0]]
+    parameters[:, :2] = rng.integers(-6, 7, (BATCH, 2))
+    parameters[:4, :2] = [[-6, -6], [6, 6], [-6, 6], [6, -6]]
     parameters[:, FLIP] = np.arange(BATCH) % 2
     parameters[:, HUE] = rng.uniform(-0.5, 0.5, BATCH)
     parameters[:5, HUE] = [-0.5, 0.5, 1e-6, 1 / 3, -1 / 6]
@@ -107,8 +106,7 @@ def test_rows_of_whole_cache_lines_are_the_same_in_any_place(workers: int, offse
     first = -memory.ctypes.data % 64 + offset
     out = torch.from_numpy(memory[first : first + 4 * int(np.prod(size))].view(np.float32).reshape(size))
     assert (out.data_ptr() % 64 == 0) == (offset == 0)
-    augmenter = Augmenter(pad_px=recipe.pad_px, workers=workers)
     assert torch.equal(
-        augmenter.apply(images, parameters, out),
+        augment(images, parameters, out, workers=workers),
         torch.cat(apply(torch.from_numpy(images), torch.from_numpy(parameters), recipe)),
     )

@@ -1,10 +1,56 @@
-"""False accepts and false rejects: against scikit-learn, and against counting."""
+"""AP by pair of cameras and similarities: against naive loops. False accepts and false rejects: against scikit-learn,
+and against counting."""
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from dns.report.verification import TARGETS, roc, shortest_between, thinned, thresholds
+from dns.evaluation.metrics import mean_metrics, rank_queries
+from dns.report.study import TARGETS, camera_pairs, likeness, roc, shortest_between, thinned, thresholds
+from tests.support.made_sets import random_set
+from tests.support.made_studies import CASES, LLCM, made_study
+
+
+@pytest.mark.parametrize(("protocol", "cameras"), CASES[:3])
+def test_ap_by_camera_is_that_of_a_gallery_of_this_camera_alone(protocol: str, cameras: list[tuple[int, int]]) -> None:
+    study, test = made_study(protocol, cameras)
+    pairs = camera_pairs(study.compared)
+    for line, own in enumerate(pairs.query):
+        for column, other in enumerate(pairs.gallery):
+            here = torch.from_numpy(test.camera_N[study.query_rows] == own)
+            there = torch.from_numpy(test.camera_N[study.trial.gallery_rows] == other)
+            mask = study.compared.excluded_QG
+            try:
+                found = rank_queries(
+                    study.compared.distance_QG[here][:, there],
+                    study.compared.query.person[here],
+                    study.compared.gallery.person[there],
+                    excluded_QG=None if mask is None else mask[here][:, there],
+                )
+                expected = mean_metrics(found).mAP
+            except ValueError:
+                assert np.isnan(pairs.mAP_QG[line, column])
+            else:
+                assert pairs.mAP_QG[line, column] == pytest.approx(expected)
+
+
+def test_similarities_are_counted_by_identity_and_modality() -> None:
+    test = random_set(LLCM, 4)
+    embedding = torch.from_numpy(np.random.default_rng(4).normal(size=(len(test.person_N), 4)))
+    found = likeness(test, embedding)
+    values: dict[str, list[float]] = {}
+    for one in range(len(test.person_N)):
+        for other in range(one):
+            whose = "same identity" if test.person_N[one] == test.person_N[other] else "different identities"
+            where = "within a modality" if test.modality_N[one] == test.modality_N[other] else "across modalities"
+            values.setdefault(f"{whose}, {where}", []).append(float(embedding[one] @ embedding[other]))
+    assert found.share.keys() == values.keys()
+    assert found.images == len(test.person_N)
+    for name, share in found.share.items():
+        assert share.sum() == pytest.approx(100)
+        mean = (found.centre * share).sum() / 100
+        assert mean == pytest.approx(np.mean(values[name]), abs=found.centre[1] - found.centre[0])
 
 
 def pairs(seed: int, count: int, digits: int) -> tuple[np.ndarray, np.ndarray]:

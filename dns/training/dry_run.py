@@ -1,13 +1,12 @@
-"""What a training would do: its configuration and where each value comes from, its size, its time. Changes nothing."""
+"""Shows what a training would do, and changes nothing: its options and where each comes from, its size, its time."""
 
 import math
 import resource
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,52 +16,40 @@ from torch import Tensor, nn
 from dns import ranks
 from dns.step import Step
 from dns.training.options import Config
-from dns.training.run_folder import RunFolder
+from dns.training.run_folder import RunFolder, folder_of
+from dns.training.setup import assemble, open_loader, open_session
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import printable
 from ffcv_convert.common.world import World
+from pipelines.data import TrainingLoader
+from pipelines.resident import ResidentLoader
 
 GB = 1e9
-ENOUGH_S = 20.0  # of steps that are timed
+ENOUGH_S = 20.0  # total of the steps that are timed
 
 
-class Batch(Protocol):
-    """images, augmentation and person_B: what the step takes."""
+def show(runs: Sequence[Config], sources: Mapping[str, str]) -> int:
+    """Print what training these runs would do, the first one in full. Writes nothing.
 
-    @property
-    def images(self) -> Tensor: ...
-    @property
-    def augmentation(self) -> Tensor: ...
-    @property
-    def person_B(self) -> Tensor: ...
-
-
-class Index(Protocol):
-    """modality_N: of every training image."""
-
-    @property
-    def modality_N(self) -> np.ndarray: ...
-    def __len__(self) -> int: ...
+    sources: section.option -> file or command line that set it.
+    """
+    session = open_session(runs[0])
+    loader, epochs, world = open_loader(session), session.config.optim.epochs, session.world
+    run = RunFolder(session.config, world)
+    training = assemble(session, loader, resumed=True)  # initial weights are not fetched: no time needs them
+    seconds = timed_steps(training.step, loader, world)
+    held = training_bytes(training.model, training.optimiser)
+    print(configuration(runs[0], session.config, sources))
+    print(what(run, [folder_of(one) for one in runs], loader, held, epochs=epochs))
+    print(cost(loader, held, seconds, world.device, epochs=epochs, tflop=training.work.tflop))
+    return 0
 
 
-class Loader(Protocol):
-    """What a plan takes of a loader, see pipelines/epoch_plan.py."""
-
-    iterations: int
-    images_a_step: int
-    identities: int
-    size_px: tuple[int, int]
-
-    @property
-    def index(self) -> Index: ...
-    def epoch(self, epoch: int) -> AbstractContextManager[Iterator[Batch]]: ...
-
-
-def configuration(asked: Config, resolved: Config, sources: Mapping[str, str]) -> str:
-    """A table of every option. asked: as it was read; resolved: with every "auto" settled; sources: section.option ->
-    file or command line that set it."""
+def configuration(config: Config, resolved: Config, sources: Mapping[str, str]) -> str:
+    """Return a table of every option. config: as it was read; resolved: with every "auto" settled; sources:
+    section.option -> file or command line that set it."""
     rows = [["option", "value", "from"]]
-    before = asked.stored()
+    before = config.stored()
     for section, options in resolved.stored().items():
         for name, value in options.items():
             key = f"{section}.{name}"
@@ -77,7 +64,7 @@ def tensor_bytes(tensors: Sequence[Tensor]) -> int:
 
 
 def training_bytes(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, int]:
-    """Bytes of what training keeps, by name, after a step at least."""
+    """Return the bytes of what training keeps, by name, after a step at least."""
     parameters = list(model.parameters())
     state = [value for of in optimiser.state.values() for value in of.values() if isinstance(value, Tensor)]
     return {
@@ -88,19 +75,19 @@ def training_bytes(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[s
 
 
 def peak_bytes(device: torch.device) -> tuple[str, int]:
-    """What the steps needed at most, and of which memory."""
+    """Return the memory's name and the most bytes of it that the steps needed."""
     if device.type == "cuda":
         return "device memory", torch.cuda.max_memory_allocated(device)
     return "memory of this process", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def timed_steps(step: Step, loader: Loader, world: World) -> list[float]:
-    """Seconds of each step after the first, as many as fit ENOUGH_S and two at least."""
+def timed_steps(step: Step, loader: TrainingLoader, world: World) -> list[float]:
+    """Measure the seconds of each step after the first, as many as fit ENOUGH_S and two at least."""
     begin, seconds = time.monotonic(), []
     with loader.epoch(0) as batches:
         last = begin
         for number, batch in enumerate(batches):
-            float(step(batch.images, batch.augmentation, batch.person_B).total)  # waits for the device
+            float(step(batch.images, batch.augmentation, batch.person_B)["total"])  # waits for the device
             now = time.monotonic()
             seconds += [now - last] if number else []
             last = now
@@ -110,8 +97,10 @@ def timed_steps(step: Step, loader: Loader, world: World) -> list[float]:
     return seconds
 
 
-def what(run: RunFolder, folders: Sequence[Path], loader: Loader, held: Mapping[str, int], *, epochs: int) -> str:
-    """A table of what would be trained, and where it would be kept. folders: of all runs; held: see training_bytes."""
+def what(
+    run: RunFolder, folders: Sequence[Path], loader: TrainingLoader, held: Mapping[str, int], *, epochs: int
+) -> str:
+    """Return a table of what would be trained and where it is kept. folders: all runs'; held: see training_bytes."""
     index = loader.index
     return lines({
         "runs": ", ".join(map(str, folders)),
@@ -127,11 +116,12 @@ def what(run: RunFolder, folders: Sequence[Path], loader: Loader, held: Mapping[
 
 
 def cost(
-    loader: Loader, held: Mapping[str, int], seconds: Sequence[float], device: torch.device, *, epochs: int,
-    tflop: float, resident: bool,
+    loader: TrainingLoader, held: Mapping[str, int], seconds: Sequence[float], device: torch.device, *, epochs: int,
+    tflop: float,
 ) -> str:  # fmt: skip
-    """A table of memory and time. seconds: of each timed step; tflop: of a step; resident: images lie on the device."""
+    """Return a table of memory and time. seconds: those of each timed step; tflop: that of a step."""
     whose, peak = peak_bytes(device)
+    resident = isinstance(loader, ResidentLoader)
     images_bytes, step_s = len(loader.index) * 3 * math.prod(loader.size_px), median(seconds)
     return lines({
         "training images": f"{gigabytes(images_bytes)}, {'in device memory' if resident else 'read from the disk'}",

@@ -1,6 +1,6 @@
 """The converter's readers, called with arbitrary bytes: they may raise only DataError.
 
-`test_properties.py` feeds them with hypothesis, `fuzz.py` with a fuzzer that follows the code's branches.
+`test_properties.py` feeds them with hypothesis.
 """
 
 import io
@@ -22,6 +22,7 @@ from ffcv_convert.images import ImageFormat, load_image
 from ffcv_convert.records import Record, check_records
 from ffcv_convert.writer import BetonJob, write_betons
 
+NAMES = ("lists", "csv", "manifest", "beton", "image")  # of all targets
 FORMAT = ImageFormat(16, 8)
 SAMPLES = 3
 PLACES = 64 + SAMPLES * (METADATA.itemsize + ALLOCATION.itemsize)

@@ -1,0 +1,201 @@
+"""Opens the parts of a run from a configuration or a checkpoint: engine, data, network, evaluator.
+
+train_ffcv.py, eval.py, `make plan`, `make report`, docs/test.ipynb and the benchmarks call these functions.
+
+    training = open_training(config)        a network in training, its loader, optimiser and step
+    opened = open_checkpoint("best.pt")     a trained network, and what it is tested on
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from dns import exchange, ranks
+from dns.engine import Engine, EngineOptions, make_engine
+from dns.evaluation.embedding import Embeddings
+from dns.evaluation.evaluator import Evaluator
+from dns.evaluation.protocols import PROTOCOLS
+from dns.model import DNS
+from dns.optim import make_optimiser, schedule
+from dns.step import Step, make_step
+from dns.training import checkpoint, selection, throughput
+from dns.training.network import build_network, load_initial_weights, trained_network
+from dns.training.options import Config
+from ffcv_convert.common.errors import CheckpointError, ConfigError
+from ffcv_convert.common.world import World
+from pipelines import data
+from pipelines.augment.recipes import RECIPES
+from pipelines.epoch_plan import PlanOptions
+
+
+class Session(NamedTuple):
+    """A configuration with every "auto" of its engine resolved, the processes that run it, and how this one
+    computes."""
+
+    config: Config
+    world: World
+    engine: Engine
+
+
+@dataclass
+class Training:
+    """A network in training, what feeds it and what trains it. rate: (epoch, iteration) -> learning rate of a group
+    with multiplier 1."""
+
+    config: Config
+    world: World
+    engine: Engine
+    loader: data.TrainingLoader
+    model: DNS
+    optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    step: Step
+    rate: Callable[[int, int], float]
+    work: throughput.Work
+
+    def steps(self, epochs: int, iterations: int = 0) -> int:
+        """Count the optimiser steps of so many whole epochs and iterations, as the log does."""
+        return epochs * self.loader.iterations + iterations
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A trained network in evaluation and what it is tested on. protocols: those of its configuration; name: its name
+    in reports."""
+
+    path: Path
+    config: Config
+    world: World
+    engine: Engine
+    evaluator: Evaluator
+    model: DNS
+    protocols: Sequence[str]
+    name: str
+
+    def embed(self) -> Embeddings:
+        """Return both features of every test image. Raises CheckpointError where they are not finite."""
+        embeddings = self.evaluator.embed(self.model)
+        if not all(torch.isfinite(embedding).all() for embedding in embeddings):
+            raise CheckpointError(f"{self.path}: gives embeddings that are not finite. Name an earlier checkpoint")
+        return embeddings
+
+
+def start_engine(options: EngineOptions) -> tuple[World, Engine]:
+    """Resolve every "auto", set up this process accordingly, and join the other ranks if torchrun started some."""
+    engine = make_engine(replace(options, device=ranks.own_device(options.device)))
+    engine.activate()
+    return ranks.join(engine.device), engine
+
+
+def open_session(config: Config) -> Session:
+    """Start the engine that trains this configuration, and seed torch. Raises ConfigError where run.ranks asks for
+    another number of processes."""
+    world, engine = start_engine(config.engine)
+    torch.manual_seed(config.run.seed)
+    if config.run.ranks not in (0, world.size):
+        raise ConfigError(
+            f"run.ranks = {config.run.ranks}, but {world.size} process{'es' * (world.size != 1)} train together. "
+            f"Start as many: make RANKS={config.run.ranks}, or leave run.ranks out"
+        )
+    run = replace(config.run, ranks=world.size)
+    return Session(replace(config, engine=engine.options(), run=run), world, engine)
+
+
+def plan_options(config: Config) -> PlanOptions:
+    return PlanOptions(
+        persons=config.data.persons, pictures=config.data.pictures, replacement=config.data.replacement,
+        recipe=replace(RECIPES[config.augment.recipe], pad_px=config.augment.pad_px), seed=config.run.seed,
+        accumulate=config.optim.accumulate, extra_iteration=config.optim.published_schedule,
+    )  # fmt: skip
+
+
+def open_loader(session: Session) -> data.TrainingLoader:
+    config, world, engine = session
+    return data.open_training(
+        config.data.folder, plan_options(config), world, trial=config.data.trial, styles=config.data.styles,
+        source=config.data.source, augment_on=engine.augment, dtype=engine.input_dtype(), workers=decoders(config),
+    )  # fmt: skip
+
+
+def open_images(config: Config, world: World) -> data.TestImages:
+    """Open the images that the configuration tests on."""
+    return data.open_test(
+        config.data.folder, world, trial=config.data.trial, styles=config.eval.styles, source=config.data.source,
+        batch_size=config.eval.batch_size, workers=decoders(config),
+    )  # fmt: skip
+
+
+def decoders(config: Config) -> int:
+    """Return the number of decoding threads of this process; 0: as many as cores."""
+    return config.data.workers or ranks.share_of_cores()
+
+
+def open_evaluator(config: Config, world: World, engine: Engine, trained: dict[str, Any]) -> Evaluator:
+    """Open the evaluator of the images that the configuration tests on.
+
+    trained: how the network was trained, see selection.training_setup. Raises ConfigError for images that are too
+    narrow for the engine.
+    """
+    images = open_images(config, world)
+    engine.check_width(images.size_px[1])
+    dataset = selection.dataset_label(images.manifest.dataset, config)
+    return Evaluator(images, world, engine, dataset=dataset, flip=config.eval.flip, trained=trained)
+
+
+def assemble(session: Session, loader: data.TrainingLoader, *, resumed: bool) -> Training:
+    """Build the network, its optimiser and the step. resumed: its weights will be those of a checkpoint."""
+    config, world, engine = session
+    weights = None if resumed else load_initial_weights(config.model.architecture, config.model.pretrained)
+    model = engine.place(build_network(config, loader.identities, weights))
+    optimiser = make_optimiser(model, config.optim, config.multiplier, fused=engine.fused)
+    scaler, accumulate = engine.scaler(), config.optim.accumulate
+    exchanged = {"gather": exchange.Gather(world)} if config.optim.gather and world.size > 1 else {}
+    step = make_step(
+        model, optimiser, scaler, loader.augment, engine, accumulate=accumulate,
+        average=exchange.Mean(world, accumulate), **exchanged,
+    )  # fmt: skip
+    tflop = throughput.count(
+        config.model, config.loss, loader.identities, batch=loader.batch_size, size_px=loader.size_px,
+        accumulate=accumulate,
+    )  # fmt: skip
+    return Training(
+        config, world, engine, loader, model, optimiser, scaler, step,
+        rate=schedule(config.optim, loader.iterations, world.size * accumulate),
+        work=throughput.Work(loader.images_a_step, tflop, throughput.peak(engine)),
+    )  # fmt: skip
+
+
+def open_training(config: Config) -> Training:
+    """Open everything that trains this configuration, from its initial weights."""
+    session = open_session(config)
+    return assemble(session, open_loader(session), resumed=False)
+
+
+def open_checkpoint(path: str | Path, *options: str) -> Opened:
+    """Open a checkpoint of this program or of the published code for testing.
+
+    options: as on eval.py's command line, such as "--data.set=sysu", which a published checkpoint needs. Raises
+    CheckpointError, ConfigError, DataError or ProtocolError.
+    """
+    content = checkpoint.load_to_test(Path(path))
+    return open_content(Path(path), content, selection.config_for_checkpoint(options, content, 0, ""))
+
+
+def open_content(path: Path, content: checkpoint.Tested, config: Config) -> Opened:
+    """Open a checkpoint that was read, with its configuration, for testing. Raises errors before the network is built
+    where data, protocols and checkpoint do not fit."""
+    world, engine = start_engine(config.engine)
+    evaluator = open_evaluator(config, world, engine, selection.training_setup(content["config"]))
+    images, test_set = evaluator.images, evaluator.test_set
+    protocols = selection.protocols_of(config.eval, test_set)
+    for protocol in protocols:
+        PROTOCOLS[protocol].check(test_set)
+    selection.check_size(path, content, images.path, images.size_px)
+    training = data.training_digest(config.data.folder, trial=config.data.trial, styles=config.data.styles)
+    selection.check_training(path, content, config.data.set, training)
+    model = engine.place(trained_network(path, content["model"], config)).eval()
+    name = selection.describe(path, content, config.data.set)
+    return Opened(path, config, world, engine, evaluator, model, protocols, name)
