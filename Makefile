@@ -105,7 +105,7 @@ profile: $(READY) ## profile a training step: kernels, trace, share of waiting f
 ##@ Tests
 
 test: $(READY) ## run the quick tests, on every core and in random order; ARGS='-n 0 -p no:randomly': one after another
-	'$(RUN)' -m pytest -q -n auto --maxprocesses=8 -m 'not gpu and not slow' --dist loadfile $(ARGS)
+	'$(RUN)' -m pytest -q -n auto --maxprocesses=8 -m 'not gpu and not slow and not inductor' --dist loadfile $(ARGS)
 
 test-slow: $(READY) ## run the slow ones: several ranks and jobs, make itself, the CUDA path on a device that does nothing
 	'$(RUN)' -m pytest -q -n auto --maxprocesses=8 -m 'slow and not gpu' --dist loadfile $(ARGS)
@@ -120,10 +120,10 @@ test-older-cpu: $(READY) ## run the numerical tests as on older processors, with
 	@$(foreach cpu,$(OLDER_CPUS),$(foreach threads,$(OLDER_THREADS),\
 	  echo 'as on a processor with $(cpu), $(threads) threads' && \
 	  env $(or $(AS_$(cpu)),$(error OLDER_CPUS holds $(cpu). It takes avx2 and sse41)) OMP_NUM_THREADS=$(threads) \
-	    '$(RUN)' -m pytest -q -m 'numerical and not gpu and not slow' --durations=0 --durations-min=10 $(ARGS) &&)) true
+	    '$(RUN)' -m pytest -q -m 'numerical and not gpu and not slow and not inductor' --durations=0 --durations-min=10 $(ARGS) &&)) true
 
 check-cuda: $(READY) ## the CUDA step on a device that does nothing: what breaks, what waits, what is moved; 3 minutes
-	'$(RUN)' -m pytest -q tests/dns/test_inductor.py
+	'$(RUN)' -m pytest -q -m inductor
 	'$(RUN)' -m tests.cuda_stand_in.check
 
 faults: $(READY) ## kill the program, damage its files, fill its disk; counts in benchmarks/results/faults.json

@@ -68,7 +68,7 @@ print("the same")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.inductor
 def test_a_compiled_network_computes_the_same_and_keeps_its_layout_in_both_passes() -> None:
     done = subprocess.run([sys.executable, "-c", COMPARE], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.stdout.strip().endswith("the same"), done.stderr[-3000:]

@@ -148,7 +148,7 @@ def test_a_step_in_low_precision_is_off_by_its_rounding(folder: Path, precision:
     assert SAME < error(losses(folder, engine, steps=1)) < ROUNDED
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.inductor)])
 def test_compiled_stays_at_the_stored_losses(folder: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = torch.compile
     monkeypatch.setattr(

@@ -21,6 +21,7 @@ from tests.support.refusals import refusal
 Times = Callable[[int, int], int]
 Files = dict[str, bytes]
 
+pytestmark = pytest.mark.slow
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 OLDER, NEWER = ImageFormat(24, 12), ImageFormat(192, 96)
 PARTS = ("train", "test")

@@ -57,6 +57,7 @@ def kill_a_worker(process: Process, delay_s: float) -> bool:
     return bool(still)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["SIGKILL", "SIGTERM", "SIGINT", "worker"])
 def test_a_stopped_drawing_is_completed_by_the_next(
     drawn: dict[str, bytes], tmp_path: Path, tally: Tally, times: Callable[[int, int], int], target: str

@@ -19,7 +19,7 @@ from ffcv_convert.datasets import llcm
 from ffcv_convert.images import ImageFormat
 from tests.conftest import REPOSITORY
 from tests.faults.conftest import Tally
-from tests.faults.training_child import OPTIONS, differences
+from tests.faults.training_child import OPTIONS
 
 ECHO = f"""#!{sys.executable}
 import json, sys
@@ -89,9 +89,7 @@ def run(arguments: list[str]) -> str:
 
 
 @pytest.mark.slow
-def test_make_train_goes_on_with_a_stopped_run_or_starts_again(
-    train: Callable[..., list[str]], tmp_path: Path, tally: Tally
-) -> None:
+def test_make_train_goes_on_with_a_stopped_run(train: Callable[..., list[str]], tmp_path: Path, tally: Tally) -> None:
     """The signal goes to make and to its children, as from a scheduler; and make passes it on once more."""
     folder = tmp_path / "runs" / "run"
     with subprocess.Popen(train("run"), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -109,8 +107,9 @@ def test_make_train_goes_on_with_a_stopped_run_or_starts_again(
     assert (0, 0) < (stopped["epoch"], stopped["iteration"]) < (2, 0)
     at = rf"after {stopped['epoch']} epochs? and {stopped['iteration']} iterations?\n"
     assert re.search(f"going on with {folder} {at}", run(train("run")))
-    again = run(train("run", RESUME="never"))
-    aside = folder.with_name("run.1")
-    assert f"{folder}: the run that was there is now in {aside}" in again
-    assert "going on" not in again
-    assert not differences(aside, folder)
+
+
+def test_make_train_starts_again_where_it_is_asked_to(echo: Path) -> None:
+    """tests/end_to_end/test_train.py starts again."""
+    done = make("train", VENV=echo, DATASET="llcm", RESUME="never")
+    assert "--run.resume=never" in json.loads(done.stdout.splitlines()[-1])

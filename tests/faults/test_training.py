@@ -27,7 +27,7 @@ from tests.support.refusals import assert_tells
 
 OFTEN = "--run.save_minutes=0"  # a checkpoint after every step
 MOMENTS = 90  # of a whole run, see inject.EVENTS
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.slow]
 Times = Callable[[int, int], int]
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from pipelines.numba_setup import allowed_workers
 
+pytestmark = pytest.mark.slow
 LIMIT_S = 1.5
 TRIES = 3  # the machine may be busy with something else
 
@@ -108,7 +109,6 @@ def test_a_warm_start_is_quick_and_compiles_nothing(
     assert min(seconds) < LIMIT_S
 
 
-@pytest.mark.slow
 def test_a_damaged_cache_is_compiled_again(beton_root: Path, warm_cache: Path, pixels: int, tmp_path: Path) -> None:
     """As a power failure leaves it: the index of every second function empty, the code of the others cut to its first
     half. tests/ffcv_convert/common/test_numba_cache.py tries each damage alone."""
@@ -126,7 +126,6 @@ def test_a_damaged_cache_is_compiled_again(beton_root: Path, warm_cache: Path, p
     assert repaired["pixels"] == again["pixels"] == pixels
 
 
-@pytest.mark.slow
 def test_a_start_needs_no_writable_cache(beton_root: Path, pixels: int, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     in_memory = start(beton_root, tmp_path / "file", 1)
