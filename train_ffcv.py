@@ -25,7 +25,6 @@ from dns import exchange, ranks
 from dns.evaluation import results
 from dns.evaluation.embedding import Embeddings
 from dns.evaluation.evaluator import Evaluator
-from dns.evaluation.protocols import fitting
 from dns.evaluation.ranking import Ranking
 from dns.evaluation.tables import Row, markdown, screen
 from dns.optim import set_learning_rate
@@ -39,8 +38,8 @@ from dns.training.loss_watch import LossQueue
 from dns.training.network import trained_network
 from dns.training.options import Config
 from dns.training.run_folder import CONFIG, RunFolder
-from dns.training.selection import check_same_size, describe, training_setup
-from dns.training.setup import Training, assemble, open_evaluator, open_loader, open_session
+from dns.training.selection import describe, training_setup
+from dns.training.setup import Training, assemble, open_data
 from dns.training.state import TrainingState
 from dns.training.stopping import Interruption, out_of_memory
 from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError, ReportError, user_errors
@@ -58,7 +57,7 @@ def train(arguments: Sequence[str]) -> int:
             "make JOBS=... or make RANKS=..."
         )
     if config.run.jobs > 1 and len(runs) == 1:
-        print("note: run.jobs has one run alone to train: no trials, and run.repeats is 1", file=sys.stderr)
+        print("note: run.jobs has only one run to train: no trials, and run.repeats is 1", file=sys.stderr)
     if config.run.jobs > 1 and len(runs) > 1:
         code = jobs.train_all(Path(__file__), arguments, runs, config.run.jobs)
     else:
@@ -81,20 +80,14 @@ def train_in_turn(runs: Sequence[Config]) -> int:
 
 def train_run(config: Config) -> int:
     """Prepare one run and train it. Returns 0, or the code of the signal that stopped it."""
-    session = open_session(config)
-    config, world, engine = session
-    loader = open_loader(session)
-    evaluator = open_evaluator(config, world, engine, training_setup(config.stored()))
-    images = evaluator.images
-    check_same_size("the training set", loader.size_px, images.path, images.size_px)
-    if config.eval.protocol == "auto":
-        config = replace(config, eval=replace(config.eval, protocol=fitting(evaluator.test_set)[0]))
+    session, loader, evaluator = open_data(config)
+    config, world, _ = session
     run = RunFolder(config, world)
 
-    training = assemble(session._replace(config=config), loader, resumed=run.resumed)
+    training = assemble(session, loader, resumed=run.resumed)
     state = TrainingState(
         world, training.model, training.optimiser, training.scaler, config, loader.size_px, loader.sha256,
-        {"training set": loader.digest, **images.digests()},
+        {"training set": loader.digest, **evaluator.images.digests()},
     )  # fmt: skip
     with run.training(), out_of_memory(f"; {run.last} stands"), Interruption() as interruption, state.writer:
         fit(training, run, evaluator, state, interruption)
@@ -271,15 +264,15 @@ def finish(training: Training, run: RunFolder, evaluator: Evaluator, state: Trai
     finished = run.resumed and run.finished()
     if finished:
         print(f"{run.path}: finished before; its result:\n{results.read_markdown(run.result)}")
-    elif training.world.is_main:
-        (run.path / PAGE).unlink(missing_ok=True)  # a page that showed the unfinished run
-    missing = not ranks.on_main(training.world, (run.path / PAGE).exists)
-    reports = training.config.report.write != "false" and missing
+    page = ranks.on_main(training.world, (run.path / PAGE).exists)
+    reports = training.config.report.write != "false" and not (finished and page)
     if finished and not reports:
         return
     tested = test_last(training, evaluator, state)
     if not finished:
         write_result(training, run, evaluator, state, tested)
+        if training.world.is_main:
+            (run.path / PAGE).unlink(missing_ok=True)  # a page that showed the unfinished run
     if reports and training.world.is_main:
         report(training, run, evaluator, state, tested)
 

@@ -31,21 +31,27 @@ class LossOptions:
     alignment: float = option(0.2, "weight of domain alignment (DA)", WEIGHT)
     alignment_modalities: float = option(0.45, "in DA: of the MMD between modalities, in each space", WEIGHT)
     alignment_spaces: float = option(0.05, "in DA: of the MMD between spaces, for each modality", WEIGHT)
-    alignment_kernels: int = option(5, "kernels of an MMD", (1, 100))
+    alignment_kernels: int = option(5, "kernels of an MMD", (1, 10))
     alignment_factor: float = option(2.0, "how many times as wide each kernel of an MMD is as the one before", (1, 10))
     distillation: float = option(1.0, "weight of domain distillation (DD)", WEIGHT)
     distillation_identity: float = option(0.25, "in DD: of the cross entropy of its classifiers", WEIGHT)
 
     def __post_init__(self) -> None:
-        if not any((self.identity, self.circle, self.alignment, self.distillation)):
+        if self.alignment and not (self.alignment_modalities or self.alignment_spaces):
             raise ConfigError(
-                "loss: every weight is 0, so nothing would be trained. Set one, such as --loss.identity=1"
+                f"loss.alignment = {self.alignment}, but both of its parts have weight 0. Set one of them, or "
+                "--loss.alignment=0"
             )
 
 
 def weighted_sum(losses: Mapping[str, Callable[[], Tensor]], options: LossOptions) -> Losses:
-    """Compute the losses whose weight, an option of the same name, is not 0; and their weighted sum, `total`."""
+    """Compute the losses whose weight, an option of the same name, is not 0; and their weighted sum, `total`.
+
+    Raises ConfigError where every weight is 0.
+    """
     weights = {name: getattr(options, name) for name in losses}
+    if not any(weights.values()):
+        raise ConfigError("loss: every weight is 0, so nothing would be trained. Set one, such as --loss.identity=1")
     found = {name: loss() for name, loss in losses.items() if weights[name]}
     parts = [loss if weights[name] == 1 else weights[name] * loss for name, loss in found.items()]
     return {**found, "total": reduce(add, parts)}

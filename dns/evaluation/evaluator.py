@@ -22,17 +22,17 @@ from pipelines.data import TestImages
 class Evaluator:
     """An evaluator of one set. Every rank calls it: each embeds a part of the images, and rank 0 ranks them.
 
-    images: what is tested; dataset: its name in reports; flip: the tables', see Embedder; trained: how the network was
-    trained, for reports, see selection.training_setup.
+    images: what is tested; dataset: its name in reports; flip: the tables', see Embedder; training_setup: how the
+    network was trained, for reports, see selection.
     """
 
     def __init__(
         self, images: TestImages, world: World, engine: Engine, *, dataset: str, flip: Flip,
-        trained: Mapping[str, Any] | None = None,
+        training_setup: Mapping[str, Any] | None = None,
     ):  # fmt: skip
         self.test_set = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)
         self.images, self._world, self.engine = images, world, engine
-        self.dataset, self.flip, self._trained = dataset, flip, trained or {}
+        self.dataset, self.flip, self._training_setup = dataset, flip, training_setup or {}
 
     @torch.inference_mode()
     def embed(self, model: DNS, row_N: np.ndarray | None = None, flip: Flip | None = None) -> Embeddings:
@@ -81,5 +81,5 @@ class Evaluator:
         how: dict[str, Any] = {"dataset": self.dataset, "feature": FEATURES[feature], "flip": self.flip}
         how |= {"re_ranking": "k-reciprocal" if re_ranking else "off", "precision": self.engine.precision}
         return make_row(
-            protocol, [ranking.metrics for ranking in rankings], **how, checkpoint=checkpoint, **self._trained
+            protocol, [ranking.metrics for ranking in rankings], **how, checkpoint=checkpoint, **self._training_setup
         )

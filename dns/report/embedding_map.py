@@ -62,11 +62,12 @@ def mapped_rows(test: TestSet, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(rows))
 
 
-def map_chart(found: EmbeddingMap) -> Chart:
+def map_chart(found: EmbeddingMap, feature: str) -> Chart:
+    """Return the chart of a map. feature: the embeddings' name in reports."""
     shapes = "circle: visible, triangle: infrared, square: sketch"
     identities = len({one.colour for one in found.series})
     caption = (
-        f"t-SNE of BN(Z) of {identities} identities, perplexity {found.perplexity:.3g}, seed {found.seed}. Colour: "
+        f"t-SNE of {feature} of {identities} identities, perplexity {found.perplexity:.3g}, seed {found.seed}. Colour: "
         f"identity; {shapes}."
     )
     return Chart("map", "Map of embeddings", caption, "", "", found.series, kind="points", legend=False)

@@ -77,7 +77,8 @@ def show_similarity(parts: Parts, findings: Findings) -> None:
     charts = [figures.likeness_chart(likeness(test, embedding_ND))]
     note = ""
     if embedding_map.available():
-        charts.append(embedding_map.map_chart(embedding_map.embedding_map(test, embedding_ND)))
+        found = embedding_map.embedding_map(test, embedding_ND)
+        charts.append(embedding_map.map_chart(found, findings.subject.feature_name))
     else:
         note = html.paragraph("The map of embeddings", MISSING.format("scikit-learn"))
     parts.section("embeddings", "Embeddings", note, parts.charts(charts))

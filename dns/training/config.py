@@ -131,7 +131,9 @@ def _given(arguments: Sequence[str]) -> dict[str, Given]:
     for file in files or []:
         found |= read_yaml(Path(file))
     found |= {key: Given(value, "the command line") for key, value in flags.items()}
-    return {_known(key, given.source): given for key, given in found.items() if key not in GONE}
+    for key in [key for key in GONE if key in found and key not in flags]:
+        print(f"note: {found.pop(key).source}: {key} is an option of an earlier version: ignored", file=sys.stderr)
+    return {_known(key, given.source): given for key, given in found.items()}
 
 
 def read_yaml(path: Path) -> dict[str, Given]:

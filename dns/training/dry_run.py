@@ -17,7 +17,7 @@ from dns import ranks
 from dns.step import Step
 from dns.training.options import Config
 from dns.training.run_folder import RunFolder, folder_of
-from dns.training.setup import assemble, open_loader, open_session
+from dns.training.setup import assemble, open_data
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import printable
 from ffcv_convert.common.world import World
@@ -33,9 +33,10 @@ def show(runs: Sequence[Config], sources: Mapping[str, str]) -> int:
 
     sources: section.option -> file or command line that set it.
     """
-    session = open_session(runs[0])
-    loader, epochs, world = open_loader(session), session.config.optim.epochs, session.world
+    session, loader, _ = open_data(runs[0])
+    epochs, world = session.config.optim.epochs, session.world
     run = RunFolder(session.config, world)
+    run.forget()  # its memory is none of the training's
     training = assemble(session, loader, resumed=True)  # initial weights are not fetched: no time needs them
     seconds = timed_steps(training.step, loader, world)
     held = training_bytes(training.model, training.optimiser)

@@ -59,12 +59,12 @@ class RunFolder:
             yield
 
     def _take(self, locks: ExitStack) -> bool:
-        """Lock the folder. Returns whether there is a run to go on with: it looks again, as no other process can write
-        here now."""
+        """Lock the folder. Returns whether there is a run to go on with: where there was none, it looks again, as no
+        other process can write here now."""
         old = self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         locks.enter_context(exclusive_lock(self.path))
-        resumed = self._look()
+        resumed = self.resumed or self._look()
         kept = self.best.exists() or self.result.exists() or self.config.run.resume == "never"
         if not resumed and old and kept:
             print(f"{self.path}: the run that was there is now in {set_aside(self.path)}")
@@ -74,6 +74,7 @@ class RunFolder:
             for partial in self.path.glob("*.partial"):  # a killed run left it
                 partial.unlink()
         if not resumed:
+            self.forget()
             self.lines.path.unlink(missing_ok=True)
             text = to_yaml(self.config, f"Resolved configuration of {self.path.name}")
             with writing(self.path / CONFIG):  # in place: it is locked
@@ -100,9 +101,14 @@ class RunFolder:
             self._read = (stamp, checkpoint.load(self.last))
         return self._read[1]
 
+    def forget(self) -> None:
+        """Let go of the memory of last.pt."""
+        self._read = None
+
     def take_last(self) -> checkpoint.Checkpoint:
-        """The same, for the run that goes on; its memory is the caller's then."""
-        content, self._read = self.read_last(), None
+        """Return what read_last does, and forget it."""
+        content = self.read_last()
+        self.forget()
         return content
 
     def finished(self) -> bool:

@@ -17,7 +17,7 @@ from dns import exchange, ranks
 from dns.engine import Engine, EngineOptions, make_engine
 from dns.evaluation.embedding import Embeddings
 from dns.evaluation.evaluator import Evaluator
-from dns.evaluation.protocols import PROTOCOLS
+from dns.evaluation.protocols import PROTOCOLS, fitting
 from dns.model import DNS
 from dns.optim import make_optimiser, schedule
 from dns.step import Step, make_step
@@ -133,16 +133,29 @@ def decoders(config: Config) -> int:
     return config.data.workers or ranks.share_of_cores()
 
 
-def open_evaluator(config: Config, world: World, engine: Engine, trained: dict[str, Any]) -> Evaluator:
+def open_evaluator(config: Config, world: World, engine: Engine, training_setup: dict[str, Any]) -> Evaluator:
     """Open the evaluator of the images that the configuration tests on.
 
-    trained: how the network was trained, see selection.training_setup. Raises ConfigError for images that are too
+    training_setup: how the network was trained, see selection. Raises ConfigError for images that are too
     narrow for the engine.
     """
     images = open_images(config, world)
     engine.check_width(images.size_px[1])
     dataset = selection.dataset_label(images.manifest.dataset, config)
-    return Evaluator(images, world, engine, dataset=dataset, flip=config.eval.flip, trained=trained)
+    return Evaluator(images, world, engine, dataset=dataset, flip=config.eval.flip, training_setup=training_setup)
+
+
+def open_data(config: Config) -> tuple[Session, data.TrainingLoader, Evaluator]:
+    """Open what a training trains and tests on. The session's configuration has the protocol that fits the test images
+    where eval.protocol is auto. Raises DataError where the sizes of the images differ."""
+    session = open_session(config)
+    loader, (config, world, engine) = open_loader(session), session
+    evaluator = open_evaluator(config, world, engine, selection.training_setup(config.stored()))
+    images = evaluator.images
+    selection.check_same_size("the training set", loader.size_px, images.path, images.size_px)
+    if config.eval.protocol == "auto":
+        config = replace(config, eval=replace(config.eval, protocol=fitting(evaluator.test_set)[0]))
+    return session._replace(config=config), loader, evaluator
 
 
 def assemble(session: Session, loader: data.TrainingLoader, *, resumed: bool) -> Training:

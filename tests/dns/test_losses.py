@@ -1,6 +1,7 @@
 """Losses and modules against the published code's values, naive double loops, and degenerate batches."""
 
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from ffcv_convert.common.errors import ConfigError
 from tests.support import goldens
 from tests.support.golden_weights import golden_array
 from tests.support.goldens import relative_error, tensor
+from tests.support.refusals import refusal
 
 pytestmark = pytest.mark.numerical
 
@@ -233,5 +235,29 @@ def test_distillation_without_its_identity_term_is_the_divergence_alone() -> Non
 
 
 def test_nothing_to_train_is_refused() -> None:
-    with pytest.raises(ConfigError, match="loss"):
-        LossOptions(identity=0, circle=0, alignment=0, distillation=0)
+    nothing = LossOptions(identity=0, circle=0, alignment=0, distillation=0)
+    with refusal(ConfigError, "--loss.identity"):
+        weighted_sum({name: lambda: pytest.fail("computed") for name in TERMS}, nothing)
+    with refusal(ConfigError, "loss.alignment", 0.2):
+        LossOptions(alignment_modalities=0, alignment_spaces=0)
+
+
+def test_the_ends_of_every_range_give_finite_losses_and_gradients() -> None:
+    torch.manual_seed(8)
+    person = torch.tensor([0, 0, 1, 1] * 2)
+    margins = {"circle_margin": "margin", "circle_gamma": "gamma"}
+    scales = {"alignment_kernels": "kernels", "alignment_factor": "factor"}
+    for field in fields(LossOptions):
+        for end in field.metadata["option"].limits:
+            embedding = torch.randn(8, 5, requires_grad=True)
+            if field.name in margins:
+                loss = circle_loss(embedding, person, **{"margin": 0.45, "gamma": 64.0, margins[field.name]: end})
+            elif field.name in scales:
+                loss = mmd(*embedding.chunk(2), **{**SCALES, scales[field.name]: end})
+            else:
+                continue
+            loss.backward()
+            assert torch.isfinite(loss), (field.name, end)
+            assert torch.isfinite(embedding.grad).all(), (field.name, end)
+    widest = mmd(*torch.randn(8, 5, requires_grad=True).chunk(2), kernels=10, factor=10.0)
+    assert torch.isfinite(widest)

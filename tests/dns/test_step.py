@@ -1,6 +1,7 @@
 """The step: it learns, and each way of running it computes the same thing."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ def run(engine: Engine, steps: int = STEPS) -> list[list[float]]:
     model = engine.place(DNS(6, ModelOptions(architecture="resnet10_half", dropout=0.0), LossOptions())).train()
     optimiser = make_optimiser(
         model, OptimOptions(name="sgd", lr=LR, momentum=0.9, weight_decay=5e-4),
- MultiplierOptions(**dict.fromkeys(GROUPS, 1.0)), fused=engine.fused,
+        MultiplierOptions(**dict.fromkeys(GROUPS, 1.0)), fused=engine.fused,
     )  # fmt: skip
     images = torch.randint(0, 256, (12, 32, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     person = torch.tensor([0, 0, 1, 1, 2, 2] * 2)
@@ -84,6 +85,28 @@ def test_low_precision_learns(precision: Precision) -> None:
     """fp16 begins later: its scaler skips steps until the loss scale fits."""
     found = run(replace(PLAIN, precision=precision), steps=10)
     assert found[-1][-1] < 0.75 * found[0][-1]
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_without_distillation_the_step_trains_all_but_its_classifiers(
+    name: Literal["sgd", "adamw"], fused: bool
+) -> None:
+    """Two accumulated batches, without weight decay, and with an optimiser's state that is saved and restored."""
+    torch.manual_seed(0)
+    engine = replace(PLAIN, fused=fused)
+    model = engine.place(DNS(6, ModelOptions(architecture="resnet10_half"), LossOptions(distillation=0))).train()
+    options = OptimOptions(name=name, lr=LR, weight_decay=0.0)
+    optimiser = make_optimiser(model, options, MultiplierOptions(), fused=fused)
+    step = make_step(model, optimiser, engine.scaler(), lambda images, _: images.chunk(2), engine, accumulate=2)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    images, person = torch.randn(16, 3, 32, 24), torch.tensor([0, 0, 1, 1] * 4)
+    for _ in range(2):
+        losses = step(images, torch.zeros(16, 1), person)
+        optimiser.load_state_dict(optimiser.state_dict())
+    assert list(losses) == ["identity", "circle", "alignment", "total"]
+    same = {key for key, value in model.state_dict().items() if torch.equal(value, before[key])}
+    assert same == {key for key in before if key.startswith("distillation.")}
 
 
 def test_compiled_without_graph_breaks_and_without_recompiling(

@@ -1,6 +1,8 @@
 """One way in: a training embeds and ranks its last weights once, and a checkpoint opens in a few lines of Python."""
 
+import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,15 @@ from dns.evaluation import evaluator as evaluator_module
 from dns.evaluation.evaluator import Evaluator
 from dns.report import write
 from dns.training import checkpoint
+from dns.training.run_folder import RunFolder
 from dns.training.setup import open_checkpoint, open_training
-from tests.conftest import REPOSITORY
-from tests.support.configs import make_config
+from ffcv_convert.common.errors import CheckpointError
+from ffcv_convert.common.world import World
+from tests.conftest import REPOSITORY, Run
+from tests.support.configs import make_config, stored_config
+from tests.support.refusals import assert_tells, refusal
+
+CPU = torch.device("cpu")
 
 OPTIONS = [
     "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=4", "--data.workers=1",
@@ -97,3 +105,28 @@ def test_a_training_opens_from_its_configuration(beton_root: Path) -> None:
         losses = training.step(batch.images, batch.augmentation, batch.person_B)
     assert list(losses) == ["identity", "circle", "distillation", "total"]
     assert np.isfinite([float(loss) for loss in losses.values()]).all()
+
+
+@pytest.mark.parametrize(
+    ("script", "argument", "named"),
+    [("train_ffcv.py", "--config-file=gone.yaml", "gone.yaml"), ("eval.py", "--eval.checkpoint=gone.pt", "gone.pt")],
+)
+def test_a_program_that_refuses_ends_with_2_and_a_message(program: Run, script: str, argument: str, named: str) -> None:
+    done = program(script, argument)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_tells(done.stderr, "error:", named)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_whose_checkpoint_vanishes_before_its_lock_does_not_begin_again(
+    counted: tuple[Path, list[Counter[str]]], tmp_path: Path
+) -> None:
+    """Its network was made without initial weights, to take those of the checkpoint."""
+    shutil.copytree(counted[0], tmp_path / "run")
+    config = stored_config(checkpoint.load(tmp_path / "run" / "last.pt")["config"])
+    run = RunFolder(replace(config, run=replace(config.run, root=str(tmp_path))), World(CPU))
+    assert run.resumed
+    run.last.unlink()
+    with run.training(), refusal(CheckpointError, run.last):
+        assert run.resumed
+        run.take_last()

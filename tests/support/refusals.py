@@ -24,9 +24,10 @@ def refusal(error: type[BaseException], names: object, *holds: object) -> Iterat
 
 
 def assert_tells(message: str, *parts: object) -> None:
-    """Each part stands in the message as a whole: not 1 in 12, nor all.beton in all.beton.partial. What was found is
-    cut out, so that a number is not found in a path that stands before it in `parts`."""
+    """Each part stands in the message as a whole: not 1 in 12, in 1,000 or in -1, nor all.beton in all.beton.partial.
+    What was found is cut out, so that a number is not found in a path that stands before it in `parts`."""
     left = message
-    for part in parts:
-        left, found = re.subn(rf"(?<![\w.]){re.escape(str(part))}(?![\w/]|\.\w)", " ", left)
-        assert found, f"{str(part)!r} is not in the message: {message}"
+    for part in map(str, parts):
+        before = r"(?<![\w.\-])(?<!\d,)" if part[0].isdigit() else r"(?<![\w.])"
+        left, found = re.subn(rf"{before}{re.escape(part)}(?![\w/]|[.\-]\w|,\d)", " ", left)
+        assert found, f"{part!r} is not in the message: {message}"
