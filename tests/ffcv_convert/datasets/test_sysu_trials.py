@@ -165,9 +165,9 @@ def test_a_damaged_file_is_refused(tree: Path, permutations: Permutations, name:
         sysu.list_trials(tree, "test", of_test_part(tree))
 
 
-def unpacks_to_480_mb(path: Path) -> None:
+def unpacks_to_290_mb(path: Path) -> None:
     cells = np.empty((6, 1), dtype=object)
-    cells[:, 0] = [np.zeros((10, 10**6))] * 6
+    cells[:, 0] = [np.zeros((10, 600_000))] * 6
     savemat(path, {"rand_perm_cam": cells}, do_compression=True)
 
 
@@ -198,7 +198,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
 """
 
 
-@pytest.mark.parametrize("bomb", [unpacks_to_480_mb, declares_cells_without_end])
+@pytest.mark.parametrize("bomb", [unpacks_to_290_mb, declares_cells_without_end])
 def test_a_file_that_needs_more_memory_than_a_real_one_is_refused(
     tree: Path, program: Run, bomb: Callable[[Path], None]
 ) -> None:
