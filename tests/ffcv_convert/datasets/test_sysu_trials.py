@@ -1,8 +1,11 @@
 """SYSU-MM01's official draw of galleries, exp/rand_perm_cam.mat: read, or refused if it does not fit."""
 
+import io
 import os
 import struct
+import subprocess
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from itertools import groupby
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from scipy.io import loadmat, savemat
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.convert import convert
-from ffcv_convert.datasets import sysu
+from ffcv_convert.datasets import read_permutations, sysu
 from ffcv_convert.images import ImageFormat
 from ffcv_convert.records import Record
 from tests.conftest import Run
@@ -58,6 +61,20 @@ def save(root: Path, permutations: Permutations, name: str = "rand_perm_cam") ->
     path = root / "exp" / "rand_perm_cam.mat"
     savemat(path, {name: cameras})
     return path
+
+
+@pytest.fixture
+def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader runs in this process, without a limit on memory: each process imports SciPy."""
+
+    def run(command: list[object], **_: object) -> "subprocess.CompletedProcess[bytes]":
+        said = io.StringIO()
+        with redirect_stdout(said):
+            read_permutations.main(*map(str, command[2:]))
+        return subprocess.CompletedProcess(command, 0, said.getvalue().encode(), b"")
+
+    monkeypatch.setattr(read_permutations, "bound_memory", lambda more_bytes: None)
+    monkeypatch.setattr(sysu.subprocess, "run", run)
 
 
 def of_test_part(root: Path) -> list[Record]:
@@ -106,6 +123,7 @@ WRONG: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+@pytest.mark.usefixtures("read_here")
 @pytest.mark.parametrize("name", WRONG)
 def test_a_permutation_that_does_not_fit_its_folder_is_refused(
     tree: Path, permutations: Permutations, name: str
@@ -186,7 +204,7 @@ def declares_cells_without_end(path: Path) -> None:
 # Prints the message and the peak memory in MB of the process that read the file.
 READ = """
 import pathlib, resource, sys
-from ffcv_convert.datasets import sysu
+from ffcv_convert.datasets import read_permutations, sysu
 from ffcv_convert.common.errors import DataError
 limit = resource.getrlimit(resource.RLIMIT_DATA)
 try:
