@@ -1,10 +1,11 @@
 """What happens on the host when the step is captured, trained with, stopped, and its network tested.
 
-    python -m tests.cuda_stand_in.run tests.cuda_stand_in.capture BETON_ROOT WORK_FOLDER [--model.x=y ...]
+    python -m tests.cuda_stand_in.run tests.cuda_stand_in.capture BETON_ROOT WORK_FOLDER every|pairs [--model.x=y ...]
 
-BETON_ROOT holds a converted set `sysu` of any size. A ResNet-18, unless an option says otherwise. Prints one JSON
-object. Kernels do nothing here, so tensors hold anything: `train` replaces the checks that numbers are finite, and the
-metrics.
+BETON_ROOT holds a converted set `sysu` of any size. every: all combinations of precision, optimiser and source, and 200
+iterations of the loop; pairs: the combinations in PAIRS, and 40 iterations. A ResNet-18, unless an option says
+otherwise. Prints one JSON object. Kernels do nothing here, so tensors hold anything: `train` replaces the checks that
+numbers are finite, and the metrics.
 """
 
 import itertools
@@ -15,7 +16,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,14 +50,18 @@ SMALL = [
     "--data.pictures=2",
 ]
 WAITS = ("sync", "wait")
+# Precision, optimiser and source: every combination; and the fewest that hold each two of them together.
+EVERY = tuple(itertools.product(("bf16", "fp16", "fp32"), ("sgd", "adamw"), ("resident", "stream")))
+PAIRS = (
+    ("bf16", "sgd", "resident"), ("bf16", "adamw", "stream"), ("fp16", "sgd", "stream"), ("fp16", "adamw", "resident"),
+    ("fp32", "sgd", "resident"), ("fp32", "adamw", "stream"),
+)  # fmt: skip
 
 
-def combinations(beton_root: Path) -> list[dict[str, Any]]:
-    """Every precision, optimiser and source through warm-up, capture and replays: what a steady step launches."""
+def combinations(beton_root: Path, chosen: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    """These combinations through warm-up, capture and replays: what a steady step launches."""
     found = []
-    for precision, optimiser, source in itertools.product(
-        ("bf16", "fp16", "fp32"), ("sgd", "adamw"), ("resident", "stream")
-    ):
+    for precision, optimiser, source in chosen:
         choice = [f"--engine.precision={precision}", f"--optim.name={optimiser}", f"--data.source={source}"]
         training = assemble(options(beton_root, [*SMALL, *choice]))
         found.append({"precision": precision, "optimiser": optimiser, "source": source, **steady_step(training)})
@@ -132,7 +137,7 @@ def _is_caught(step: Callable[..., Losses]) -> bool:
     return len(violations()) > before
 
 
-def loop(beton_root: Path, source: str, iterations: int = 200) -> dict[str, Any]:
+def loop(beton_root: Path, source: str, iterations: int) -> dict[str, Any]:
     """The training loop's own calls of an iteration: launches, synchronisations, and milliseconds of its thread."""
     training = assemble(options(beton_root, [*SMALL, f"--data.source={source}"]))
     queue = LossQueue()
@@ -217,13 +222,14 @@ def numbers_replaced() -> Iterator[None]:
         yield
 
 
-def main(beton_root: str, folder: str, *more: str) -> None:
+def main(beton_root: str, folder: str, which: str, *more: str) -> None:
     SMALL.extend(more)
+    chosen, iterations = {"every": (EVERY, 200), "pairs": (PAIRS, 40)}[which]
     result = {
-        "combinations": combinations(Path(beton_root)),
+        "combinations": combinations(Path(beton_root), chosen),
         "several": several(Path(beton_root)),
         "controls": controls(),
-        "loop": {source: loop(Path(beton_root), source) for source in ("resident", "stream")},
+        "loop": {source: loop(Path(beton_root), source, iterations) for source in ("resident", "stream")},
         "training": train(Path(beton_root), Path(folder)),
     }
     print(json.dumps(result))

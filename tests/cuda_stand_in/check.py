@@ -44,7 +44,7 @@ def main() -> int:
 
     beton_root = drawn_set()[1].parent
     with tempfile.TemporaryDirectory() as folder:
-        capture = child("capture", beton_root, folder)
+        capture = child("capture", beton_root, folder, "every")
     found = summary(capture, child("compiled", beton_root))
     host = environment(torch.device("cpu"))
     found |= {"torch": host["torch"], "commit": host["commit"], "host": host["device"]}

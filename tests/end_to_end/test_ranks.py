@@ -62,7 +62,7 @@ def together(beton_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Toge
     stopped = shutil.copytree(run, top / "stopped" / "two")
     work = {
         "joined": str(joined),
-        "train": asked,
+        "train": [*asked, "--report.write=true", "--report.images=false"],
         "eval": [*arguments_of_eval(run, features), f"--data.beton_root={beton_root}"],
     }
     done = torchrun("-m", "tests.support.ranks_in_turn", json.dumps(work))
@@ -102,6 +102,7 @@ def test_a_run_says_how_many_trained_it(together: Together) -> None:
     for place in (result, *result["evaluation"], json.loads((run / "log.jsonl").read_text().splitlines()[0])):
         assert {key: place[key] for key in said} == said
     assert "ranks: 2" in (run / "config.yaml").read_text()
+    assert (run / "report.html").exists()
     assert checkpoint.load(run / "last.pt")["ranks"]["statistics"].shape[0] == 2
 
 

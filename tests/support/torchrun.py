@@ -17,6 +17,7 @@ SMALL = [
     "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=2", "--data.pictures=2",
     "--optim.epochs=2", "--optim.peak_epoch=1", "--eval.every=1", "--eval.batch_size=16", "--run.log_every=1",
     "--optim.lr=0.002", "--data.workers=1", "--engine.device=cpu", "--engine.precision=fp32",
+    "--report.write=false",
 ]  # fmt: skip
 STEPS = 2 * (48 // 8 + 1)
 
