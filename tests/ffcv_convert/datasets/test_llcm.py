@@ -168,7 +168,7 @@ def test_lists_that_break_an_invariant_stop_the_conversion(tree: Path, text: str
 
 @pytest.mark.parametrize("name", ["vis", "nir"])
 def test_lists_that_number_a_folder_differently_are_refused(tree: Path, name: str) -> None:
-    """Lists that were made anew by os.listdir; also one list that gives a folder two labels."""
+    """Lists that a user made again with os.listdir; also one list that gives a folder two labels."""
     rows = [line.rsplit(" ", 1) for line in TRAIN[f"idx/train_{name}.txt"].splitlines()]
     write(tree, f"idx/train_{name}.txt", "".join(f"{path} {int(label) + 1}\n" for path, label in rows))
     both = [TRAIN[f"idx/train_{short}.txt"].split()[0] for short in ("vis", "nir")]
