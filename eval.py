@@ -22,6 +22,7 @@ from dns.evaluation import results
 from dns.evaluation.embedding import Embeddings, save_features
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.ranking import Ranking
+from dns.evaluation.tables import Measured, joined
 from dns.report.subject import Subject, shown_feature
 from dns.report.write import write_report
 from dns.training import checkpoint
@@ -47,6 +48,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     pattern, trial = checkpoint_pattern(given_options(arguments))
     checkpoints = expand_pattern(pattern, trial)
     found: dict[tuple[str, str], list[Ranking]] = defaultdict(list)
+    each: list[Measured] = []
     subject: Subject | None = None
     for path, number in checkpoints:
         content = checkpoint.load_to_test(path)
@@ -61,6 +63,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         embeddings = opened.embed()
         if not ranks.is_main():
             continue
+        each.append(opened.evaluator.measured(opened.model, opened.name))
         export(config, number, embeddings, opened.evaluator)
         rankings = rank(opened, embeddings)
         for key, trials in rankings.items():
@@ -71,7 +74,8 @@ def evaluate(arguments: Sequence[str]) -> int:
             subject = Subject(config, opened.evaluator, opened.model, embeddings, shown, path, command)
     if not ranks.is_main():
         return 0
-    tested = opened.name if len(checkpoints) == 1 else f"{pattern.name} of {len(checkpoints)} runs{how_chosen(pattern)}"
+    name = opened.name if len(checkpoints) == 1 else f"{pattern.name} of {len(checkpoints)} runs{how_chosen(pattern)}"
+    tested = Measured(name, joined(one.weights for one in each), joined(one.images for one in each))
     results.add_rows(
         [
             opened.evaluator.row(rankings, protocol, feature, tested, re_ranking=config.eval.re_ranking)

@@ -26,13 +26,13 @@ from dns.evaluation import results
 from dns.evaluation.embedding import Embeddings
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.ranking import Ranking
-from dns.evaluation.tables import Row, markdown, screen
+from dns.evaluation.tables import Measured, Row, markdown
 from dns.optim import set_learning_rate
 from dns.report.subject import Subject
 from dns.report.write import FIGURES, PAGE, write_report
 from dns.training import checkpoint, dry_run, jobs, repeats, throughput
 from dns.training.config import option_sources, read_config
-from dns.training.environment import environment
+from dns.training.environment import environment, named, this_code
 from dns.training.log import speed
 from dns.training.loss_watch import LossQueue
 from dns.training.network import trained_network
@@ -132,11 +132,22 @@ def resume_or_start(training: Training, run: RunFolder, state: TrainingState) ->
         )
         others = f", which {former} process{'es' * (former != 1)} began" if former != world.size else ""
         print(f"going on with {run.path} {state.where}{others}")
-    else:
+    changed = note_code(run, state)
+    if not run.resumed:
         state.save(run.last)
-    if former != world.size:
+    if (changed or former != world.size) and progress.epoch < training.config.optim.epochs:
         at = {"step": training.steps(progress.epoch), "epoch": progress.epoch}
-        run.log.write("run", **at, **training_setup(training.config.stored()))
+        run.log.write("run", **at, **training_setup(training.config.stored()), **this_code())
+
+
+def note_code(run: RunFolder, state: TrainingState) -> bool:
+    """Record which code trains from here on; say so where other code trained until now. Returns whether it changed."""
+    before = named(state.code[-1]) if state.code else "an earlier version of the program"
+    changed, trained = state.note_code(this_code()), state.progress.epoch or state.progress.iteration
+    if changed and trained and run.world.is_main:
+        print(f"note: {run.path} was trained by {before} until now; this is {named(this_code())}. To train all of it "
+              "by this code: --run.resume=never, make RESUME=never", file=sys.stderr)  # fmt: skip
+    return changed
 
 
 def test_untrained(
@@ -251,10 +262,10 @@ def read_losses(
     return losses
 
 
-class Tested(NamedTuple):
-    """The last weights on every test image. name: the weights' name in reports; rankings: every trial's, on rank 0."""
+class LastTest(NamedTuple):
+    """The last weights on every test image. rankings: every trial's, on rank 0."""
 
-    name: str
+    tested: Measured
     embeddings: Embeddings
     rankings: list[Ranking]
 
@@ -268,29 +279,30 @@ def finish(training: Training, run: RunFolder, evaluator: Evaluator, state: Trai
     reports = training.config.report.write != "false" and not (finished and page)
     if finished and not reports:
         return
-    tested = test_last(training, evaluator, state)
+    last = test_last(training, evaluator, state)
     if not finished:
-        write_result(training, run, evaluator, state, tested)
+        write_result(training, run, evaluator, state, last)
         if training.world.is_main:
             (run.path / PAGE).unlink(missing_ok=True)  # a page that showed the unfinished run
     if reports and training.world.is_main:
-        report(training, run, evaluator, state, tested)
+        report(training, run, evaluator, state, last)
 
 
-def test_last(training: Training, evaluator: Evaluator, state: TrainingState) -> Tested:
+def test_last(training: Training, evaluator: Evaluator, state: TrainingState) -> LastTest:
     embeddings, protocol = evaluator.embed(state.model), training.config.eval.protocol
     rankings: list[Ranking] = []
     ranks.on_main(training.world, lambda: rankings.extend(evaluator.rankings(embeddings.bn, protocol)))
-    return Tested(f"last.pt, epoch {state.progress.epoch}", embeddings, rankings)
+    tested = evaluator.measured(state.model, f"last.pt, epoch {state.progress.epoch}")
+    return LastTest(tested, embeddings, rankings)
 
 
 def write_result(
-    training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, tested: Tested
+    training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, last: LastTest
 ) -> None:
     """Test the best weights, if they differ from the last; write result.json and result.md."""
     progress, protocol, rows = state.progress, training.config.eval.protocol, []
     if training.world.is_main:
-        rows.append(evaluator.row(tested.rankings, protocol, "bn", tested.name))
+        rows.append(evaluator.row(last.rankings, protocol, "bn", last.tested))
     if progress.best_epoch != progress.epoch:
         try:
             rows.append(best_row(training, run, evaluator))
@@ -303,7 +315,7 @@ def write_result(
     with results.results_lock(run.path):
         results.write_text(run.result.with_suffix(".md"), markdown(rows, title))
         results.write_json(run.result, content)  # last: a run that has this file is finished
-    print(screen(rows, title))
+    results.show(rows, title)
     print(
         f"rank-1 {100 * content['rank1']:.2f} %, untrained {100 * content['rank1_untrained']:.2f} %, "
         f"chance {100 * content['chance']:.2f} %; {content['images_per_s']:.1f} images/s; written: {run.result}"
@@ -323,6 +335,7 @@ def content_of(training: Training, run: RunFolder, state: TrainingState, rows: S
         "steps": training.steps(progress.epoch),
         "identities": loader.identities,
         "environment": environment(training.world.device),
+        "code": state.code,
         "training": rows,  # for the mean over several runs; eval.py adds only to `evaluation`
         "evaluation": rows,
     }
@@ -337,17 +350,17 @@ def best_row(training: Training, run: RunFolder, evaluator: Evaluator) -> Row:
     return evaluator.bn_row(model, training.config.eval.protocol, tested)
 
 
-def report(training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, tested: Tested) -> None:
+def report(training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, last: LastTest) -> None:
     """Write report.html of the last weights. The result stands whether or not it can be written."""
     config = training.config
     tested_so = replace(config.eval, features=("bn",), re_ranking=False)  # what a training's own table shows
     command = shlex.join(["python", "train_ffcv.py", "--config-file", str(run.path / CONFIG)])
     subject = Subject(
-        replace(config, eval=tested_so), evaluator, state.model, tested.embeddings,
-        {config.eval.protocol: tested.rankings}, run.last, command,
+        replace(config, eval=tested_so), evaluator, state.model, last.embeddings,
+        {config.eval.protocol: last.rankings}, run.last, command,
     )  # fmt: skip
     try:
-        print(f"written: {write_report(run.path, subject, tested.name)}")
+        print(f"written: {write_report(run.path, subject, last.tested)}")
     except ReportError as error:
         print(f"note: {error}. The result stands", file=sys.stderr)
         return

@@ -1,5 +1,6 @@
 """Embeds a set's test images, ranks them under the named protocols, and makes the rows of reports."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from dns.engine import Engine
 from dns.evaluation.embedding import FEATURES, Embedder, Embeddings, Flip
 from dns.evaluation.protocols import PROTOCOLS, TestSet
 from dns.evaluation.ranking import Ranking, rank_trials
-from dns.evaluation.tables import Row, make_row
+from dns.evaluation.tables import Measured, Row, joined, make_row
 from dns.model import DNS
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.world import World
@@ -22,17 +23,17 @@ from pipelines.data import TestImages
 class Evaluator:
     """An evaluator of one set. Every rank calls it: each embeds a part of the images, and rank 0 ranks them.
 
-    images: what is tested; dataset: its name in reports; flip: the tables', see Embedder; training_setup: how the
-    network was trained, for reports, see selection.
+    images: what is tested; dataset: its name in reports; flip: the tables', see Embedder; about:
+    what else each row says, such as how the network was trained.
     """
 
     def __init__(
         self, images: TestImages, world: World, engine: Engine, *, dataset: str, flip: Flip,
-        training_setup: Mapping[str, Any] | None = None,
+        about: Mapping[str, Any] | None = None,
     ):  # fmt: skip
         self.test_set = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)
         self.images, self._world, self.engine = images, world, engine
-        self.dataset, self.flip, self._training_setup = dataset, flip, training_setup or {}
+        self.dataset, self.flip, self._about = dataset, flip, about or {}
 
     @torch.inference_mode()
     def embed(self, model: DNS, row_N: np.ndarray | None = None, flip: Flip | None = None) -> Embeddings:
@@ -67,19 +68,24 @@ class Evaluator:
         embeddings = self.embed(model, PROTOCOLS[protocol].rows(self.test_set, [0]), flip="off")
         return ranks.on_main(self._world, lambda: self.rankings(embeddings.bn, protocol, [0])[0].metrics.cmc[0])
 
+    def measured(self, model: DNS, checkpoint: str) -> Measured:
+        """Return what rows of this network on this evaluator's images are of. checkpoint: its name in reports."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(model.state_dict().items()):  # in whatever layout and on whatever device they are
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return Measured(checkpoint, digest.hexdigest(), joined(self.images.digests().values()))
+
     def bn_row(self, model: DNS, protocol: str, checkpoint: str) -> Row:
         """Return a report's row of the feature after the BN neck, over every trial."""
-        embedding_ND = self.embed(model).bn
+        embedding_ND, tested = self.embed(model).bn, self.measured(model, checkpoint)
         return ranks.on_main(
-            self._world, lambda: self.row(self.rankings(embedding_ND, protocol), protocol, "bn", checkpoint)
+            self._world, lambda: self.row(self.rankings(embedding_ND, protocol), protocol, "bn", tested)
         )
 
     def row(
-        self, rankings: Sequence[Ranking], protocol: str, feature: str, checkpoint: str, *, re_ranking: bool = False
+        self, rankings: Sequence[Ranking], protocol: str, feature: str, tested: Measured, *, re_ranking: bool = False
     ) -> Row:
         """Return a report's row, see make_row. feature: a field of Embeddings."""
         how: dict[str, Any] = {"dataset": self.dataset, "feature": FEATURES[feature], "flip": self.flip}
         how |= {"re_ranking": "k-reciprocal" if re_ranking else "off", "precision": self.engine.precision}
-        return make_row(
-            protocol, [ranking.metrics for ranking in rankings], **how, checkpoint=checkpoint, **self._training_setup
-        )
+        return make_row(protocol, [ranking.metrics for ranking in rankings], **how, **tested._asdict(), **self._about)

@@ -25,12 +25,19 @@ NOT_FINITE = "embeddings contain NaN or inf. Use an earlier checkpoint, or train
 
 @dataclass(frozen=True)
 class Metrics:
-    """Means over queries. cmc: share of first matches at rank 1..20; chance: expected rank-1 of a random ranking."""
+    """Means over the queries with a match. cmc: share of first matches at rank 1..20; chance: expected rank-1 of a
+    random ranking; matched, queries: how many have a match, of how many (results of earlier versions do not say)."""
 
     cmc: list[float]
     mAP: float
     mINP: float
     chance: float
+    matched: int | None = None
+    queries: int | None = None
+
+    @property
+    def matched_share(self) -> float:
+        return self.matched / self.queries if self.matched and self.queries else 1.0
 
 
 class PerQuery(NamedTuple):
@@ -87,6 +94,8 @@ def mean_metrics(per_query: PerQuery) -> Metrics:
         mAP=(found.precision / found.relevant).mean().item(),
         mINP=(found.relevant.double() / found.last).mean().item(),
         chance=(found.relevant.double() / found.kept).mean().item(),
+        matched=len(found.relevant),
+        queries=len(valid),
     )
 
 

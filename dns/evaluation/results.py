@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dns.evaluation.tables import HOW, Row, markdown, screen
+from dns.evaluation.tables import HOW, Row, markdown, screen, unmatched
 from ffcv_convert.common import atomic
 from ffcv_convert.common.errors import ReportError
 from ffcv_convert.common.locks import lock
@@ -110,11 +110,18 @@ def _wait_for_lock(descriptor: int, folder: Path) -> None:
         ) from None
 
 
+def show(rows: Sequence[Row], title: str) -> None:
+    """Print the rows as a table, and a warning for each whose means leave many queries out."""
+    print(screen(rows, title))
+    for warning in filter(None, map(unmatched, rows)):
+        print(f"warning: {warning}", file=sys.stderr)
+
+
 def add_rows(rows: Sequence[Row], folder: Path) -> None:
     """Show the rows, and add them to the folder's result.json and result.md."""
     folder.mkdir(parents=True, exist_ok=True)
     title, result = folder.absolute().name, folder / "result.json"
-    print(screen(rows, title))
+    show(rows, title)
     with results_lock(folder):
         before = read_json(result)
         merged = merge(before.get("evaluation", []), rows)

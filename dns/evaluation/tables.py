@@ -1,45 +1,86 @@
 """Makes the rows of results, each of which says how it was made; and tables of them, on the screen and in Markdown."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from statistics import mean, pstdev
-from typing import Any
+from typing import Any, NamedTuple
 
 from terminaltables import AsciiTable
 
 from dns.evaluation.metrics import Metrics
+from ffcv_convert.beton.labels import ENOUGH_MATCHED, PUBLISHED_SETS
 from ffcv_convert.common.errors import printable
 
 Row = Mapping[str, Any]
-HOW = ("dataset", "protocol", "feature", "flip", "re_ranking", "precision", "checkpoint")  # how a row was made
+
+
+class Measured(NamedTuple):
+    """What a row measured. checkpoint: its name in reports; weights, images: digests of its network and of the test
+    images, see Evaluator.measured."""
+
+    checkpoint: str
+    weights: str
+    images: str
+
+
+# How a row was made. Sets and checkpoints of the same name may differ, so their digests belong to it.
+HOW = ("dataset", "protocol", "feature", "flip", "re_ranking", "precision", *Measured._fields)
 TRAINED = ("world", "images_a_step", "scale_lr")  # how the network was trained, see selection.training_setup
 SHOWN_RANKS = (1, 5, 10, 20)
 COLUMNS = (*(f"rank{rank}" for rank in SHOWN_RANKS), "mAP", "mINP")
 
 
 def make_row(protocol: str, results: Sequence[Metrics], **how: Any) -> Row:
-    """Return mean and (population) standard deviation over trials, in [0, 1], and every trial. how: flip, re_ranking,
-    checkpoint, ..."""
+    """Return mean and (population) standard deviation over trials, in [0, 1], and every trial. matched, queries: those
+    of the trial with the smallest share of queries that have a match. how: flip, re_ranking, checkpoint, ..."""
     columns = {f"rank{rank}": [result.cmc[rank - 1] for result in results] for rank in SHOWN_RANKS}
     columns |= {"mAP": [result.mAP for result in results], "mINP": [result.mINP for result in results]}
     row: dict[str, Any] = {"protocol": protocol, **how, "trials": len(results)}
     for name, values in columns.items():
         row[name], row[f"{name}_std"] = mean(values), pstdev(values)
     row["chance"] = mean(result.chance for result in results)
+    fewest = min(results, key=lambda result: result.matched_share)
+    row |= {"matched": fewest.matched, "queries": fewest.queries}
     row["per_trial"] = [asdict(result) for result in results]
     return row
 
 
+def joined(digests: Iterable[str]) -> str:
+    """Return one digest for several: their common one, or that of all in order."""
+    digests = list(digests)
+    return digests[0] if len(set(digests)) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def unmatched(row: Row) -> str:
+    """Return a sentence about a row whose means leave out many queries, for a set whose queries are not published ones;
+    empty for other rows."""
+    matched, queries = row.get("matched"), row.get("queries")
+    name = row["dataset"].partition(", styles ")[0].removesuffix(" (synthetic)")
+    if not queries or matched >= ENOUGH_MATCHED * queries or name in PUBLISHED_SETS:
+        return ""
+    return (
+        f"{row['dataset']}, {row['protocol']}: {queries - matched:,} of {queries:,} queries have no match in the "
+        f"gallery and count in no mean: the figures are of {matched:,} queries. Check the identities, or take another "
+        "protocol"
+    )
+
+
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Return header and cells, in per cent; the deviation over trials stands behind Rank-1 and mAP."""
-    cells = [["data set", "protocol", *COLUMNS, "trials", "feature", "flip", "re-ranking", "precision", "checkpoint"]]
+    """Return header and cells, in per cent; the deviation over trials stands behind Rank-1 and mAP. Of digests, the
+    first eight digits are shown."""
+    how_made = ("feature", "flip", "re-ranking", "precision", *Measured._fields)
+    cells = [["data set", "protocol", *COLUMNS, "queries with a match", "trials", *how_made]]
     for row in rows:
         numbers = [
             f"{100 * row[name]:.2f}" + (f" ± {100 * row[name + '_std']:.2f}" if name in ("rank1", "mAP") else "")
             for name in COLUMNS
         ]
-        how = [str(row["trials"]), *(row.get(key, "") for key in HOW[2:])]
-        cells.append([printable(cell, newlines=False) for cell in (row["dataset"], row["protocol"], *numbers, *how)])
+        matched = f"{row['matched']} / {row['queries']}" if row.get("queries") else ""
+        how = [str(row.get(key, "")) for key in HOW[2:]]
+        how[-2:] = [digest[:8] for digest in how[-2:]]
+        line = (row["dataset"], row["protocol"], *numbers, matched, str(row["trials"]), *how)
+        cells.append([printable(cell, newlines=False) for cell in line])
     return cells
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dns.evaluation import results
-from dns.evaluation.tables import Row
+from dns.evaluation.tables import Measured, Row
 from dns.report import html, paper, sections
 from dns.report.page import MOST_BYTES, Parts, document
 from dns.report.study import study
@@ -24,23 +24,24 @@ TERMS = {  # under which a report shows people, by the name of the set
 }
 
 
-def write_report(folder: Path, subject: Subject, tested: str) -> Path:
-    """Write the report of a network whose rows stand in the folder's result.json, under the name `tested`. Returns the
-    page's path.
+def write_report(folder: Path, subject: Subject, tested: Measured) -> Path:
+    """Write the report of a network whose rows stand in the folder's result.json. Returns the page's path.
 
     The old page and the old figures stand until the new ones are whole. Raises ReportError.
     """
     rows = results.read_rows(folder / "result.json", "evaluation")
     own = {row["protocol"]: row for row in rows if _is_of(row, subject, tested)}
     if missing := [name for name in subject.protocols if name not in own]:
-        raise ReportError(f"{folder / 'result.json'}: lacks the row of {tested} under {missing[0]}. Test it again")
+        raise ReportError(
+            f"{folder / 'result.json'}: lacks the row of {tested.checkpoint} under {missing[0]}. Test it again"
+        )
     test, embedding_ND, re_ranking = subject.evaluator.test_set, subject.embedding_ND, subject.config.eval.re_ranking
     studies = [study(test, found, embedding_ND, re_ranking=re_ranking) for found in subject.rankings.values()]
     parts, findings = Parts(), sections.Findings(subject, rows, own, studies)
     for show in sections.SECTIONS:
         show(parts, findings)
     title, facts = folder.absolute().name, _facts(own[subject.protocols[0]], subject)
-    return write(folder, document(title, _lead(subject, tested), facts, parts.sections), parts.files())
+    return write(folder, document(title, _lead(subject, tested.checkpoint), facts, parts.sections), parts.files())
 
 
 def _facts(row: Row, subject: Subject) -> dict[str, str]:
@@ -49,6 +50,7 @@ def _facts(row: Row, subject: Subject) -> dict[str, str]:
     shares = {f"Rank-1, {row['protocol']}": "rank1", "mAP": "mAP", "mINP": "mINP", "chance": "chance"}
     return {
         **{name: f"{100 * row[key]:.2f} %" for name, key in shares.items()},
+        "queries with a match": f"{row['matched']:,} of {row['queries']:,}" if row.get("queries") else "",
         "identities": str(len(set(person_N.tolist()))),
         "test images": f"{len(person_N):,}",
     }
@@ -74,11 +76,14 @@ def terms(set_name: str, dataset: str) -> str:
     return f"{whose} decides who may see the images on this page."
 
 
-def _is_of(row: Row, subject: Subject, tested: str) -> bool:
+def _is_of(row: Row, subject: Subject, tested: Measured) -> bool:
     """Whether a row describes what the figures show."""
-    evaluator, re_ranking = subject.evaluator, subject.config.eval.re_ranking
-    how = (*(row.get(key) for key in ("checkpoint", "feature", "flip", "precision")), row.get("re_ranking") != "off")
-    return how == (tested, subject.feature_name, evaluator.flip, evaluator.engine.precision, re_ranking)
+    evaluator = subject.evaluator
+    # Rows of earlier versions have no digests.
+    same = all(row.get(key, value) == value for key, value in tested._asdict().items())
+    how = (*(row.get(key) for key in ("feature", "flip", "precision")), row.get("re_ranking") != "off")
+    wanted = (subject.feature_name, evaluator.flip, evaluator.engine.precision, subject.config.eval.re_ranking)
+    return same and how == wanted
 
 
 def write(folder: Path, page: str, files: Mapping[str, bytes]) -> Path:

@@ -31,7 +31,8 @@ class Tested(TypedDict):
 
 
 class Checkpoint(Tested):
-    """What a run goes on from, see TrainingState.save. ranks: `statistics`, those of each rank if there are several."""
+    """What a run goes on from, see TrainingState.save. ranks: `statistics`, those of each rank if there are several;
+    code: what trained it, see TrainingState."""
 
     format: str
     version: int
@@ -41,10 +42,11 @@ class Checkpoint(Tested):
     results: dict[str, int | float]
     ranks: dict[str, Tensor]
     data_sha256: str
+    code: list[dict[str, Any]]
 
 
 KEYS = set(get_type_hints(Checkpoint))
-ADDED: dict[str, Any] = {"lists": {}, "ranks": {}}  # what older checkpoints lack
+ADDED: dict[str, Any] = {"lists": {}, "ranks": {}, "code": []}  # what older checkpoints lack
 DROPPED = {"generators"}  # what older ones hold: dropout drew from the states of torch's generators
 
 
@@ -119,7 +121,7 @@ def checked(content: Any, path: Path) -> Checkpoint:
         )
     kinds = {
         **dict.fromkeys(("model", "optimiser", "scaler", "ranks", "results", "lists"), dict),
-        **{"epoch": int, "iteration": int, "size_px": list, "data_sha256": str},
+        **{"epoch": int, "iteration": int, "size_px": list, "data_sha256": str, "code": list},
     }
     wrong = [name for name, kind in kinds.items() if type(content[name]) not in (kind, OrderedDict)]
     if not wrong and not _numbers(content["epoch"], content["iteration"], *content["size_px"]):
@@ -128,6 +130,8 @@ def checked(content: Any, path: Path) -> Checkpoint:
         wrong = ["results"]
     if not wrong and not all(isinstance(digest, str) for digest in content["lists"].values()):
         wrong = ["lists"]
+    if not wrong and not all(map(_is_code, content["code"])):
+        wrong = ["code"]
     if not _is_configuration(content["config"]):
         wrong.append("config")
     if wrong:
@@ -137,6 +141,16 @@ def checked(content: Any, path: Path) -> Checkpoint:
 
 def _numbers(*values: Any) -> bool:
     return all(isinstance(value, (int, float)) and value >= 0 for value in values)
+
+
+def _is_code(content: Any) -> bool:
+    """Whether `content` names some code, see environment.this_code, and since when it trained."""
+    if not isinstance(content, dict) or set(content) != {"commit", "modified", "sources", "epoch", "iteration"}:
+        return False
+    names = (content["commit"], content["sources"])
+    return all(isinstance(name, str) and name.isalnum() for name in names) and _numbers(
+        bool(content["modified"]), content["epoch"], content["iteration"]
+    )
 
 
 def _is_configuration(content: Any) -> bool:

@@ -1,13 +1,13 @@
 """Combines several runs into one: the trials of a set, each with its own split, or one recipe over several seeds."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
 from dns.evaluation.metrics import Metrics
 from dns.evaluation.results import read_rows
-from dns.evaluation.tables import HOW, TRAINED, Row, make_row
+from dns.evaluation.tables import HOW, TRAINED, Row, joined, make_row
 from dns.training.options import Config
 from dns.training.run_folder import folder_of, run_path
 
@@ -49,12 +49,15 @@ def summary(runs: Sequence[Config]) -> list[Row]:
 
 def _row(rows: Sequence[Row], tested: str) -> Row:
     how = {key: rows[0].get(key, "") for key in HOW if key not in ("protocol", "checkpoint")}
+    how |= {key: joined(row.get(key, "") for row in rows) for key in ("images", "weights")}
     how |= {key: rows[0][key] for key in TRAINED if key in rows[0]}
     each = [_mean([Metrics(**trial) for trial in row["per_trial"]]) for row in rows]
     return make_row(rows[0]["protocol"], each, **how, checkpoint=tested)
 
 
 def _mean(trials: Sequence[Metrics]) -> Metrics:
-    columns = {field.name: [getattr(trial, field.name) for trial in trials] for field in fields(Metrics)}
-    curve = [mean(values) for values in zip(*columns.pop("cmc"), strict=True)]
-    return Metrics(cmc=curve, **{name: mean(values) for name, values in columns.items()})
+    columns = {name: [getattr(trial, name) for trial in trials] for name in ("mAP", "mINP", "chance")}
+    curve = [mean(values) for values in zip(*(trial.cmc for trial in trials), strict=True)]
+    fewest = min(trials, key=lambda trial: trial.matched_share)
+    means = {name: mean(values) for name, values in columns.items()}
+    return Metrics(cmc=curve, **means, matched=fewest.matched, queries=fewest.queries)

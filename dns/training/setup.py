@@ -22,6 +22,7 @@ from dns.model import DNS
 from dns.optim import make_optimiser, schedule
 from dns.step import Step, make_step
 from dns.training import checkpoint, selection, throughput
+from dns.training.environment import this_code
 from dns.training.network import build_network, load_initial_weights, trained_network
 from dns.training.options import Config
 from ffcv_convert.common.errors import CheckpointError, ConfigError
@@ -142,7 +143,8 @@ def open_evaluator(config: Config, world: World, engine: Engine, training_setup:
     images = open_images(config, world)
     engine.check_width(images.size_px[1])
     dataset = selection.dataset_label(images.manifest.dataset, config)
-    return Evaluator(images, world, engine, dataset=dataset, flip=config.eval.flip, training_setup=training_setup)
+    about = {**training_setup, **this_code()}
+    return Evaluator(images, world, engine, dataset=dataset, flip=config.eval.flip, about=about)
 
 
 def open_data(config: Config) -> tuple[Session, data.TrainingLoader, Evaluator]:

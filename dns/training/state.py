@@ -49,8 +49,8 @@ class Progress:
 class TrainingState:
     """All that a stopped run needs. size_px: height, width of the images; data_sha256: that of the training `.beton`;
     data_digests: those of what the run trains and tests on, by name. Batches, augmentation and dropout need no state:
-    they are functions of (seed, epoch, iteration, rank). saved_at: when `save` was last called, in seconds of
-    time.monotonic()."""
+    they are functions of (seed, epoch, iteration, rank). code: what has trained it, see environment.this_code, with the
+    epoch and iteration from which it did. saved_at: when `save` was last called, in seconds of time.monotonic()."""
 
     world: World
     model: DNS
@@ -61,6 +61,7 @@ class TrainingState:
     data_sha256: str
     data_digests: Mapping[str, str] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
+    code: list[dict[str, Any]] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
     writer: CheckpointWriter = field(default_factory=CheckpointWriter)
 
@@ -101,6 +102,7 @@ class TrainingState:
                 "size_px": list(self.size_px),
                 "data_sha256": self.data_sha256,
                 "lists": dict(self.data_digests),
+                "code": self.code,
             },
         )
 
@@ -140,6 +142,7 @@ class TrainingState:
                 f"{checkpoint.FETCH_AGAIN}, or start again with --run.resume=never"
             ) from None
         self.progress = Progress.restored(content["epoch"], content["iteration"], content["results"])
+        self.code = content["code"]
         return self._restore_ranks(content["ranks"], path)
 
     def _restore_ranks(self, stored: Mapping[str, torch.Tensor], path: Path) -> int:
@@ -185,6 +188,15 @@ class TrainingState:
             if not math.isfinite(rate):
                 raise ValueError("a learning rate that is no number")
             group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], torch.Tensor) else rate
+
+    def note_code(self, code: Mapping[str, Any]) -> bool:
+        """Record that `code` trains from here on. Returns whether the last code was other code, or is not known."""
+        epoch, iteration = self.progress.epoch, self.progress.iteration
+        if self.code and self.code[-1]["sources"] == code["sources"]:
+            return False
+        before = self.code if epoch or iteration else []  # code that trained no step does not matter
+        self.code = [*before, {**code, "epoch": epoch, "iteration": iteration}]
+        return True
 
     def note_rank1(self, rank1: float) -> bool:
         """Record the evaluation that was due. Returns whether its rank-1 is the highest so far; of equal ones, the

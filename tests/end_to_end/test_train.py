@@ -25,6 +25,7 @@ from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import PROTOCOLS
 from dns.training import checkpoint, setup, throughput
 from dns.training.config import given_options
+from dns.training.environment import this_code
 from dns.training.network import trained_network
 from dns.training.options import Config
 from dns.training.selection import checkpoint_pattern
@@ -83,6 +84,12 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
         assert {row["protocol"], row["flip"], row["re_ranking"]} == {"llcm-i2v", "published", "off"}
         assert ".pt, epoch" in row["checkpoint"]
         assert len(row["per_trial"]) == row["trials"] == 10
+        assert 0 < row["matched"] <= row["queries"]
+    digests = {row["images"] for row in result["evaluation"]}
+    assert len(digests) == 1
+    begun = json.loads((finished / "log.jsonl").read_text().splitlines()[0])
+    assert (begun["kind"], begun["sources"]) == ("run", result["environment"]["sources"])
+    assert [entry["sources"] for entry in result["code"]] == [begun["sources"]]
     assert "llcm-i2v" in (finished / "result.md").read_text()
 
 
@@ -202,6 +209,23 @@ def test_a_finished_run_is_not_run_or_rewritten_again(
     assert train(beton_root, tmp_path, "run") == 0
     assert "finished before" in capsys.readouterr().out
     assert (tmp_path / "run" / "result.json").read_bytes() == (finished / "result.json").read_bytes()
+
+
+def test_a_run_that_other_code_trained_says_so(
+    finished: Path, beton_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The code was edited since: the same command shows the former result, and that it is the former one."""
+    run = shutil.copytree(finished, tmp_path / "other")
+    content = torch.load(run / "last.pt", weights_only=True)
+    (entry,) = content["code"]
+    assert (entry["sources"], entry["epoch"]) == (this_code()["sources"], 0)
+    entry.update(sources="0123456789", commit="unknown")
+    torch.save(content, run / "last.pt")
+    assert train(beton_root, tmp_path, "other") == 0
+    said = capsys.readouterr().err
+    assert "sources 01234567" in said
+    assert "--run.resume=never" in said
+    assert (run / "log.jsonl").read_text() == (finished / "log.jsonl").read_text()
 
 
 def test_a_test_set_of_another_size_is_refused_at_the_start(beton_root: Path, data_root: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from dns.evaluation import results
 from dns.evaluation.metrics import RANKS, Metrics
 from dns.evaluation.results import add_rows, merge, read_json, read_markdown, read_rows, replacing, write_json
-from dns.evaluation.tables import make_row, markdown, screen, table
+from dns.evaluation.tables import joined, make_row, markdown, screen, table
 from ffcv_convert.common.errors import ReportError
 from tests.support.refusals import assert_tells, refusal
 
@@ -66,11 +67,49 @@ def test_the_table_names_each_rows_feature() -> None:
         {"checkpoint": "best.pt, epoch 3"},
         {"protocol": "llcm-v2i"},
         {"dataset": "market_sketch_1k, styles A"},
+        {"images": "b0"},
+        {"weights": "b0"},
     ],
 )
 def test_a_row_that_came_about_otherwise_is_kept(other: dict[str, str]) -> None:
     old, new = row(0.5, **other), row(0.7)
     assert merge([old], [new]) == [old, new]
+
+
+def test_a_row_says_how_many_queries_count() -> None:
+    """Of several trials, the one that counts the fewest; a row of an earlier version does not say."""
+    trials = [replace(metrics(0.5), matched=matched, queries=30) for matched in (30, 3, 29)]
+    made = make_row("llcm-i2v", trials, **{**HOW, "images": "0123456789", "weights": "abcdef0123"})
+    assert (made["matched"], made["queries"]) == (3, 30)
+    header, *cells = table([made, row()])
+    counted, old = (dict(zip(header, line, strict=True)) for line in cells)
+    assert (counted["queries with a match"], old["queries with a match"]) == ("3 / 30", "")
+    assert (counted["images"], counted["weights"]) == ("01234567", "abcdef01")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "matched", "warns"),
+    [
+        ("custom", 3, True),
+        ("custom", 94, True),
+        ("custom", 95, False),
+        ("sysu", 3, False),  # a published protocol counts as it does
+        ("sysu (synthetic)", 3, False),
+        ("market_sketch_1k, styles A tested on B", 3, False),
+        ("sysu (incomplete)", 3, True),
+    ],
+)
+def test_a_row_of_few_queries_is_warned_of(
+    dataset: str, matched: int, warns: bool, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    made = make_row("regdb-t2v", [replace(metrics(0.5), matched=matched, queries=100)], **{**HOW, "dataset": dataset})
+    add_rows([made], tmp_path)
+    assert (f"{100 - matched} of 100 queries" in capsys.readouterr().err) == warns
+
+
+def test_several_digests_give_one() -> None:
+    assert joined(["a", "a"]) == "a"
+    assert joined(["a", "b"]) not in ("a", "b", joined(["b", "a"]))
 
 
 def test_a_new_row_stands_where_the_old_one_stood() -> None:

@@ -19,7 +19,7 @@ import eval as eval_script
 import train_ffcv
 from dns.evaluation import ranking, results
 from dns.evaluation.protocols import Protocol
-from dns.evaluation.tables import table
+from dns.evaluation.tables import Measured, table
 from dns.report import write
 from dns.report.page import where
 from dns.report.subject import Subject
@@ -159,6 +159,10 @@ def subject(run: Path) -> Subject:
     return Subject(opened.config, opened.evaluator, opened.model, embeddings, rankings, path, "make report")
 
 
+def measured(subject: Subject) -> Measured:
+    return subject.evaluator.measured(subject.model, "last.pt, epoch 1")
+
+
 def test_names_with_markup_quotes_and_control_characters_are_text(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "<b>run\"'&"
     folder.mkdir()
@@ -169,7 +173,7 @@ def test_names_with_markup_quotes_and_control_characters_are_text(run: Path, tmp
     rows = json.loads((run / "result.json").read_text())["evaluation"]
     rows = [{**row, "dataset": HOSTILE} for row in rows]
     (folder / "result.json").write_text(json.dumps({"evaluation": rows}))
-    write.write_report(folder, hostile, "last.pt, epoch 1")
+    write.write_report(folder, hostile, measured(hostile))
     page = page_of(folder)
     scripts = [tag for tag, _ in page.tags if tag == "script"]
     assert len(scripts) == 1  # the page's own
@@ -301,10 +305,11 @@ def test_every_layout_has_a_report(layout: str, converted_layout: Callable[[str]
     (tmp_path / "last.pt").write_bytes(b"weights")
     protocols, embeddings = protocols_of(asked.eval, evaluator.test_set), evaluator.embed(model)
     rankings = {name: evaluator.rankings(embeddings.bn, name) for name in protocols}
-    rows = [evaluator.row(found, name, "bn", "made") for name, found in rankings.items()]
+    made = evaluator.measured(model, "made")
+    rows = [evaluator.row(found, name, "bn", made) for name, found in rankings.items()]
     results.add_rows(rows, tmp_path)
-    tested = Subject(asked, evaluator, model, embeddings, rankings, tmp_path / "last.pt", "make report")
-    write.write_report(tmp_path, tested, "made")
+    shown = Subject(asked, evaluator, model, embeddings, rankings, tmp_path / "last.pt", "make report")
+    write.write_report(tmp_path, shown, made)
     page = page_of(tmp_path)
     assert page.tables["All results"] == table(rows)
     assert {protocol for protocol in protocols if f"Ranked lists, {protocol}" in page.text} == set(protocols)
@@ -340,14 +345,15 @@ def test_of_several_checkpoints_the_table_holds_all_and_the_figures_the_first(
     assert ranked == ["llcm-i2v"] * 2  # each checkpoint once: the report ranks nothing again
     page = page_of(tmp_path)
     (row,) = page.tables["All results"][1:]
-    assert ("last.pt of 2 runs" in row[-1], row[page.tables["All results"][0].index("trials")]) == (True, "20")
+    assert ("last.pt of 2 runs" in row[-3], row[page.tables["All results"][0].index("trials")]) == (True, "20")
     assert "Of Z, last.pt of 2 runs" in page.text
     matched = [line for line in numbers(tmp_path, "queries") if line["AP"]]
     assert f"{10 * len(matched)} queries of every trial of llcm-i2v" in page.text
+    one = subject(run)
     with pytest.raises(ReportError, match="lacks the rows"):
-        write.write_report(tmp_path / "0", subject(run), "last.pt, epoch 1")
+        write.write_report(tmp_path / "0", one, measured(one))
     with pytest.raises(ReportError, match=r"lacks the row of last\.pt, epoch 1 under llcm-i2v\. Test it again"):
-        write.write_report(tmp_path, subject(run), "last.pt, epoch 1")
+        write.write_report(tmp_path, one, measured(one))
 
 
 @pytest.mark.parametrize(

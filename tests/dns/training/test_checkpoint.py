@@ -63,6 +63,40 @@ def test_what_is_saved_comes_back(saved: tuple[TrainingState, Path]) -> None:
     assert all(torch.equal(a, b) for a, b in zip(momenta, restored, strict=True))
 
 
+CODE = {"commit": "c0", "modified": False, "sources": "a1"}
+
+
+def test_a_checkpoint_says_which_code_trained_it(saved: tuple[TrainingState, Path], tmp_path: Path) -> None:
+    """Every change stands in it, with the epoch from which the other code trained."""
+    state, path = make_state(), tmp_path / "last.pt"
+    state.progress = Progress()
+    assert state.note_code({**CODE, "sources": "a0"})
+    assert state.note_code(CODE)  # nothing was trained by a0
+    state.progress = Progress(epoch=3, iteration=2)
+    assert not state.note_code({**CODE, "commit": "c1"})  # the same sources
+    assert state.note_code({**CODE, "sources": "b2"})
+    state.save(path)
+    state.writer.wait()
+    other = make_state()
+    other.restore(path, checkpoint.load(path))
+    begun, changed = {**CODE, "epoch": 0, "iteration": 0}, {**CODE, "sources": "b2", "epoch": 3, "iteration": 2}
+    assert other.code == [begun, changed]
+    other.restore(saved[1], checkpoint.load(saved[1]))  # as one of an earlier version, which does not say
+    assert other.code == []
+    assert other.note_code(CODE)
+    assert other.code == [{**CODE, "epoch": 3, "iteration": 2}]
+
+
+@pytest.mark.parametrize(
+    "code", [{}, [5], [{"commit": "c0"}], [{**CODE, "sources": "\x1b[2J", "epoch": 0, "iteration": 0}]]
+)
+def test_what_names_no_code_is_refused(saved: tuple[TrainingState, Path], tmp_path: Path, code: object) -> None:
+    path = tmp_path / "last.pt"
+    torch.save({**torch.load(saved[1], weights_only=True), "code": code}, path)
+    with refusal(CheckpointError, path, "code"):
+        checkpoint.load(path)
+
+
 def test_other_number_of_identities_is_refused_and_nothing_changed(saved: tuple[TrainingState, Path]) -> None:
     model = DNS(5, ModelOptions(architecture="resnet18"), LossOptions())
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dns.evaluation.metrics import RANKS, Metrics
-from dns.evaluation.tables import make_row, markdown
+from dns.evaluation.tables import joined, make_row, markdown
 from dns.training import repeats
 from dns.training.options import Config
 from dns.training.run_folder import folder_of
@@ -76,6 +76,7 @@ def write_result(member: Config, per_trial: list[Metrics]) -> None:
     """A finished run: the last epoch's row first, the best one's behind it."""
     path = folder_of(member)
     how = {"dataset": "regdb", "feature": "BN(Z)", "flip": "published", "re_ranking": "off", "precision": "fp32"}
+    how["weights"] = path.name
     last = make_row("regdb-t2v", per_trial, **how, checkpoint="last.pt, epoch 9")
     best = make_row("regdb-t2v", [Metrics([1.0] * RANKS, 1, 1, 1)], **how, checkpoint="best.pt, epoch 3")
     path.mkdir(parents=True)
@@ -86,7 +87,7 @@ def test_the_summary_is_mean_and_deviation_over_runs(tmp_path: Path) -> None:
     """Run 1 has the trials 0.2 and 0.4, run 2 one of 0.7: each counts once, so rank-1 is 0.5 +- 0.2."""
     runs = repeats.members(asked_for(root=str(tmp_path)), [1, 2])
     write_result(runs[0], [Metrics([0.2] * RANKS, 0.1, 0.0, 0.01), Metrics([0.4] * RANKS, 0.3, 0.2, 0.03)])
-    write_result(runs[1], [Metrics([0.7] + [0.9] * (RANKS - 1), 0.6, 0.5, 0.04)])
+    write_result(runs[1], [Metrics([0.7] + [0.9] * (RANKS - 1), 0.6, 0.5, 0.04, matched=5, queries=9)])
     row, chosen = repeats.summary(runs)
     assert (chosen["rank1"], chosen["checkpoint"]) == (1, "best.pt of 2 runs, chosen by rank-1 on the test set")
     assert (row["rank1"], row["rank1_std"]) == (pytest.approx(0.5), pytest.approx(0.2))
@@ -95,6 +96,8 @@ def test_the_summary_is_mean_and_deviation_over_runs(tmp_path: Path) -> None:
     assert (row["mINP"], row["chance"]) == (pytest.approx(0.3), pytest.approx(0.03))
     assert (row["trials"], row["protocol"], row["dataset"]) == (2, "regdb-t2v", "regdb")
     assert (row["feature"], row["flip"], row["re_ranking"]) == ("BN(Z)", "published", "off")
+    assert (row["matched"], row["queries"]) == (5, 9)
+    assert row["weights"] == joined(["trial-1", "trial-2"])
     assert row["checkpoint"] == "last.pt of 2 runs"
     assert [trial["cmc"][0] for trial in row["per_trial"]] == [pytest.approx(0.3), 0.7]
     assert "50.00 ± 20.00" in markdown([row], "regdb")
