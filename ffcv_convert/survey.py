@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from ffcv_convert.beton import Modality
+from ffcv_convert.beton.labels import UNKNOWN_CAMERA
 from ffcv_convert.datasets.dataset import Dataset, Trials
 from ffcv_convert.datasets.files import ENDINGS, is_system
 from ffcv_convert.records import Record
@@ -67,23 +68,25 @@ def describe(published: Mapping[str, int], part: str, seen: Seen) -> str:
     """Describe one part: identities and images, each with its published number, and the cameras of each modality."""
     keys = [f"{part} identities", *(f"{part} {modality.name.lower()} images" for modality in Modality)]
     figures = []
+    numbered = {camera for split, _, camera in seen.cameras if split == part} != {0}
     for key in keys:
         if key not in seen.counts and key not in published:
             continue
         figure = f"{seen.counts.get(key, 0):,} {key.removeprefix(f'{part} ')}"
         figure += f" (published {published[key]:,})" if key in published else ""
         if key.endswith("images"):
-            figure += _of_cameras({c for split, m, c in seen.cameras if split == part and m.name.lower() in key})
+            of = {c for split, m, c in seen.cameras if split == part and m.name.lower() in key}
+            figure += _of_cameras(of) if numbered else ""
         figures.append(figure)
     return ", ".join(figures)
 
 
 def _of_cameras(numbers: set[int]) -> str:
-    if numbers <= {0}:  # the camera is unknown
-        return ""
-    if len(numbers) > 12:
-        return f" of {len(numbers)} cameras"
-    return f" of camera{'s' * (len(numbers) > 1)} {' '.join(map(str, sorted(numbers)))}"
+    known = sorted(numbers - {UNKNOWN_CAMERA})
+    if not known:
+        return " of unknown cameras" if numbers else ""
+    of = f"{len(known)} cameras" if len(known) > 12 else f"camera{'s' * (len(known) > 1)} {' '.join(map(str, known))}"
+    return f" of {of}{' and unknown ones' * (len(numbers) > len(known))}"
 
 
 def shortfalls(dataset: Dataset, parts: Iterable[str], seen: Seen) -> Shortfalls:

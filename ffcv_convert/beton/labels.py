@@ -9,6 +9,9 @@ class Modality(IntEnum):
     SKETCH = 2
 
 
+# The camera of an image that names none, in a part where others do. A part without cameras has 0 throughout, as the
+# published sets without them: one camera for all, or none, is the same to every protocol.
+UNKNOWN_CAMERA = -1
 STYLES = "ABCDEF"  # the artists of Market-Sketch-1K; the camera of a sketch is its artist's number, from 1
 # pipelines/augment/recipes.py names the published augmentations after these sets.
 PUBLISHED_SETS = ("sysu", "llcm", "regdb", "market_sketch_1k", "pku_sketch")
