@@ -12,7 +12,7 @@ from ffcv_convert.datasets import synthetic
 from ffcv_convert.datasets.dataset import OPTIONS_FILE, Dataset, Trials, is_drawn
 from ffcv_convert.images import Encoding, ImageFormat
 from ffcv_convert.records import Record, check_records
-from ffcv_convert.survey import INCOMPLETE, SHOWN, PassedOver, describe, see, shortfalls
+from ffcv_convert.survey import INCOMPLETE, SHOWN, PassedOver, describe, see, shortfalls, unmatched
 from ffcv_convert.writer import BetonJob, source_fingerprint, up_to_date, write_betons
 
 Say = Callable[[str], object]
@@ -92,19 +92,10 @@ def list_set(dataset: Dataset, data_root: Path, say: Say) -> Listing:
     records = dataset.list_records(root)
     passed = PassedOver(root, records, (*dataset.reads, OPTIONS_FILE))
     leaves_out = f"{passed}. " if passed.names else ""
-    parts = {part: [record for record in records if record.split == part] for part in dataset.parts}
-    for part, chosen in list(parts.items()):
-        like = [name for name in passed.folders if name.lower().startswith(part) and name != part and "/" not in name]
-        if chosen:
-            continue
-        if part in dataset.optional_parts and not (root / part).is_dir() and not like:
-            del parts[part]
-        else:
-            raise DataError(
-                f"{root}: no image is listed for {part}. Check the lists and folders. {leaves_out}{dataset.layout}"
-            )
+    parts = _parts(dataset, root, records, passed)
     trials = {part: dataset.list_trials(root, part, chosen) for part, chosen in parts.items()}
-    seen = see(([(r.person, r.camera, r.modality, r.split) for r in parts[part]], trials[part]) for part in parts)
+    rows = {part: [(r.person, r.camera, r.modality, r.split) for r in chosen] for part, chosen in parts.items()}
+    seen = see((rows[part], trials[part]) for part in parts)
     for part in parts:
         say(f"{name}/{part}: {describe({} if drawn else dataset.counts, part, seen)}")
     if passed.names:
@@ -116,12 +107,29 @@ def list_set(dataset: Dataset, data_root: Path, say: Say) -> Listing:
     if lacks.untrainable:
         raise DataError(f"{root}: {', '.join(lacks.untrainable)}. {leaves_out}{dataset.layout}")
     check_records(records, root)
+    for part in rows.keys() - {"train"}:
+        for difference in unmatched(rows[part], own=not dataset.counts):
+            say(f"warning: {name}/{part}: {difference}")
     if drawn:
         return Listing(name, root, parts, trials, missing=[])
     for difference in lacks.smaller:
         say(f"warning: {name}: {difference}")
     missing = lacks.untestable + lacks.missing
     return Listing(name + INCOMPLETE * bool(missing), root, parts, trials, missing, can_go_on=not lacks.untestable)
+
+
+def _parts(dataset: Dataset, root: Path, records: list[Record], passed: PassedOver) -> dict[str, list[Record]]:
+    """Return the records of each part that the set has. Raises DataError where one that it needs has none."""
+    parts = {part: [record for record in records if record.split == part] for part in dataset.parts}
+    for part in [part for part, chosen in parts.items() if not chosen]:
+        like = [name for name in passed.folders if name.lower().startswith(part) and name != part and "/" not in name]
+        if part not in dataset.optional_parts or (root / part).is_dir() or like:
+            leaves_out = f"{passed}. " if passed.names else ""
+            raise DataError(
+                f"{root}: no image is listed for {part}. Check the lists and folders. {leaves_out}{dataset.layout}"
+            )
+        del parts[part]
+    return parts
 
 
 def _remark(names: list[str], what: str, say: Say, advice: str = "") -> None:

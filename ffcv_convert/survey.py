@@ -5,7 +5,7 @@ set that lacks a modality, a camera, or a tenth of what was published is incompl
 """
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from ffcv_convert.beton import Modality
-from ffcv_convert.beton.labels import UNKNOWN_CAMERA
+from ffcv_convert.beton.labels import ENOUGH_MATCHED, UNKNOWN_CAMERA
 from ffcv_convert.datasets.dataset import Dataset, Trials
 from ffcv_convert.datasets.files import ENDINGS, is_system
 from ffcv_convert.records import Record
@@ -23,6 +23,11 @@ ENOUGH = 0.9  # share of a published count
 SHOWN = 3  # names in a sentence
 UNREAD = {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".psd", ".svg", ".dng"}
 OTHERS = (Modality.INFRARED, Modality.SKETCH)
+SEARCHES = (  # query, gallery
+    (Modality.INFRARED, Modality.VISIBLE),
+    (Modality.VISIBLE, Modality.INFRARED),
+    (Modality.SKETCH, Modality.VISIBLE),
+)
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,23 @@ def _other_modalities(dataset: Dataset, part: str) -> list[str]:
     """Return the modalities beside visible that a part may hold; a part of a published set has one."""
     names = [modality.name.lower() for modality in OTHERS]
     return [name for name in names if f"{part} {name} images" in dataset.counts] or names
+
+
+def unmatched(rows: Rows, *, own: bool) -> list[str]:
+    """Tell for each direction of search how many queries of a part have no image of their identity to find: any number
+    in a set of the user's `own`, in a published one only if fewer than ENOUGH_MATCHED have a match."""
+    images = {modality: Counter(row[0] for row in rows if row[2] == modality) for modality in Modality}
+    told = []
+    for query, gallery in SEARCHES:
+        lone = {person: count for person, count in images[query].items() if person not in images[gallery]}
+        without, total = sum(lone.values()), images[query].total()
+        if images[gallery] and without > (0 if own else (1 - ENOUGH_MATCHED) * total):
+            told.append(
+                f"{without:,} of {total:,} {query.name.lower()} images are of an identity without a "
+                f"{gallery.name.lower()} image ({len(lone):,} identities, first {min(lone)}): as queries they have no "
+                "match, and enter no mean"
+            )
+    return told
 
 
 class PassedOver:

@@ -14,7 +14,7 @@ from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.images import Encoding, ImageFormat, encode, in_order
 from ffcv_convert.progress import progress
-from ffcv_convert.survey import INCOMPLETE, Rows, Shortfalls, see, shortfalls
+from ffcv_convert.survey import INCOMPLETE, Rows, Shortfalls, see, shortfalls, unmatched
 
 CONVERT_AGAIN = "Remove the file, then convert the data set again: make convert-datasets"
 
@@ -41,7 +41,8 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
         if deep and root is not None:
             _check_sources(converted, root, workers)
             yield f"{beton}: every image converted again from {root} is the same"
-    seen = see((_rows(manifest), manifest.trials) for manifest in parts.values())
+    rows = {part: _rows(manifest) for part, manifest in parts.items()}
+    seen = see((rows[part], parts[part].trials) for part in parts)
     real = name.removesuffix(INCOMPLETE) == dataset.name  # false for drawn people
     lacks = shortfalls(dataset, parts, seen) if real else Shortfalls()
     for key, number in seen.counts.items():
@@ -49,6 +50,9 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
             yield f"{name}: {number} {key}"
     for difference in (*lacks.untrainable, *lacks.untestable, *lacks.missing, *lacks.smaller):
         yield f"warning: {name}: {difference}"
+    for part in rows.keys() - {"train"}:
+        for difference in unmatched(rows[part], own=not dataset.counts):
+            yield f"warning: {name}/{part}: {difference}"
 
 
 def _rows(manifest: Manifest) -> Rows:

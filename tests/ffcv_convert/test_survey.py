@@ -13,18 +13,18 @@ from ffcv_convert.beton import Modality, open_beton
 from ffcv_convert.beton.labels import UNKNOWN_CAMERA
 from ffcv_convert.datasets import sysu as module
 from ffcv_convert.datasets.files import is_system
-from ffcv_convert.survey import describe, see
+from ffcv_convert.survey import describe, see, unmatched
 from tests.support.refusals import assert_tells
 from tests.support.trees import touch
 
-VISIBLE, INFRARED = Modality.VISIBLE, Modality.INFRARED
+VISIBLE, INFRARED, SKETCH = Modality
 FOLDERS = [f"{split}/{modality}" for split in ("train", "test") for modality in ("visible", "infrared")]
 
 
 def draw(path: Path, value: int | None = None) -> None:
     """Noise, or one grey."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(len(str(path))).integers(0, 256, (32, 16, 3), dtype=np.uint8)
+    noise = np.random.default_rng(list(str(path).encode())).integers(0, 256, (32, 16, 3), dtype=np.uint8)
     Image.fromarray(noise if value is None else np.full_like(noise, value)).save(path)
 
 
@@ -240,6 +240,35 @@ def test_numbers_near_the_published_ones_warn_and_far_ones_stop(
     said = convert("sysu")
     assert said.code == 3
     assert_tells(said.err, sysu, "12 train visible", 14)
+
+
+def test_queries_without_a_match_are_counted_in_each_direction(
+    own: Path, convert: Convert, tmp_path: Path
+) -> None:
+    """Two teams numbered the people: of four infrared images two are of identity 2, whom no visible image shows."""
+    (own / "test/visible/0002").rename(own / "test/visible/0007")
+    for _ in range(2):  # when converted, and when up to date
+        said = convert("custom")
+        assert said.code == 0
+        assert [line.split(": ")[1] for line in said.warnings] == ["custom/test"] * 2
+        for warning, first in zip(said.warnings, (2, 7), strict=True):
+            assert_tells(warning, "2 of 4", "infrared", "visible", f"first {first}")
+    with pytest.raises(SystemExit, match=r"^3$"):
+        cli.main(["verify", "--beton-root", str(tmp_path / "Beton"), "--strict"])
+
+
+@pytest.mark.parametrize(("own", "warned", "told"), [(True, 1, 1), (False, 1, 0), (False, 2, 1)])
+def test_a_published_set_may_have_five_per_cent_of_queries_without_a_match(own: bool, warned: int, told: int) -> None:
+    rows = [(person, 1, SKETCH, "test") for person in range(20)]
+    rows += [(person, 1, VISIBLE, "test") for person in range(warned, 40)]  # photos of others are not queries
+    lines = unmatched(rows, own=own)
+    assert len(lines) == told
+    if told:
+        assert_tells(lines[0], f"{warned} of 20", "sketch", "visible", f"{warned} identities", "first 0")
+
+
+def test_a_modality_that_is_missing_as_a_whole_is_not_told_as_queries_without_a_match() -> None:
+    assert unmatched([(1, 1, INFRARED, "test")], own=True) == []
 
 
 def test_images_of_one_colour_are_named(own: Path, convert: Convert) -> None:
