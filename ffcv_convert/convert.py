@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ffcv_convert.beton import manifest_path, read_manifest, read_structure
+from ffcv_convert.beton import manifest_path, open_beton, read_manifest, read_structure
 from ffcv_convert.beton.layout import MODE_RAW
+from ffcv_convert.beton.repeats import find_repeats
 from ffcv_convert.common.atomic import sweep
 from ffcv_convert.common.errors import DataError, IncompleteError, as_data_errors
 from ffcv_convert.datasets import synthetic
@@ -73,6 +74,8 @@ def convert(
         if dataset.counts:
             _remark(part.turned, f"{listing.name}: turned upright by EXIF, which the published code ignores", say)
     with as_data_errors():
+        for repeat in find_repeats([open_beton(beton) for beton in written]):
+            say(f"{'' if dataset.counts else 'warning: '}{listing.name}: {repeat}")
         for beton in written:
             sweep(beton)
             sweep(manifest_path(beton))

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import PIL
@@ -10,6 +10,7 @@ from PIL import Image
 from zlib_ng.zlib_ng import crc32
 
 from ffcv_convert.beton import Converted, Manifest, manifest_path, open_beton
+from ffcv_convert.beton.repeats import find_repeats
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.images import Encoding, ImageFormat, encode, in_order
@@ -25,15 +26,14 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
     deep: decode every stored image and, if the raw set exists, convert every source again and compare.
     """
     root = dataset.find(data_root)
-    parts = {}
+    opened: dict[str, Converted] = {}
     for part in dataset.parts:
         beton = beton_root / dataset.name / f"{part}.beton"
         if part in dataset.optional_parts and not (beton.exists() or manifest_path(beton).exists()):
             continue
         converted = open_beton(beton)
-        name = converted.manifest.dataset
         _check_sha256(converted)
-        parts[part] = converted.manifest
+        opened[part] = converted
         yield f"{beton}: {len(converted)} samples, structure and checksums are good"
         if deep:
             _check_stored(converted)
@@ -41,6 +41,13 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
         if deep and root is not None:
             _check_sources(converted, root, workers)
             yield f"{beton}: every image converted again from {root} is the same"
+    yield from _told(dataset, opened)
+
+
+def _told(dataset: Dataset, opened: Mapping[str, Converted]) -> Iterator[str]:
+    """Yield a set's numbers, and warnings of what it lacks or holds twice."""
+    parts = {part: converted.manifest for part, converted in opened.items()}
+    name = list(parts.values())[-1].dataset
     rows = {part: _rows(manifest) for part, manifest in parts.items()}
     seen = see((rows[part], parts[part].trials) for part in parts)
     real = name.removesuffix(INCOMPLETE) == dataset.name  # false for drawn people
@@ -53,6 +60,8 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
     for part in rows.keys() - {"train"}:
         for difference in unmatched(rows[part], own=not dataset.counts):
             yield f"warning: {name}/{part}: {difference}"
+    for repeat in find_repeats(list(opened.values())):
+        yield f"{'' if dataset.counts else 'warning: '}{name}: {repeat}"
 
 
 def _rows(manifest: Manifest) -> Rows:
