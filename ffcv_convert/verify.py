@@ -119,5 +119,6 @@ def _check_sources(converted: Converted, root: Path, workers: int) -> None:
         if image.crc32 != expected:
             raise DataError(
                 f"{path}: {converted.path} holds another image than this file gives now (converted with Pillow "
-                f"{manifest.tools.get('pillow')}, now {PIL.__version__}). Restore the file, or convert the set again"
+                f"{manifest.tools.get('pillow')}, now {PIL.__version__}). Restore the file, or convert the set again: "
+                f"make data DATASET={converted.path.parent.name} ARGS=--force"
             )

@@ -278,6 +278,31 @@ def test_images_of_one_colour_are_named(own: Path, convert: Convert) -> None:
     assert said.warnings == ["warning: custom: images of one colour: train/visible/0001/c1/black.png and 1 more"]
 
 
+def test_files_of_several_images_are_counted(own: Path, sysu: Path, convert: Convert) -> None:
+    """Pages of a TIFF, frames of an animation, the second view of a stereo camera."""
+    first, second = (Image.open(own / f"train/visible/000{n}/c1/a.png") for n in (1, 2))
+    for name in ("pages.tif", "frames.png", "frames.webp"):
+        first.save(own / "train/visible/0001/c2" / name, save_all=True, append_images=[second], lossless=True)
+    first.save(sysu / "cam1/0001/0002.jpg", "MPO", save_all=True, append_images=[second])
+    (warning,) = convert("custom").warnings
+    assert_tells(warning, "several pages or frames", "train/visible/0001/c2/frames.png", "2 more")
+    (warning,) = [line for line in convert("sysu", "--allow-incomplete").warnings if "frames" in line]
+    assert_tells(warning, "cam1/0001/0002.jpg")
+
+
+def test_images_wider_than_high_are_counted_in_sets_of_ones_own(own: Path, sysu: Path, convert: Convert) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 6
+    frame = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 32, 3), dtype=np.uint8))
+    frame.save(own / "test/visible/0001/c1/frame.png")
+    frame.save(own / "test/visible/0001/c1/upright.jpg", exif=exif)
+    frame.save(sysu / "cam1/0001/0002.jpg")
+    (warning,) = convert("custom").warnings
+    assert_tells(warning, "wider than high", "test/visible/0001/c1/frame.png")
+    assert "more" not in warning
+    assert not [line for line in convert("sysu", "--allow-incomplete").warnings if "wider" in line]
+
+
 def test_exif_is_applied_with_a_warning_in_published_sets_alone(own: Path, sysu: Path, convert: Convert) -> None:
     exif = Image.Exif()
     exif[0x112] = 6
