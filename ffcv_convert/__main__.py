@@ -74,12 +74,13 @@ def _positive(text: str) -> int:
 
 
 def _dataset(name: str) -> str:
-    """Check the name of a data set. The error of argparse's `choices` would begin with all options."""
-    if name not in (*DATASETS, "all"):
-        near = difflib.get_close_matches(name.lower(), DATASETS, 1, 0.5)
+    """Return the name of a data set in small letters. The error of argparse's `choices` would begin with all options."""
+    if name.lower() not in (*DATASETS, "all"):
+        near = [dataset.name for dataset in DATASETS.values() if dataset.is_called(name)]
+        near = near or difflib.get_close_matches(name.lower(), DATASETS, 1, 0.5)
         hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(DATASETS)}; your own images are custom"
         raise DataError(f"{name}: no such data set. {hint}")
-    return name
+    return name.lower()
 
 
 def run_convert(options: argparse.Namespace) -> None:
