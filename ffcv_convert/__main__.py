@@ -74,7 +74,7 @@ def _positive(text: str) -> int:
 
 
 def _dataset(name: str) -> str:
-    """Return the name of a data set in small letters. The error of argparse's `choices` would begin with all options."""
+    """Return the name of a data set in small letters. argparse's `choices` would begin its error with all options."""
     if name.lower() not in (*DATASETS, "all"):
         near = [dataset.name for dataset in DATASETS.values() if dataset.is_called(name)]
         near = near or difflib.get_close_matches(name.lower(), DATASETS, 1, 0.5)

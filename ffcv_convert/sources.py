@@ -1,10 +1,11 @@
 """Decides whether a conversion is up to date with its source files.
 
-The fingerprint in the manifest covers labels, options, and the size and time of every image. Archives, container layers,
-`cp -p` and `touch -r` can give other images the same sizes and times. So `train.sources` beside `train.beton` holds two
-further digests: of the images' inodes and times of any change (ctime), which none of these keep, and of their bytes.
-Where the first differs, because the images were exchanged, or copied, or lie on another mount, their bytes are read and
-decide. A conversion without this file is one of an earlier version: its fingerprint decides, and it gets the file.
+The fingerprint in the manifest covers labels, options, and the size and time of every image. Archives, container
+layers, `cp -p` and `touch -r` can give other images the same sizes and times. So `train.sources` beside `train.beton`
+holds two further digests: of the images' inodes and times of any change (ctime), which none of these keep, and of their
+bytes. Where the first differs, because the images were exchanged, or copied, or lie on another mount, all are read, and
+the second decides. A conversion without this file is one of an earlier version: its fingerprint decides, and it gets
+the file.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ DECODING = 2  # raise this when the same files would be stored as other pixels
 
 
 class Fingerprint(NamedTuple):
-    """Digests of a part's sources. listed: every image's size, time and labels, trials and storage options; files: every
+    """Digests of a part's sources. listed: each image's size, time and labels, trials and storage options; files: each
     image's inode and time of any change."""
 
     listed: str

@@ -41,7 +41,7 @@ from ffcv_convert.sources import Fingerprint, Sources, contents_digest, sources_
 
 @dataclass(frozen=True)
 class Written:
-    """A part's manifest, what `sources_path` will hold, and its images (paths below the root) of which `Encoded` notices
+    """A part's manifest, what `sources_path` will hold, and the images (paths below the root) of which `Encoded` tells
     something."""
 
     manifest: Manifest

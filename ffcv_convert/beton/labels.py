@@ -17,5 +17,6 @@ STYLES = "ABCDEF"  # the artists of Market-Sketch-1K; the camera of a sketch is 
 PUBLISHED_SETS = ("sysu", "llcm", "regdb", "market_sketch_1k", "pku_sketch")
 # The official draws of SYSU-MM01 and LLCM have ten trials, and ten images per folder in multi-shot testing.
 TRIALS, SHOTS = 10, 10
-# The share of queries with a match from which a mean counts as one of all queries; below it, conversion and results warn.
+# The share of queries with a match from which a mean counts as one of all queries. Below it, conversion and results
+# warn.
 ENOUGH_MATCHED = 0.95

@@ -1,5 +1,5 @@
-"""Finds images that a converted set holds more than once under different names: by checksum, then by their stored bytes,
-since among 400,000 different images some twenty pairs share a CRC-32 by chance.
+"""Finds images that a converted set holds more than once under different names: by checksum, then by their stored
+bytes, since among 400,000 different images some twenty pairs share a CRC-32 by chance.
 
 Repeats within one identity, modality and part are common in videos and not told; images of one colour have a warning of
 their own.

@@ -8,9 +8,9 @@ or
   test/visible/..., test/infrared/... (or sketch for infrared)
 
 split: train or test; for testing only, train may be missing. modality: visible, infrared or sketch. person and camera:
-numbers, 0 like any other; for an unknown camera leave the cell, the column or the folder out. `person` is the identity. Each split has its own numbers:
-1 in train and 1 in test are two identities, and the program cannot tell if one identity is in both. An image listed in
-both splits is refused. Commas, semicolons, tabs or | separate the columns.
+numbers, 0 like any other; for an unknown camera leave the cell, the column or the folder out. `person` is the identity.
+Each split has its own numbers: 1 in train and 1 in test are two identities, and the program cannot tell if one identity
+is in both. An image listed in both splits is refused. Commas, semicolons, tabs or | separate the columns.
 """
 
 import csv

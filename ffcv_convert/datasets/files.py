@@ -76,8 +76,8 @@ def refuse_swapped(source: Path, names: Sequence[str], of_other: Sequence[str], 
     image would be learnt or searched as what it is not."""
     if 2 * len(of_other) > len(names):
         raise DataError(
-            f"{source}: {len(of_other):,} of its {len(names):,} images are named as {other}, first {of_other[0]}. Was it "
-            "swapped with that of the other modality? Restore both from one archive"
+            f"{source}: {len(of_other):,} of its {len(names):,} images are named as {other}, first {of_other[0]}. Was "
+            "it swapped with that of the other modality? Restore both from one archive"
         )
 
 

@@ -64,7 +64,7 @@ def _check_labels(root: Path, records: Sequence[Record]) -> None:
 
 
 def _check_modalities(root: Path, records: Sequence[Record]) -> None:
-    """Raise DataError if the lists, or the test folders, of the two modalities are swapped: names end with _vis, _nir."""
+    """Raise DataError if lists or test folders of the two modalities are swapped: names end with _vis or _nir."""
     for modality, other in permutations(SHORT):
         for split, source in (("train", f"idx/train_{SHORT[modality]}.txt"), ("test", f"test_{SHORT[modality]}")):
             names = [record.image for record in records if (record.split, record.modality) == (split, modality)]

@@ -99,7 +99,7 @@ def test_a_full_disk_is_said_and_the_older_file_stays(
 def test_a_disk_that_lacks_a_page_for_the_last_manifest_keeps_the_older_files(
     data: Path, disk: Disk, tally: Tally
 ) -> None:
-    """Another process has the older .beton open, so replacing it frees no space. Each of the last files takes a page."""
+    """Another process has the older .beton open, so replacing it frees no space. Each of the last four takes a page."""
     if not disk.mounted:
         pytest.skip(
             "no disk can be mounted here; it takes root. See test_nothing_gets_its_name_before_all_is_on_the_disk"

@@ -122,11 +122,12 @@ def test_options_are_checked_before_a_first_conversion(tmp_path: Path) -> None:
     refusing = """#!/bin/sh
 case "$2" in dns.training.config) exit 2;; *) echo "$@";; esac
 """
-    done = make("train", VENV=venv(tmp_path / "venv", refusing), DATASET="llcm", BETON_ROOT=tmp_path, ARGS="--optm.lr=1")
+    place = {"VENV": venv(tmp_path / "venv", refusing), "DATASET": "llcm", "BETON_ROOT": tmp_path}
+    done = make("train", **place, ARGS="--optm.lr=1")
     assert (done.returncode, done.stdout) == (2, "")
     (tmp_path / "llcm").mkdir()
     (tmp_path / "llcm/train.beton").touch()
-    done = make("train", VENV=tmp_path / "venv", DATASET="llcm", BETON_ROOT=tmp_path)
+    done = make("train", **place)
     assert done.returncode == 0
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["ffcv_convert", "--config-file"]
 

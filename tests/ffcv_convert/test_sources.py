@@ -1,5 +1,5 @@
-"""Whether a conversion is up to date: other images with the same sizes and times, copies of the same images, and what an
-earlier version left."""
+"""Whether a conversion is up to date: other images with the same sizes and times, copies of the same images, and what
+an earlier version left."""
 
 import os
 import shutil
@@ -96,7 +96,9 @@ def damaged(data: Path) -> None:
         path.write_text(text)
 
 
-@pytest.mark.parametrize("what", [copied, modes_changed, converted_by_an_earlier_version, of_another_conversion, damaged])
+@pytest.mark.parametrize(
+    "what", [copied, modes_changed, converted_by_an_earlier_version, of_another_conversion, damaged]
+)
 def test_the_same_images_are_read_once_and_not_converted_again(
     data: Path, what: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import yaml
 from dns.training.config import main, read_config, to_yaml
 from dns.training.options import SECTIONS, Config, DataOptions
 from ffcv_convert.common.errors import ConfigError
+from tests.conftest import REPOSITORY
 from tests.support.refusals import assert_tells, refusal
 
 NEEDED = ["--data.set=llcm", "--eval.protocol=llcm-i2v"]
@@ -68,8 +69,9 @@ def test_the_nearest_name_is_offered(option: str, given: str, near: str) -> None
 
 
 def test_a_recipe_in_capitals_is_answered_with_the_right_one() -> None:
-    with refusal(ConfigError, "configs/SYSU-MM01.yaml", "configs/sysu.yaml"):
-        resolve("--config-file=configs/SYSU-MM01.yaml")
+    folder = REPOSITORY / "configs"
+    with refusal(ConfigError, folder / "SYSU-MM01.yaml", folder / "sysu.yaml"):
+        resolve(f"--config-file={folder / 'SYSU-MM01.yaml'}")
 
 
 def test_options_are_checked_alone(capsys: pytest.CaptureFixture[str]) -> None:
