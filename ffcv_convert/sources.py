@@ -40,6 +40,9 @@ class Fingerprint(NamedTuple):
     files: str
 
 
+UNKNOWN = Fingerprint("", "")  # is never up to date
+
+
 class Sources(NamedTuple):
     """What `train.sources` holds: the SHA-256 of the .beton it belongs to, Fingerprint.files, and `contents_digest`."""
 
@@ -103,9 +106,8 @@ def up_to_date(beton: Path, fingerprint: Fingerprint, paths: Sequence[Path], *, 
         return False
     if before and before.contents != contents:
         return False
-    with suppress(OSError):  # in a folder that cannot be written, the next call compares again
-        with replacing(sources_path(beton)) as file:
-            file.write(to_json(Sources(manifest.sha256, fingerprint.files, contents)))
+    with suppress(OSError), replacing(sources_path(beton)) as file:  # where it cannot be written, each call compares
+        file.write(to_json(Sources(manifest.sha256, fingerprint.files, contents)))
     return True
 
 

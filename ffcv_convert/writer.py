@@ -37,7 +37,8 @@ from ffcv_convert.common.errors import DataError, as_data_errors, named
 from ffcv_convert.images import Encoded, ImageFormat, encode, in_order
 from ffcv_convert.progress import progress
 from ffcv_convert.records import Record, training_labels
-from ffcv_convert.sources import Fingerprint, Sources, contents_digest, sources_path, to_json
+from ffcv_convert.sources import UNKNOWN, Fingerprint, Sources, contents_digest, sources_path, to_json
+
 
 @dataclass(frozen=True)
 class Written:
@@ -56,8 +57,7 @@ class Written:
 class BetonJob:
     """The contents of one .beton to be written. Identities of the part `train` become labels 0..identities-1.
 
-    trials: named lists of positions in `records`. fingerprint: see source_fingerprint; an empty one is never up
-    to date.
+    trials: named lists of positions in `records`. fingerprint: see source_fingerprint.
     """
 
     beton: Path
@@ -65,7 +65,7 @@ class BetonJob:
     name: str
     records: Sequence[Record]
     trials: Mapping[str, list[int]] = field(default_factory=dict)
-    fingerprint: Fingerprint = Fingerprint("", "")
+    fingerprint: Fingerprint = UNKNOWN
 
 
 def write_betons(parts: Sequence[BetonJob], root: Path, image_format: ImageFormat, *, workers: int) -> list[Written]:

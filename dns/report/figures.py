@@ -134,7 +134,7 @@ def camera_grid(protocol: str, direction: str, pairs: CameraPairs) -> Grid:
     caption = f"{direction}. mAP in per cent where the gallery holds the images of one camera alone; first trial."
     return Grid(
         f"cameras-{protocol}", f"AP by pair of cameras, {protocol}", caption, "gallery camera", "query camera",
-        *([_camera(number) for number in numbers] for numbers in (pairs.gallery, pairs.query)), values,
+        [*map(_camera, pairs.gallery)], [*map(_camera, pairs.query)], values,
     )  # fmt: skip
 
 

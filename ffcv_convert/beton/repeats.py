@@ -100,7 +100,7 @@ def _pixels(converted: Converted, sample: int) -> bytes | None:
     else:
         try:
             with Image.open(io.BytesIO(stored), formats=["JPEG"]) as image:
-                constant = all(low == high for low, high in image.getextrema())
+                constant = image.getcolors(maxcolors=1) is not None
         except OSError:  # damaged, which is told where it is read
             return None
     return None if constant else hashlib.sha256(stored).digest()

@@ -242,9 +242,7 @@ def test_numbers_near_the_published_ones_warn_and_far_ones_stop(
     assert_tells(said.err, sysu, "12 train visible", 14)
 
 
-def test_queries_without_a_match_are_counted_in_each_direction(
-    own: Path, convert: Convert, tmp_path: Path
-) -> None:
+def test_queries_without_a_match_are_counted_in_each_direction(own: Path, convert: Convert, tmp_path: Path) -> None:
     """Two teams numbered the people: of four infrared images two are of identity 2, whom no visible image shows."""
     (own / "test/visible/0002").rename(own / "test/visible/0007")
     for _ in range(2):  # when converted, and when up to date
@@ -308,7 +306,7 @@ def test_exif_is_applied_with_a_warning_in_published_sets_alone(own: Path, sysu:
     exif[0x112] = 6
     for path in (own / "train/visible/0001/c1/phone.jpg", sysu / "cam1/0001/0002.jpg"):
         Image.open(sysu / "cam1/0002/0001.jpg").save(path, exif=exif)
-    assert convert("custom").warnings == []
+    assert not [line for line in convert("custom").warnings if "EXIF" in line]
     (warning,) = [line for line in convert("sysu", "--allow-incomplete").warnings if "EXIF" in line]
     assert "turned upright by EXIF, which the published code ignores: cam1/0001/0002.jpg" in warning
 
