@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--encoding", choices=["raw", "jpeg"], help="jpeg takes a tenth of the disk, but is lossy")
     command.add_argument("--workers", type=_positive, default=cores, help="threads")
     command.add_argument("--allow-incomplete", action="store_true", help="go on where a set lacks images")
+    command.add_argument("--force", action="store_true", help="convert a set again even if it is up to date")
     command.set_defaults(run=run_convert)
     command = commands.add_parser("verify", help="check .beton files", formatter_class=_HELP)
     command.add_argument("--data-root", type=_path, default=Path("Dataset"), help="raw data sets, used by --deep")
@@ -73,12 +74,13 @@ def _positive(text: str) -> int:
 
 
 def _dataset(name: str) -> str:
-    """Check the name of a data set. The error of argparse's `choices` would begin with all options."""
-    if name not in (*DATASETS, "all"):
-        near = difflib.get_close_matches(name.lower(), DATASETS, 1, 0.5)
+    """Return the name of a data set in small letters. argparse's `choices` would begin its error with all options."""
+    if name.lower() not in (*DATASETS, "all"):
+        near = [dataset.name for dataset in DATASETS.values() if dataset.is_called(name)]
+        near = near or difflib.get_close_matches(name.lower(), DATASETS, 1, 0.5)
         hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(DATASETS)}; your own images are custom"
         raise DataError(f"{name}: no such data set. {hint}")
-    return name
+    return name.lower()
 
 
 def run_convert(options: argparse.Namespace) -> None:
@@ -120,7 +122,7 @@ def convert_one(dataset: Dataset, options: argparse.Namespace) -> None:
     image_format = image_format_for(dataset, needed[0], options.height_px, options.width_px, options.encoding)
     written = convert(
         dataset, options.data_root, options.beton_root, image_format,
-        workers=options.workers, allow_incomplete=options.allow_incomplete, say=say,
+        workers=options.workers, allow_incomplete=options.allow_incomplete, force=options.force, say=say,
     )  # fmt: skip
     for beton, new in written.items():
         say(f"{beton}: {'written' if new else 'up to date'}, {image_format.height_px} x {image_format.width_px} px")

@@ -4,16 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ffcv_convert.beton import manifest_path, read_manifest, read_structure
+from ffcv_convert.beton import manifest_path, open_beton, read_manifest, read_structure
 from ffcv_convert.beton.layout import MODE_RAW
+from ffcv_convert.beton.repeats import find_repeats
 from ffcv_convert.common.atomic import sweep
 from ffcv_convert.common.errors import DataError, IncompleteError, as_data_errors
 from ffcv_convert.datasets import synthetic
 from ffcv_convert.datasets.dataset import OPTIONS_FILE, Dataset, Trials, is_drawn
 from ffcv_convert.images import Encoding, ImageFormat
 from ffcv_convert.records import Record, check_records
-from ffcv_convert.survey import INCOMPLETE, SHOWN, PassedOver, describe, see, shortfalls
-from ffcv_convert.writer import BetonJob, source_fingerprint, up_to_date, write_betons
+from ffcv_convert.sources import source_fingerprint, sources_path, up_to_date
+from ffcv_convert.survey import INCOMPLETE, SHOWN, PassedOver, describe, see, shortfalls, unmatched
+from ffcv_convert.writer import BetonJob, Written, write_betons
 
 Say = Callable[[str], object]
 
@@ -39,46 +41,66 @@ def convert(
     *,
     workers: int,
     allow_incomplete: bool = True,
+    force: bool = False,
     say: Say = print,
 ) -> dict[Path, bool]:
     """Write every part of `dataset`. Returns for each .beton whether it was written (False: it was up to date).
 
-    say: called with a line for each part, and with warnings. After a DataError every existing file is unchanged. An
-    incomplete set raises IncompleteError unless `allow_incomplete`; it is written first, if there is no older one.
+    force: write the parts even if they are up to date. say: called with a line for each part, and with warnings. After
+    a DataError every existing file is unchanged. An incomplete set raises IncompleteError unless `allow_incomplete`; it
+    is written first, if there is no older one.
     """
     listing = list_set(dataset, data_root, say)
-    root, parts, trials = listing.root, listing.parts, listing.trials
-    fingerprints = {
-        part: source_fingerprint(chosen, root, image_format, trials[part]) for part, chosen in parts.items()
-    }
-    folder = beton_root / dataset.name
-    for former in (folder / f"{part}.beton" for part in dataset.optional_parts if part not in parts):
-        if former.exists():  # training would still use it
-            raise DataError(
-                f"{former}: is of a former conversion, and {root} has no such part now. Restore the part, or remove "
-                f"{former} and {manifest_path(former).name}"
-            )
-    made = [
-        BetonJob(folder / f"{name}.beton", listing.name, name, chosen, trials[name], fingerprints[name])
-        for name, chosen in parts.items()
-    ]
-    written = {part.beton: not up_to_date(part.beton, part.fingerprint) for part in made}
+    root, folder = listing.root, beton_root / dataset.name
+    jobs = _jobs(dataset, listing, folder, image_format)
+    written = {}
+    for job in jobs:
+        paths = [root / record.image for record in job.records]
+        written[job.beton] = force or not up_to_date(job.beton, job.fingerprint, paths, workers=workers)
     for lack in listing.missing:
         say(f"warning: {listing.name}: {lack}")
     refused = listing.missing and not allow_incomplete
     if refused and any(beton.exists() and new for beton, new in written.items()):
         raise _incomplete(listing, f"The former conversion in {folder} is as it was")
-    for part in write_betons([part for part in made if written[part.beton]], root, image_format, workers=workers):
-        _remark(part.constant, f"{listing.name}: images of one colour", say)
-        if dataset.counts:
-            _remark(part.turned, f"{listing.name}: turned upright by EXIF, which the published code ignores", say)
+    for part in write_betons([job for job in jobs if written[job.beton]], root, image_format, workers=workers):
+        _tell(part, listing.name, bool(dataset.counts), say)
     with as_data_errors():
+        for repeat in find_repeats([open_beton(beton) for beton in written]):
+            say(f"{'' if dataset.counts else 'warning: '}{listing.name}: {repeat}")
         for beton in written:
             sweep(beton)
             sweep(manifest_path(beton))
+            sweep(sources_path(beton))
     if refused:
         raise _incomplete(listing, f"What was found is converted to {folder}")
     return written
+
+
+def _jobs(dataset: Dataset, listing: Listing, folder: Path, image_format: ImageFormat) -> list[BetonJob]:
+    """Return what is to be in `folder`. Raises DataError if it holds a part that the set lacks now."""
+    for former in (folder / f"{part}.beton" for part in dataset.optional_parts if part not in listing.parts):
+        if former.exists():  # training would still use it
+            raise DataError(
+                f"{former}: is of a former conversion, and {listing.root} has no such part now. Restore the part, or "
+                f"remove {former} and {manifest_path(former).name}"
+            )
+    jobs = []
+    for name, chosen in listing.parts.items():
+        trials = listing.trials[name]
+        fingerprint = source_fingerprint(chosen, listing.root, image_format, trials)
+        jobs.append(BetonJob(folder / f"{name}.beton", listing.name, name, chosen, trials, fingerprint))
+    return jobs
+
+
+def _tell(part: Written, name: str, published: bool, say: Say) -> None:
+    """Warn of images that were just written and are hardly meant as they are."""
+    _remark(part.constant, f"{name}: images of one colour", say)
+    _remark(part.several, f"{name}: files of several pages or frames, of which the first image is stored", say)
+    if published:
+        _remark(part.turned, f"{name}: turned upright by EXIF, which the published code ignores", say)
+    else:
+        advice = "Whole frames? Cut the people out"
+        _remark(part.wide, f"{name}: images wider than high", say, advice)
 
 
 def list_set(dataset: Dataset, data_root: Path, say: Say) -> Listing:
@@ -92,19 +114,10 @@ def list_set(dataset: Dataset, data_root: Path, say: Say) -> Listing:
     records = dataset.list_records(root)
     passed = PassedOver(root, records, (*dataset.reads, OPTIONS_FILE))
     leaves_out = f"{passed}. " if passed.names else ""
-    parts = {part: [record for record in records if record.split == part] for part in dataset.parts}
-    for part, chosen in list(parts.items()):
-        like = [name for name in passed.folders if name.lower().startswith(part) and name != part and "/" not in name]
-        if chosen:
-            continue
-        if part in dataset.optional_parts and not (root / part).is_dir() and not like:
-            del parts[part]
-        else:
-            raise DataError(
-                f"{root}: no image is listed for {part}. Check the lists and folders. {leaves_out}{dataset.layout}"
-            )
+    parts = _parts(dataset, root, records, passed)
     trials = {part: dataset.list_trials(root, part, chosen) for part, chosen in parts.items()}
-    seen = see(([(r.person, r.camera, r.modality, r.split) for r in parts[part]], trials[part]) for part in parts)
+    rows = {part: [(r.person, r.camera, r.modality, r.split) for r in chosen] for part, chosen in parts.items()}
+    seen = see((rows[part], trials[part]) for part in parts)
     for part in parts:
         say(f"{name}/{part}: {describe({} if drawn else dataset.counts, part, seen)}")
     if passed.names:
@@ -116,12 +129,29 @@ def list_set(dataset: Dataset, data_root: Path, say: Say) -> Listing:
     if lacks.untrainable:
         raise DataError(f"{root}: {', '.join(lacks.untrainable)}. {leaves_out}{dataset.layout}")
     check_records(records, root)
+    for part in rows.keys() - {"train"}:
+        for difference in unmatched(rows[part], own=not dataset.counts):
+            say(f"warning: {name}/{part}: {difference}")
     if drawn:
         return Listing(name, root, parts, trials, missing=[])
     for difference in lacks.smaller:
         say(f"warning: {name}: {difference}")
     missing = lacks.untestable + lacks.missing
     return Listing(name + INCOMPLETE * bool(missing), root, parts, trials, missing, can_go_on=not lacks.untestable)
+
+
+def _parts(dataset: Dataset, root: Path, records: list[Record], passed: PassedOver) -> dict[str, list[Record]]:
+    """Return the records of each part that the set has. Raises DataError where one that it needs has none."""
+    parts = {part: [record for record in records if record.split == part] for part in dataset.parts}
+    for part in [part for part, chosen in parts.items() if not chosen]:
+        like = [name for name in passed.folders if name.lower().startswith(part) and name != part and "/" not in name]
+        if part not in dataset.optional_parts or (root / part).is_dir() or like:
+            leaves_out = f"{passed}. " if passed.names else ""
+            raise DataError(
+                f"{root}: no image is listed for {part}. Check the lists and folders. {leaves_out}{dataset.layout}"
+            )
+        del parts[part]
+    return parts
 
 
 def _remark(names: list[str], what: str, say: Say, advice: str = "") -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
@@ -47,6 +47,7 @@ PNG_DEPTH = 24  # position of the byte that holds the bits per channel
 TIFF_DEPTHS = 258
 
 Encoding = Literal["raw", "jpeg"]
+Result = TypeVar("Result")
 # Pillow's warnings of damaged metadata name a line of Pillow and not the image's file.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
@@ -68,21 +69,29 @@ class ImageFormat:
 
 @dataclass(frozen=True)
 class Encoded:
-    """An image as it is stored. grey: R = G = B everywhere; constant: it has only one colour; turned: EXIF's
-    orientation was applied."""
+    """An image as it is stored. grey: R = G = B everywhere; constant: it has only one colour; the rest: see
+    Loaded."""
 
     stored: bytes
     crc32: int
     grey: bool
     constant: bool
     turned: bool
+    several: bool
+    wide: bool
+    source_crc32: int
 
 
 class Loaded(NamedTuple):
-    """A decoded image. pixels: uint8 RGB (H, W, 3); turned: see Encoded."""
+    """A decoded image. pixels: uint8 RGB (H, W, 3); turned: EXIF's orientation was applied; several: its file holds
+    further images (pages, frames), which are not read; wide: as a viewer shows it, it is wider than high; source_crc32:
+    the CRC-32 of the file."""
 
     pixels: np.ndarray
     turned: bool
+    several: bool
+    wide: bool
+    source_crc32: int
 
 
 def load_image(path: Path, image_format: ImageFormat) -> Loaded:
@@ -106,6 +115,7 @@ def load_image(path: Path, image_format: ImageFormat) -> Loaded:
                 raise DataError(f"{path}: has more than 8 bits per channel. {CONVERT}")
             if image.mode not in MODES:
                 raise DataError(f"{path}: stores its colours as {image.mode}. {CONVERT}")
+            several = getattr(image, "is_animated", False)  # Pillow's word, for pages as well; it looks no further
             image.load()
             upright = _upright(image)
             rgb = np.asarray(_on_white(upright or image))
@@ -119,7 +129,9 @@ def load_image(path: Path, image_format: ImageFormat) -> Loaded:
         raise
     except Exception as error:  # Pillow raises errors of any kind
         raise DataError(f"{path}: cannot be decoded ({error}). {RESTORE}") from None
-    return Loaded(resize(rgb, image_format.height_px, image_format.width_px), upright is not None)
+    resized = resize(rgb, image_format.height_px, image_format.width_px)
+    wide = rgb.shape[1] > rgb.shape[0]
+    return Loaded(resized, upright is not None, several, wide, crc32(content))
 
 
 def _is_deep(image: Image.Image, content: bytes) -> bool:
@@ -161,7 +173,7 @@ def _scans(jpeg: bytes) -> int:
 
 
 def encode(path: Path, image_format: ImageFormat) -> Encoded:
-    pixels, turned = load_image(path, image_format)
+    pixels, turned, several, wide, source_crc32 = load_image(path, image_format)
     constant = _is_constant(pixels[0]) and _is_constant(pixels)
     grey = _is_grey(pixels[0]) and _is_grey(pixels)
     if image_format.encoding == "raw":
@@ -170,7 +182,7 @@ def encode(path: Path, image_format: ImageFormat) -> Encoded:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
         stored = buffer.getvalue()
-    return Encoded(stored, crc32(stored), grey, constant, turned)
+    return Encoded(stored, crc32(stored), grey, constant, turned, several, wide, source_crc32)
 
 
 def _is_constant(pixels: np.ndarray) -> bool:
@@ -181,10 +193,10 @@ def _is_grey(pixels: np.ndarray) -> bool:
     return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all())
 
 
-def in_order(work: Callable[[Path], Encoded], paths: Sequence[Path], workers: int) -> Iterator[Encoded]:
+def in_order(work: Callable[[Path], Result], paths: Sequence[Path], workers: int) -> Iterator[Result]:
     """Yield the results of `work` in the order of `paths`; `workers` threads work ahead until the first error."""
     with ThreadPoolExecutor(workers, thread_name_prefix="convert") as pool:
-        waiting: deque[Future[Encoded]] = deque()
+        waiting: deque[Future[Result]] = deque()
         try:
             for path in paths:
                 waiting.append(pool.submit(work, path))

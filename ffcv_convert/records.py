@@ -12,8 +12,8 @@ from ffcv_convert.common.errors import DataError
 @dataclass(frozen=True, slots=True)
 class Record:
     """One image. `image`: path relative to the set's root, with forward slashes. `person`: the original identity.
-    `camera`: the original number; 0 if the set has none; the artist of a sketch. `split`: train, test, or all (if
-    each trial splits the set differently)."""
+    `camera`: the original number; the artist of a sketch; where it is unknown, UNKNOWN_CAMERA, or 0 if the whole part
+    has none. `split`: train, test, or all (if each trial splits the set differently)."""
 
     image: str
     person: int

@@ -5,7 +5,7 @@ set that lacks a modality, a camera, or a tenth of what was published is incompl
 """
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from ffcv_convert.beton import Modality
+from ffcv_convert.beton.labels import ENOUGH_MATCHED, UNKNOWN_CAMERA
 from ffcv_convert.datasets.dataset import Dataset, Trials
 from ffcv_convert.datasets.files import ENDINGS, is_system
 from ffcv_convert.records import Record
@@ -22,6 +23,11 @@ ENOUGH = 0.9  # share of a published count
 SHOWN = 3  # names in a sentence
 UNREAD = {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".psd", ".svg", ".dng"}
 OTHERS = (Modality.INFRARED, Modality.SKETCH)
+SEARCHES = (  # query, gallery
+    (Modality.INFRARED, Modality.VISIBLE),
+    (Modality.VISIBLE, Modality.INFRARED),
+    (Modality.SKETCH, Modality.VISIBLE),
+)
 
 
 @dataclass(frozen=True)
@@ -67,23 +73,25 @@ def describe(published: Mapping[str, int], part: str, seen: Seen) -> str:
     """Describe one part: identities and images, each with its published number, and the cameras of each modality."""
     keys = [f"{part} identities", *(f"{part} {modality.name.lower()} images" for modality in Modality)]
     figures = []
+    numbered = {camera for split, _, camera in seen.cameras if split == part} != {0}
     for key in keys:
         if key not in seen.counts and key not in published:
             continue
         figure = f"{seen.counts.get(key, 0):,} {key.removeprefix(f'{part} ')}"
         figure += f" (published {published[key]:,})" if key in published else ""
         if key.endswith("images"):
-            figure += _of_cameras({c for split, m, c in seen.cameras if split == part and m.name.lower() in key})
+            of = {c for split, m, c in seen.cameras if split == part and m.name.lower() in key}
+            figure += _of_cameras(of) if numbered else ""
         figures.append(figure)
     return ", ".join(figures)
 
 
 def _of_cameras(numbers: set[int]) -> str:
-    if numbers <= {0}:  # the camera is unknown
-        return ""
-    if len(numbers) > 12:
-        return f" of {len(numbers)} cameras"
-    return f" of camera{'s' * (len(numbers) > 1)} {' '.join(map(str, sorted(numbers)))}"
+    known = sorted(numbers - {UNKNOWN_CAMERA})
+    if not known:
+        return " of unknown cameras" if numbers else ""
+    of = f"{len(known)} cameras" if len(known) > 12 else f"camera{'s' * (len(known) > 1)} {' '.join(map(str, known))}"
+    return f" of {of}{' and unknown ones' * (len(numbers) > len(known))}"
 
 
 def shortfalls(dataset: Dataset, parts: Iterable[str], seen: Seen) -> Shortfalls:
@@ -112,6 +120,23 @@ def _other_modalities(dataset: Dataset, part: str) -> list[str]:
     """Return the modalities beside visible that a part may hold; a part of a published set has one."""
     names = [modality.name.lower() for modality in OTHERS]
     return [name for name in names if f"{part} {name} images" in dataset.counts] or names
+
+
+def unmatched(rows: Rows, *, own: bool) -> list[str]:
+    """Tell for each direction of search how many queries of a part have no image of their identity to find: any number
+    in a set of the user's `own`, in a published one only if fewer than ENOUGH_MATCHED have a match."""
+    images = {modality: Counter(row[0] for row in rows if row[2] == modality) for modality in Modality}
+    told = []
+    for query, gallery in SEARCHES:
+        lone = {person: count for person, count in images[query].items() if person not in images[gallery]}
+        without, total = sum(lone.values()), images[query].total()
+        if images[gallery] and without > (0 if own else (1 - ENOUGH_MATCHED) * total):
+            told.append(
+                f"{without:,} of {total:,} {query.name.lower()} images are of an identity without a "
+                f"{gallery.name.lower()} image ({len(lone):,} identities, first {min(lone)}): as queries they have no "
+                "match, and enter no mean"
+            )
+    return told
 
 
 class PassedOver:

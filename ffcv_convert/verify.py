@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import PIL
@@ -10,11 +10,12 @@ from PIL import Image
 from zlib_ng.zlib_ng import crc32
 
 from ffcv_convert.beton import Converted, Manifest, manifest_path, open_beton
+from ffcv_convert.beton.repeats import find_repeats
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.images import Encoding, ImageFormat, encode, in_order
 from ffcv_convert.progress import progress
-from ffcv_convert.survey import INCOMPLETE, Rows, Shortfalls, see, shortfalls
+from ffcv_convert.survey import INCOMPLETE, Rows, Shortfalls, see, shortfalls, unmatched
 
 CONVERT_AGAIN = "Remove the file, then convert the data set again: make convert-datasets"
 
@@ -25,15 +26,14 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
     deep: decode every stored image and, if the raw set exists, convert every source again and compare.
     """
     root = dataset.find(data_root)
-    parts = {}
+    opened: dict[str, Converted] = {}
     for part in dataset.parts:
         beton = beton_root / dataset.name / f"{part}.beton"
         if part in dataset.optional_parts and not (beton.exists() or manifest_path(beton).exists()):
             continue
         converted = open_beton(beton)
-        name = converted.manifest.dataset
         _check_sha256(converted)
-        parts[part] = converted.manifest
+        opened[part] = converted
         yield f"{beton}: {len(converted)} samples, structure and checksums are good"
         if deep:
             _check_stored(converted)
@@ -41,7 +41,15 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
         if deep and root is not None:
             _check_sources(converted, root, workers)
             yield f"{beton}: every image converted again from {root} is the same"
-    seen = see((_rows(manifest), manifest.trials) for manifest in parts.values())
+    yield from _told(dataset, opened)
+
+
+def _told(dataset: Dataset, opened: Mapping[str, Converted]) -> Iterator[str]:
+    """Yield a set's numbers, and warnings of what it lacks or holds twice."""
+    parts = {part: converted.manifest for part, converted in opened.items()}
+    name = list(parts.values())[-1].dataset
+    rows = {part: _rows(manifest) for part, manifest in parts.items()}
+    seen = see((rows[part], parts[part].trials) for part in parts)
     real = name.removesuffix(INCOMPLETE) == dataset.name  # false for drawn people
     lacks = shortfalls(dataset, parts, seen) if real else Shortfalls()
     for key, number in seen.counts.items():
@@ -49,6 +57,11 @@ def verify(dataset: Dataset, data_root: Path, beton_root: Path, *, deep: bool, w
             yield f"{name}: {number} {key}"
     for difference in (*lacks.untrainable, *lacks.untestable, *lacks.missing, *lacks.smaller):
         yield f"warning: {name}: {difference}"
+    for part in rows.keys() - {"train"}:
+        for difference in unmatched(rows[part], own=not dataset.counts):
+            yield f"warning: {name}/{part}: {difference}"
+    for repeat in find_repeats(list(opened.values())):
+        yield f"{'' if dataset.counts else 'warning: '}{name}: {repeat}"
 
 
 def _rows(manifest: Manifest) -> Rows:
@@ -106,5 +119,6 @@ def _check_sources(converted: Converted, root: Path, workers: int) -> None:
         if image.crc32 != expected:
             raise DataError(
                 f"{path}: {converted.path} holds another image than this file gives now (converted with Pillow "
-                f"{manifest.tools.get('pillow')}, now {PIL.__version__}). Restore the file, or convert the set again"
+                f"{manifest.tools.get('pillow')}, now {PIL.__version__}). Restore the file, or convert the set again: "
+                f"make data DATASET={converted.path.parent.name} ARGS=--force"
             )

@@ -9,7 +9,6 @@ and renamed once it is complete and on the disk.
 import hashlib
 import os
 import platform
-import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 import PIL
 
-from ffcv_convert.beton import Manifest, Modality, manifest_path, open_beton
+from ffcv_convert.beton import Manifest, Modality, manifest_path
 from ffcv_convert.beton.layout import (
     ALLOCATION,
     FIELDS,
@@ -35,71 +34,30 @@ from ffcv_convert.beton.layout import (
 )
 from ffcv_convert.common.atomic import partial_file, publish
 from ffcv_convert.common.errors import DataError, as_data_errors, named
-from ffcv_convert.datasets.files import refuse_broken_link
 from ffcv_convert.images import Encoded, ImageFormat, encode, in_order
 from ffcv_convert.progress import progress
 from ffcv_convert.records import Record, training_labels
-
-DECODING = 2  # raise this when the same files would be stored as other pixels
-
-
-def source_fingerprint(
-    records: Sequence[Record], root: Path, image_format: ImageFormat, trials: Mapping[str, list[int]]
-) -> str:
-    """Return a digest that changes with any listed image, label, trial or storage option. It reads only the size and
-    time of images."""
-    digest = hashlib.sha256(repr((image_format, FORMAT_VERSION, DECODING, trials)).encode())
-    for record in records:
-        try:
-            status = os.stat(root / record.image)
-        except OSError as error:  # the file is missing, or no file can have this name
-            refuse_broken_link(root / record.image)
-            why = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
-            alike = _spelled_alike(root, record.image)
-            advice = f"{alike} is there: rename one of them" if alike else "Restore it, or correct the list"
-            raise DataError(f"{root / record.image}: listed, but not found{why}. {advice}") from None
-        digest.update(repr((record, status.st_size, status.st_mtime_ns)).encode())
-    return digest.hexdigest()
-
-
-def _spelled_alike(root: Path, image: str) -> Path | None:
-    """Return the file or folder that differs from the first missing part of `image` only in capitals or its ending."""
-    folder = root
-    for part in Path(image).parts:
-        if not (folder / part).exists():
-            names = sorted(os.listdir(folder)) if folder.is_dir() else []
-            return next((folder / name for name in names if name != part and _stem(name) == _stem(part)), None)
-        folder /= part
-    return None
-
-
-def _stem(name: str) -> str:
-    """Return `name` without capitals and ending; accents as one character, because macOS writes them as two."""
-    return unicodedata.normalize("NFC", Path(name).stem).lower()
-
-
-def up_to_date(beton: Path, fingerprint: str) -> bool:
-    """Whether `beton` was made from exactly these sources and opens without an error."""
-    try:
-        return open_beton(beton).manifest.source_fingerprint == fingerprint
-    except (DataError, OSError):  # the message would say: convert again
-        return False
+from ffcv_convert.sources import UNKNOWN, Fingerprint, Sources, contents_digest, sources_path, to_json
 
 
 @dataclass(frozen=True)
 class Written:
-    """A part's manifest, and its images (paths below the root) that have only one colour, or were turned by EXIF."""
+    """A part's manifest, what `sources_path` will hold, and the images (paths below the root) of which `Encoded` tells
+    something."""
 
     manifest: Manifest
+    sources: Sources
     constant: list[str]
     turned: list[str]
+    several: list[str]
+    wide: list[str]
 
 
 @dataclass(frozen=True)
 class BetonJob:
     """The contents of one .beton to be written. Identities of the part `train` become labels 0..identities-1.
 
-    trials: named lists of positions in `records`. fingerprint: see source_fingerprint; "" is never up to date.
+    trials: named lists of positions in `records`. fingerprint: see source_fingerprint.
     """
 
     beton: Path
@@ -107,16 +65,17 @@ class BetonJob:
     name: str
     records: Sequence[Record]
     trials: Mapping[str, list[int]] = field(default_factory=dict)
-    fingerprint: str = ""
+    fingerprint: Fingerprint = UNKNOWN
 
 
 def write_betons(parts: Sequence[BetonJob], root: Path, image_format: ImageFormat, *, workers: int) -> list[Written]:
-    """Write the records of every part, with images below `root`, to its .beton and manifest: all parts or none.
+    """Write the records of every part, with images below `root`, to its .beton, manifest and `sources_path`: all
+    parts or none.
 
     Raises DataError if an image cannot be read or a file cannot be written. Then nothing is left behind, and older
     files are unchanged.
     """
-    written, beton_files, manifest_files = [], [], []
+    written, beton_files, manifest_files, sources_files = [], [], [], []
     with as_data_errors(), ExitStack() as stack:
         for part in parts:
             with named(part.beton):
@@ -125,11 +84,14 @@ def write_betons(parts: Sequence[BetonJob], root: Path, image_format: ImageForma
                 manifest_file = stack.enter_context(partial_file(manifest_path(part.beton)))
                 written.append(_write_part(file, part, root, image_format, workers))
                 manifest_file.write(written[-1].manifest.to_json().encode())
+                sources_file = stack.enter_context(partial_file(sources_path(part.beton)))
+                sources_file.write(to_json(written[-1].sources))
                 beton_files.append((file, part.beton))
                 manifest_files.append((manifest_file, manifest_path(part.beton)))
+                sources_files.append((sources_file, sources_path(part.beton)))
         # All .beton files are renamed before all manifests. If this is interrupted, some .beton and manifest disagree:
         # opening fails and the next conversion repairs it. So parts that open come from the same conversion.
-        publish(*beton_files, *manifest_files)
+        publish(*beton_files, *manifest_files, *sources_files)
     return written
 
 
@@ -155,7 +117,7 @@ def _write_part(file: BinaryIO, part: BetonJob, root: Path, image_format: ImageF
         encoding=image_format.encoding,
         identities=len(labels),
         infrared_grey=_infrared_is_grey(records, images),
-        source_fingerprint=part.fingerprint,
+        source_fingerprint=part.fingerprint.listed,
         size_bytes=file.seek(0, os.SEEK_END),
         sha256=_sha256(file),
         structure_sha256=structure_sha256,
@@ -169,8 +131,11 @@ def _write_part(file: BinaryIO, part: BetonJob, root: Path, image_format: ImageF
     named = list(zip([record.image for record in records], images, strict=True))
     return Written(
         manifest,
+        Sources(manifest.sha256, part.fingerprint.files, contents_digest(image.source_crc32 for image in images)),
         constant=[name for name, image in named if image.constant],
         turned=[name for name, image in named if image.turned],
+        several=[name for name, image in named if image.several],
+        wide=[name for name, image in named if image.wide],
     )
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ffcv_convert.beton import STYLES, Converted, Modality, open_beton
+from ffcv_convert.beton.repeats import count_in_both
 from ffcv_convert.common.errors import DataError
 
 
@@ -104,6 +105,11 @@ def subset_of(converted: Converted, sample_N: np.ndarray) -> Subset:
         np.ascontiguousarray(column(name)[sample_N]) for name in ("person", "camera", "modality")
     )
     return Subset(converted, sample_N, person_N, camera_N, modality_N, [paths[sample] for sample in sample_N])
+
+
+def also_trained(test: Subset, train: Subset) -> int:
+    """Count the images of `test` whose pixels are also those of an image of `train`, whatever their names."""
+    return count_in_both(test.converted, test.sample_N, train.converted, train.sample_N)
 
 
 def train_index(subset: Subset) -> TrainIndex:

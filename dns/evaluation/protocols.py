@@ -18,6 +18,7 @@ ascending, their cameras ascending, files by name, `random.choice` in each folde
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -27,10 +28,11 @@ import numpy as np
 from torch import Tensor
 
 from dns.evaluation.metrics import CMC
-from ffcv_convert.beton.labels import SHOTS, TRIALS, Modality
+from ffcv_convert.beton.labels import SHOTS, TRIALS, UNKNOWN_CAMERA, Modality
 from ffcv_convert.common.errors import ProtocolError
 
 VISIBLE, INFRARED, SKETCH = Modality
+CHANGE_CAMERAS = 0.9  # the share of queries with a match in another camera from which matches in one camera may go
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,10 @@ def camera_2_for_camera_3(query: Images, gallery: Images) -> Tensor:
 
 
 def same_person_and_camera(query: Images, gallery: Images) -> Tensor:
-    return (query.person[:, None] == gallery.person) & (query.camera[:, None] == gallery.camera)
+    """Return a mask of LLCM's excluded pairs; an unknown camera may be any."""
+    camera = query.camera[:, None]
+    may_be_one = (camera == gallery.camera) | (camera == UNKNOWN_CAMERA) | (gallery.camera == UNKNOWN_CAMERA)
+    return (query.person[:, None] == gallery.person) & may_be_one
 
 
 @dataclass(frozen=True)
@@ -190,25 +195,38 @@ PROTOCOLS = {
 
 def fitting(test: TestSet) -> list[str]:
     """Return the protocols for a set of one's own: sketches search all photos; infrared and visible images search each
-    other, as in LLCM where identities change cameras, else as in RegDB. Raises ProtocolError without a modality."""
+    other, as in LLCM if CHANGE_CAMERAS of the queries with a match have one in another camera, in both directions, else
+    as in RegDB. Raises ProtocolError without a modality."""
     modalities = set(test.modality_N.tolist())
     if VISIBLE not in modalities or len(modalities) == 1:
         raise ProtocolError("the test set needs visible images, and infrared images or sketches. Complete it")
     sketches = ["pku"] if SKETCH in modalities else []
     if INFRARED not in modalities:
         return sketches
-    seen = {modality: _cameras(test, modality) for modality in (VISIBLE, INFRARED)}
-    others = any(seen[VISIBLE].get(person, cameras) - cameras for person, cameras in seen[INFRARED].items())
-    by_camera = (test.camera_N > 0).all() and others
-    return [*(["llcm-i2v", "llcm-v2i"] if by_camera else ["regdb-t2v", "regdb-v2t"]), *sketches]
+    pair = (INFRARED, VISIBLE)
+    change = min(_in_another_camera(test, *way) for way in (pair, pair[::-1])) >= CHANGE_CAMERAS
+    return [*(["llcm-i2v", "llcm-v2i"] if change else ["regdb-t2v", "regdb-v2t"]), *sketches]
 
 
-def _cameras(test: TestSet, modality: Modality) -> dict[int, set[int]]:
-    """Return the cameras that saw each identity in this modality, by identity."""
-    seen: dict[int, set[int]] = {}
-    for row in np.flatnonzero(test.modality_N == modality):
-        seen.setdefault(int(test.person_N[row]), set()).add(int(test.camera_N[row]))
-    return seen
+def _in_another_camera(test: TestSet, query: Modality, gallery: Modality) -> float:
+    """Return the share of queries with a match in another known camera, among those with a match; 0 without any."""
+    seen = {modality: _sightings(test, modality) for modality in (query, gallery)}
+    cameras: dict[int, set[int]] = {}
+    for person, camera in seen[gallery]:
+        cameras.setdefault(person, set()).add(camera)
+    matched = {(person, camera): count for (person, camera), count in seen[query].items() if person in cameras}
+    changed = [
+        count
+        for (person, camera), count in matched.items()
+        if camera != UNKNOWN_CAMERA and cameras[person] - {camera, UNKNOWN_CAMERA}
+    ]
+    return sum(changed) / max(sum(matched.values()), 1)
+
+
+def _sightings(test: TestSet, modality: Modality) -> Counter[tuple[int, int]]:
+    """Count the images of each (identity, camera) in this modality."""
+    rows = test.modality_N == modality
+    return Counter(zip(test.person_N[rows].tolist(), test.camera_N[rows].tolist(), strict=True))
 
 
 def _draw(folders: Sequence[Sequence[int]], shots: int, trial: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from dns.evaluation.tables import Row
 from dns.report.study import CameraPairs, Curve, Likeness, Study, average_precision, thinned
+from ffcv_convert.beton.labels import UNKNOWN_CAMERA
 
 Kind = Literal["line", "bars", "points"]
 NO_LOSS = {"kind", "step", "epoch", "iteration", "lr"}  # what a line of training holds beside its losses
@@ -133,8 +134,12 @@ def camera_grid(protocol: str, direction: str, pairs: CameraPairs) -> Grid:
     caption = f"{direction}. mAP in per cent where the gallery holds the images of one camera alone; first trial."
     return Grid(
         f"cameras-{protocol}", f"AP by pair of cameras, {protocol}", caption, "gallery camera", "query camera",
-        [*map(str, pairs.gallery)], [*map(str, pairs.query)], values,
+        [*map(_camera, pairs.gallery)], [*map(_camera, pairs.query)], values,
     )  # fmt: skip
+
+
+def _camera(number: int) -> str:
+    return "unknown" if number == UNKNOWN_CAMERA else str(number)
 
 
 def likeness_chart(found: Likeness) -> Chart:

@@ -9,7 +9,7 @@ from dns.report import paper, svg
 from dns.report.figures import Figure, table_of, to_csv
 from dns.report.html import image, table, text
 from dns.report.ranked import Neighbour, RankedQuery
-from ffcv_convert.beton.labels import STYLES, Modality
+from ffcv_convert.beton.labels import STYLES, UNKNOWN_CAMERA, Modality
 
 MOST_BYTES = 5_000_000
 MOST_NUMBERS = 90  # rows of a figure's numbers that the page shows as a table
@@ -67,7 +67,8 @@ def _cell(
     kind: str, place: str, said: str, row: int, test: TestSet, images: Mapping[int, str], similarity: str = ""
 ) -> str:
     """Return an image of a ranked list. said: its place, for readers who cannot see the image."""
-    camera = where(int(test.camera_N[row]), int(test.modality_N[row]))
+    numbered = test.camera_N.any()  # 0 throughout: the set does not tell its cameras
+    camera = where(int(test.camera_N[row]), int(test.modality_N[row])) if numbered else ""
     parts = (said, f"identity {test.person_N[row]}", camera, similarity and f"similarity {similarity}")
     alternative = ", ".join(part for part in parts if part)
     shown = image(images[row], alternative) if row in images else f'<span class="blank">{test.person_N[row]}</span>'
@@ -76,10 +77,10 @@ def _cell(
 
 
 def where(camera: int, modality: int) -> str:
-    """Return who made an image: its camera, or the artist of a sketch. Empty for 0, where the set does not say."""
-    if not camera:
+    """Return who made an image: its camera, or the artist of a sketch. Empty for an unknown camera."""
+    if camera == UNKNOWN_CAMERA:
         return ""
-    artist = modality == Modality.SKETCH and camera <= len(STYLES)
+    artist = modality == Modality.SKETCH and 0 < camera <= len(STYLES)
     return f"artist {STYLES[camera - 1]}" if artist else f"camera {camera}"
 
 

@@ -20,7 +20,7 @@ from terminaltables import AsciiTable
 
 from dns.training.checkers import checker_of
 from dns.training.options import SECTIONS, Config, ModelOptions, declared
-from ffcv_convert.common.errors import ConfigError, printable
+from ffcv_convert.common.errors import ConfigError, printable, user_errors
 from ffcv_convert.common.paths import expanded
 
 REQUIRED = "(required)"
@@ -142,7 +142,7 @@ def read_yaml(path: Path) -> dict[str, Given]:
         found = flatten(content, str(path)) if isinstance(content, dict) else None
     except FileNotFoundError:
         there = sorted(file.stem for file in Path(path.parent).glob("*.yaml"))
-        near = difflib.get_close_matches(path.stem, there, 1, 0.6)
+        near = difflib.get_close_matches(path.stem.lower(), there, 1, 0.6)
         hint = f" Did you mean {path.parent / near[0]}.yaml?" if near else ""
         if there and not near:
             hint = f" There are {', '.join(there)}; for a set of your own copy {path.parent / 'custom.yaml'}"
@@ -222,3 +222,13 @@ def to_yaml(config: Config, header: str) -> str:
     """Return the resolved configuration as text; usable again with --config-file. It is ASCII: PyYAML would write some
     of Unicode's line breaks as they are, and read them as blanks."""
     return f"# {header}\n" + yaml.safe_dump(config.stored(), sort_keys=False)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Check options alone, as `make train` does before a first conversion. Raises SystemExit: 2 for a mistake."""
+    with user_errors():
+        read_config(arguments, description=__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -15,7 +15,7 @@ from typing import Any, get_origin, get_type_hints
 import numpy as np
 from zlib_ng.zlib_ng import crc32
 
-from ffcv_convert.beton.labels import Modality
+from ffcv_convert.beton.labels import UNKNOWN_CAMERA, Modality
 from ffcv_convert.beton.layout import MODE_RAW, Structure, read_structure
 from ffcv_convert.common.errors import DataError
 
@@ -145,8 +145,9 @@ def _wrong_samples(samples: list[Any]) -> str | None:
         below = NUMBERS_BELOW.get(name)
         if set(map(type, column)) - {str if below is None else int}:
             return f"a sample's {name} is not a {'text' if below is None else 'number'}"
-        if below is not None and column and not 0 <= min(column) <= max(column) < below:
-            return f"a sample's {name} is not in 0 ... {below - 1}"
+        least = UNKNOWN_CAMERA if name == "camera" else 0
+        if below is not None and column and not least <= min(column) <= max(column) < below:
+            return f"a sample's {name} is not in {least} ... {below - 1}"
     return None
 
 

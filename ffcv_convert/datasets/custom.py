@@ -8,9 +8,9 @@ or
   test/visible/..., test/infrared/... (or sketch for infrared)
 
 split: train or test; for testing only, train may be missing. modality: visible, infrared or sketch. person and camera:
-numbers; an unknown camera is 0, an empty cell, or no column. `person` is the identity. Each split has its own numbers:
-1 in train and 1 in test are two identities, and the program cannot tell if one identity is in both. An image listed in
-both splits is refused. Commas, semicolons, tabs or | separate the columns.
+numbers, 0 like any other; for an unknown camera leave the cell, the column or the folder out. `person` is the identity.
+Each split has its own numbers: 1 in train and 1 in test are two identities, and the program cannot tell if one identity
+is in both. An image listed in both splits is refused. Commas, semicolons, tabs or | separate the columns.
 """
 
 import csv
@@ -18,10 +18,12 @@ import io
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 from ffcv_convert.beton import Modality
+from ffcv_convert.beton.labels import UNKNOWN_CAMERA
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.datasets.files import images_in, is_system, read_text, refuse_broken_link
@@ -41,7 +43,9 @@ def list_records(root: Path) -> list[Record]:
     listed = sorted(name for name in os.listdir(root) if name.lower() == "records.csv")
     if len(listed) > 1:
         raise DataError(f"{root}: holds {' and '.join(listed)}. Remove all but one")
-    return _from_csv(root, root / listed[0]) if listed else _from_folders(root)
+    records = _from_csv(root, root / listed[0]) if listed else _from_folders(root)
+    with_cameras = {record.split for record in records if record.camera != UNKNOWN_CAMERA}
+    return [record if record.split in with_cameras else replace(record, camera=0) for record in records]
 
 
 def _from_csv(root: Path, path: Path) -> list[Record]:
@@ -102,7 +106,7 @@ def _record(root: Path, row: Mapping[str, str], place: str) -> Record:
     assert person is not None
     assert modality is not None
     image = inside(root, _below(root, values["path"]), place)
-    return Record(image, int(person[1]), int(camera[1]) if camera else 0, modality, split)
+    return Record(image, int(person[1]), int(camera[1]) if camera else UNKNOWN_CAMERA, modality, split)
 
 
 def _below(root: Path, path: str) -> str:
@@ -123,7 +127,7 @@ def _from_folders(root: Path) -> list[Record]:
         for modality in Modality
         for top in [f"{split}/{modality.name.lower()}"]
         for person, person_folder in _numbered(root, top)
-        for camera, folder in [(0, person_folder), *_numbered(root, person_folder)]
+        for camera, folder in [(UNKNOWN_CAMERA, person_folder), *_numbered(root, person_folder)]
         for name in images_in(root / folder)
     ]
 

@@ -80,6 +80,10 @@ class Dataset:
             level = [inside for folder in level for inside in _folders(folder)]
         return named
 
+    def is_called(self, name: str) -> bool:
+        """Whether `name` is the set's, or its folder's, in any spelling of capitals and hyphens."""
+        return _spelling(name) in map(_spelling, (self.name, *self.folders))
+
     def missing(self, data_root: Path) -> str:
         """Return what the user should do if `find` finds nothing."""
         like = [folder for folder in _folders(data_root) if self._is_at(folder) and not is_drawn(folder)]

@@ -71,6 +71,16 @@ def read_labelled_paths(root: Path, path: Path) -> list[tuple[str, int]]:
     return rows
 
 
+def refuse_swapped(source: Path, names: Sequence[str], of_other: Sequence[str], other: str) -> None:
+    """Raise DataError if most `names`, which a list or folder `source` holds, are `of_other`, the other modality: each
+    image would be learnt or searched as what it is not."""
+    if 2 * len(of_other) > len(names):
+        raise DataError(
+            f"{source}: {len(of_other):,} of its {len(names):,} images are named as {other}, first {of_other[0]}. Was "
+            "it swapped with that of the other modality? Restore both from one archive"
+        )
+
+
 def read_identities(path: Path) -> list[int]:
     """Read numbers separated by commas, on one or more lines, and return the identities in ascending order."""
     fields = [field.strip() for field in read_text(path).replace("\n", ",").split(",")]

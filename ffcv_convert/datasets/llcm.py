@@ -10,12 +10,20 @@ LLCM/
 
 import re
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path, PurePosixPath
 
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
-from ffcv_convert.datasets.files import images_in, is_number, read_identities, read_labelled_paths, refuse_unpadded
+from ffcv_convert.datasets.files import (
+    images_in,
+    is_number,
+    read_identities,
+    read_labelled_paths,
+    refuse_swapped,
+    refuse_unpadded,
+)
 from ffcv_convert.records import Record
 
 CAMERAS = {Modality.VISIBLE: (1, 2, 3, 4, 5, 6, 7, 8, 9), Modality.INFRARED: (1, 2, 4, 5, 6, 7, 8, 9)}
@@ -30,6 +38,7 @@ def list_records(root: Path) -> list[Record]:
     persons = read_identities(root / "idx/test_id.txt")
     for modality in SHORT:
         records += _test(root, modality, persons)
+    _check_modalities(root, records)
     return records
 
 
@@ -52,6 +61,15 @@ def _check_labels(root: Path, records: Sequence[Record]) -> None:
                 f"{root / 'idx'}: the lists number folder {folder} differently: {before.image} has label "
                 f"{before.person}, {record.image} has {record.person}. Restore both lists from one archive"
             )
+
+
+def _check_modalities(root: Path, records: Sequence[Record]) -> None:
+    """Raise DataError if lists or test folders of the two modalities are swapped: names end with _vis or _nir."""
+    for modality, other in permutations(SHORT):
+        for split, source in (("train", f"idx/train_{SHORT[modality]}.txt"), ("test", f"test_{SHORT[modality]}")):
+            names = [record.image for record in records if (record.split, record.modality) == (split, modality)]
+            of_other = [name for name in names if PurePosixPath(name).stem.endswith(f"_{SHORT[other]}")]
+            refuse_swapped(root / source, names, of_other, SHORT[other])
 
 
 def _test(root: Path, modality: Modality, persons: list[int]) -> list[Record]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset, Trials, published
-from ffcv_convert.datasets.files import is_number, read_labelled_paths
+from ffcv_convert.datasets.files import is_number, read_labelled_paths, refuse_swapped
 from ffcv_convert.records import Record
 
 TRIALS = range(1, 11)
@@ -59,6 +59,9 @@ def _read(root: Path, split: str, trial: int) -> dict[Modality, list[tuple[str, 
     for modality, short in SHORT.items():
         path = root / f"idx/{split}_{short}_{trial}.txt"
         rows[modality] = read_labelled_paths(root, path)
+        (other,) = set(SHORT.values()) - {short}
+        names = [name for name, _ in rows[modality]]
+        refuse_swapped(path, names, [name for name in names if name.lower().startswith(f"{other}/")], other)
         for name, label in rows[modality]:
             person = _identity(root, name)
             if owner.setdefault(label, person) != person:

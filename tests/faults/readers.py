@@ -20,6 +20,7 @@ from ffcv_convert.datasets import custom, llcm, pku_sketch
 from ffcv_convert.datasets.files import read_identities, read_labelled_paths
 from ffcv_convert.images import ImageFormat, load_image
 from ffcv_convert.records import Record, check_records
+from ffcv_convert.sources import Fingerprint
 from ffcv_convert.writer import BetonJob, write_betons
 
 NAMES = ("lists", "csv", "manifest", "beton", "image")  # of all targets
@@ -115,7 +116,7 @@ class Opening:
         (folder / "a.png").write_bytes(stored("PNG"))
         self.beton = folder / "test.beton"
         records = [Record("a.png", person, 1, Modality(person % 2), "test") for person in range(SAMPLES)]
-        part = BetonJob(self.beton, "made-up", "test", records, {"test-1": [0, 2]}, "0")
+        part = BetonJob(self.beton, "made-up", "test", records, {"test-1": [0, 2]}, Fingerprint("0", ""))
         write_betons([part], folder, FORMAT, workers=1)
         self.manifest = manifest_path(self.beton).read_bytes()
         self.good = self.beton.read_bytes()

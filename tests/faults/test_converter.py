@@ -42,9 +42,9 @@ os.fsync, os.replace = counted(os.fsync), counted(os.replace)
 from ffcv_convert.__main__ import main
 sys.exit(main(sys.argv[2:]))
 """
-# Of each of two parts: the .beton onto the disk while its checksum is made; then of four files: onto the disk; renamed,
+# Of each of two parts: the .beton onto the disk while its checksum is made; then of six files: onto the disk; renamed,
 # and the folder onto the disk.
-PUBLISHING_CALLS = 2 * (1 + 2 * 3)
+PUBLISHING_CALLS = 2 * (1 + 3 * 3)
 
 
 def files_in(folder: Path) -> Files:
@@ -160,7 +160,7 @@ def test_a_set_that_is_up_to_date_is_rid_of_what_a_killed_conversion_left(
 ) -> None:
     """For example after a killed conversion to another size that is not repeated."""
     folder = with_files(tmp_path / "synthetic", newer)
-    for name in ("train.beton.partial", "train.json.partial", "test.beton.partial"):
+    for name in ("train.beton.partial", "train.json.partial", "train.sources.partial", "test.beton.partial"):
         (folder / name).write_bytes(b"half")
     with open(folder / "test.beton.partial", "rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)

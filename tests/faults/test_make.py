@@ -61,8 +61,9 @@ def test_make_passes_a_name_on_as_it_is(echo: Path) -> None:
     assert said[said.index("--beton-root") + 1] == f"{name}/Beton"
     tested = make("eval", VENV=echo, CHECKPOINT=name, PROTOCOL=name, TRIAL=name, DATASET=name)
     assert tested.returncode == 0, tested.stderr
-    options = ("eval.checkpoint", "eval.protocols", "data.trial", "data.set")
-    assert {f"--{option}={name}" for option in options} < set(json.loads(tested.stdout))
+    options = ("eval.checkpoint", "eval.protocols", "data.trial")
+    told = {f"--{option}={name}" for option in options} | {f"--data.set={name.lower()}"}
+    assert told < set(json.loads(tested.stdout))
 
 
 @pytest.fixture
@@ -107,6 +108,28 @@ def test_make_train_goes_on_with_a_stopped_run(train: Callable[..., list[str]], 
     assert (0, 0) < (stopped["epoch"], stopped["iteration"]) < (2, 0)
     at = rf"after {stopped['epoch']} epochs? and {stopped['iteration']} iterations?\n"
     assert re.search(f"going on with {folder} {at}", run(train("run")))
+
+
+def test_a_data_set_in_capitals_is_understood(echo: Path, tmp_path: Path) -> None:
+    done = make("train", VENV=echo, DATASET="LLCM", BETON_ROOT=tmp_path)
+    converts, trains = map(json.loads, done.stdout.splitlines())
+    assert converts[converts.index("--dataset") + 1] == "llcm"
+    assert trains[:3] == ["train_ffcv.py", "--config-file", "configs/llcm.yaml"]
+
+
+def test_options_are_checked_before_a_first_conversion(tmp_path: Path) -> None:
+    """The python here refuses the options, as dns.training.config does, and says what else it was called with."""
+    refusing = """#!/bin/sh
+case "$2" in dns.training.config) exit 2;; *) echo "$@";; esac
+"""
+    place = {"VENV": venv(tmp_path / "venv", refusing), "DATASET": "llcm", "BETON_ROOT": tmp_path}
+    done = make("train", **place, ARGS="--optm.lr=1")
+    assert (done.returncode, done.stdout) == (2, "")
+    (tmp_path / "llcm").mkdir()
+    (tmp_path / "llcm/train.beton").touch()
+    done = make("train", **place)
+    assert done.returncode == 0
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["ffcv_convert", "--config-file"]
 
 
 def test_make_train_starts_again_where_it_is_asked_to(echo: Path) -> None:

@@ -54,6 +54,18 @@ def test_convert_all_says_what_was_written_and_what_is_not_there(program: Run, d
     assert open_beton(train).manifest.height_px == 32
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("LLCM", None), ("Sysu", None), ("sysu-mm01", "sysu"), ("llcm ", "llcm"), ("MaSk1K", "market_sketch_1k"),
+     ("PKU-Sketch", "pku_sketch"), ("reg-db", "regdb")],
+)  # fmt: skip
+def test_names_of_sets_are_understood_or_answered_with_the_right_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, near: str | None
+) -> None:
+    assert call("convert", "--data-root", tmp_path, "--dataset", name) == 2
+    assert_tells(capsys.readouterr().err, *([name, f"Did you mean {near}"] if near else ["no such folder"]))
+
+
 def test_a_set_of_no_given_size_has_its_own(data_root: Path, tmp_path: Path) -> None:
     common = ["convert", "--data-root", data_root, "--beton-root", tmp_path, "--dataset", "synthetic"]
     assert call(*common, "--encoding", "jpeg") == 0

@@ -10,7 +10,7 @@ from ffcv_convert.beton import manifest_path, open_beton
 from ffcv_convert.convert import convert, image_format_for
 from ffcv_convert.datasets import DATASETS, regdb, synthetic
 from ffcv_convert.images import ImageFormat
-from ffcv_convert.writer import source_fingerprint
+from ffcv_convert.sources import source_fingerprint
 
 FORMAT = ImageFormat(64, 32)
 

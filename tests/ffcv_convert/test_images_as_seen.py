@@ -90,7 +90,7 @@ def test_every_orientation_is_shown_upright(tmp_path: Path, orientation: int, en
     stored = scene().transpose(Image.Transpose[held]) if held else scene()
     how = {".jpg": {"quality": 98, "subsampling": 0}, ".webp": {"lossless": True}}.get(ending, {})
     stored.save(tmp_path / f"a{ending}", exif=exif, **how)
-    pixels, turned = load_image(tmp_path / f"a{ending}", SIZE)
+    pixels, turned, *_ = load_image(tmp_path / f"a{ending}", SIZE)
     assert np.abs(pixels.astype(int) - np.asarray(scene())).mean() < 1
     if ending != ".tif":  # which Pillow turns by itself
         assert turned == (orientation != 1)
@@ -102,7 +102,7 @@ def test_every_orientation_is_shown_upright(tmp_path: Path, orientation: int, en
 )
 def test_damaged_exif_turns_nothing(tmp_path: Path, exif: bytes) -> None:
     scene().save(tmp_path / "a.jpg", exif=b"Exif\0\0" + exif, quality=98, subsampling=0)
-    pixels, turned = load_image(tmp_path / "a.jpg", SIZE)
+    pixels, turned, *_ = load_image(tmp_path / "a.jpg", SIZE)
     assert not turned
     assert np.abs(pixels.astype(int) - np.asarray(scene())).mean() < 1
 

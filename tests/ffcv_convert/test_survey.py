@@ -9,19 +9,22 @@ import pytest
 from PIL import Image
 
 from ffcv_convert import __main__ as cli
-from ffcv_convert.beton import open_beton
+from ffcv_convert.beton import Modality, open_beton
+from ffcv_convert.beton.labels import UNKNOWN_CAMERA
 from ffcv_convert.datasets import sysu as module
 from ffcv_convert.datasets.files import is_system
+from ffcv_convert.survey import describe, see, unmatched
 from tests.support.refusals import assert_tells
 from tests.support.trees import touch
 
+VISIBLE, INFRARED, SKETCH = Modality
 FOLDERS = [f"{split}/{modality}" for split in ("train", "test") for modality in ("visible", "infrared")]
 
 
 def draw(path: Path, value: int | None = None) -> None:
     """Noise, or one grey."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(len(str(path))).integers(0, 256, (32, 16, 3), dtype=np.uint8)
+    noise = np.random.default_rng(list(str(path).encode())).integers(0, 256, (32, 16, 3), dtype=np.uint8)
     Image.fromarray(noise if value is None else np.full_like(noise, value)).save(path)
 
 
@@ -90,6 +93,19 @@ def test_a_part_is_told_in_one_line(own: Path, sysu: Path, convert: Convert) -> 
         "sysu/train: 3 identities (published 395), 12 visible images (published 22,258) of cameras 1 2 4 5, "
         "6 infrared images (published 11,909) of cameras 3 6"
     )
+
+
+def test_camera_0_is_told_and_unknown_cameras_are_told_apart() -> None:
+    rows = [(1, 0, VISIBLE, "train"), (1, UNKNOWN_CAMERA, INFRARED, "train")]
+    rows += [(1, 2, VISIBLE, "test"), (1, UNKNOWN_CAMERA, VISIBLE, "test"), (1, 0, INFRARED, "test")]
+    seen = see([(rows, {})])
+    assert describe({}, "train", seen) == (
+        "1 identities, 1 visible images of camera 0, 1 infrared images of unknown cameras"
+    )
+    assert describe({}, "test", seen) == (
+        "1 identities, 2 visible images of camera 2 and unknown ones, 1 infrared images of camera 0"
+    )
+    assert describe({}, "train", see([([(1, 0, VISIBLE, "train")], {})])) == "1 identities, 1 visible images"
 
 
 @pytest.mark.parametrize(
@@ -226,6 +242,33 @@ def test_numbers_near_the_published_ones_warn_and_far_ones_stop(
     assert_tells(said.err, sysu, "12 train visible", 14)
 
 
+def test_queries_without_a_match_are_counted_in_each_direction(own: Path, convert: Convert, tmp_path: Path) -> None:
+    """Two teams numbered the people: of four infrared images two are of identity 2, whom no visible image shows."""
+    (own / "test/visible/0002").rename(own / "test/visible/0007")
+    for _ in range(2):  # when converted, and when up to date
+        said = convert("custom")
+        assert said.code == 0
+        assert [line.split(": ")[1] for line in said.warnings] == ["custom/test"] * 2
+        for warning, first in zip(said.warnings, (2, 7), strict=True):
+            assert_tells(warning, "2 of 4", "infrared", "visible", f"first {first}")
+    with pytest.raises(SystemExit, match=r"^3$"):
+        cli.main(["verify", "--beton-root", str(tmp_path / "Beton"), "--strict"])
+
+
+@pytest.mark.parametrize(("own", "warned", "told"), [(True, 1, 1), (False, 1, 0), (False, 2, 1)])
+def test_a_published_set_may_have_five_per_cent_of_queries_without_a_match(own: bool, warned: int, told: int) -> None:
+    rows = [(person, 1, SKETCH, "test") for person in range(20)]
+    rows += [(person, 1, VISIBLE, "test") for person in range(warned, 40)]  # photos of others are not queries
+    lines = unmatched(rows, own=own)
+    assert len(lines) == told
+    if told:
+        assert_tells(lines[0], f"{warned} of 20", "sketch", "visible", f"{warned} identities", "first 0")
+
+
+def test_a_modality_that_is_missing_as_a_whole_is_not_told_as_queries_without_a_match() -> None:
+    assert unmatched([(1, 1, INFRARED, "test")], own=True) == []
+
+
 def test_images_of_one_colour_are_named(own: Path, convert: Convert) -> None:
     draw(own / "train/visible/0001/c1/black.png", 0)
     draw(own / "train/visible/0002/c1/white.png", 255)
@@ -233,12 +276,37 @@ def test_images_of_one_colour_are_named(own: Path, convert: Convert) -> None:
     assert said.warnings == ["warning: custom: images of one colour: train/visible/0001/c1/black.png and 1 more"]
 
 
+def test_files_of_several_images_are_counted(own: Path, sysu: Path, convert: Convert) -> None:
+    """Pages of a TIFF, frames of an animation, the second view of a stereo camera."""
+    first, second = (Image.open(own / f"train/visible/000{n}/c1/a.png") for n in (1, 2))
+    for name in ("pages.tif", "frames.png", "frames.webp"):
+        first.save(own / "train/visible/0001/c2" / name, save_all=True, append_images=[second], lossless=True)
+    first.save(sysu / "cam1/0001/0002.jpg", "MPO", save_all=True, append_images=[second])
+    (warning,) = convert("custom").warnings
+    assert_tells(warning, "several pages or frames", "train/visible/0001/c2/frames.png", "2 more")
+    (warning,) = [line for line in convert("sysu", "--allow-incomplete").warnings if "frames" in line]
+    assert_tells(warning, "cam1/0001/0002.jpg")
+
+
+def test_images_wider_than_high_are_counted_in_sets_of_ones_own(own: Path, sysu: Path, convert: Convert) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 6
+    frame = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 32, 3), dtype=np.uint8))
+    frame.save(own / "test/visible/0001/c1/frame.png")
+    frame.save(own / "test/visible/0001/c1/upright.jpg", exif=exif)
+    frame.save(sysu / "cam1/0001/0002.jpg")
+    (warning,) = convert("custom").warnings
+    assert_tells(warning, "wider than high", "test/visible/0001/c1/frame.png")
+    assert "more" not in warning
+    assert not [line for line in convert("sysu", "--allow-incomplete").warnings if "wider" in line]
+
+
 def test_exif_is_applied_with_a_warning_in_published_sets_alone(own: Path, sysu: Path, convert: Convert) -> None:
     exif = Image.Exif()
     exif[0x112] = 6
     for path in (own / "train/visible/0001/c1/phone.jpg", sysu / "cam1/0001/0002.jpg"):
         Image.open(sysu / "cam1/0002/0001.jpg").save(path, exif=exif)
-    assert convert("custom").warnings == []
+    assert not [line for line in convert("custom").warnings if "EXIF" in line]
     (warning,) = [line for line in convert("sysu", "--allow-incomplete").warnings if "EXIF" in line]
     assert "turned upright by EXIF, which the published code ignores: cam1/0001/0002.jpg" in warning
 

@@ -106,7 +106,8 @@ def test_deep_finds_a_jpeg_that_was_stored_wrong(
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG")
     stored = buffer.getvalue()[: len(buffer.getvalue()) - cut]
-    encoded = Encoded(stored, zlib.crc32(stored), grey=False, constant=False, turned=False)
+    encoded = Encoded(stored, zlib.crc32(stored), grey=False, constant=False, turned=False, several=False, wide=False,
+                      source_crc32=0)  # fmt: skip
     monkeypatch.setattr(writer, "encode", lambda *_: encoded)
     convert(DATASETS["pku_sketch"], data, betons, ImageFormat(64, 32, "jpeg"), workers=1)
     check("pku_sketch", data, betons)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dns.evaluation.protocols import INFRARED, PROTOCOLS, SKETCH, VISIBLE, fitting
+from dns.evaluation.protocols import INFRARED, PROTOCOLS, SKETCH, VISIBLE, Images, fitting, same_person_and_camera
+from ffcv_convert.beton.labels import UNKNOWN_CAMERA
 from ffcv_convert.common.errors import ProtocolError
 from tests.support.made_sets import Sample, make_set, random_set
 from tests.support.metrics_of import run_protocol
@@ -153,7 +154,9 @@ PHOTOS = (VISIBLE, INFRARED)
     [
         (PHOTOS, (1, 2), ["llcm-i2v", "llcm-v2i"]),
         (PHOTOS, (0, 0), ["regdb-t2v", "regdb-v2t"]),
-        (PHOTOS, (1, 0), ["regdb-t2v", "regdb-v2t"]),
+        (PHOTOS, (1, 0), ["llcm-i2v", "llcm-v2i"]),  # 0 is a camera
+        (PHOTOS, (1, UNKNOWN_CAMERA), ["regdb-t2v", "regdb-v2t"]),
+        (PHOTOS, (UNKNOWN_CAMERA, UNKNOWN_CAMERA), ["regdb-t2v", "regdb-v2t"]),
         (PHOTOS, (1, 1), ["regdb-t2v", "regdb-v2t"]),  # every match would be excluded
         ((VISIBLE, SKETCH), (0, 0), ["pku"]),
         ((VISIBLE, SKETCH), (1, 2), ["pku"]),
@@ -172,6 +175,33 @@ def test_a_set_of_ones_own_gets_protocols_that_it_can_have(
     assert fitting(test) == names
     for name in names:
         run_protocol(PROTOCOLS[name], test, torch.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("changing", "name"), [(0, "regdb-t2v"), (1, "regdb-t2v"), (17, "regdb-t2v"), (18, "llcm-i2v"), (20, "llcm-i2v")]
+)
+@pytest.mark.parametrize("first", [0, 1])
+def test_nine_in_ten_queries_need_a_match_in_another_camera(changing: int, name: str, first: int) -> None:
+    """Of twenty identities that have both modalities, `changing` change cameras; forty have no match and do not count.
+    The number of the first camera does not count either."""
+    samples = [(person, first, VISIBLE, f"{person}v") for person in range(40)]
+    samples += [(person, first + (person < changing), INFRARED, f"{person}i") for person in range(20)]
+    samples += [(person, first + 1, INFRARED, f"{person}i") for person in range(40, 60)]
+    assert fitting(make_set(samples))[0] == name
+
+
+def test_both_directions_need_matches_in_another_camera() -> None:
+    """Every visible image has one in another camera; two of three infrared images have not."""
+    infrared = [(1, camera, INFRARED, f"{n}") for n, camera in enumerate((1, 1, 2))]
+    assert fitting(make_set([(1, 1, VISIBLE, "v"), *infrared]))[0] == "regdb-t2v"
+
+
+def test_an_unknown_camera_gives_no_match_in_another_one() -> None:
+    query, gallery = (
+        Images(torch.ones(len(cameras)), torch.tensor(cameras))
+        for cameras in ([1, UNKNOWN_CAMERA], [1, 2, UNKNOWN_CAMERA])
+    )
+    assert same_person_and_camera(query, gallery).tolist() == [[True, False, True], [True, True, True]]
 
 
 @pytest.mark.parametrize("modality", PHOTOS)

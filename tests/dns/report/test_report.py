@@ -358,7 +358,7 @@ def test_of_several_checkpoints_the_table_holds_all_and_the_figures_the_first(
 
 @pytest.mark.parametrize(
     ("camera", "modality", "text"),
-    [(3, 0, "camera 3"), (6, 1, "camera 6"), (6, 2, "artist F"), (7, 2, "camera 7"), (0, 0, "")],
+    [(3, 0, "camera 3"), (6, 1, "camera 6"), (6, 2, "artist F"), (7, 2, "camera 7"), (0, 0, "camera 0"), (-1, 2, "")],
 )
 def test_a_sketch_is_an_artists(camera: int, modality: int, text: str) -> None:
     assert where(camera, modality) == text

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dns.training.config import read_config, to_yaml
+from dns.training.config import main, read_config, to_yaml
 from dns.training.options import SECTIONS, Config, DataOptions
 from ffcv_convert.common.errors import ConfigError
+from tests.conftest import REPOSITORY
 from tests.support.refusals import assert_tells, refusal
 
 NEEDED = ["--data.set=llcm", "--eval.protocol=llcm-i2v"]
@@ -65,6 +66,20 @@ def test_command_line_values_get_their_type(flag: str, key: str, value: object) 
 def test_the_nearest_name_is_offered(option: str, given: str, near: str) -> None:
     with refusal(ConfigError, option, f"'{given}'", f"mean {near}"):
         resolve(*NEEDED, f"--{option}={given}")
+
+
+def test_a_recipe_in_capitals_is_answered_with_the_right_one() -> None:
+    folder = REPOSITORY / "configs"
+    with refusal(ConfigError, folder / "SYSU-MM01.yaml", folder / "sysu.yaml"):
+        resolve(f"--config-file={folder / 'SYSU-MM01.yaml'}")
+
+
+def test_options_are_checked_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    main(NEEDED)
+    assert capsys.readouterr() == ("", "")
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main([*NEEDED, "--optm.lr=1"])
+    assert_tells(capsys.readouterr().err, "optm.lr", "optim.lr")
 
 
 def test_yaml_values_get_their_type(tmp_path: Path) -> None:

@@ -257,7 +257,7 @@ NOT_OURS: dict[str, tuple[Callable[[dict], dict], str]] = {
     "size": (lambda m: {**m, "size_bytes": m["size_bytes"] + 1}, "checksum"),
     "digest": (lambda m: {**m, "structure_sha256": "0" * 64}, "checksum"),
     "rows": (lambda m: {**m, "samples": m["samples"][:-1]}, "96 samples, 95 rows"),
-    "camera": (lambda m: {**m, "samples": [[*r[:2], 42, *r[3:]] for r in m["samples"]]}, "cameras"),
+    "camera": (lambda m: {**m, "samples": [[*r[:2], -1, *r[3:]] for r in m["samples"]]}, "cameras"),
     "modality": (lambda m: {**m, "samples": [[*r[:3], 1, *r[4:]] for r in m["samples"]]}, "cameras"),
     "checksums": (lambda m: {**m, "samples": [[*r[:5], 7] for r in m["samples"]]}, "sample 0"),
 }

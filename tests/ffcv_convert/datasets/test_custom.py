@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from ffcv_convert.beton import Modality, open_beton
+from ffcv_convert.beton.labels import UNKNOWN_CAMERA
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import custom
@@ -22,7 +23,7 @@ ROWS = (
 )
 RECORDS = [
     Record("a/1.jpg", 17, 2, Modality.VISIBLE, "train"),
-    Record("b/1.png", 17, 0, Modality.INFRARED, "train"),
+    Record("b/1.png", 17, UNKNOWN_CAMERA, Modality.INFRARED, "train"),
     Record("a/2.jpg", 5, 0, Modality.VISIBLE, "test"),
     Record("b/2.png", 5, 3, Modality.INFRARED, "test"),
 ]
@@ -66,7 +67,20 @@ def test_rows_become_records_in_their_order(tmp_path: Path, text: str) -> None:
 
 
 def test_cameras_may_be_left_out(tmp_path: Path) -> None:
+    """A part without cameras has 0 throughout, as the published sets; beside a camera, an unknown one has its value."""
     assert listed(tmp_path, "path,person,modality,split\nx.jpg,1,visible,train\n")[0].camera == 0
+    rows = "x.jpg,1,,visible,train\ny.jpg,1,,visible,test\nz.jpg,1,0,visible,test\n"
+    assert [record.camera for record in listed(tmp_path, HEAD + rows)] == [0, UNKNOWN_CAMERA, 0]
+
+
+def test_images_beside_camera_folders_have_an_unknown_camera(tmp_path: Path) -> None:
+    touch(tmp_path, "train/visible/0001/a.png", "test/visible/0001/a.png", "test/visible/0001/c0/b.png")
+    cameras = {record.image: record.camera for record in list_records(tmp_path)}
+    assert cameras == {
+        "train/visible/0001/a.png": 0,
+        "test/visible/0001/a.png": UNKNOWN_CAMERA,
+        "test/visible/0001/c0/b.png": 0,
+    }
 
 
 def test_the_name_of_the_csv_may_have_capitals_and_there_is_one(tmp_path: Path) -> None:

@@ -180,6 +180,21 @@ def test_lists_that_number_a_folder_differently_are_refused(tree: Path, name: st
         llcm.list_records(tree)
 
 
+def test_swapped_lists_and_folders_are_refused(tree: Path) -> None:
+    """Also where the names of some images tell nothing."""
+    write(tree, "idx/train_vis.txt", TRAIN["idx/train_nir.txt"])
+    write(tree, "idx/train_nir.txt", TRAIN["idx/train_vis.txt"])
+    with refusal(DataError, tree / "idx/train_vis.txt", "2 of its 2", "nir", "nir/0351/0351_c02_s1_f2_nir.jpg"):
+        llcm.list_records(tree)
+    for name, text in TRAIN.items():
+        write(tree, name, text)
+    (tree / "test_vis").rename(tree / "away")
+    (tree / "test_nir").rename(tree / "test_vis")
+    (tree / "away").rename(tree / "test_nir")
+    with refusal(DataError, tree / "test_vis", "nir"):
+        llcm.list_records(tree)
+
+
 @pytest.mark.parametrize(("file", "line"), [("train_vis.txt", "path label"), ("train_nir.txt", "image,id")])
 def test_a_header_is_named_as_one(tree: Path, file: str, line: str) -> None:
     write(tree, f"idx/{file}", f"{line}\n" + TRAIN[f"idx/{file}"])

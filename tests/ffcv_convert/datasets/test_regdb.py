@@ -169,3 +169,9 @@ def test_a_folder_in_other_capitals_is_named(tree: Path) -> None:
     (tree / "Thermal").rename(tree / "thermal")
     with refusal(DataError, tree / images("thermal", 1)[0], tree / "thermal"):
         convert(regdb.DATASET, tree.parent, tree.parent / "Beton", ImageFormat(32, 16), workers=1)
+
+
+@pytest.mark.parametrize(("one", "other"), [("visible", "thermal"), ("thermal", "visible")])
+def test_swapped_lists_are_refused(tree: Path, one: str, other: str) -> None:
+    write(tree, f"idx/test_{one}_7.txt", LISTS[f"idx/test_{other}_7.txt"])
+    refuse(tree, tree / f"idx/test_{one}_7.txt", "6 of its 6", other)
