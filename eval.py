@@ -38,6 +38,7 @@ from dns.training.selection import (
 from dns.training.setup import Opened, open_content
 from dns.training.stopping import out_of_memory
 from ffcv_convert.common.errors import user_errors
+from ffcv_convert.common.streams import lasting_streams
 from pipelines.subset import trials_of
 
 
@@ -105,5 +106,5 @@ def export(config: Config, number: int, embeddings: Embeddings, evaluator: Evalu
 
 
 if __name__ == "__main__":
-    with user_errors(), out_of_memory(), ranks.main_alone_prints(), ranks.leaving():
+    with lasting_streams(), user_errors(), out_of_memory(), ranks.main_alone_prints(), ranks.leaving():
         sys.exit(evaluate(sys.argv[1:]))
