@@ -45,6 +45,7 @@ from pipelines.subset import trials_of
 def evaluate(arguments: Sequence[str]) -> int:
     if split_arguments(arguments)[0] is None:
         read_config(arguments, description=__doc__)  # prints the help and leaves
+    ranks.refuse_lone_parts()
     pattern, trial = checkpoint_pattern(given_options(arguments))
     checkpoints = expand_pattern(pattern, trial)
     found: dict[tuple[str, str], list[Ranking]] = defaultdict(list)

@@ -49,6 +49,7 @@ from pipelines.subset import trials_of
 
 def train(arguments: Sequence[str]) -> int:
     config = read_config(arguments, description=__doc__)
+    ranks.refuse_lone_parts()
     runs = repeats.members(config, trials_of(config.data.folder))
     if config.run.dry:
         return dry_run.show(runs, option_sources(arguments))
