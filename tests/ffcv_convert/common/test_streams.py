@@ -54,7 +54,10 @@ def test_a_reader_that_ended_stops_a_program_that_still_works(tmp_path: Path, ho
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "result"), how]
-    done = subprocess.run(command, cwd=REPOSITORY, stdout=writing, stderr=subprocess.PIPE, text=True)
+    buffering = {**os.environ, "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=buffering, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60
+    )
     os.close(writing)
     assert done.returncode == code, done.stderr
     assert (tmp_path / "result").read_text() == ("" if code else "result")
