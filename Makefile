@@ -44,16 +44,24 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.dns-ffcv-ready
 PINNED := $(VENV)/constraints.txt
 BENCH := $(VENV)/.dns-ffcv-bench
+# READY and BENCH hold a digest of what VENV was made from. Times would not do: a copied VENV is as good as another, in a
+# checkout of any date.
+MADE_FROM := $(firstword $(shell cat pyproject.toml constraints.txt .ci/pins.py | sha256sum))
+again_unless_made = $(if $(filter $(MADE_FROM),$(shell cat '$(1)' 2>/dev/null || true)),,again)
 
 .PHONY: help train options plan eval report convert-datasets setup synthesise data verify benchmark benchmark-gpu profile test \
-        test-slow test-older-cpu check-cuda faults lint format clean
+        test-slow test-older-cpu check-cuda faults lint format clean again
 
 ##@ What everybody needs
 
-# Ranks share the cores; torchrun would give each a single thread.
+# Signals that torchrun passes on to its ranks. Where nohup ignores SIGHUP, torchrun does too.
+PASSED_SIGNALS = SIGTERM,SIGINT,SIGQUIT,SIGUSR1,SIGUSR2$$(trap -p HUP | grep -q . || echo ,SIGHUP)
+
+# Ranks share the cores; torchrun would give each a single thread. A machine's own name may have no address: localhost has.
 TORCHRUN = [[ "$$RANKS" =~ ^[1-9][0-9]*$$ ]] || { echo "error: RANKS=$$RANKS is no number of processes" >&2; exit 2; }; \
            OMP_NUM_THREADS="$${OMP_NUM_THREADS:-$$(n=$$(($$(nproc) / RANKS)); echo $$((n > 0 ? n : 1)))}" \
-           '$(RUN)' -m torch.distributed.run --standalone --nproc-per-node="$$RANKS" $(TORCHRUN_ARGS)
+           '$(RUN)' -m torch.distributed.run --standalone --local-addr=localhost --nproc-per-node="$$RANKS" \
+             --signals-to-handle="$(PASSED_SIGNALS)" $(TORCHRUN_ARGS)
 
 # What `make train` and `make plan` hand to train_ffcv.py.
 TRAINED = --config-file "configs/$${DATASET,,}.yaml" --data.beton_root="$$BETON_ROOT" --run.resume="$$RESUME" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(JOBS),--run.jobs="$$JOBS")
@@ -93,9 +101,9 @@ synthesise: $(READY) ## draw synthetic people into DATA_ROOT/synthetic
 
 ##@ Speed
 
-$(BENCH): $(READY)
+$(BENCH): $(call again_unless_made,$(BENCH)) | $(READY)
 	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c '$(PINNED)' '.[bench]'
-	touch '$(BENCH)'
+	echo $(MADE_FROM) >'$(BENCH)'
 
 benchmark: $(BENCH) ## measure on the CPU, beside the published path and other tools; under 15 minutes
 	CUDA_VISIBLE_DEVICES= '$(RUN)' -m benchmarks $(ARGS)
@@ -142,13 +150,13 @@ lint: $(READY) ## ruff and mypy
 
 setup: $(READY) ## install system packages (apt), .venv and Python packages; other targets do it by themselves
 
-$(READY): pyproject.toml constraints.txt
+$(READY): $(call again_unless_made,$(READY))
 	@test -n '$(PYTHON)' || { echo 'error: no Python 3.10 to 3.13 found. apt-get install python3, or name one: make PYTHON=...' >&2; exit 2; }
 	.ci/system-packages '$(PYTHON)'
 	test -x '$(RUN)' || '$(PYTHON)' -m venv $(if $(filter 1,$(SYSTEM_PACKAGES)),--system-site-packages) '$(VENV)'
 	'$(RUN)' .ci/pins.py >'$(PINNED)'
 	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c '$(PINNED)' '.[dev]'
-	touch '$(READY)'
+	echo $(MADE_FROM) >'$(READY)'
 
 format: $(READY) ## let ruff format and sort imports
 	'$(RUN)' -m ruff check --fix .

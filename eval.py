@@ -39,12 +39,14 @@ from dns.training.selection import (
 from dns.training.setup import Opened, open_content
 from dns.training.stopping import out_of_memory
 from ffcv_convert.common.errors import user_errors
+from ffcv_convert.common.streams import lasting_streams
 from pipelines.subset import trials_of
 
 
 def evaluate(arguments: Sequence[str]) -> int:
     if split_arguments(arguments)[0] is None:
         read_config(arguments, description=__doc__)  # prints the help and leaves
+    ranks.refuse_lone_parts()
     pattern, trial = checkpoint_pattern(given_options(arguments))
     checkpoints = expand_pattern(pattern, trial)
     found: dict[tuple[str, str], list[Ranking]] = defaultdict(list)
@@ -109,5 +111,5 @@ def export(config: Config, number: int, embeddings: Embeddings, evaluator: Evalu
 
 
 if __name__ == "__main__":
-    with user_errors(), out_of_memory(), ranks.main_alone_prints(), ranks.leaving():
+    with lasting_streams(), user_errors(), out_of_memory(), ranks.main_alone_prints(), ranks.leaving():
         sys.exit(evaluate(sys.argv[1:]))

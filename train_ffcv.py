@@ -5,7 +5,7 @@
 
 --help lists every option. dns/training/run_folder.py describes the run's folder. The same command goes on with a
 stopped run. torchrun starts it on several devices (make RANKS=4), docs/cluster.md.
-Exit codes: 0 done, 1 training cannot go on, 2 bad input or a full disk, 130 / 143 stopped by Ctrl-C / SIGTERM.
+Exit codes: 0 done, 1 training cannot go on, 2 bad input or a full disk, 128 + the signal's number where one stopped it.
 """
 
 import math
@@ -43,11 +43,13 @@ from dns.training.setup import Training, assemble, open_data
 from dns.training.state import TrainingState
 from dns.training.stopping import Interruption, out_of_memory
 from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError, ReportError, user_errors
+from ffcv_convert.common.streams import lasting_streams
 from pipelines.subset import trials_of
 
 
 def train(arguments: Sequence[str]) -> int:
     config = read_config(arguments, description=__doc__)
+    ranks.refuse_lone_parts()
     runs = repeats.members(config, trials_of(config.data.folder))
     if config.run.dry:
         return dry_run.show(runs, option_sources(arguments))
@@ -369,5 +371,5 @@ def report(training: Training, run: RunFolder, evaluator: Evaluator, state: Trai
 
 
 if __name__ == "__main__":
-    with user_errors(), ranks.main_alone_prints(), ranks.leaving():
+    with lasting_streams(), user_errors(), ranks.main_alone_prints(), ranks.leaving():
         sys.exit(train(sys.argv[1:]))

@@ -73,7 +73,8 @@ def step_ms(way: str) -> float:
 
 def started(processes: int, way: str) -> float:
     """Return the milliseconds a step that rank 0 of `processes` new processes measures."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--local-addr=localhost", f"--nproc-per-node={processes}"]
     done = subprocess.run(
         [*command, "-m", "benchmarks.ranks", way], cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE, text=True, check=True,

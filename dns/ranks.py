@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ffcv_convert.common.errors import TrainingError, UserError
+from ffcv_convert.common.errors import ConfigError, TrainingError, UserError
 from ffcv_convert.common.world import World
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class LostRankError(TrainingError):
 
 def own_device(name: str) -> str:
     """Return the configured device; where torchrun's processes share several GPUs, this process's own."""
-    if "LOCAL_RANK" in os.environ and name in ("auto", "cuda") and torch.cuda.is_available():
+    if started() and name in ("auto", "cuda") and torch.cuda.is_available():
         return f"cuda:{os.environ['LOCAL_RANK']}"
     return name
 
@@ -81,8 +81,20 @@ def leaving() -> Iterator[None]:
 
 
 def started() -> bool:
-    """Whether torchrun started this process."""
-    return dist.is_torchelastic_launched()
+    """Whether torchrun started this process: it sets all of these. Schedulers set some, and a shell may keep one."""
+    return {"TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+
+
+def refuse_lone_parts() -> None:
+    """Raise ConfigError where a job scheduler started this process as one of several, without torchrun: each of them
+    would train alone, and all in the same folder."""
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not started() and size.isdigit() and int(size) > 1:
+        raise ConfigError(
+            f"WORLD_SIZE is {size}, but torchrun did not start this process, and ranks find each other through it "
+            "alone. Start the program by torchrun (docs/cluster.md; on one machine: make RANKS=...). For one process "
+            "by itself: env -u WORLD_SIZE"
+        )
 
 
 def is_main() -> bool:
@@ -92,19 +104,19 @@ def is_main() -> bool:
 
 def share_of_cores() -> int:
     """Return this process's share of its cores if several ranks run on this node; 0 if it is the only one."""
-    together = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    together = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if started() else 1
     return 0 if together == 1 else max(1, len(os.sched_getaffinity(0)) // together)
 
 
 def restarted() -> bool:
     """Whether torchrun started this process in the place of one that failed (--max-restarts)."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    return started() and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 @contextmanager
 def main_alone_prints() -> Iterator[None]:
     """Keep ranks other than 0 from printing to standard output in the block."""
-    if os.environ.get("RANK", "0") == "0":
+    if not started() or os.environ["RANK"] == "0":
         yield
         return
     with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):

@@ -15,6 +15,8 @@ from pathlib import Path
 from ffcv_convert import synthetic
 from ffcv_convert.common.errors import DataError, IncompleteError, complain, printable, user_errors
 from ffcv_convert.common.paths import expanded
+from ffcv_convert.common.signals import unclaimed
+from ffcv_convert.common.streams import lasting_streams
 from ffcv_convert.convert import convert, image_format_for
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.datasets.dataset import Dataset
@@ -174,7 +176,7 @@ def say(message: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return 0. Raises SystemExit: 2 for bad input, 130 or 143 if a signal stopped it."""
+    """Run the command line and return 0. Raises SystemExit: 2 for bad input, 128 + the signal that stopped it."""
     with user_errors("stopped; no half-written file is left"):
         options = parser().parse_args(arguments)
         options.run(options)
@@ -182,10 +184,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _terminate(number: int, frame: object) -> None:
-    """Let SIGTERM clean up as Ctrl-C does."""
+    """Let the other signals that stop a program clean up as Ctrl-C does."""
     raise KeyboardInterrupt(128 + number)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(main())
+    for number in set(unclaimed()) - {signal.SIGINT}:
+        signal.signal(number, _terminate)
+    with lasting_streams():
+        sys.exit(main())

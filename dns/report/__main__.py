@@ -21,6 +21,7 @@ from dns.training.config import given_options, read_config
 from dns.training.run_folder import CONFIG
 from dns.training.setup import open_images
 from ffcv_convert.common.errors import ConfigError, DataError, user_errors
+from ffcv_convert.common.streams import lasting_streams
 from ffcv_convert.common.world import World
 from pipelines.data import TestImages
 
@@ -67,5 +68,5 @@ def _shown(test: TestImages, paths: Sequence[str], bytes_left: int) -> dict[str,
 
 
 if __name__ == "__main__":
-    with user_errors():
+    with lasting_streams(), user_errors():
         sys.exit(main(sys.argv[1:]))

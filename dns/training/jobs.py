@@ -5,12 +5,11 @@ those that it would have by itself with as many threads.
 """
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from dns.training.options import Config
 from ffcv_convert.common.errors import TrainingError
+from ffcv_convert.common.signals import handled, unclaimed
 
 POLL_S = 0.1
 
@@ -109,18 +109,17 @@ class _Place:
 
 
 class _Signals:
-    """A handler that passes SIGINT and SIGTERM on to every run. code: 128 + the first of them, or 0."""
+    """A handler that passes the signals which stop a training on to every run. code: 128 + the first of them, or 0."""
 
     def __init__(self, places: Sequence[_Place]):
-        self.code, self._places = 0, places
+        self.code, self._places, self._handlers = 0, places, ExitStack()
 
     def __enter__(self) -> "_Signals":
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._handlers.enter_context(handled(unclaimed(), self._note))
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handlers.close()
 
     def tell(self, place: _Place) -> None:
         """Pass on a signal that came while this run was starting."""

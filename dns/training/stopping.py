@@ -1,9 +1,10 @@
-"""Handles Ctrl-C and SIGTERM while training: finish the step, write a checkpoint, then stop."""
+"""Handles Ctrl-C, SIGTERM and the like while training: finish the step, write a checkpoint, then stop."""
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import TypeVar
 
@@ -11,9 +12,11 @@ import torch
 
 from dns.ranks import LostRankError
 from ffcv_convert.common.errors import TrainingError
+from ffcv_convert.common.signals import handled, unclaimed
 
 T = TypeVar("T")
 U = TypeVar("U")
+STOPPING = b"\nstopping after this step, with a checkpoint; Ctrl-C stops at once, without\n"
 
 
 @contextmanager
@@ -34,23 +37,21 @@ class _Stop(BaseException):
 
 
 class Interruption:
-    """Turns the first SIGINT or SIGTERM into a flag, which the training loop reads; a second Ctrl-C acts at once.
+    """Turns the first SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU into a flag, which the training loop reads;
+    a second Ctrl-C acts at once.
 
-    `code` is 128 + the first signal, 0 while there was none. Repeated SIGTERMs are ignored: schedulers signal both make
+    `code` is 128 + the first signal, 0 while there was none. Repeated others are ignored: schedulers signal both make
     and its child. Inside `at_once` the first signal ends the whole `with Interruption()` block: for work that a later
-    run does again.
+    run does again. Outside the main thread no signal comes here: whoever started the thread stops it.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
     def __enter__(self) -> "Interruption":
-        self.code, self._at_once = 0, False
-        self._before = {int(number): signal.signal(number, self._note) for number in self.SIGNALS}
+        self.code, self._at_once, self._handlers = 0, False, ExitStack()
+        self._before = self._handlers.enter_context(handled(unclaimed(), self._note))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handlers.close()
         lost = kind is not None and issubclass(kind, LostRankError)  # a signal stopped it too, and it left first
         return kind is _Stop or (bool(self.code) and lost)
 
@@ -90,5 +91,6 @@ class Interruption:
             return
         if self._at_once:
             raise _Stop
-        with suppress(OSError):  # print() would fail where the signal came in the middle of another one
-            os.write(2, b"\nstopping after this step, with a checkpoint; Ctrl-C stops at once, without\n")
+        # print() would fail where the signal came in the middle of another one. The terminal may be gone.
+        with suppress(OSError, AttributeError):
+            os.write(sys.stderr.fileno(), STOPPING)

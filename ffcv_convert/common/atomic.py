@@ -8,7 +8,6 @@ import errno
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,9 +15,9 @@ from typing import BinaryIO
 
 from ffcv_convert.common.errors import named
 from ffcv_convert.common.locks import lock
+from ffcv_convert.common.signals import STOPS, handled
 
 NO_FLUSHING = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)  # raised where folders cannot be flushed
-STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -85,17 +84,11 @@ def partial_folder(partial: Path) -> Iterator[None]:
 
 @contextmanager
 def stops_held() -> Iterator[None]:
-    """Delay Ctrl-C and SIGTERM until the end of the block."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread can set signal handlers
-        yield
-        return
+    """Delay Ctrl-C, SIGTERM and the other signals that stop a program until the end of the block."""
     came: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in STOPS}
-    try:
+    heeded = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+    with handled(heeded, lambda number, _: came.append(number)):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     if came:
         signal.raise_signal(came[0])
 

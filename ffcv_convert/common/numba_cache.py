@@ -23,7 +23,8 @@ __all__ = ["FOLDER", "njit"]
 # Without a home ("~" stays as it is) nothing is kept: in a shared folder, other users could add code.
 _HOME = os.path.expanduser("~")
 _CACHE = os.environ.get("XDG_CACHE_HOME") or (os.devnull if _HOME == "~" else f"{_HOME}/.cache")
-FOLDER = Path(numba.config.CACHE_DIR or f"{_CACHE}/dns-ffcv/numba")
+# A ~ that no shell expanded, as in a container's environment, is the home folder too.
+FOLDER = Path(os.path.expanduser(numba.config.CACHE_DIR or f"{_CACHE}/dns-ffcv/numba"))
 numba.config.CACHE_DIR = str(FOLDER)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -120,21 +121,24 @@ def test_the_same_seed_gives_the_same_losses_and_another_seed_others(
     assert first["evaluation"] == second["evaluation"]
 
 
-@pytest.mark.parametrize("stop_after", [4, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 3])
+@pytest.mark.parametrize(
+    ("stop_after", "number"),
+    [(4, signal.SIGINT), (STEPS_PER_EPOCH, signal.SIGUSR1), (STEPS_PER_EPOCH + 3, signal.SIGXCPU)],
+)
 def test_a_stopped_run_goes_on_as_if_unbroken(
-    finished: Path, beton_root: Path, tmp_path: Path, stop_after: int, monkeypatch: pytest.MonkeyPatch
+    finished: Path, beton_root: Path, tmp_path: Path, stop_after: int, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGINT after some steps, in the middle of the first epoch, at its end, and in the second."""
+    """A signal after some steps, in the middle of the first epoch, at its end, and in the second."""
     real, done = train_ffcv.read_losses, []
 
     def interrupting(*arguments: Any, **options: Any) -> dict:
         done.append(1)
         if len(done) == stop_after:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return real(*arguments, **options)
 
     monkeypatch.setattr(train_ffcv, "read_losses", interrupting)
-    assert train(beton_root, tmp_path, "broken") == 128 + signal.SIGINT
+    assert train(beton_root, tmp_path, "broken") == 128 + number
     assert len(losses(tmp_path / "broken")) == stop_after
     assert not (tmp_path / "broken" / "result.json").exists()
     if stop_after == 4:  # a look in between writes a result.json, which is not the run's
@@ -164,6 +168,34 @@ def test_ctrl_c_on_the_command_line_leaves_a_checkpoint(beton_root: Path, tmp_pa
     assert "goes on from" in output
     assert "Traceback" not in errors
     assert (log.parent / "last.pt").exists()
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_leaves_a_checkpoint(beton_root: Path, tmp_path: Path) -> None:
+    """SIGHUP, and from then on neither bar nor messages can be printed."""
+    command = ["setsid", "--ctty", sys.executable, "train_ffcv.py", *SMALL, f"--data.beton_root={beton_root}"]
+    log, (ours, its) = tmp_path / "synthetic-seed0" / "log.jsonl", os.openpty()
+    process = subprocess.Popen(
+        [*command, f"--run.root={tmp_path}", "--optim.epochs=500"], cwd=REPOSITORY, stdin=its, stdout=its, stderr=its
+    )
+    os.close(its)
+    deadline = time.monotonic() + 120
+    while not (log.exists() and '"train"' in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.close(ours)
+    assert process.wait(60) == 128 + signal.SIGHUP
+    content = checkpoint.load(log.parent / "last.pt")
+    assert len(losses(log.parent)) == content["iteration"] + content["epoch"] * STEPS_PER_EPOCH > 0
+
+
+def test_a_run_trains_in_another_thread(finished: Path, beton_root: Path, tmp_path: Path) -> None:
+    """As a sweep calls it: the numbers are those of the main thread."""
+    codes: list[int] = []
+    thread = Thread(target=lambda: codes.append(train(beton_root, tmp_path, "run")))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    assert losses(tmp_path / "run") == losses(finished)
 
 
 def test_second_signal_acts_at_once() -> None:

@@ -1,9 +1,11 @@
 """Through make: a folder with a blank and quotes in its name, and runs that are stopped and go on."""
 
+import hashlib
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,16 +27,22 @@ ECHO = f"""#!{sys.executable}
 import json, sys
 print(json.dumps(sys.argv[1:]))
 """
+MADE_FROM = ("pyproject.toml", "constraints.txt", ".ci/pins.py")
 PASS_ON = f"""#!/bin/sh
 exec {shlex.quote(sys.executable)} "$@"
 """
+
+
+def made_from() -> str:
+    """What the stamp of an environment holds that is up to date."""
+    return hashlib.sha256(b"".join((REPOSITORY / name).read_bytes() for name in MADE_FROM)).hexdigest()
 
 
 def venv(folder: Path, python: str) -> Path:
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "python").write_text(python)
     (folder / "bin" / "python").chmod(0o755)
-    (folder / ".dns-ffcv-ready").touch()
+    (folder / ".dns-ffcv-ready").write_text(f"{made_from()}\n")
     return folder
 
 
@@ -64,6 +72,52 @@ def test_make_passes_a_name_on_as_it_is(echo: Path) -> None:
     options = ("eval.checkpoint", "eval.protocols", "data.trial")
     told = {f"--{option}={name}" for option in options} | {f"--data.set={name.lower()}"}
     assert told < set(json.loads(tested.stdout))
+
+
+def installs(checkout: Path, target: str) -> bool:
+    """Whether make would install packages there."""
+    done = subprocess.run(["make", "-n", target], cwd=checkout, capture_output=True, text=True, check=True)
+    return "-m pip install" in done.stdout
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout without an environment, where pip is a program that says what it was called with."""
+    folder = tmp_path / "checkout"
+    for name in ("Makefile", *MADE_FROM):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, folder / name)
+    (folder / ".ci" / "system-packages").write_text("#!/bin/sh\n")
+    (folder / ".ci" / "system-packages").chmod(0o755)
+    (venv(folder / ".venv", ECHO) / ".dns-ffcv-ready").unlink()
+    return folder
+
+
+def test_an_environment_is_made_again_where_what_it_was_made_from_changed(checkout: Path, tmp_path: Path) -> None:
+    """Copied with its times to a checkout of a later date, it is used as it is."""
+    made = subprocess.run(["make", "setup"], cwd=checkout, capture_output=True, text=True, check=True)
+    assert '"pip", "install"' in made.stdout
+    assert (checkout / ".venv" / ".dns-ffcv-ready").read_text() == f"{made_from()}\n"
+    shutil.copytree(checkout, tmp_path / "node")
+    (tmp_path / "node" / "pyproject.toml").touch()
+    assert not installs(tmp_path / "node", "setup")
+    assert installs(tmp_path / "node", "benchmark"), "its packages were not asked for yet"
+    shutil.copy(checkout / ".venv" / ".dns-ffcv-ready", tmp_path / "node" / ".venv" / ".dns-ffcv-bench")
+    assert not installs(tmp_path / "node", "benchmark")
+    with open(tmp_path / "node" / "constraints.txt", "a") as file:
+        file.write("more==1\n")
+    assert installs(tmp_path / "node", "setup")
+
+
+@pytest.mark.parametrize(("hangup", "more"), [("default", {"SIGHUP"}), ("ignore", set())])
+def test_ranks_of_one_machine_need_no_name_of_it_and_get_the_signals(echo: Path, hangup: str, more: set[str]) -> None:
+    """nohup ignores SIGHUP, and torchrun would handle it all the same."""
+    asked = ["env", f"--{hangup}-signal=HUP", *command("eval", VENV=echo, RANKS=2, CHECKPOINT="best.pt")]
+    done = subprocess.run(asked, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    said = json.loads(done.stdout)
+    assert "--local-addr=localhost" in said
+    passed = next(option for option in said if option.startswith("--signals-to-handle=")).partition("=")[2].split(",")
+    assert set(passed) == {"SIGTERM", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", *more}
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ def options(beton_root: Path, runs: Path, name: str, *more: str) -> list[str]:
 
 
 def command(*arguments: object, ranks: int = 2, restarts: int = 0) -> list[str]:
-    start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", f"--max-restarts={restarts}"]
-    return [sys.executable, *start, *map(str, arguments)]
+    start = ["-m", "torch.distributed.run", "--standalone", "--local-addr=localhost", f"--nproc-per-node={ranks}"]
+    return [sys.executable, *start, f"--max-restarts={restarts}", *map(str, arguments)]
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -19,8 +19,8 @@ from tests.conftest import REPOSITORY
 # compiles again in half the time. Prints [checksum, number of compiled functions] of each.
 RESIZE = """
 import importlib, json, sys, zlib
-import numba, numpy as np
 from ffcv_convert import lanczos
+import numba, numpy as np
 pixels = np.random.default_rng(0).integers(0, 256, (40, 20, 3), dtype=np.uint8)
 for folder in sys.argv[1:] or [numba.config.CACHE_DIR]:
     numba.config.CACHE_DIR = folder
@@ -133,6 +133,14 @@ def test_without_a_home_nothing_is_kept(kept: tuple[Path, int], tmp_path: Path) 
     assert resize(wrapped, XDG_CACHE_HOME=str(tmp_path / "cache")) == (result, "")
     assert resize(wrapped, XDG_CACHE_HOME=str(tmp_path / "cache")) == ([kept[1], 0], "")
     assert os.listdir(tmp_path / "cache") == ["dns-ffcv"]
+
+
+def test_what_a_shell_left_in_the_environment_does_no_harm(kept: tuple[Path, int], tmp_path: Path) -> None:
+    """A debugger's NUMBA_DISABLE_JIT, and a folder whose ~ no shell expanded."""
+    left = {"NUMBA_DISABLE_JIT": "1", "NUMBA_CACHE_DIR": "~/numba", "HOME": str(tmp_path)}
+    assert resize(**left) == ([kept[1], 2], "")
+    assert list(tmp_path.rglob("*.nbi"))
+    assert not (REPOSITORY / "~").exists()
 
 
 def test_a_good_image_is_not_blamed_for_what_fails_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
