@@ -356,5 +356,5 @@ def report(training: Training, run: RunFolder, evaluator: Evaluator, state: Trai
 
 
 if __name__ == "__main__":
-    with user_errors(), ranks.main_alone_prints(), ranks.leaving():
+    with user_errors(), out_of_memory(), ranks.main_alone_prints(), ranks.leaving():
         sys.exit(train(sys.argv[1:]))

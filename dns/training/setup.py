@@ -18,6 +18,7 @@ from dns.engine import Engine, EngineOptions, make_engine
 from dns.evaluation.embedding import Embeddings
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import PROTOCOLS, fitting
+from dns.evaluation.ranking import check_memory
 from dns.model import DNS
 from dns.optim import make_optimiser, schedule
 from dns.step import Step, make_step
@@ -210,5 +211,7 @@ def open_content(path: Path, content: checkpoint.Tested, config: Config) -> Open
     training = data.training_digest(config.data.folder, trial=config.data.trial, styles=config.data.styles)
     selection.check_training(path, content, config.data.set, training)
     model = engine.place(trained_network(path, content["model"], config)).eval()
+    for protocol in protocols if config.eval.re_ranking else ():
+        check_memory(PROTOCOLS[protocol], test_set, model.width, engine.device)
     name = selection.describe(path, content, config.data.set)
     return Opened(path, config, world, engine, evaluator, model, protocols, name)
