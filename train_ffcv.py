@@ -35,7 +35,7 @@ from dns.training.config import option_sources, read_config
 from dns.training.environment import environment
 from dns.training.log import speed
 from dns.training.loss_watch import LossQueue
-from dns.training.network import trained_network
+from dns.training.network import started_from, trained_network
 from dns.training.options import Config
 from dns.training.run_folder import CONFIG, RunFolder
 from dns.training.selection import describe, training_setup
@@ -85,9 +85,10 @@ def train_run(config: Config) -> int:
     run = RunFolder(config, world)
 
     training = assemble(session, loader, resumed=run.resumed)
+    started = {} if run.resumed else started_from(config.model.pretrained)
     state = TrainingState(
         world, training.model, training.optimiser, training.scaler, config, loader.size_px, loader.sha256,
-        {"training set": loader.digest, **evaluator.images.digests()},
+        {"training set": loader.digest, **evaluator.images.digests(), **started},
     )  # fmt: skip
     with run.training(), out_of_memory(f"; {run.last} stands"), Interruption() as interruption, state.writer:
         fit(training, run, evaluator, state, interruption)
@@ -102,6 +103,7 @@ def fit(
 ) -> None:
     """Train and evaluate from the last checkpoint on, and write the run's folder."""
     resume_or_start(training, run, state)
+    evaluator.training_setup = training_setup(training.config.stored(), state.data_digests)
     epochs, every = training.config.optim.epochs, training.config.eval.every
     test_between = partial(test_epoch, training, run, evaluator, state, interruption)
     if state.progress.rank1_untrained is None:
@@ -136,7 +138,7 @@ def resume_or_start(training: Training, run: RunFolder, state: TrainingState) ->
         state.save(run.last)
     if former != world.size:
         at = {"step": training.steps(progress.epoch), "epoch": progress.epoch}
-        run.log.write("run", **at, **training_setup(training.config.stored()))
+        run.log.write("run", **at, **training_setup(training.config.stored(), state.data_digests))
 
 
 def test_untrained(

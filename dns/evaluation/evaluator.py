@@ -32,7 +32,7 @@ class Evaluator:
     ):  # fmt: skip
         self.test_set = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)
         self.images, self._world, self.engine = images, world, engine
-        self.dataset, self.flip, self._training_setup = dataset, flip, training_setup or {}
+        self.dataset, self.flip, self.training_setup = dataset, flip, training_setup or {}
 
     @torch.inference_mode()
     def embed(self, model: DNS, row_N: np.ndarray | None = None, flip: Flip | None = None) -> Embeddings:
@@ -81,5 +81,5 @@ class Evaluator:
         how: dict[str, Any] = {"dataset": self.dataset, "feature": FEATURES[feature], "flip": self.flip}
         how |= {"re_ranking": "k-reciprocal" if re_ranking else "off", "precision": self.engine.precision}
         return make_row(
-            protocol, [ranking.metrics for ranking in rankings], **how, checkpoint=checkpoint, **self._training_setup
+            protocol, [ranking.metrics for ranking in rankings], **how, checkpoint=checkpoint, **self.training_setup
         )

@@ -13,6 +13,7 @@ from dns.evaluation.protocols import TestSet, fitting
 from dns.option import device_type
 from dns.training.checkpoint import Tested, identities_of
 from dns.training.config import Stored, given_options, read_config, split_arguments, stored_model
+from dns.training.fine_tuning import INITIAL
 from dns.training.options import Config, EvalOptions
 from dns.training.run_folder import run_path
 from ffcv_convert.beton.labels import STYLES
@@ -162,16 +163,21 @@ def describe(path: Path, content: Tested, tested: str) -> str:
     return f"{name}, trained on {trained}" + how_chosen(path, f"{trained}'s")
 
 
-def training_setup(stored: Stored) -> dict[str, Any]:
-    """Return how a network was trained, for rows in reports. stored: its configuration; a published one has none."""
+def training_setup(stored: Stored, digests: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return how a network was trained, for rows in reports. stored: its configuration; a published one has none;
+    digests: those of what it was trained on, see TrainingState."""
     if not stored:
         return {}
+    start = stored.get("model", {}).get("pretrained", "imagenet")
+    digest = (digests or {}).get(INITIAL, "unknown")
+    file = {} if start in ("imagenet", "none") else {"started_from": f"{Path(start).name}, SHA-256 {digest}"}
     data, optim, processes = stored["data"], stored["optim"], stored["run"].get("ranks", 1) or 1
     accumulate = optim.get("accumulate", 1)
     return {
         "world": processes,
         "images_a_step": images_a_step(data["persons"], data["pictures"], accumulate=accumulate, ranks=processes),
         "scale_lr": optim.get("scale_lr", "none"),
+        **file,
     }
 
 

@@ -23,7 +23,7 @@ from dns.model import DNS
 from dns.optim import make_optimiser, schedule
 from dns.step import Step, make_step
 from dns.training import checkpoint, selection, throughput
-from dns.training.network import build_network, load_initial_weights, trained_network
+from dns.training.network import build_network, initial_network, trained_network
 from dns.training.options import Config
 from ffcv_convert.common.errors import CheckpointError, ConfigError
 from ffcv_convert.common.world import World
@@ -162,8 +162,7 @@ def open_data(config: Config) -> tuple[Session, data.TrainingLoader, Evaluator]:
 def assemble(session: Session, loader: data.TrainingLoader, *, resumed: bool) -> Training:
     """Build the network, its optimiser and the step. resumed: its weights will be those of a checkpoint."""
     config, world, engine = session
-    weights = None if resumed else load_initial_weights(config.model.architecture, config.model.pretrained)
-    model = engine.place(build_network(config, loader.identities, weights))
+    model = engine.place((build_network if resumed else initial_network)(config, loader.identities))
     optimiser = make_optimiser(model, config.optim, config.multiplier, fused=engine.fused)
     scaler, accumulate = engine.scaler(), config.optim.accumulate
     exchanged = {"gather": exchange.Gather(world)} if config.optim.gather and world.size > 1 else {}
@@ -202,7 +201,7 @@ def open_content(path: Path, content: checkpoint.Tested, config: Config) -> Open
     """Open a checkpoint that was read, with its configuration, for testing. Raises errors before the network is built
     where data, protocols and checkpoint do not fit."""
     world, engine = start_engine(config.engine)
-    evaluator = open_evaluator(config, world, engine, selection.training_setup(content["config"]))
+    evaluator = open_evaluator(config, world, engine, selection.training_setup(content["config"], content["lists"]))
     images, test_set = evaluator.images, evaluator.test_set
     protocols = selection.protocols_of(config.eval, test_set)
     for protocol in protocols:
