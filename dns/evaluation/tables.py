@@ -12,12 +12,7 @@ from ffcv_convert.common.errors import printable
 
 Row = Mapping[str, Any]
 HOW = ("dataset", "protocol", "feature", "flip", "re_ranking", "precision", "checkpoint")  # how a row was made
-TRAINED = (
-    "world",
-    "images_a_step",
-    "scale_lr",
-    "started_from",
-)  # how the network was trained, see selection.training_setup
+TRAINED = ("world", "images_a_step", "scale_lr", "started_from")  # how it was trained, see selection.training_setup
 SHOWN_RANKS = (1, 5, 10, 20)
 COLUMNS = (*(f"rank{rank}" for rank in SHOWN_RANKS), "mAP", "mINP")
 

@@ -63,8 +63,8 @@ def start_from(model: DNS, trained: Mapping[str, Any], architecture: str, path: 
             raise WeightsError(f"{path}: damaged ({name} holds values that are no finite numbers). {FETCH_AGAIN}")
     model.load_state_dict({**own, **{name: trained[name] for name in kept}})
     print(
-        f"note: {path}: a trained DNS: training starts from {len(kept)} of its tensors (stems, stages, HSS, CSS, neck); "
-        f"the {len(trained) - len(kept)} that were made for its identities are left out",
+        f"note: {path}: a trained DNS: training starts from {len(kept)} of its tensors (stems, stages, HSS, CSS, "
+        f"neck); the {len(trained) - len(kept)} that were made for its identities are left out",
         file=sys.stderr,
     )
 
