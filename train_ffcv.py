@@ -33,6 +33,7 @@ from dns.report.write import FIGURES, PAGE, write_report
 from dns.training import checkpoint, dry_run, jobs, repeats, throughput
 from dns.training.config import option_sources, read_config
 from dns.training.environment import environment
+from dns.training.former_choices import with_former_choices
 from dns.training.log import speed
 from dns.training.loss_watch import LossQueue
 from dns.training.network import started_from, trained_network
@@ -80,7 +81,7 @@ def train_in_turn(runs: Sequence[Config]) -> int:
 
 def train_run(config: Config) -> int:
     """Prepare one run and train it. Returns 0, or the code of the signal that stopped it."""
-    session, loader, evaluator = open_data(config)
+    session, loader, evaluator = open_data(with_former_choices(config))
     config, world, _ = session
     run = RunFolder(config, world)
 

@@ -107,8 +107,8 @@ two trainings in a folder -> ConfigError
 {root}/run: another training is running in this folder. Wait for it to end, or choose another --run.name
 
 a run with another option -> ConfigError
-{root}/run: holds a run with optim.lr = 0.2, not 0.5. Choose another --run.name, or rename the old run:
---run.resume=never, make RESUME=never
+{root}/run: holds a run with optim.lr = 0.2, not 0.5. Go on with it (--optim.lr=0.2), choose another --run.name, or
+rename the old run: --run.resume=never, make RESUME=never
 
 a loss that is not finite -> TrainingError
 {root}/run: the loss is not finite at step 3 ({{'total': 'nan'}}). Its batch is in {root}/run/nonfinite.json;
