@@ -29,6 +29,7 @@ from dns.training import checkpoint
 from dns.training.config import given_options, read_config, split_arguments
 from dns.training.options import Config
 from dns.training.selection import (
+    check_export,
     check_trials,
     checkpoint_pattern,
     config_for_checkpoint,
@@ -47,19 +48,23 @@ def evaluate(arguments: Sequence[str]) -> int:
     if split_arguments(arguments)[0] is None:
         read_config(arguments, description=__doc__)  # prints the help and leaves
     ranks.refuse_lone_parts()
-    pattern, trial = checkpoint_pattern(given_options(arguments))
+    given = given_options(arguments)
+    pattern, trial = checkpoint_pattern(given)
     checkpoints = expand_pattern(pattern, trial)
     found: dict[tuple[str, str], list[Ranking]] = defaultdict(list)
     each: list[Measured] = []
     subject: Subject | None = None
+    folder: Path | None = None
     for path, number in checkpoints:
         content = checkpoint.load_to_test(path)
         config = config_for_checkpoint(arguments, content, number, __doc__)
         numbers = [number for _, number in checkpoints]
         check_trials(config, pattern, numbers, trial, trials_of(config.data.folder))
         several, ours = len(checkpoints) > 1, bool(content["config"])
-        folder = result_folder(pattern if several else path, Path(config.run.root), ours=ours)
-        results.read_json(folder / "result.json")  # a file that cannot be added to stops here, before the work begins
+        if folder is None:  # what cannot be written or added to stops here, before the work begins
+            folder = result_folder(pattern if several else path, Path(given.get("run.root", "runs")), ours=ours)
+            results.read_json(folder / "result.json")
+            check_export(config.eval.export)
 
         opened = open_content(path, content, config)
         embeddings = opened.embed()
@@ -74,7 +79,7 @@ def evaluate(arguments: Sequence[str]) -> int:
             command = shlex.join(["python", "eval.py", *arguments])
             shown = {protocol: rankings[protocol, shown_feature(config)] for protocol in opened.protocols}
             subject = Subject(config, opened.evaluator, opened.model, embeddings, shown, path, command)
-    if not ranks.is_main():
+    if folder is None or not ranks.is_main():
         return 0
     name = opened.name if len(checkpoints) == 1 else f"{pattern.name} of {len(checkpoints)} runs{how_chosen(pattern)}"
     tested = Measured(name, joined(one.weights for one in each), joined(one.images for one in each))

@@ -33,9 +33,10 @@ from dns.report.write import FIGURES, PAGE, write_report
 from dns.training import checkpoint, dry_run, jobs, repeats, throughput
 from dns.training.config import option_sources, read_config
 from dns.training.environment import environment, named, this_code
+from dns.training.former_choices import with_former_choices
 from dns.training.log import speed
 from dns.training.loss_watch import LossQueue
-from dns.training.network import trained_network
+from dns.training.network import started_from, trained_network
 from dns.training.options import Config
 from dns.training.run_folder import CONFIG, RunFolder
 from dns.training.selection import describe, training_setup
@@ -82,14 +83,15 @@ def train_in_turn(runs: Sequence[Config]) -> int:
 
 def train_run(config: Config) -> int:
     """Prepare one run and train it. Returns 0, or the code of the signal that stopped it."""
-    session, loader, evaluator = open_data(config)
+    session, loader, evaluator = open_data(with_former_choices(config))
     config, world, _ = session
     run = RunFolder(config, world)
 
     training = assemble(session, loader, resumed=run.resumed)
+    started = {} if run.resumed else started_from(config.model.pretrained)
     state = TrainingState(
         world, training.model, training.optimiser, training.scaler, config, loader.size_px, loader.sha256,
-        {"training set": loader.digest, **evaluator.images.digests()},
+        {"training set": loader.digest, **evaluator.images.digests(), **started},
     )  # fmt: skip
     with run.training(), out_of_memory(f"; {run.last} stands"), Interruption() as interruption, state.writer:
         fit(training, run, evaluator, state, interruption)
@@ -104,6 +106,7 @@ def fit(
 ) -> None:
     """Train and evaluate from the last checkpoint on, and write the run's folder."""
     resume_or_start(training, run, state)
+    evaluator.about |= training_setup(training.config.stored(), state.data_digests)
     epochs, every = training.config.optim.epochs, training.config.eval.every
     test_between = partial(test_epoch, training, run, evaluator, state, interruption)
     if state.progress.rank1_untrained is None:
@@ -139,7 +142,8 @@ def resume_or_start(training: Training, run: RunFolder, state: TrainingState) ->
         state.save(run.last)
     if (changed or former != world.size) and progress.epoch < training.config.optim.epochs:
         at = {"step": training.steps(progress.epoch), "epoch": progress.epoch}
-        run.log.write("run", **at, **training_setup(training.config.stored()), **this_code())
+        how = training_setup(training.config.stored(), state.data_digests)
+        run.log.write("run", **at, **how, **this_code())
 
 
 def note_code(run: RunFolder, state: TrainingState) -> bool:
@@ -371,5 +375,5 @@ def report(training: Training, run: RunFolder, evaluator: Evaluator, state: Trai
 
 
 if __name__ == "__main__":
-    with lasting_streams(), user_errors(), ranks.main_alone_prints(), ranks.leaving():
+    with lasting_streams(), user_errors(), out_of_memory(), ranks.main_alone_prints(), ranks.leaving():
         sys.exit(train(sys.argv[1:]))

@@ -129,7 +129,7 @@ def make_engine(options: EngineOptions) -> Engine:
         raise ConfigError("engine.graph = 'true' needs CUDA and engine.fused. Leave it at auto, or switch it off")
     return Engine(
         device,
-        _precision(device) if options.precision == "auto" else options.precision,
+        fastest_precision(device) if options.precision == "auto" else options.precision,
         channels_last=on(options.channels_last),
         compile=on(options.compile) and (options.compile == "true" or can_compile(device)),
         fused=on(options.fused),
@@ -155,7 +155,7 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _precision(device: torch.device) -> Precision:
+def fastest_precision(device: torch.device) -> Precision:
     """Return the fastest precision that the device has in hardware."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"

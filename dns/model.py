@@ -30,7 +30,7 @@ class ModelOptions:
     """Network"""
 
     architecture: str = option("resnet50", "backbone", names=ARCHITECTURES)
-    pretrained: str = option("imagenet", "imagenet, none, or a file in torchvision's layout", path=True)
+    pretrained: str = option("imagenet", "imagenet, none, or a file: torchvision's layout, or DNS", path=True)
     tau: float = option(0.2, "how fast the momentum classifiers of DD follow", (0, 1))
     dropout: float = option(0.01, "in CSS", (0, 1))
 

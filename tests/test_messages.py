@@ -107,8 +107,8 @@ two trainings in a folder -> ConfigError
 {root}/run: another training is running in this folder. Wait for it to end, or choose another --run.name
 
 a run with another option -> ConfigError
-{root}/run: holds a run with optim.lr = 0.2, not 0.5. Choose another --run.name, or rename the old run:
---run.resume=never, make RESUME=never
+{root}/run: holds a run with optim.lr = 0.2, not 0.5. Go on with it (--optim.lr=0.2), choose another --run.name, or
+rename the old run: --run.resume=never, make RESUME=never
 
 a loss that is not finite -> TrainingError
 {root}/run: the loss is not finite at step 3 ({{'total': 'nan'}}). Its batch is in {root}/run/nonfinite.json;
@@ -117,6 +117,11 @@ a loss that is not finite -> TrainingError
 a full device -> TrainingError
 the device's memory is full (CUDA out of memory). Lower it: --data.source=stream keeps the images on the host,
 --eval.batch_size=32 tests fewer at once, fewer --data.persons change the recipe
+
+a full host -> TrainingError
+the memory that this process may use is full (DefaultCPUAllocator: can't allocate memory: you tried to allocate 9
+bytes). Lower it: --eval.re_ranking=false, --eval.batch_size=32 tests fewer at once, --data.workers=1 decodes fewer,
+fewer --data.persons change the recipe
 
 a damaged result -> ReportError
 {root}/result.json: not a readable result (it holds no JSON object). Restore it, or move it away
@@ -198,6 +203,11 @@ def fill_the_device() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 
 
+def fill_the_host() -> None:
+    with out_of_memory():
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+
 class Evil:
     def __reduce__(self) -> tuple:
         return os.getcwd, ()
@@ -233,6 +243,7 @@ PROVOKE: dict[str, Callable[[Path], object]] = {
     "a run with another option": go_on_at_another_rate,
     "a loss that is not finite": meet_a_loss_without_a_number,
     "a full device": lambda _: fill_the_device(),
+    "a full host": lambda _: fill_the_host(),
     "a damaged result": lambda root: read_json(put(root / "result.json", "[1]")),
     "no checkpoint": lambda root: checkpoint.load(root / "last.pt"),
     "an empty checkpoint": lambda root: checkpoint.load(put(root / "last.pt", "")),

@@ -33,7 +33,7 @@ class Evaluator:
     ):  # fmt: skip
         self.test_set = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)
         self.images, self._world, self.engine = images, world, engine
-        self.dataset, self.flip, self._about = dataset, flip, about or {}
+        self.dataset, self.flip, self.about = dataset, flip, dict(about or {})
 
     @torch.inference_mode()
     def embed(self, model: DNS, row_N: np.ndarray | None = None, flip: Flip | None = None) -> Embeddings:
@@ -88,4 +88,4 @@ class Evaluator:
         """Return a report's row, see make_row. feature: a field of Embeddings."""
         how: dict[str, Any] = {"dataset": self.dataset, "feature": FEATURES[feature], "flip": self.flip}
         how |= {"re_ranking": "k-reciprocal" if re_ranking else "off", "precision": self.engine.precision}
-        return make_row(protocol, [ranking.metrics for ranking in rankings], **how, **tested._asdict(), **self._about)
+        return make_row(protocol, [ranking.metrics for ranking in rankings], **how, **tested._asdict(), **self.about)

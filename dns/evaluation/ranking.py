@@ -1,5 +1,6 @@
 """Ranks a trial's gallery for each of its queries, by the features of the test images."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,10 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dns.evaluation.memory import free_bytes
 from dns.evaluation.metrics import NO_MATCH, Metrics, PerQuery, mean_metrics, rank_queries
 from dns.evaluation.protocols import Images, Protocol, TestSet, Trial
-from dns.evaluation.rerank import rerank
-from ffcv_convert.common.errors import ProtocolError
+from dns.evaluation.rerank import needed_bytes, rerank
+from ffcv_convert.common.errors import ConfigError, ProtocolError
+
+GB = 1e9
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,22 @@ def rank_trials(
             raise ProtocolError(f"{trial.protocol}, trial {trial.number}: {error}{hint if cameras else ''}") from None
         rankings.append(Ranking(trial, person, per_query, metrics))
     return rankings
+
+
+def check_memory(protocol: Protocol, test: TestSet, width: int, device: torch.device) -> None:
+    """Raise ConfigError where re-ranking the protocol's largest trial takes more memory than is free; say how much it
+    takes where that is much. width: an embedding's."""
+    queries = len(protocol.queries(test))
+    gallery = max(map(len, protocol.galleries(test)))
+    needed, free = needed_bytes(queries, gallery, width), free_bytes(device)
+    said = f"re-ranking {queries + gallery:,} images ({protocol.name}) takes {needed / GB:.1f} GB of memory"
+    if needed > free:
+        raise ConfigError(
+            f"eval.re_ranking: {said}, and {max(free, 0) / GB:.1f} GB are free. Leave it out, or test on a machine "
+            "with more memory"
+        )
+    if needed > GB:
+        print(f"note: {said}; {free / GB:.1f} GB are free", file=sys.stderr)
 
 
 def _labels(test: TestSet, embedding_ND: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from dns.evaluation.tables import HOW, Row, markdown, screen, unmatched
 from ffcv_convert.common import atomic
-from ffcv_convert.common.errors import ReportError
+from ffcv_convert.common.errors import ReportError, after_failed_write
 from ffcv_convert.common.locks import lock
 
 WAIT_S = 60.0  # for another process that writes its rows: seconds, unless it hangs
@@ -77,7 +77,7 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno == errno.ELOOP:
             raise ReportError(f"{error.filename}: {error.strerror}. Remove it, then try again") from None
         what = f"could not be written ({error.strerror or error})"
-        raise ReportError(f"{path}: {what}. Free some space, then run the same command again") from None
+        raise ReportError(f"{path}: {what}. {after_failed_write(error)}") from None
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

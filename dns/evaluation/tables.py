@@ -26,7 +26,7 @@ class Measured(NamedTuple):
 
 # How a row was made. Sets and checkpoints of the same name may differ, so their digests belong to it.
 HOW = ("dataset", "protocol", "feature", "flip", "re_ranking", "precision", *Measured._fields)
-TRAINED = ("world", "images_a_step", "scale_lr")  # how the network was trained, see selection.training_setup
+TRAINED = ("world", "images_a_step", "scale_lr", "started_from")  # how it was trained, see selection.training_setup
 SHOWN_RANKS = (1, 5, 10, 20)
 COLUMNS = (*(f"rank{rank}" for rank in SHOWN_RANKS), "mAP", "mINP")
 

@@ -3,7 +3,8 @@
     make report RUNS='runs/a runs/b'
 
 Reads the runs' folders: results, logs, and report/queries.csv of those that have a report. The page goes into a folder
-beside the first run, named after all of them. Images come from the converted set of the first run, if it is here.
+beside the first run, named after all of them, or into runs/ where that folder cannot be written. Images come from the
+converted set of the first run, if it is here.
 """
 
 import sys
@@ -21,6 +22,7 @@ from dns.training.config import given_options, read_config
 from dns.training.run_folder import CONFIG
 from dns.training.setup import open_images
 from ffcv_convert.common.errors import ConfigError, DataError, user_errors
+from ffcv_convert.common.paths import can_write
 from ffcv_convert.common.streams import lasting_streams
 from ffcv_convert.common.world import World
 from pipelines.data import TestImages
@@ -40,7 +42,9 @@ def main(arguments: Sequence[str]) -> int:
     def images(paths: Sequence[str]) -> Mapping[str, str]:
         return _shown(test, paths, IMAGE_BYTES // shares) if test else {}
 
-    print(f"written: {compare(folders, folders[0].absolute().parent / name, images)}")
+    beside = folders[0].absolute().parent
+    target = (beside if can_write(beside) else Path("runs").absolute()) / name
+    print(f"written: {compare(folders, target, images)}")
     return 0
 
 

@@ -149,20 +149,23 @@ def likeness_chart(found: Likeness) -> Chart:
 
 
 def roc_charts(curves: Mapping[str, Curve]) -> list[Chart]:
-    """Return the ROC, and false accepts against false rejects. curves: by protocol."""
+    """Return the ROC, and false accepts against false rejects, whose logarithms need thresholds at which both occur:
+    without a curve that has one, this chart is left out. curves: by protocol."""
     accepted, errors = [], []
     for name, curve in curves.items():
         place = thinned(curve)
         false, missed = 100 * curve.false_accept[place], 100 * curve.false_reject[place]
         accepted.append(Series(name, false.tolist(), (100 - missed).tolist()))
         both = (false > 0) & (missed > 0)
-        errors.append(Series(name, false[both].tolist(), missed[both].tolist()))
-    return [
+        if both.any():
+            errors.append(Series(name, false[both].tolist(), missed[both].tolist()))
+    charts = [
         Chart("roc", "ROC", "Of the pairs of a query and a gallery image that count; first trial.",
               "false accepts (%)", "true accepts (%)", accepted),
         Chart("det", "False accepts against false rejects", "The same pairs; both axes are logarithmic.",
               "false accepts (%)", "false rejects (%)", errors, log_x=True, log_y=True),
     ]  # fmt: skip
+    return [chart for chart in charts if chart.series]
 
 
 def training_charts(curves: Curves) -> list[Chart]:

@@ -1,15 +1,18 @@
 """Makes the page, one HTML file that asks for nothing else, and holds the parts of a report meanwhile."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dns.evaluation.protocols import TestSet
 from dns.report import paper, svg
 from dns.report.figures import Figure, table_of, to_csv
-from dns.report.html import image, table, text
+from dns.report.html import image, paragraph, table, text
 from dns.report.ranked import Neighbour, RankedQuery
 from ffcv_convert.beton.labels import STYLES, UNKNOWN_CAMERA, Modality
+from ffcv_convert.common.errors import UserError, printable
 
 MOST_BYTES = 5_000_000
 MOST_NUMBERS = 90  # rows of a figure's numbers that the page shows as a table
@@ -84,12 +87,27 @@ def where(camera: int, modality: int) -> str:
     return f"artist {STYLES[camera - 1]}" if artist else f"camera {camera}"
 
 
+@contextmanager
+def left_out_on_error(what: str) -> Iterator[list[str]]:
+    """Go on after the block where it fails, with a note on the screen, and a sentence in the list that is yielded: HTML
+    for the page. What a library cannot draw is left out, and the rest of the report stands."""
+    failed: list[str] = []
+    try:
+        yield failed
+    except UserError:
+        raise
+    except Exception as error:  # matplotlib, scikit-learn and captum raise errors of any kind
+        said = f"{what} is left out: it could not be made ({type(error).__name__}: {' '.join(str(error).split())})"
+        print(printable(f"note: {said}", newlines=False), file=sys.stderr)
+        failed.append(paragraph(f"{said}."))
+
+
 @dataclass
 class Parts:
-    """The parts of a report while it is made: sections of the page, figures, tables and pictures."""
+    """The parts of a report while it is made: sections of the page, files of its figures, tables and pictures."""
 
     sections: list[Section] = field(default_factory=list)
-    figures: list[Figure] = field(default_factory=list)
+    figures: dict[str, str | bytes] = field(default_factory=dict)  # file name -> content
     tables: dict[str, Table] = field(default_factory=dict)
     pictures: dict[str, bytes] = field(default_factory=dict)  # file name -> PNG
 
@@ -97,20 +115,27 @@ class Parts:
         self.sections.append((anchor, title, "".join(inside)))
 
     def charts(self, figures: Sequence[Figure]) -> str:
-        """Return the figures' HTML, side by side; `files` will hold their files."""
-        self.figures += figures
-        return f'<div class="charts">{"".join(map(figure, figures))}</div>' if figures else ""
+        """Return the figures' HTML, side by side; `files` will hold their files: the numbers, SVG and, with matplotlib,
+        PDF. A figure that cannot be drawn is left out."""
+        return f'<div class="charts">{"".join(map(self._chart, figures))}</div>' if figures else ""
+
+    def _chart(self, drawn: Figure) -> str:
+        shown = ""
+        with left_out_on_error(f"The figure {drawn.title}") as failed:
+            files = {f"{drawn.name}.csv": to_csv(*table_of(drawn)), f"{drawn.name}.svg": svg.draw(drawn, alone=True)}
+            shown = figure(drawn)
+            self.figures |= files
+        if not shown or not paper.available():
+            return shown + "".join(failed)
+        with left_out_on_error(f"The PDF of {drawn.title}") as failed:
+            self.figures[f"{drawn.name}.pdf"] = paper.to_pdf(drawn)
+        return shown + "".join(failed)
 
     def files(self) -> dict[str, bytes]:
-        """Return file name -> content: for each figure the numbers, SVG and, with matplotlib, PDF; the tables as CSV,
-        and the pictures."""
+        """Return file name -> content: the figures', the tables as CSV, and the pictures."""
         found: dict[str, str | bytes] = {**self.pictures}
         found |= {f"{name}.csv": to_csv(*content) for name, content in self.tables.items()}
-        for one in self.figures:
-            found[f"{one.name}.csv"] = to_csv(*table_of(one))
-            found[f"{one.name}.svg"] = svg.draw(one, alone=True)
-            if paper.available():
-                found[f"{one.name}.pdf"] = paper.to_pdf(one)
+        found |= self.figures
         # A path of a data set may hold bytes that are no UTF-8.
         return {
             name: content if isinstance(content, bytes) else content.encode(errors="backslashreplace")

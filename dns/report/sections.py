@@ -11,7 +11,7 @@ from dns.evaluation.tables import Row, table, unmatched
 from dns.report import embedding_map, figures, html, page, saliency
 from dns.report.figures import Grid
 from dns.report.html import data_uri, thumbnails
-from dns.report.page import Parts
+from dns.report.page import Parts, left_out_on_error
 from dns.report.ranked import NEAREST, RankedQuery, query_table, ranked_queries, sheet, spread, to_png
 from dns.report.study import Curve, Study, Threshold, camera_pairs, likeness, roc, scores, thresholds
 from dns.report.subject import Subject, timings
@@ -79,8 +79,10 @@ def show_similarity(parts: Parts, findings: Findings) -> None:
     charts = [figures.likeness_chart(likeness(test, embedding_ND))]
     note = ""
     if embedding_map.available():
-        found = embedding_map.embedding_map(test, embedding_ND)
-        charts.append(embedding_map.map_chart(found, findings.subject.feature_name))
+        with left_out_on_error("The map of embeddings") as failed:
+            found = embedding_map.embedding_map(test, embedding_ND)
+            charts.append(embedding_map.map_chart(found, findings.subject.feature_name))
+        note = "".join(failed)
     else:
         note = html.paragraph("The map of embeddings", MISSING.format("scikit-learn"))
     parts.section("embeddings", "Embeddings", note, parts.charts(charts))
@@ -119,13 +121,15 @@ def _show_saliency(parts: Parts, subject: Subject, queries: Sequence[RankedQuery
         "image. Yellow: most; blue: nothing."
     )
     cells = []
-    for look in saliency.looks(subject.evaluator, subject.model, queries):
-        for name, row, pixels in (("query", look.query, look.query_pixels), ("found", look.found, look.found_pixels)):
-            who = f"identity {subject.evaluator.test_set.person_N[row]}"
-            shown = html.image(data_uri(pixels, 192), f"{name}, {who}, with what the network looks at")
-            cells.append(f'<li class="cell asked">{shown}<b>{name}</b><br>{who}</li>')
+    with left_out_on_error("Where the network looks") as failed:
+        for look in saliency.looks(subject.evaluator, subject.model, queries):
+            pictures = ("query", look.query, look.query_pixels), ("found", look.found, look.found_pixels)
+            for name, row, pixels in pictures:
+                who = f"identity {subject.evaluator.test_set.person_N[row]}"
+                shown = html.image(data_uri(pixels, 192), f"{name}, {who}, with what the network looks at")
+                cells.append(f'<li class="cell asked">{shown}<b>{name}</b><br>{who}</li>')
     lines = f'<ul class="row">{"".join(cells)}</ul>'
-    parts.section("saliency", "Where the network looks", html.paragraph(note), lines)
+    parts.section("saliency", "Where the network looks", html.paragraph(note), *failed, lines)
 
 
 def show_training(parts: Parts, findings: Findings) -> None:
@@ -158,8 +162,12 @@ def show_verification(parts: Parts, findings: Findings) -> None:
         "flipping alone, and identities that are not in the test set may need others."
     )
     areas = ". ".join(f"Area under the ROC, {name}: {curve.area:.4f}" for name, curve in curves.items())
+    charts = figures.roc_charts(curves)
+    drawn = {one.name for chart in charts if chart.name == "det" for one in chart.series}
+    missing = ", ".join(name for name in curves if name not in drawn)
+    never = f"No threshold gives false accepts and false rejects at once: {missing}." if missing else ""
     parts.section(
-        "verification", "Verification", html.paragraph(note, areas + "."), parts.charts(figures.roc_charts(curves)),
+        "verification", "Verification", html.paragraph(note, areas + ".", never), parts.charts(charts),
         html.table(header, cells, caption="Thresholds"),
     )  # fmt: skip
 

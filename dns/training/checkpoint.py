@@ -1,6 +1,5 @@
 """Writes checkpoints whole or not at all, and reads them as data and never as code."""
 
-import errno
 import operator
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from dns.model import DNS
 from dns.published import rename
 from dns.training.checkpoint_reader import FETCH_AGAIN, read
 from ffcv_convert.common.atomic import replacing
-from ffcv_convert.common.errors import CheckpointError
+from ffcv_convert.common.errors import CheckpointError, after_failed_write
 
 FORMAT, VERSION = "dns-ffcv", 1
 
@@ -63,9 +62,8 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
         if not isinstance(cause, OSError):
             raise cause from None
         before = "; the one before it stands" if path.exists() else ""
-        first = "Free some space" if cause.errno in (errno.ENOSPC, errno.EDQUOT) else "Check the disk"
         raise CheckpointError(
-            f"{path}: could not be written ({cause.strerror}){before}. {first}, then run the same command again"
+            f"{path}: could not be written ({cause.strerror}){before}. {after_failed_write(cause)}"
         ) from None
 
 

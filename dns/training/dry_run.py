@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dns import ranks
 from dns.step import Step
+from dns.training.former_choices import with_former_choices
 from dns.training.options import Config
 from dns.training.run_folder import RunFolder, folder_of
 from dns.training.setup import assemble, open_data
@@ -33,7 +34,7 @@ def show(runs: Sequence[Config], sources: Mapping[str, str]) -> int:
 
     sources: section.option -> file or command line that set it.
     """
-    session, loader, _ = open_data(runs[0])
+    session, loader, _ = open_data(with_former_choices(runs[0]))
     epochs, world = session.config.optim.epochs, session.world
     run = RunFolder(session.config, world)
     run.forget()  # its memory is none of the training's

@@ -1,9 +1,10 @@
-"""Builds the network that options and a checkpoint describe, and reads ImageNet weights to start from."""
+"""Builds the network that options and a checkpoint describe, and reads the weights that training starts from."""
 
+import hashlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import URLError
@@ -15,10 +16,9 @@ from dns.backbone import ARCHITECTURES
 from dns.model import DNS
 from dns.training.checkpoint import identities_of, load_model
 from dns.training.checkpoint_reader import FETCH_AGAIN, read
+from dns.training.fine_tuning import INITIAL, mappings, start_from, trained_dns
 from dns.training.options import Config
 from ffcv_convert.common.errors import CheckpointError, WeightsError
-
-WRAPPERS = ("state_dict", "model", "teacher")  # where other programs keep the weights, best first
 
 
 def build_network(config: Config, identities: int, weights: dict[str, Tensor] | None = None) -> DNS:
@@ -32,11 +32,42 @@ def trained_network(path: Path, state: Mapping[str, Tensor], config: Config) -> 
     return model
 
 
+def initial_network(config: Config, identities: int) -> DNS:
+    """Build the network that training starts from, see ModelOptions.pretrained. Raises WeightsError."""
+    architecture, path = config.model.architecture, weights_path(config.model.architecture, config.model.pretrained)
+    if path is None:
+        return build_network(config, identities)
+    content = _content(path)
+    trained = trained_dns(content, path)
+    if trained is None:
+        return build_network(config, identities, _fitting(content, architecture, path))
+    model = build_network(config, identities)
+    start_from(model, trained, architecture, path)
+    return model
+
+
 def load_initial_weights(architecture: str, pretrained: str) -> dict[str, Tensor] | None:
-    """Load weights to start from. `pretrained`: none | imagenet (torchvision's IMAGENET1K_V1) | a path to a file that
-    holds the same tensors, perhaps among others and with a prefix.
+    """Load weights of a whole backbone to start from, see weights_path.
 
     Raises WeightsError when they cannot be downloaded, read, or do not fit the architecture.
+    """
+    path = weights_path(architecture, pretrained)
+    return None if path is None else _fitting(_content(path), architecture, path)
+
+
+def started_from(pretrained: str) -> dict[str, str]:
+    """Return the SHA-256 of the file that a network starts from, by the name that checkpoints have for it; nothing for
+    ImageNet's weights and random ones."""
+    if pretrained in ("none", "imagenet"):
+        return {}
+    return {INITIAL: hashlib.sha256(Path(pretrained).read_bytes()).hexdigest()}
+
+
+def weights_path(architecture: str, pretrained: str) -> Path | None:
+    """Return the file of weights to start from. `pretrained`: none | imagenet (torchvision's IMAGENET1K_V1) | a path to
+    a file that holds the same tensors, perhaps among others and with a prefix, or a trained DNS.
+
+    Raises WeightsError where it is missing and cannot be downloaded.
     """
     if pretrained == "none":
         return None
@@ -58,8 +89,12 @@ def load_initial_weights(architecture: str, pretrained: str) -> dict[str, Tensor
             ) from None
     if not path.exists():
         raise WeightsError(f"{path}: no such file. --model.pretrained is none, imagenet or a path")
+    return path
+
+
+def _content(path: Path) -> Any:
     try:
-        return _fitting(read(path), architecture, path)
+        return read(path)
     except CheckpointError as error:
         raise WeightsError(str(error)) from None
 
@@ -89,7 +124,7 @@ def _fitting(content: object, architecture: str, source: Path) -> dict[str, Tens
     used = {name: tensor for name, tensor in expected.items() if not _unused(name)}
     candidates = [
         _Candidate(state, where, prefix, _wrong(state, prefix, used))
-        for where, state in _mappings(content)
+        for where, state in mappings(content)
         for prefix in _prefixes(state, used)
     ]
     if not candidates:
@@ -107,17 +142,6 @@ def _fitting(content: object, architecture: str, source: Path) -> dict[str, Tens
         if not tensor.is_floating_point() or not tensor.isfinite().all():
             raise WeightsError(f"{source}: damaged ({name} holds values that are no finite numbers). {FETCH_AGAIN}")
     return {**expected, **weights}
-
-
-def _mappings(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the content and the mappings in it, two levels deep, with the keys that lead there; usual ones first."""
-    yield "", content
-    usual = [key for key in WRAPPERS if key in content]
-    for key in (*usual, *(key for key in content if key not in WRAPPERS)):
-        if isinstance(content[key], Mapping):
-            yield str(key), content[key]
-            inside = [(inner, state) for inner, state in content[key].items() if isinstance(state, Mapping)]
-            yield from ((f"{key}.{inner}", state) for inner, state in inside)
 
 
 def _prefixes(state: Mapping[str, Any], used: Mapping[str, Tensor]) -> list[str]:

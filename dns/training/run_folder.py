@@ -149,9 +149,11 @@ class RunFolder:
                     continue
                 if content["epoch"] == content["iteration"] == 0:  # nothing is lost, such as after a mistyped option
                     return False
+                shown = str(before).lower() if isinstance(before, bool) else before
                 raise ConfigError(
-                    f"{self.path}: holds a run with {section}.{key} = {before!r}, not {value!r}. "
-                    "Choose another --run.name, or rename the old run: --run.resume=never, make RESUME=never"
+                    f"{self.path}: holds a run with {section}.{key} = {before!r}, not {value!r}. Go on with it "
+                    f"(--{section}.{key}={shown}), choose another --run.name, or rename the old run: "
+                    "--run.resume=never, make RESUME=never"
                 )
         return True
 

@@ -13,10 +13,12 @@ from dns.evaluation.protocols import TestSet, fitting
 from dns.option import device_type
 from dns.training.checkpoint import Tested, identities_of
 from dns.training.config import Stored, given_options, read_config, split_arguments, stored_model
+from dns.training.fine_tuning import INITIAL
 from dns.training.options import Config, EvalOptions
 from dns.training.run_folder import run_path
 from ffcv_convert.beton.labels import STYLES
-from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError
+from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError, ReportError
+from ffcv_convert.common.paths import can_write
 from pipelines.epoch_plan import images_a_step
 
 PLACEHOLDER = re.compile(r"\{trial\}|\{seed\}")
@@ -161,16 +163,21 @@ def describe(path: Path, content: Tested, tested: str) -> str:
     return f"{name}, trained on {trained}" + how_chosen(path, f"{trained}'s")
 
 
-def training_setup(stored: Stored) -> dict[str, Any]:
-    """Return how a network was trained, for rows in reports. stored: its configuration; a published one has none."""
+def training_setup(stored: Stored, digests: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return how a network was trained, for rows in reports. stored: its configuration; a published one has none;
+    digests: those of what it was trained on, see TrainingState."""
     if not stored:
         return {}
+    start = stored.get("model", {}).get("pretrained", "imagenet")
+    digest = (digests or {}).get(INITIAL, "unknown")
+    file = {} if start in ("imagenet", "none") else {"started_from": f"{Path(start).name}, SHA-256 {digest}"}
     data, optim, processes = stored["data"], stored["optim"], stored["run"].get("ranks", 1) or 1
     accumulate = optim.get("accumulate", 1)
     return {
         "world": processes,
         "images_a_step": images_a_step(data["persons"], data["pictures"], accumulate=accumulate, ranks=processes),
         "scale_lr": optim.get("scale_lr", "none"),
+        **file,
     }
 
 
@@ -187,11 +194,24 @@ def how_chosen(path: Path, whose: str = "the") -> str:
 
 
 def result_folder(pattern: Path, root: Path, *, ours: bool) -> Path:
-    """Return where results are written: the run's own folder; for a checkpoint from elsewhere, a folder of its name in
-    `root`."""
-    if not ours:
-        return root / PLACEHOLDER.sub("all", pattern.stem)
-    return next(folder for folder in pattern.parents if not PLACEHOLDER.search(str(folder)))
+    """Return where results are written: the run's own folder; for a checkpoint from elsewhere, and for one in a folder
+    that cannot be written, a folder of its name in `root`. Raises ReportError where that cannot be written either."""
+    elsewhere = root / PLACEHOLDER.sub("all", pattern.stem)
+    if ours:
+        own = next(folder for folder in pattern.parents if not PLACEHOLDER.search(str(folder)))
+        if can_write(own):
+            return own
+        elsewhere = root / f"{own.absolute().name}-{elsewhere.name}"
+        print(f"note: {own} cannot be written: results go to {elsewhere}", file=sys.stderr)
+    if not can_write(elsewhere):
+        raise ReportError(f"{elsewhere}: cannot be written. Name another folder for results: --run.root=FOLDER")
+    return elsewhere
+
+
+def check_export(export: str) -> None:
+    """Raise ReportError where eval.export names a file in a folder that cannot be written."""
+    if export != "none" and not can_write(Path(export).parent):
+        raise ReportError(f"{export}: cannot be written. Name another file: --eval.export=FILE.npz")
 
 
 def check_training(path: Path, content: Tested, dataset: str, training: tuple[str, int] | None) -> None:

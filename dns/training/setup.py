@@ -18,12 +18,13 @@ from dns.engine import Engine, EngineOptions, make_engine
 from dns.evaluation.embedding import Embeddings
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import PROTOCOLS, fitting
+from dns.evaluation.ranking import check_memory
 from dns.model import DNS
 from dns.optim import make_optimiser, schedule
 from dns.step import Step, make_step
 from dns.training import checkpoint, selection, throughput
 from dns.training.environment import this_code
-from dns.training.network import build_network, load_initial_weights, trained_network
+from dns.training.network import build_network, initial_network, trained_network
 from dns.training.options import Config
 from ffcv_convert.common.errors import CheckpointError, ConfigError
 from ffcv_convert.common.world import World
@@ -163,8 +164,7 @@ def open_data(config: Config) -> tuple[Session, data.TrainingLoader, Evaluator]:
 def assemble(session: Session, loader: data.TrainingLoader, *, resumed: bool) -> Training:
     """Build the network, its optimiser and the step. resumed: its weights will be those of a checkpoint."""
     config, world, engine = session
-    weights = None if resumed else load_initial_weights(config.model.architecture, config.model.pretrained)
-    model = engine.place(build_network(config, loader.identities, weights))
+    model = engine.place((build_network if resumed else initial_network)(config, loader.identities))
     optimiser = make_optimiser(model, config.optim, config.multiplier, fused=engine.fused)
     scaler, accumulate = engine.scaler(), config.optim.accumulate
     exchanged = {"gather": exchange.Gather(world)} if config.optim.gather and world.size > 1 else {}
@@ -203,7 +203,7 @@ def open_content(path: Path, content: checkpoint.Tested, config: Config) -> Open
     """Open a checkpoint that was read, with its configuration, for testing. Raises errors before the network is built
     where data, protocols and checkpoint do not fit."""
     world, engine = start_engine(config.engine)
-    evaluator = open_evaluator(config, world, engine, selection.training_setup(content["config"]))
+    evaluator = open_evaluator(config, world, engine, selection.training_setup(content["config"], content["lists"]))
     images, test_set = evaluator.images, evaluator.test_set
     protocols = selection.protocols_of(config.eval, test_set)
     for protocol in protocols:
@@ -212,5 +212,7 @@ def open_content(path: Path, content: checkpoint.Tested, config: Config) -> Open
     training = data.training_digest(config.data.folder, trial=config.data.trial, styles=config.data.styles)
     selection.check_training(path, content, config.data.set, training)
     model = engine.place(trained_network(path, content["model"], config)).eval()
+    for protocol in protocols if config.eval.re_ranking else ():
+        check_memory(PROTOCOLS[protocol], test_set, model.width, engine.device)
     name = selection.describe(path, content, config.data.set)
     return Opened(path, config, world, engine, evaluator, model, protocols, name)

@@ -13,6 +13,7 @@ import torch
 from dns import exchange, ranks
 from dns.model import DNS
 from dns.training import checkpoint
+from dns.training.fine_tuning import INITIAL
 from dns.training.options import Config
 from dns.training.writer import CheckpointWriter
 from ffcv_convert.common.errors import CheckpointError, TrainingError
@@ -141,6 +142,8 @@ class TrainingState:
                 f"{path}: damaged, or of another optimiser ({type(error).__name__}: {error}). "
                 f"{checkpoint.FETCH_AGAIN}, or start again with --run.resume=never"
             ) from None
+        if INITIAL in content["lists"]:  # the file that it began from is not needed again
+            self.data_digests = {**now, INITIAL: content["lists"][INITIAL]}
         self.progress = Progress.restored(content["epoch"], content["iteration"], content["results"])
         self.code = content["code"]
         return self._restore_ranks(content["ranks"], path)

@@ -1,5 +1,6 @@
 """Handles Ctrl-C, SIGTERM and the like while training: finish the step, write a checkpoint, then stop."""
 
+import errno
 import os
 import signal
 import sys
@@ -21,8 +22,8 @@ STOPPING = b"\nstopping after this step, with a checkpoint; Ctrl-C stops at once
 
 @contextmanager
 def out_of_memory(stands: str = "") -> Iterator[None]:
-    """Turn the device's running out of memory into a TrainingError with the options that lower its use. stands: what
-    was saved before."""
+    """Turn the device's or the host's running out of memory into a TrainingError with the options that lower its use.
+    stands: what was saved before."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -30,6 +31,22 @@ def out_of_memory(stands: str = "") -> Iterator[None]:
             f"the device's memory is full ({str(error).split('. ')[0]}){stands}. Lower it: --data.source=stream keeps "
             "the images on the host, --eval.batch_size=32 tests fewer at once, fewer --data.persons change the recipe"
         ) from None
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not _host_is_full(error):
+            raise
+        first = str(error).partition("\n")[0] or type(error).__name__
+        raise TrainingError(
+            f"the memory that this process may use is full ({first}){stands}. "
+            "Lower it: --eval.re_ranking=false, --eval.batch_size=32 tests fewer at once, --data.workers=1 decodes "
+            "fewer, fewer --data.persons change the recipe"
+        ) from None
+
+
+def _host_is_full(error: Exception) -> bool:
+    """Whether numpy, torch's allocator for the CPU, or the system ran out of memory."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 class _Stop(BaseException):

@@ -91,6 +91,15 @@ def _advice(error: OSError) -> str:
     return advice.get(error.errno or 0, "Check the path, its permissions and the space left")
 
 
+def after_failed_write(error: OSError) -> str:
+    """Return the next step where a file could not be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Free some space, then run the same command again"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "Name a folder that you may write in"
+    return "Check the disk, then run the same command again"
+
+
 def printable(message: str, *, newlines: bool = True) -> str:
     """Return `message` with its control characters escaped, because names of files in archives may hold them. If the
     message is longer than MAX_MESSAGE, cut out its middle."""

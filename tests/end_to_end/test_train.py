@@ -1,5 +1,6 @@
 """Training and testing end to end, on a small set: repeatable, resumable, and clear about bad input."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -92,6 +93,28 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
     assert (begun["kind"], begun["sources"]) == ("run", result["environment"]["sources"])
     assert [entry["sources"] for entry in result["code"]] == [begun["sources"]]
     assert "llcm-i2v" in (finished / "result.md").read_text()
+
+
+def test_a_run_starts_from_a_trained_dns_and_goes_on_without_its_file(
+    finished: Path, beton_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    start = tmp_path / "start.pt"
+    start.write_bytes((finished / "last.pt").read_bytes())
+    said = f"start.pt, SHA-256 {hashlib.sha256(start.read_bytes()).hexdigest()}"
+    asked = [f"--model.pretrained={start}", "--run.seed=1"]
+    assert train(beton_root, tmp_path, "tuned", *asked, "--optim.epochs=1", "--optim.peak_epoch=0") == 0
+    assert_tells(capsys.readouterr().err, "note", start)
+    before, after = (json.loads((run / "result.json").read_text()) for run in (finished, tmp_path / "tuned"))
+    assert after["rank1_untrained"] == before["evaluation"][0]["rank1"] != before["rank1_untrained"]
+    assert [row["started_from"] for row in after["evaluation"]] == [said] * len(after["evaluation"])
+    start.unlink()
+    (tmp_path / "tuned" / "result.json").unlink()
+    assert train(beton_root, tmp_path, "tuned", *asked, "--optim.epochs=1", "--optim.peak_epoch=0") == 0
+    again = json.loads((tmp_path / "tuned" / "result.json").read_text())
+    assert again["evaluation"] == after["evaluation"]
+    assert eval_script.evaluate([f"--eval.checkpoint={tmp_path / 'tuned' / 'last.pt'}"]) == 0
+    rows = json.loads((tmp_path / "tuned" / "result.json").read_text())["evaluation"]
+    assert {row["started_from"] for row in rows} == {said}
 
 
 def test_the_log_holds_the_speed_of_its_steps(finished: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dns.evaluation import ranking
+from dns.evaluation import rerank as rerank_module
 from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet
 from dns.evaluation.rerank import rerank
 from tests.support.made_sets import Sample, make_set
@@ -94,6 +95,15 @@ def test_identical_embeddings_give_finite_distances(count: int) -> None:
     assert torch.isfinite(rerank(same[: count // 2], same[count // 2 :])).all()
     zero = torch.zeros(count, 5)
     assert torch.isfinite(rerank(zero[: count // 2], zero[count // 2 :])).all()
+
+
+@pytest.mark.parametrize("size", [10, 40_000, 150_000])
+def test_blocks_of_any_size_give_the_same_bits(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, _ = clustered(3, clusters=11, each=13, noise=0.5)
+    query, gallery = torch.from_numpy(rows[::3]).float(), torch.from_numpy(np.delete(rows, np.s_[::3], axis=0)).float()
+    whole = rerank(query, gallery)
+    monkeypatch.setattr(rerank_module, "BLOCK_BYTES", size)
+    assert torch.equal(rerank(query, gallery), whole)
 
 
 def scattered(seed: int) -> tuple[TestSet, Tensor]:

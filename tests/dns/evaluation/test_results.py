@@ -1,6 +1,8 @@
 """Rows and tables: numbers by hand, how each came about, and old rows beside new ones."""
 
+import errno
 import json
+import os
 import re
 import threading
 import time
@@ -14,7 +16,7 @@ import pytest
 
 from dns.evaluation import results
 from dns.evaluation.metrics import RANKS, Metrics
-from dns.evaluation.results import add_rows, merge, read_json, read_markdown, read_rows, replacing, write_json
+from dns.evaluation.results import add_rows, merge, read_json, read_markdown, read_rows, replacing, write_json, writing
 from dns.evaluation.tables import joined, make_row, markdown, screen, table
 from ffcv_convert.common.errors import ReportError
 from tests.support.refusals import assert_tells, refusal
@@ -182,6 +184,19 @@ def test_a_file_that_another_process_writes_or_that_is_a_link_is_named(tmp_path:
     (tmp_path / "result.json.partial").symlink_to("dear")
     with refusal(ReportError, tmp_path / "result.json.partial", "link"):
         write_json(path, {})
+
+
+@pytest.mark.parametrize(
+    ("number", "advised"),
+    [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EROFS, False), (errno.EACCES, False), (errno.EIO, False)],
+)
+def test_space_is_to_be_freed_only_where_it_lacks(tmp_path: Path, number: int, advised: bool) -> None:
+    with (
+        refusal(ReportError, tmp_path / "result.json", os.strerror(number)) as caught,
+        writing(tmp_path / "result.json"),
+    ):
+        raise OSError(number, os.strerror(number))
+    assert ("space, then" in str(caught.value)) == advised
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from dns.evaluation.tables import Measured, table
 from dns.report import write
 from dns.report.page import where
 from dns.report.subject import Subject
-from dns.training import checkpoint
+from dns.training import checkpoint, selection
 from dns.training.network import build_network
 from dns.training.selection import config_for_checkpoint, protocols_of
 from dns.training.setup import open_content, open_evaluator, open_session
@@ -31,6 +31,7 @@ from ffcv_convert.common.errors import ReportError
 from tests.conftest import REPOSITORY, Refused
 from tests.support.configs import make_config
 from tests.support.read_page import Page, read_page
+from tests.support.refusals import assert_tells
 
 OPTIONS = [
     "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=3", "--data.pictures=2",
@@ -148,6 +149,25 @@ def test_without_the_option_testing_writes_no_report(run: Path, tmp_path: Path) 
     (tmp_path / "last.pt").write_bytes((run / "last.pt").read_bytes())
     assert evaluate(tmp_path) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"last.pt", "result.json", "result.md"}
+
+
+def test_a_checkpoint_in_a_read_only_folder_is_tested_and_reported_elsewhere(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    zoo, mine = tmp_path / "zoo", tmp_path / "mine"
+    zoo.mkdir()
+    (zoo / "last.pt").write_bytes((run / "last.pt").read_bytes())
+    monkeypatch.setattr(selection, "can_write", lambda folder: folder != zoo)
+    asked = ["--eval.protocols=llcm-i2v", "--report.write=true", f"--run.root={mine}"]
+    assert evaluate(zoo, *asked) == 0
+    assert [path.name for path in zoo.iterdir()] == ["last.pt"]
+    assert {row["protocol"] for row in json.loads((mine / "zoo-last" / "result.json").read_text())["evaluation"]} == {
+        "llcm-i2v"
+    }
+    assert "last.pt, epoch 1" in page_of(mine / "zoo-last").text
+    monkeypatch.setattr(selection, "can_write", lambda _: False)
+    monkeypatch.setattr(eval_script, "open_content", lambda *_: pytest.fail("the work has begun"))
+    assert_tells(refused(lambda _: evaluate(zoo, *asked), []), mine / "zoo-last", "--run.root")
 
 
 def subject(run: Path) -> Subject:

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from dns.training import former_choices
+from dns.training.former_choices import with_former_choices
 from dns.training.run_folder import RunFolder, set_aside
 from dns.training.stopping import Interruption
 from ffcv_convert.common.errors import ConfigError, ReportError
 from ffcv_convert.common.world import World
 from tests.support.configs import make_config
-from tests.support.refusals import refusal
+from tests.support.refusals import assert_tells, refusal
 
 WORLD = World(torch.device("cpu"))
 TRAIN = '{"kind": "train", "step": 1, "epoch": 0, "iteration": 1, "total": 0.1}'
@@ -107,3 +109,58 @@ def test_a_signal_ends_at_once_what_can_be_done_again() -> None:
         with interruption.at_once():
             done.append("the work")
     assert (interruption.code, done) == (143, [])
+
+
+def begun(root: Path, *options: str) -> Path:
+    """The folder of a run that began with these options, every "auto" settled."""
+    run = RunFolder(make_config(f"--run.root={root}", "--run.name=run", *options), WORLD)
+    with run.training():
+        run.last.touch()
+    return run.path
+
+
+SETTLED = ("--engine.device=cpu", "--engine.precision=bf16", "--engine.fused=false", "--eval.protocol=llcm-v2i")
+
+
+@pytest.mark.parametrize(
+    ("asked", "precision", "fused", "protocol"),
+    [
+        ((), "bf16", "false", "llcm-v2i"),
+        (("--engine.device=cpu",), "bf16", "false", "llcm-v2i"),
+        (("--engine.precision=fp32",), "fp32", "false", "llcm-v2i"),
+        (("--eval.protocol=llcm-i2v",), "bf16", "false", "llcm-i2v"),
+        (("--engine.device=cuda",), "auto", "auto", "llcm-v2i"),  # it will be refused: another type of device
+        (("--run.resume=never",), "auto", "auto", "auto"),
+        (("--run.name=other",), "auto", "auto", "auto"),
+    ],
+)
+def test_what_auto_chose_when_the_run_began_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
+    asked: tuple[str, ...], precision: str, fused: str, protocol: str,
+) -> None:  # fmt: skip
+    folder = begun(tmp_path, *SETTLED)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(former_choices, "fastest_precision", lambda _: "fp32")
+    config = make_config(f"--run.root={tmp_path}", "--run.name=run", "--eval.protocol=auto", *asked)
+    found = with_former_choices(config)
+    assert (found.engine.precision, found.engine.fused, found.eval.protocol) == (precision, fused, protocol)
+    assert (found.data, found.run, found.engine.compile) == (config.data, config.run, "auto")
+    said = capsys.readouterr().err
+    if precision == "bf16":
+        assert_tells(said, "note", folder, "bf16", "fp32")
+    else:
+        assert not said
+
+
+def test_a_run_that_did_not_compile_goes_on_so_and_one_that_did_is_tried(tmp_path: Path) -> None:
+    for stored, found in (("false", "false"), ("true", "auto")):
+        begun(tmp_path / stored, "--engine.device=cpu", f"--engine.compile={stored}")
+        config = make_config(f"--run.root={tmp_path / stored}", "--run.name=run", "--engine.device=cpu")
+        assert with_former_choices(config).engine.compile == found
+
+
+@pytest.mark.parametrize("text", ["engine: {precission: bf16}\n", "[", ""])
+def test_a_configuration_that_cannot_be_read_decides_nothing(tmp_path: Path, text: str) -> None:
+    (begun(tmp_path, *SETTLED) / "config.yaml").write_text(text)
+    config = make_config(f"--run.root={tmp_path}", "--run.name=run")
+    assert with_former_choices(config) == config

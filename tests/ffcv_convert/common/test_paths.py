@@ -1,5 +1,6 @@
-"""A leading ~ is the home folder in every path that a user types."""
+"""A leading ~ is the home folder in every path that a user types; and which folders can be written."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from dns.training.config import read_config
 from dns.training.options import SECTIONS, declared
 from ffcv_convert import __main__ as cli
 from ffcv_convert.common.errors import ConfigError
-from ffcv_convert.common.paths import expanded
+from ffcv_convert.common.paths import can_write, expanded
 from tests.support.refusals import refusal
 
 NEEDED = ["--data.set=llcm", "--eval.protocol=llcm-i2v"]
@@ -46,3 +47,15 @@ def test_every_path_of_the_converter_is_expanded(home: Path, command: str) -> No
     parsed = cli.parser().parse_args([command, *(f"{name}=~/x" for name in names)])
     for name in names:
         assert getattr(parsed, name[2:].replace("-", "_")) == home / "x"
+
+
+def test_a_folder_can_be_written_where_the_nearest_one_that_is_there_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """root may write everywhere but in a read-only file system, so access is asked in the system's place."""
+    monkeypatch.setattr(os, "access", lambda path, _: path == tmp_path)
+    (tmp_path / "barred").mkdir()
+    assert can_write(tmp_path)
+    assert can_write(tmp_path / "new" / "newer")
+    assert not can_write(tmp_path / "barred")
+    assert not can_write(tmp_path / "barred" / "new")
