@@ -26,7 +26,7 @@ class _Forgiving(io.FileIO):
                 _Forgiving.stops = False
                 os.kill(os.getpid(), signal.SIGTERM)
         except OSError as error:
-            self.lost = self.lost or error.strerror
+            self.lost = self.lost or str(error.strerror)
         return len(content)
 
 
