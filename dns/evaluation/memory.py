@@ -19,7 +19,7 @@ def free_bytes(device: torch.device, root: Path = ROOT) -> int:
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    return min(_of_machine(root), *_of_groups(root), *_of_limits(root))
+    return min([_of_machine(root), *_of_groups(root), *_of_limits(root)])
 
 
 def _of_machine(root: Path) -> int:
