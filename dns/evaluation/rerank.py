@@ -19,6 +19,7 @@ from torch.nn import functional
 K1, K2, WEIGHT = 20, 6, 0.3  # the paper's
 BLOCK_BYTES = 256_000_000  # of what is computed for a block of rows
 COLUMN_BYTES = 32  # of these, for each row of a block and each image
+MORE_BYTES = 64_000_000  # what libraries take at their first call
 
 
 def needed_bytes(queries: int, gallery: int, width: int) -> int:
@@ -26,7 +27,7 @@ def needed_bytes(queries: int, gallery: int, width: int) -> int:
     block, copies of the embeddings of this width, and sparse vectors of some 300 numbers."""
     images = queries + gallery
     block = min(BLOCK_BYTES, COLUMN_BYTES * images**2)
-    return 4 * images**2 + 4 * queries * gallery + block + images * (16 * width + 10_000)
+    return 4 * images**2 + 4 * queries * gallery + block + images * (16 * width + 10_000) + MORE_BYTES
 
 
 def rerank(query_QD: Tensor, gallery_GD: Tensor, *, k1: int = K1, k2: int = K2, weight: float = WEIGHT) -> Tensor:

@@ -1,9 +1,11 @@
-"""Reads files of tensors from torch.save: as data and never as code, whole or not at all."""
+"""Reads files of tensors, from torch.save and safetensors: as data and never as code, whole or not at all."""
 
 import hashlib
 import re
+import sys
 import zipfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +47,15 @@ _ALLOWED: list[Any] = [
 
 
 def read(path: Path) -> Any:
-    """Read what torch.save wrote: tensors, plain values, numpy's numbers as plain ones; never code.
+    """Read what torch.save wrote: tensors, plain values, numpy's numbers as plain ones; never code. Or the tensors of a
+    safetensors file.
 
     Raises CheckpointError.
     """
     try:
+        if _is_safetensors(path):
+            return _read_safetensors(path)
+        _refuse_torchscript(path)
         _check_sums(path)
         with torch.serialization.safe_globals(_ALLOWED):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -76,6 +82,39 @@ def read(path: Path) -> Any:
             f"{path}: not a readable checkpoint ({type(error).__name__}): cut short, damaged, or another kind of file. "
             f"{FETCH_AGAIN}"
         ) from None
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether the file begins with the length of a JSON object, and that object."""
+    with open(path, "rb") as file:
+        start = file.read(9)
+    length = int.from_bytes(start[:8], "little")
+    return len(start) == 9 and start[8:] == b"{" and length < path.stat().st_size
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    if find_spec("safetensors") is None:
+        raise CheckpointError(
+            f"{path}: a safetensors file, which needs a library that is not installed here: .venv/bin/pip install "
+            "'.[safetensors]'"
+        )
+    from safetensors.torch import load_file  # not above: it is an extra
+
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    print(f"note: {path}: safetensors have no checksums. Its SHA-256 is {digest}: is it its publisher's?",
+          file=sys.stderr)  # fmt: skip
+    return load_file(path)
+
+
+def _refuse_torchscript(path: Path) -> None:
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise CheckpointError(
+                f"{path}: a TorchScript archive, which holds code beside its tensors; none of it was run. If you trust "
+                "it, save its tensors alone: torch.save(torch.jit.load(OLD, map_location='cpu').state_dict(), NEW)"
+            )
 
 
 def _tensors(content: Any) -> Iterator[tuple[str, Tensor]]:

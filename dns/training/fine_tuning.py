@@ -61,7 +61,8 @@ def start_from(model: DNS, trained: Mapping[str, Any], architecture: str, path: 
     for name in kept:
         if not trained[name].is_floating_point() or not trained[name].isfinite().all():
             raise WeightsError(f"{path}: damaged ({name} holds values that are no finite numbers). {FETCH_AGAIN}")
-    model.load_state_dict({**own, **{name: trained[name] for name in kept}})
+    own.update({name: trained[name] for name in kept})  # in place: a new dict would lose the modules' versions
+    model.load_state_dict(own)
     print(
         f"note: {path}: a trained DNS: training starts from {len(kept)} of its tensors (stems, stages, HSS, CSS, "
         f"neck); the {len(trained) - len(kept)} that were made for its identities are left out",

@@ -15,6 +15,7 @@ from torchvision.models import Weights, WeightsEnum
 from dns.backbone import ARCHITECTURES, Architecture, build_backbone
 from dns.losses import LossOptions
 from dns.model import DNS, ModelOptions
+from dns.training import checkpoint_reader
 from dns.training.network import load_initial_weights
 from ffcv_convert.common.errors import WeightsError
 from tests.support.refusals import assert_tells, refusal
@@ -214,3 +215,34 @@ def test_another_network_takes_a_class_and_a_row(monkeypatch: pytest.MonkeyPatch
     groups = model.groups()
     assert sum(map(len, groups.values())) == len(list(model.parameters()))
     assert [tuple(parameter.shape) for parameter in groups["layer3"]] == [(8, 4, 3, 3), (8,)]
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.jit is deprecated
+def test_a_torchscript_archive_is_called_so_with_what_helps(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), tmp_path / "RN18.pt")
+    with refusal(WeightsError, tmp_path / "RN18.pt", "TorchScript", "torch.jit.load"):
+        load_initial_weights("resnet18", str(tmp_path / "RN18.pt"))
+
+
+def test_safetensors_are_read_where_their_library_is_installed(
+    weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    library, path = pytest.importorskip("safetensors.torch"), tmp_path / "model.safetensors"
+    stored = torch.load(weights_file, weights_only=True)
+    library.save_file(stored, path)
+    weights = load_initial_weights("resnet18", str(path))
+    assert all(torch.equal(weights[name], stored[name]) for name in stored)
+    assert_tells(capsys.readouterr().err, "note", path, hashlib.sha256(path.read_bytes()).hexdigest())
+    path.write_bytes(path.read_bytes()[:-100])
+    with refusal(WeightsError, path, "SafetensorError"):
+        load_initial_weights("resnet18", str(path))
+
+
+def test_safetensors_without_their_library_name_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    monkeypatch.setattr(checkpoint_reader, "find_spec", lambda _: None)
+    with refusal(WeightsError, tmp_path / "model.safetensors", "'.[safetensors]'"):
+        load_initial_weights("resnet18", str(tmp_path / "model.safetensors"))

@@ -119,11 +119,11 @@ def begun(root: Path, *options: str) -> Path:
     return run.path
 
 
-SETTLED = ("--engine.device=cpu", "--engine.precision=bf16", "--engine.fused=false", "--eval.protocol=llcm-v2i")
+SETTLED = ("--engine.device=cpu", "--engine.precision=bf16", "--engine.graph=false", "--eval.protocol=llcm-v2i")
 
 
 @pytest.mark.parametrize(
-    ("asked", "precision", "fused", "protocol"),
+    ("asked", "precision", "graph", "protocol"),
     [
         ((), "bf16", "false", "llcm-v2i"),
         (("--engine.device=cpu",), "bf16", "false", "llcm-v2i"),
@@ -136,14 +136,14 @@ SETTLED = ("--engine.device=cpu", "--engine.precision=bf16", "--engine.fused=fal
 )
 def test_what_auto_chose_when_the_run_began_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
-    asked: tuple[str, ...], precision: str, fused: str, protocol: str,
+    asked: tuple[str, ...], precision: str, graph: str, protocol: str,
 ) -> None:  # fmt: skip
     folder = begun(tmp_path, *SETTLED)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(former_choices, "fastest_precision", lambda _: "fp32")
     config = make_config(f"--run.root={tmp_path}", "--run.name=run", "--eval.protocol=auto", *asked)
     found = with_former_choices(config)
-    assert (found.engine.precision, found.engine.fused, found.eval.protocol) == (precision, fused, protocol)
+    assert (found.engine.precision, found.engine.graph, found.eval.protocol) == (precision, graph, protocol)
     assert (found.data, found.run, found.engine.compile) == (config.data, config.run, "auto")
     said = capsys.readouterr().err
     if precision == "bf16":
