@@ -20,21 +20,18 @@ Place = tuple[int, int]  # position among the parts, sample
 
 @dataclass(frozen=True)
 class Repeat:
-    """Images with the same pixels as another one that differs from them in its part, identity or modality. where: the
-    part or parts; count: how many images, of the later part where there are two; first: the path of one of them; twin:
-    the path of the other image."""
+    """Images of `part` with the same pixels as images of another part, identity or modality, named by `of`. count: how
+    many images of `part`; first: the path of one of them; twin: the path of the other image."""
 
-    where: str
-    differs_in: str
+    part: str
+    of: str
     count: int
     first: str
     twin: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.where}: {self.count:,} images have the same pixels as an image of another {self.differs_in}: "
-            f"{self.first} and {self.twin}"
-        )
+        what = "image has" if self.count == 1 else "images have"
+        return f"{self.part}: {self.count:,} {what} the same pixels as one of {self.of}: {self.first} and {self.twin}"
 
 
 def find_repeats(parts: Sequence[Converted]) -> list[Repeat]:
@@ -44,22 +41,19 @@ def find_repeats(parts: Sequence[Converted]) -> list[Repeat]:
     rows = [part.manifest.samples for part in parts]
     names = [part.manifest.part for part in parts]
     for group in _groups(parts):
-        of_part = [[rows[at][sample] for at_, sample in group if at_ == at] for at in range(len(parts))]
+        of_part = [[rows[at][sample] for place, sample in group if place == at] for at in range(len(parts))]
         there = [at for at, images in enumerate(of_part) if images]
         if len(there) > 1:
             earlier, later = of_part[there[0]], of_part[there[-1]]
-            where = f"{names[there[-1]]} and {names[there[0]]}"
-            found.setdefault((where, "part"), []).append((later[0][0], earlier[0][0], len(later)))
+            between = (names[there[-1]], names[there[0]])
+            found.setdefault(between, []).append((later[0][0], earlier[0][0], len(later)))
         for at in there:
-            for differs_in, column in (("identity", 1), ("modality", 3)):
+            for of, column in (("another identity", 1), ("another modality", 3)):
                 one = of_part[at][0]
                 other = next((row for row in of_part[at] if row[column] != one[column]), None)
                 if other:
-                    found.setdefault((names[at], differs_in), []).append((one[0], other[0], len(of_part[at])))
-    return [
-        Repeat(where, differs_in, sum(count for *_, count in some), *min(some)[:2])
-        for (where, differs_in), some in found.items()
-    ]
+                    found.setdefault((names[at], of), []).append((one[0], other[0], len(of_part[at])))
+    return [Repeat(part, of, sum(count for *_, count in some), *min(some)[:2]) for (part, of), some in found.items()]
 
 
 def count_in_both(one: Converted, one_N: np.ndarray, other: Converted, other_N: np.ndarray) -> int:

@@ -52,11 +52,11 @@ def copy(own: Path, *pairs: tuple[str, str]) -> None:
         ([], []),
         ([("test/visible/1/a.png", "test/visible/1/b.png")], []),  # a video
         ([("train/visible/1/a.png", "test/visible/2/b.png"), ("train/infrared/2/a.png", "test/infrared/1/a.png")],
-         [Repeat("test and train", "part", 2, "test/infrared/1/a.png", "train/infrared/2/a.png")]),
+         [Repeat("test", "train", 2, "test/infrared/1/a.png", "train/infrared/2/a.png")]),
         ([("train/visible/1/a.png", "train/visible/2/b.png")],
-         [Repeat("train", "identity", 2, "train/visible/1/a.png", "train/visible/2/b.png")]),
+         [Repeat("train", "another identity", 2, "train/visible/1/a.png", "train/visible/2/b.png")]),
         ([("test/visible/1/a.png", f"test/infrared/1/{name}.png") for name in "ab"],
-         [Repeat("test", "modality", 3, "test/visible/1/a.png", "test/infrared/1/a.png")]),
+         [Repeat("test", "another modality", 3, "test/visible/1/a.png", "test/infrared/1/a.png")]),
     ],
 )  # fmt: skip
 def test_repeats_are_counted_by_what_they_differ_in(
@@ -80,7 +80,7 @@ def test_equal_checksums_of_different_images_are_no_repeat(own: Path, monkeypatc
     assert found(own)[0] == []
     copy(own, ("train/visible/1/a.png", "test/visible/2/b.png"))
     ((repeat,), _) = found(own)
-    assert (repeat.differs_in, repeat.count) == ("part", 1)
+    assert (repeat.of, repeat.count) == ("train", 1)
     test, train = (open_beton(own.parent / f"B/custom/{part}.beton") for part in ("test", "train"))
     assert count_in_both(test, np.arange(8), train, np.arange(8)) == 1
 
@@ -100,7 +100,7 @@ def test_strict_verification_ends_with_3_after_a_repeat(own: Path, capsys: pytes
     assert main(verify) == 0
     with pytest.raises(SystemExit, match=r"^3$"):
         main([*verify, "--strict"])
-    assert_tells(capsys.readouterr().err, "train/visible/1/a.png", "test/visible/2/b.png", "1 images")
+    assert_tells(capsys.readouterr().err, "train/visible/1/a.png", "test/visible/2/b.png", "1 image")
 
 
 @pytest.mark.parametrize("name", ["sysu", "regdb", "market_sketch_1k", "pku_sketch", "synthetic"])

@@ -49,7 +49,8 @@ def listed(root: Path, text: str | bytes) -> list[Record]:
         HEAD.upper() + ROWS.replace("train", "Train"),
         HEAD + ROWS + ",,,,\n ,,, ,\n",
         "sep=;\n" + (HEAD + ROWS).replace(",", ";"),
-        HEAD + ROWS.replace(",,infrared", ",NA,infrared").replace(",0,visible", ",nan,visible"),
+        HEAD + ROWS.replace(",,infrared", ",NA,infrared"),
+        HEAD + ROWS.replace(",,infrared", ",nan,infrared"),
         HEAD + ROWS.replace(",17,2,", ",17.0,2.0,").replace(",5,0,", ",5.,0.0,"),
         "note,split,path,modality,camera,person\n" + "".join(
             f'"a, b",{split},{path},{modality},{camera},{person}\n'
@@ -57,7 +58,7 @@ def listed(root: Path, text: str | bytes) -> list[Record]:
         ),
     ],
     ids=["plain", "byte order mark", "CRLF", "blank lines", "spaces", "dots and slashes", "semicolons", "tabs",
-         "blanks and capitals in the header", "capitals", "rows of commas", "sep=", "NA and nan", "1.0",
+         "blanks and capitals in the header", "capitals", "rows of commas", "sep=", "NA", "nan", "1.0",
          "other order, one more"],
 )  # fmt: skip
 def test_rows_become_records_in_their_order(tmp_path: Path, text: str) -> None:
@@ -205,7 +206,7 @@ def test_folders_become_records(tmp_path: Path) -> None:
     records = list_records(tmp_path)
     check_records(records, tmp_path)
     assert records == [
-        Record("train/visible/2/none.bmp", 2, 0, Modality.VISIBLE, "train"),
+        Record("train/visible/2/none.bmp", 2, UNKNOWN_CAMERA, Modality.VISIBLE, "train"),
         Record("train/visible/0010/c2/a.JPG", 10, 2, Modality.VISIBLE, "train"),
         Record("train/visible/0010/c2/b.jpg", 10, 2, Modality.VISIBLE, "train"),
         Record("train/visible/0010/cam11/a.png", 10, 11, Modality.VISIBLE, "train"),
