@@ -15,7 +15,7 @@ from pipelines.augment.apply import normalise
 from pipelines.epoch_plan import PlanOptions
 from pipelines.resident import ResidentLoader, ResidentTestLoader, is_resident
 from pipelines.streamed import StreamedLoader, StreamedTestLoader
-from pipelines.subset import Subset, open_subset
+from pipelines.subset import Subset, also_trained, open_subset
 
 Source = Literal["auto", "stream", "resident"]
 TrainingLoader = StreamedLoader | ResidentLoader
@@ -78,6 +78,13 @@ class TestImages:
     def digests(self) -> dict[str, str]:
         """Return digests, by name, of what must not change while a run tests on it: the chosen images and the file."""
         return {"test set": self._subset.digest(), "test set's file": self.manifest.sha256}
+
+    def also_trained(self, folder: Path, *, trial: int, styles: str) -> int:
+        """Count the images whose pixels the training images of the set in `folder` have too; 0 without these."""
+        try:
+            return also_trained(self._subset, open_subset(folder, "train", trial=trial, styles=styles))
+        except DataError:
+            return 0
 
     @contextmanager
     def batches(self, row_N: np.ndarray) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:

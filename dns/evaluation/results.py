@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dns.evaluation.tables import HOW, Row, markdown, screen, unmatched
+from dns.evaluation.tables import HOW, Row, markdown, remarks, screen
 from ffcv_convert.common import atomic
 from ffcv_convert.common.errors import ReportError, after_failed_write
 from ffcv_convert.common.locks import lock
@@ -111,10 +111,10 @@ def _wait_for_lock(descriptor: int, folder: Path) -> None:
 
 
 def show(rows: Sequence[Row], title: str) -> None:
-    """Print the rows as a table, and a warning for each whose means leave many queries out."""
+    """Print the rows as a table, and what is to be known about some of them as warnings."""
     print(screen(rows, title))
-    for warning in filter(None, map(unmatched, rows)):
-        print(f"warning: {warning}", file=sys.stderr)
+    for remark in (remark for row in rows for remark in remarks(row)):
+        print(f"warning: {remark}", file=sys.stderr)
 
 
 def add_rows(rows: Sequence[Row], folder: Path) -> None:

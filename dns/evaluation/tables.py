@@ -52,18 +52,24 @@ def joined(digests: Iterable[str]) -> str:
     return digests[0] if len(set(digests)) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def unmatched(row: Row) -> str:
-    """Return a sentence about a row whose means leave out many queries, for a set whose queries are not published ones;
-    empty for other rows."""
-    matched, queries = row.get("matched"), row.get("queries")
-    name = row["dataset"].partition(", styles ")[0].removesuffix(" (synthetic)")
-    if not queries or matched >= ENOUGH_MATCHED * queries or name in PUBLISHED_SETS:
-        return ""
-    return (
-        f"{row['dataset']}, {row['protocol']}: {queries - matched:,} of {queries:,} queries have no match in the "
-        f"gallery and count in no mean: the figures are of {matched:,} queries. Check the identities, or take another "
-        "protocol"
-    )
+def remarks(row: Row) -> list[str]:
+    """Return sentences about a row whose means leave out many queries, or are of images that training saw. Published
+    sets are as they are."""
+    of = f"{row['dataset']}, {row['protocol']}"
+    if row["dataset"].partition(", styles ")[0].removesuffix(" (synthetic)") in PUBLISHED_SETS:
+        return []
+    found, matched, queries, seen = [], row.get("matched"), row.get("queries"), row.get("also_trained")
+    if queries and matched < ENOUGH_MATCHED * queries:
+        found.append(
+            f"{of}: {queries - matched:,} of {queries:,} queries have no match in the gallery and count in no mean: "
+            f"the figures are of {matched:,} queries. Check the identities, or take another protocol"
+        )
+    if seen:
+        found.append(
+            f"{of}: {seen:,} of the test images have the same pixels as images for training, so that the figures are "
+            "too high. make verify names one. Remove them from one of the parts"
+        )
+    return found
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:

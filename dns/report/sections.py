@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dns.evaluation.protocols import PROTOCOLS
-from dns.evaluation.tables import Row, table, unmatched
+from dns.evaluation.tables import Row, remarks, table
 from dns.report import embedding_map, figures, html, page, saliency
 from dns.report.figures import Grid
 from dns.report.html import data_uri, thumbnails
@@ -43,7 +43,7 @@ def show_results(parts: Parts, findings: Findings) -> None:
     header, *cells = table(findings.rows)
     parts.tables["results"] = (header, cells)
     note = "Per cent, mean over the trials; ± is one standard deviation. Every row says how it came about."
-    warnings = [html.paragraph(said) for said in map(unmatched, findings.rows) if said]
+    warnings = [html.paragraph(f"{remark}.") for row in findings.rows for remark in remarks(row)]
     shown = html.table(header, cells, caption="All results")
     parts.section("results", "Results", html.paragraph(note), *warnings, shown)
 

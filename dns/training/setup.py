@@ -144,7 +144,8 @@ def open_evaluator(config: Config, world: World, engine: Engine, training_setup:
     images = open_images(config, world)
     engine.check_width(images.size_px[1])
     dataset = selection.dataset_label(images.manifest.dataset, config)
-    about = {**training_setup, **this_code()}
+    seen = images.also_trained(config.data.folder, trial=config.data.trial, styles=config.data.styles)
+    about = {**training_setup, "also_trained": seen, **this_code()}
     return Evaluator(images, world, engine, dataset=dataset, flip=config.eval.flip, about=about)
 
 

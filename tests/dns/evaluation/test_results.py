@@ -109,6 +109,14 @@ def test_a_row_of_few_queries_is_warned_of(
     assert (f"{100 - matched} of 100 queries" in capsys.readouterr().err) == warns
 
 
+@pytest.mark.parametrize(("dataset", "seen", "warns"), [("custom", 7, True), ("custom", 0, False), ("sysu", 7, False)])
+def test_a_row_of_images_that_training_saw_is_warned_of(
+    dataset: str, seen: int, warns: bool, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    add_rows([{**row(dataset=dataset), "also_trained": seen}], tmp_path)
+    assert (f"{seen} of the test images" in capsys.readouterr().err) == warns
+
+
 def test_several_digests_give_one() -> None:
     assert joined(["a", "a"]) == "a"
     assert joined(["a", "b"]) not in ("a", "b", joined(["b", "a"]))
