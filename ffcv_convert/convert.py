@@ -9,7 +9,6 @@ from ffcv_convert.beton.layout import MODE_RAW
 from ffcv_convert.beton.repeats import find_repeats
 from ffcv_convert.common.atomic import sweep
 from ffcv_convert.common.errors import DataError, IncompleteError, as_data_errors
-from ffcv_convert.datasets import synthetic
 from ffcv_convert.datasets.dataset import OPTIONS_FILE, Dataset, Trials, is_drawn
 from ffcv_convert.images import Encoding, ImageFormat
 from ffcv_convert.records import Record, check_records
@@ -56,7 +55,7 @@ def convert(
     written = {}
     for job in jobs:
         paths = [root / record.image for record in job.records]
-        written[job.beton] = force or not up_to_date(job.beton, job.fingerprint, paths, workers=workers)
+        written[job.beton] = force or not up_to_date(job.beton, job.dataset, job.fingerprint, paths, workers=workers)
     for lack in listing.missing:
         say(f"warning: {listing.name}: {lack}")
     refused = listing.missing and not allow_incomplete
@@ -108,9 +107,7 @@ def list_set(dataset: Dataset, data_root: Path, say: Say) -> Listing:
     root = dataset.find(data_root)
     if root is None:
         raise DataError(f"{data_root / dataset.folders[0]}: no such folder. {dataset.missing(data_root)}")
-    drawn = is_drawn(root)
-    # Drawn people in a real set's layout must not look like the real set.
-    name = f"{dataset.name} (synthetic)" if drawn and dataset is not synthetic.DATASET else dataset.name
+    drawn, name = is_drawn(root), dataset.title(root)
     records = dataset.list_records(root)
     passed = PassedOver(root, records, (*dataset.reads, OPTIONS_FILE))
     leaves_out = f"{passed}. " if passed.names else ""

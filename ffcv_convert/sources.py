@@ -91,12 +91,14 @@ def sources_path(beton: Path) -> Path:
     return beton.with_suffix(".sources")
 
 
-def up_to_date(beton: Path, fingerprint: Fingerprint, paths: Sequence[Path], *, workers: int) -> bool:
-    """Whether `beton` was made from exactly these sources and opens without an error. paths: its images' files, which
-    are read only if the files are others than they were."""
+def up_to_date(
+    beton: Path, dataset: str, fingerprint: Fingerprint, paths: Sequence[Path], *, workers: int
+) -> bool:  # fmt: skip
+    """Whether `beton` was made from exactly these sources, as the set of the name `dataset`, and opens without an
+    error. paths: its images' files, which are read only if the files are others than they were."""
     try:
         manifest = open_beton(beton).manifest
-        if manifest.source_fingerprint != fingerprint.listed:
+        if (manifest.dataset, manifest.source_fingerprint) != (dataset, fingerprint.listed):
             return False
         before = _read(beton, manifest)
         if before and before.files == fingerprint.files:

@@ -132,9 +132,9 @@ def unmatched(rows: Rows, *, own: bool) -> list[str]:
         without, total = sum(lone.values()), images[query].total()
         if images[gallery] and without > (0 if own else (1 - ENOUGH_MATCHED) * total):
             told.append(
-                f"{without:,} of {total:,} {query.name.lower()} images are of an identity without a "
-                f"{gallery.name.lower()} image ({len(lone):,} identities, first {min(lone)}): as queries they have no "
-                "match, and enter no mean"
+                f"{without:,} of {total:,} {query.name.lower()} images are of an identity that no "
+                f"{gallery.name.lower()} image shows ({len(lone):,} identities, first {min(lone)}): as queries they "
+                "have no match, and enter no mean"
             )
     return told
 

@@ -50,7 +50,8 @@ def _told(dataset: Dataset, opened: Mapping[str, Converted]) -> Iterator[str]:
     name = list(parts.values())[-1].dataset
     rows = {part: _rows(manifest) for part, manifest in parts.items()}
     seen = see((rows[part], parts[part].trials) for part in parts)
-    real = name.removesuffix(INCOMPLETE) == dataset.name  # false for drawn people
+    # False for drawn people in a real set's layout. A set of one's own may have a name.
+    real = name.removesuffix(INCOMPLETE) == dataset.name or bool(dataset.name_file)
     lacks = shortfalls(dataset, parts, seen) if real else Shortfalls()
     for key, number in seen.counts.items():
         if not real or dataset.counts.get(key, number) == number:

@@ -76,7 +76,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     """Return header and cells, in per cent; the deviation over trials stands behind Rank-1 and mAP. Of digests, the
     first eight digits are shown."""
     how_made = ("feature", "flip", "re-ranking", "precision", *Measured._fields)
-    cells = [["data set", "protocol", *COLUMNS, "queries with a match", "trials", *how_made]]
+    cells = [["data set", "protocol", *COLUMNS, "matched queries", "trials", *how_made]]
     for row in rows:
         numbers = [
             f"{100 * row[name]:.2f}" + (f" ± {100 * row[name + '_std']:.2f}" if name in ("rank1", "mAP") else "")

@@ -2,6 +2,7 @@
 
 custom/
   records.csv                         columns path, person, camera, modality, split; paths relative to custom/
+  name.txt                            a name that tells this set from others of your own in tables; may be left out
 or
   train/visible/0001/c2/anything.jpg  split / modality / person / camera / file; the camera folder may be left out
   train/infrared/0001/c3/...
@@ -157,7 +158,8 @@ DATASET = Dataset(
     folders=("custom",),
     list_records=list_records,
     marks=("records.csv", "train/visible", "test/visible"),
-    reads=("records.csv",),
+    reads=("records.csv", "name.txt"),
+    name_file="name.txt",
     layout=LAYOUT,
     optional_parts=("train",),
     how_to_get="these are your own images; ffcv_convert/datasets/custom.py shows the layout",

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
-from ffcv_convert.datasets.files import is_system, refuse_broken_link
+from ffcv_convert.datasets.files import is_system, read_text, refuse_broken_link
 from ffcv_convert.records import Record
 
 Trials = dict[str, list[int]]
 OPTIONS_FILE = "synthetic.json"  # in the root of every drawn set, in any layout
+LONGEST_NAME = 40
 NESTED = 3  # levels at which a set is looked for in its folder
 Cameras = Mapping[Modality, Sequence[int]]
 
@@ -39,7 +40,8 @@ class Dataset:
     sentence that tells the folders' names.
 
     parts: one .beton is written for each, with the records of the split of the same name; identities of the part
-    `train` are relabelled 0, 1, 2, ... optional_parts: those that the set may lack.
+    `train` are relabelled 0, 1, 2, ... optional_parts: those that the set may lack. name_file: a file in the set's
+    folder whose first line tells the set from others of its kind in reports.
 
     list_trials: (root, part, the part's records) -> named lists of positions in these records. counts: the published
     numbers of identities and images, with the keys of `survey.Seen`; empty for sets that nobody published. unsure: keys
@@ -56,6 +58,7 @@ class Dataset:
     layout: str = ""
     parts: tuple[str, ...] = ("train", "test")
     optional_parts: tuple[str, ...] = ()
+    name_file: str = ""
     list_trials: Callable[[Path, str, Sequence[Record]], Trials] = no_trials
     counts: Mapping[str, int] = field(default_factory=dict)
     unsure: tuple[str, ...] = ()
@@ -83,6 +86,14 @@ class Dataset:
     def is_called(self, name: str) -> bool:
         """Whether `name` is the set's, or its folder's, in any spelling of capitals and hyphens."""
         return _spelling(name) in map(_spelling, (self.name, *self.folders))
+
+    def title(self, root: Path) -> str:
+        """Return the name of the set in the folder `root` in reports. Drawn people in a real set's layout must not look
+        like the real set. Raises DataError where `name_file` cannot be read."""
+        if is_drawn(root) and self.name != "synthetic":
+            return f"{self.name} (synthetic)"
+        named = self.name_file and (root / self.name_file).exists() and read_text(root / self.name_file).strip()
+        return f"{self.name} ({named.splitlines()[0].strip()[:LONGEST_NAME]})" if named else self.name
 
     def missing(self, data_root: Path) -> str:
         """Return what the user should do if `find` finds nothing."""

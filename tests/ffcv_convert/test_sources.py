@@ -142,3 +142,14 @@ def test_the_advice_of_a_deep_verification_helps(data: Path, capsys: pytest.Capt
     assert_tells(capsys.readouterr().err, data / "custom/train/visible/1/a.bmp", "DATASET=custom ARGS=--force")
     assert cli.main(["convert", "--force", *roots]) == 0
     assert cli.main(["verify", "--deep", *roots]) == 0
+
+
+def test_a_name_tells_sets_of_ones_own_apart(data: Path) -> None:
+    """A new name is a reason to write the parts again: every row takes it from there."""
+    name = data / "custom/name.txt"
+    name.write_text("  site b \nof 2026\n")
+    assert [written(data), written(data)] == [[True, True], [False, False]]
+    assert open_beton(data.parent / "betons/custom/test.beton").manifest.dataset == "custom (site b)"
+    name.unlink()
+    assert written(data) == [True, True]
+    assert open_beton(data.parent / "betons/custom/test.beton").manifest.dataset == "custom"

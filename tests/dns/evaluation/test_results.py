@@ -85,7 +85,7 @@ def test_a_row_says_how_many_queries_count() -> None:
     assert (made["matched"], made["queries"]) == (3, 30)
     header, *cells = table([made, row()])
     counted, old = (dict(zip(header, line, strict=True)) for line in cells)
-    assert (counted["queries with a match"], old["queries with a match"]) == ("3 / 30", "")
+    assert (counted["matched queries"], old["matched queries"]) == ("3 / 30", "")
     assert (counted["images"], counted["weights"]) == ("01234567", "abcdef01")
 
 
