@@ -56,7 +56,7 @@ def convert(
     written = {}
     for job in jobs:
         paths = [root / record.image for record in job.records]
-        written[job.beton] = force or not up_to_date(job.beton, job.fingerprint, paths, workers=workers)
+        written[job.beton] = force or not up_to_date(job.beton, job.fingerprint, paths, workers)
     for lack in listing.missing:
         say(f"warning: {listing.name}: {lack}")
     refused = listing.missing and not allow_incomplete

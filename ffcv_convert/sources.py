@@ -91,7 +91,7 @@ def sources_path(beton: Path) -> Path:
     return beton.with_suffix(".sources")
 
 
-def up_to_date(beton: Path, fingerprint: Fingerprint, paths: Sequence[Path], *, workers: int) -> bool:
+def up_to_date(beton: Path, fingerprint: Fingerprint, paths: Sequence[Path], workers: int) -> bool:
     """Whether `beton` was made from exactly these sources and opens without an error. paths: its images' files, which
     are read only if the files are others than they were."""
     try:
