@@ -39,6 +39,7 @@ ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 20000
 endif
 
+SET = $${DATASET,,}# in small letters: LLCM is llcm
 INCOMPLETE := $(if $(filter-out 0 no false,$(ALLOW_INCOMPLETE)),--allow-incomplete)
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.dns-ffcv-ready
@@ -64,20 +65,20 @@ TORCHRUN = [[ "$$RANKS" =~ ^[1-9][0-9]*$$ ]] || { echo "error: RANKS=$$RANKS is 
              --signals-to-handle="$(PASSED_SIGNALS)" $(TORCHRUN_ARGS)
 
 # What `make train` and `make plan` hand to train_ffcv.py.
-TRAINED = --config-file "configs/$${DATASET,,}.yaml" --data.beton_root="$$BETON_ROOT" --run.resume="$$RESUME" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(JOBS),--run.jobs="$$JOBS")
+TRAINED = --config-file "configs/$(SET).yaml" --data.beton_root="$$BETON_ROOT" --run.resume="$$RESUME" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(JOBS),--run.jobs="$$JOBS")
 
 train: options data ## train DNS on DATASET (synthetic people by default) by its recipe in configs/, and test it
 	$(if $(RANKS),$(TORCHRUN),'$(RUN)') train_ffcv.py $(TRAINED) $(ARGS)
 
 # A mistyped option stops here, before a first conversion, which may take long.
 options: $(READY)
-	@compgen -G "$$BETON_ROOT/$${DATASET,,}/*.beton" >/dev/null || '$(RUN)' -m dns.training.config $(TRAINED) $(ARGS) >/dev/null
+	@compgen -G "$$BETON_ROOT/$(SET)/*.beton" >/dev/null || '$(RUN)' -m dns.training.config $(TRAINED) $(ARGS) >/dev/null
 
 plan: $(READY) ## what `make train` would do with the converted DATASET, and how long; changes nothing
 	$(if $(RANKS),$(TORCHRUN),'$(RUN)') train_ffcv.py $(TRAINED) --run.dry=true $(ARGS)
 
 # A checkpoint of ours knows its data set: DATASET counts beside CHECKPOINT only where it was given.
-TESTED = $(if $(CHECKPOINT),--eval.checkpoint="$$CHECKPOINT") $(if $(CHECKPOINT),$(if $(filter-out file,$(origin DATASET)),--data.set="$${DATASET,,}"),--data.set="$${DATASET,,}") --data.beton_root="$$BETON_ROOT" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(PROTOCOL),--eval.protocols="$$PROTOCOL")
+TESTED = $(if $(CHECKPOINT),--eval.checkpoint="$$CHECKPOINT") $(if $(CHECKPOINT),$(if $(filter-out file,$(origin DATASET)),--data.set="$(SET)"),--data.set="$(SET)") --data.beton_root="$$BETON_ROOT" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(PROTOCOL),--eval.protocols="$$PROTOCOL")
 
 eval: $(READY) ## test a checkpoint (CHECKPOINT=...) of DATASET under PROTOCOL
 	$(if $(RANKS),$(TORCHRUN),'$(RUN)') eval.py $(TESTED) $(ARGS)
@@ -91,7 +92,7 @@ convert-datasets: $(READY) ## convert every data set found under DATA_ROOT, list
 ##@ Data sets
 
 data: $(if $(filter synthetic,$(DATASET)),synthesise) $(READY) ## convert DATASET alone; ARGS='--height-px ...'
-	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" --dataset "$${DATASET,,}" $(INCOMPLETE) $(if $(filter data,$(MAKECMDGOALS)),$(ARGS))
+	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" --dataset "$(SET)" $(INCOMPLETE) $(if $(filter data,$(MAKECMDGOALS)),$(ARGS))
 
 verify: $(READY) ## check every converted data set: counts, structure, checksums; ARGS=--deep: every image; --strict
 	'$(RUN)' -m ffcv_convert verify --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" $(ARGS)

@@ -52,10 +52,11 @@ def convert(
     listing = list_set(dataset, data_root, say)
     root, folder = listing.root, beton_root / dataset.name
     jobs = _jobs(dataset, listing, folder, image_format)
-    written = {}
+    current = {}
     for job in jobs:
         paths = [root / record.image for record in job.records]
-        written[job.beton] = force or not up_to_date(job.beton, job.dataset, job.fingerprint, paths, workers=workers)
+        current[job.beton] = None if force else up_to_date(job.beton, job.dataset, job.fingerprint, paths, workers)
+    written = {beton: opened is None for beton, opened in current.items()}
     for lack in listing.missing:
         say(f"warning: {listing.name}: {lack}")
     refused = listing.missing and not allow_incomplete
@@ -64,7 +65,7 @@ def convert(
     for part in write_betons([job for job in jobs if written[job.beton]], root, image_format, workers=workers):
         _tell(part, listing.name, bool(dataset.counts), say)
     with as_data_errors():
-        for repeat in find_repeats([open_beton(beton) for beton in written]):
+        for repeat in find_repeats([opened or open_beton(beton) for beton, opened in current.items()]):
             say(f"{'' if dataset.counts else 'warning: '}{listing.name}: {repeat}")
         for beton in written:
             sweep(beton)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from zlib_ng.zlib_ng import crc32
 
-from ffcv_convert.beton import Manifest, open_beton
+from ffcv_convert.beton import Converted, Manifest, open_beton
 from ffcv_convert.beton.layout import FORMAT_VERSION
 from ffcv_convert.common.atomic import replacing
 from ffcv_convert.common.errors import DataError
@@ -92,25 +92,26 @@ def sources_path(beton: Path) -> Path:
 
 
 def up_to_date(
-    beton: Path, dataset: str, fingerprint: Fingerprint, paths: Sequence[Path], *, workers: int
-) -> bool:  # fmt: skip
-    """Whether `beton` was made from exactly these sources, as the set of the name `dataset`, and opens without an
-    error. paths: its images' files, which are read only if the files are others than they were."""
+    beton: Path, dataset: str, fingerprint: Fingerprint, paths: Sequence[Path], workers: int
+) -> Converted | None:  # fmt: skip
+    """Open `beton` if it was made from exactly these sources, as the set of the name `dataset`; None if not, or if it
+    does not open. paths: its images' files, which are read only if the files are others than they were."""
     try:
-        manifest = open_beton(beton).manifest
+        converted = open_beton(beton)
+        manifest = converted.manifest
         if (manifest.dataset, manifest.source_fingerprint) != (dataset, fingerprint.listed):
-            return False
+            return None
         before = _read(beton, manifest)
         if before and before.files == fingerprint.files:
-            return True
+            return converted
         contents = _contents(paths, f"{beton.parent.name}/{beton.stem}: compared", workers)
     except (DataError, OSError):  # the message would say: convert again
-        return False
+        return None
     if before and before.contents != contents:
-        return False
+        return None
     with suppress(OSError), replacing(sources_path(beton)) as file:  # where it cannot be written, each call compares
         file.write(to_json(Sources(manifest.sha256, fingerprint.files, contents)))
-    return True
+    return converted
 
 
 def to_json(sources: Sources) -> bytes:

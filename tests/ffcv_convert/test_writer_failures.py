@@ -105,7 +105,7 @@ def test_a_image_that_fails_leaves_nothing_and_keeps_the_older_pair(root: Path, 
     file.write_bytes(good)
     write(root)
     older = left(root)
-    assert set(older) == {"test.beton", "test.json"}
+    assert set(older) == {"test.beton", "test.json", "test.sources"}
     damage(file)
     with refusal(DataError, file, told):
         write(root)
@@ -147,7 +147,7 @@ def test_a_stop_between_file_and_manifest_leaves_a_pair_that_is_refused(
     monkeypatch.setattr(os, "replace", first_only)
     with pytest.raises(KeyboardInterrupt):
         write(root)
-    assert set(left(root)) == {"test.beton", "test.json"}
+    assert set(left(root)) == {"test.beton", "test.json", "test.sources"}
     monkeypatch.undo()
     with refusal(DataError, root / "beton" / "test.beton", "sample 3", "3.jpg"):
         open_beton(root / "beton" / "test.beton")
