@@ -26,7 +26,7 @@ class _Forgiving(io.FileIO):
                 _Forgiving.stops = False
                 os.kill(os.getpid(), signal.SIGTERM)
         except OSError as error:
-            self.lost = self.lost or str(error.strerror)
+            self.lost = self.lost or error.strerror or str(error)
         return len(content)
 
 
@@ -50,7 +50,7 @@ def lasting_streams() -> Iterator[None]:
         _Forgiving.stops = False  # the work is done
         sys.stdout.flush()
         if output.lost and not end.code:
-            print(f"error: standard output: {output.lost}. Tables are in the files that were written", file=sys.stderr)
+            print(f"error: standard output: {output.lost}. What was printed is lost, files are not", file=sys.stderr)
             raise SystemExit(2) from None
         raise
 

@@ -146,7 +146,7 @@ def limited_to(kilobytes: int) -> list[str]:
 
 
 def test_drawing_on_a_full_disk_leaves_nothing(disk: Disk, tally: Tally, times: Callable[[int, int], int]) -> None:
-    for free in [1 << 14, *np.random.default_rng(6).integers(0, 1 << 15, 20).tolist()][: times(1, 20)]:
+    for free in [1 << 14, *np.random.default_rng(6).integers(0, 1 << 15, 20).tolist()][: times(1, 10)]:
         before = disk.leave(free if disk.mounted else 1024)
         done = call("synthesise", "--root", disk.path / "set", *SMALL, before=before)
         if done.returncode != 2 or not done.stderr.endswith(SPACE) or f"error: {disk.path}/set" not in done.stderr:

@@ -63,7 +63,7 @@ def test_a_stopped_drawing_is_completed_by_the_next(
     drawn: dict[str, bytes], tmp_path: Path, tally: Tally, times: Callable[[int, int], int], target: str
 ) -> None:
     rng = np.random.default_rng([4, *target.encode()])
-    wanted = times(1, 20)
+    wanted = times(1, 12)
     for run in range(4 * wanted):
         root = tmp_path / str(run) / "synthetic"
         process = start("-m", "ffcv_convert", "synthesise", "--root", root, "--workers", 2, *NUMBERS)
