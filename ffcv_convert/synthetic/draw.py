@@ -7,6 +7,7 @@ its options, which are stored in its `synthetic.json`. Accuracies on such a set 
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -77,10 +78,17 @@ def _stored_options(root: Path) -> dict | None:
 
 
 def _draw(root: Path, images: list[PlannedImage], options: Options, workers: int) -> None:
-    """Draw and write every image in `workers` spawned processes, because drawing holds the GIL.
+    """Draw and write every image in `workers` spawned processes, because drawing holds the GIL; in this process where
+    no other can be talked to.
 
     Each process has its own pool: a pool of several can hang if one is killed while others start.
     """
+    if not _has_semaphores():
+        print("note: no other process can draw, for /dev/shm cannot be written: this one draws alone", file=sys.stderr)
+        with progress(None, "people", len(images)) as bar:
+            for start in range(0, len(images), AT_ONCE):
+                bar.update(_draw_images(root, images[start : start + AT_ONCE], options))
+        return
     workers = min(workers, len(images), MAX_PROCESSES)
     context, others = get_context("spawn"), set(active_children())
     pools: list[ProcessPoolExecutor] = []
@@ -108,6 +116,15 @@ def _draw(root: Path, images: list[PlannedImage], options: Options, workers: int
                 process.terminate()
             for pool in pools:
                 pool.shutdown()
+
+
+def _has_semaphores() -> bool:
+    """Whether multiprocessing can make those that pools need: files in /dev/shm, which some containers lack."""
+    try:
+        get_context("spawn").Lock()
+    except (OSError, ImportError):  # ImportError where the system has none
+        return False
+    return True
 
 
 @contextmanager

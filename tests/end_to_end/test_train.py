@@ -102,14 +102,14 @@ def test_a_run_starts_from_a_trained_dns_and_goes_on_without_its_file(
     start.write_bytes((finished / "last.pt").read_bytes())
     said = f"start.pt, SHA-256 {hashlib.sha256(start.read_bytes()).hexdigest()}"
     asked = [f"--model.pretrained={start}", "--run.seed=1"]
-    assert train(beton_root, tmp_path, "tuned", *asked, "--optim.epochs=1", "--optim.peak_epoch=0") == 0
+    assert train(beton_root, tmp_path, "tuned", *asked, "--optim.epochs=1") == 0
     assert_tells(capsys.readouterr().err, "note", start)
     before, after = (json.loads((run / "result.json").read_text()) for run in (finished, tmp_path / "tuned"))
     assert after["rank1_untrained"] == before["evaluation"][0]["rank1"] != before["rank1_untrained"]
     assert [row["started_from"] for row in after["evaluation"]] == [said] * len(after["evaluation"])
     start.unlink()
     (tmp_path / "tuned" / "result.json").unlink()
-    assert train(beton_root, tmp_path, "tuned", *asked, "--optim.epochs=1", "--optim.peak_epoch=0") == 0
+    assert train(beton_root, tmp_path, "tuned", *asked, "--optim.epochs=1") == 0
     again = json.loads((tmp_path / "tuned" / "result.json").read_text())
     assert again["evaluation"] == after["evaluation"]
     assert eval_script.evaluate([f"--eval.checkpoint={tmp_path / 'tuned' / 'last.pt'}"]) == 0

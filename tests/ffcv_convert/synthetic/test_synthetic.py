@@ -1,5 +1,6 @@
 """The synthetic set: LLCM's layout, the same bytes for the same options, complete or not at all."""
 
+import errno
 import fcntl
 import os
 import re
@@ -17,7 +18,7 @@ from ffcv_convert.datasets import llcm
 from ffcv_convert.records import check_records
 from ffcv_convert.synthetic import Options, draw, synthesise
 from tests.conftest import REPOSITORY, SMALL
-from tests.support.refusals import refusal
+from tests.support.refusals import assert_tells, refusal
 
 TINY = Options(train_identities=2, test_identities=1, train_images=2, test_images=1, height_px=32)
 
@@ -163,3 +164,16 @@ def test_two_at_once_the_second_is_refused(tmp_path: Path) -> None:
         synthesise(tmp_path / "synthetic", TINY, workers=1)
     os.close(first)
     assert (tmp_path / "synthetic.dns-ffcv.partial" / "first.jpg").exists()
+
+
+def test_without_shared_memory_one_process_draws_the_same_bytes(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    class Barred:
+        def Lock(self) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(draw, "get_context", lambda _: Barred())
+    synthesise(tmp_path / "again", TINY, workers=2)
+    assert contents(tmp_path / "again") == contents(tiny)
+    assert_tells(capsys.readouterr().err, "note", "dev/shm")
