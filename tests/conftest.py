@@ -17,6 +17,7 @@ from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS, synthetic
 from ffcv_convert.images import ImageFormat
 from ffcv_convert.synthetic import Options, synthesise
+from tests.support.scripts import run_scripts
 
 IN_PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
 os.environ.setdefault("PYTHONWARNINGS", "error")  # in the processes that tests start, as in pytest's own
@@ -125,6 +126,12 @@ def program() -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def scripts(made_once: MadeOnce) -> Path:
+    """What tests/support/scripts.py wrote: train_ffcv.py and eval.py, imported and run as commands that are refused."""
+    return made_once("scripts", run_scripts)
 
 
 @pytest.fixture
