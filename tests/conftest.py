@@ -17,6 +17,7 @@ from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS, synthetic
 from ffcv_convert.images import ImageFormat
 from ffcv_convert.synthetic import Options, synthesise
+from tests.support.scripts import run_scripts
 
 IN_PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
 os.environ.setdefault("PYTHONWARNINGS", "error")  # in the processes that tests start, as in pytest's own
@@ -109,6 +110,19 @@ def beton_root(data_root: Path, made_once: MadeOnce) -> Path:
     return made_once("beton", lambda root: convert(synthetic.DATASET, data_root, root, SMALL_FORMAT, workers=2))
 
 
+@pytest.fixture(scope="session")
+def small_run(beton_root: Path, made_once: MadeOnce) -> Path:
+    """The folder of a finished run on this set, an epoch long, with the report that training wrote. Read only."""
+
+    def train(root: Path) -> None:
+        import train_ffcv  # not above: most tests need neither
+        from tests.support.configs import SMALL_RUN
+
+        assert train_ffcv.train([*SMALL_RUN, f"--data.beton_root={beton_root}", f"--run.root={root}"]) == 0
+
+    return made_once("runs", train) / "run"
+
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Refused = Callable[[Callable[[list[str]], int], list[object]], str]
 
@@ -125,6 +139,12 @@ def program() -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def scripts(made_once: MadeOnce) -> Path:
+    """What tests/support/scripts.py wrote: train_ffcv.py and eval.py, imported and run as commands that are refused."""
+    return made_once("scripts", run_scripts)
 
 
 @pytest.fixture

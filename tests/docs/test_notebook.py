@@ -6,7 +6,6 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-import train_ffcv
 from tests.conftest import REPOSITORY
 
 NOTEBOOK = REPOSITORY / "docs" / "test.ipynb"
@@ -25,13 +24,8 @@ def kinds(notebook: nbformat.NotebookNode) -> list[list[str]]:
 
 # Its libraries warn of what does not concern this project.
 @pytest.mark.filterwarnings("ignore")
-def test_the_notebook_runs_on_a_small_set(beton_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert train_ffcv.train([
-        "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=3", "--optim.epochs=1",
-        "--data.workers=1", "--engine.device=cpu", "--report.write=false", f"--data.beton_root={beton_root}",
-        f"--run.root={tmp_path}", "--run.name=run",
-    ]) == 0  # fmt: skip
-    monkeypatch.setenv("CHECKPOINT", str(tmp_path / "run" / "last.pt"))
+def test_the_notebook_runs_on_a_small_set(small_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHECKPOINT", str(small_run / "last.pt"))
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
     monkeypatch.delenv("PYTHONPATH", raising=False)
     notebook = nbformat.read(NOTEBOOK, as_version=4)

@@ -85,7 +85,9 @@ def test_a_bad_file_ends_with_2_and_a_reason(beton_root: Path, tmp_path: Path, d
 
     path = tmp_path / f"{NAME}.pth"
     net = dict(goldens.published_net())
-    if damage == "key":
+    if damage in ("cut", "code"):  # refused before any tensor is looked at: a part of them will do
+        net = {name: net[name] for name in net if name.startswith("base.base.layer3")}
+    elif damage == "key":
         del net["bottleneck.weight"]
     torch.save({"net": net, "epoch": 57, **({"mAP": Evil()} if damage == "code" else {})}, path)
     if damage == "cut":

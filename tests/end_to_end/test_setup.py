@@ -18,9 +18,10 @@ from dns.training.run_folder import RunFolder
 from dns.training.setup import open_checkpoint, open_training
 from ffcv_convert.common.errors import CheckpointError
 from ffcv_convert.common.world import World
-from tests.conftest import REPOSITORY, Run
+from tests.conftest import REPOSITORY
 from tests.support.configs import make_config, stored_config
 from tests.support.refusals import assert_tells, refusal
+from tests.support.scripts import REFUSED
 
 CPU = torch.device("cpu")
 
@@ -107,15 +108,12 @@ def test_a_training_opens_from_its_configuration(beton_root: Path) -> None:
     assert np.isfinite([float(loss) for loss in losses.values()]).all()
 
 
-@pytest.mark.parametrize(
-    ("script", "argument", "named"),
-    [("train_ffcv.py", "--config-file=gone.yaml", "gone.yaml"), ("eval.py", "--eval.checkpoint=gone.pt", "gone.pt")],
-)
-def test_a_program_that_refuses_ends_with_2_and_a_message(program: Run, script: str, argument: str, named: str) -> None:
-    done = program(script, argument)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert_tells(done.stderr, "error:", named)
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize(("script", "argument"), REFUSED.items())
+def test_a_program_that_refuses_ends_with_2_and_a_message(scripts: Path, script: str, argument: str) -> None:
+    code, out, errors = ((scripts / f"{script}.{ending}").read_text() for ending in ("code", "out", "err"))
+    assert (code, out) == ("2", "")
+    assert_tells(errors, "error:", argument.partition("=")[2])
+    assert "Traceback" not in errors
 
 
 def test_a_run_whose_checkpoint_vanishes_before_its_lock_does_not_begin_again(

@@ -41,7 +41,7 @@ TOLD_BY_CLOCKS = ("images_per_s", "tflops", "epoch_s", "environment")
 @contextmanager
 def server() -> Iterator[None]:
     """The process that children are forked from; the first child starts it."""
-    SERVER.set_forkserver_preload(["tests.faults.training_child"])
+    SERVER.set_forkserver_preload(["tests.faults.training_child", "tests.faults.hang_cases"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(REPOSITORY))
         yield

@@ -6,6 +6,13 @@ from dns.training.config import read_config
 from dns.training.options import Config
 from tests.conftest import REPOSITORY
 
+# Of `small_run` in tests/conftest.py, and of whoever trains as it did.
+SMALL_RUN = [
+    "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=3", "--data.pictures=2",
+    "--optim.epochs=1", "--eval.batch_size=16", "--run.log_every=1", "--data.workers=1", "--engine.device=cpu",
+    "--engine.precision=fp32", "--run.name=run",
+]  # fmt: skip
+
 
 def make_config(*arguments: str, recipe: str = "synthetic") -> Config:
     """Read the configuration of a recipe, with command-line options over it."""

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -28,25 +28,26 @@ from dns.training.network import build_network
 from dns.training.selection import config_for_checkpoint, protocols_of
 from dns.training.setup import open_content, open_evaluator, open_session
 from ffcv_convert.common.errors import ReportError
-from tests.conftest import REPOSITORY, Refused
-from tests.support.configs import make_config
+from tests.conftest import Refused
+from tests.support.configs import SMALL_RUN, make_config
 from tests.support.read_page import Page, read_page
 from tests.support.refusals import assert_tells
 
-OPTIONS = [
-    "--config-file", str(REPOSITORY / "configs" / "synthetic.yaml"), "--data.persons=3", "--data.pictures=2",
-    "--optim.epochs=1", "--eval.batch_size=16", "--run.log_every=1", "--data.workers=1", "--engine.device=cpu",
-    "--engine.precision=fp32", "--run.name=run",
-]  # fmt: skip
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>\x1b[2J\udcff.jpg"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """A report has forty files, each of which is waited for until it is on the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
 @pytest.fixture(scope="module")
-def run(beton_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run, with the report that training wrote."""
-    runs = tmp_path_factory.mktemp("runs")
-    assert train_ffcv.train([*OPTIONS, f"--data.beton_root={beton_root}", f"--run.root={runs}"]) == 0
-    return runs / "run"
+    return shutil.copytree(small_run, tmp_path_factory.mktemp("runs") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -133,14 +134,13 @@ def test_the_page_needs_nothing_else_and_every_image_has_a_text(reported: Path) 
     assert len(ids) == len(set(ids))
 
 
-def test_images_can_be_left_out(run: Path) -> None:
+def test_images_can_be_left_out(run: Path, reported: Path) -> None:
     assert evaluate(run, "--report.write=true", "--report.images=false", "--eval.protocols=llcm-i2v") == 0
     page = page_of(run)
     assert not [tag for tag, _ in page.tags if tag == "img"]
     assert "Images are left out" in page.text
     assert [attributes for _, attributes in page.tags if attributes.get("class") == "blank"]
-    assert evaluate(run, "--report.write=true") == 0
-    page = page_of(run)
+    page = page_of(reported)
     assert [tag for tag, _ in page.tags if tag == "img"]
     assert "nobody's terms apply" in page.text
 
@@ -241,7 +241,7 @@ def test_a_disk_that_is_full_at_a_trainings_end_takes_the_report_alone(
     def full(folder: Path, *_: Any) -> Path:
         raise ReportError(f"{folder / 'report.html'}: could not be written (No space left on device). Free some space")
 
-    options = [*OPTIONS, f"--data.beton_root={beton_root}", f"--run.root={tmp_path}"]
+    options = [*SMALL_RUN, f"--data.beton_root={beton_root}", f"--run.root={tmp_path}"]
     monkeypatch.setattr(train_ffcv, "write_report", full)
     assert train_ffcv.train(options) == 0
     assert "No space left on device). Free some space. The result stands" in capsys.readouterr().err
@@ -297,16 +297,15 @@ def test_missing_extras_are_named_in_one_line_each(run: Path, monkeypatch: pytes
     assert not list((run / "report").glob("*.pdf"))
 
 
-def test_with_the_extras_there_is_a_map_what_the_network_looks_at_and_pdf(run: Path) -> None:
+def test_with_the_extras_there_is_a_map_what_the_network_looks_at_and_pdf(reported: Path) -> None:
     for module in ("sklearn", "captum", "matplotlib"):
         pytest.importorskip(module)
-    assert evaluate(run, "--report.write=true", "--eval.protocols=llcm-i2v") == 0
-    page = page_of(run)
+    page = page_of(reported)
     assert "t-SNE of BN(Z) of 5 identities, perplexity" in page.text
     assert [a for _, a in page.tags if "with what the network looks at" in unescape(a.get("alt") or "")]
-    files = {path.stem for path in (run / "report").glob("*.svg")}
-    assert {path.stem for path in (run / "report").glob("*.pdf")} == files
-    for path in (run / "report").glob("*.pdf"):
+    files = {path.stem for path in (reported / "report").glob("*.svg")}
+    assert {path.stem for path in (reported / "report").glob("*.pdf")} == files
+    for path in (reported / "report").glob("*.pdf"):
         assert path.read_bytes().startswith(b"%PDF")
 
 
