@@ -335,6 +335,7 @@ def test_every_layout_has_a_report(layout: str, converted_layout: Callable[[str]
     assert {line["protocol"] for line in numbers(tmp_path, "thresholds")} == set(protocols)
     with_cameras = {"sysu": {"sysu-all", "sysu-indoor"}, "market_sketch_1k": {"mask1k"}}.get(layout, set())
     assert {path.stem.removeprefix("cameras-") for path in (tmp_path / "report").glob("cameras-*.csv")} == with_cameras
+    assert "camera 0" not in (tmp_path / "report.html").read_text()  # which sets without cameras store
 
 
 @pytest.fixture
