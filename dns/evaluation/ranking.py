@@ -96,14 +96,14 @@ def check_memory(protocol: Protocol, test: TestSet, width: int, device: torch.de
     queries = len(protocol.queries(test))
     gallery = max(map(len, protocol.galleries(test)))
     needed, free = needed_bytes(queries, gallery, width), free_bytes(device)
-    said = f"re-ranking {queries + gallery:,} images ({protocol.name}) takes {needed / GB:.1f} GB of memory"
+    said = f"re-ranking {queries + gallery:,} images ({protocol.name}) takes {needed / GB:.2f} GB of memory"
     if needed > free:
         raise ConfigError(
-            f"eval.re_ranking: {said}, and {max(free, 0) / GB:.1f} GB are free. Leave it out, or test on a machine "
+            f"eval.re_ranking: {said}, and {max(free, 0) / GB:.2f} GB are free. Leave it out, or test on a machine "
             "with more memory"
         )
     if needed > GB:
-        print(f"note: {said}; {free / GB:.1f} GB are free", file=sys.stderr)
+        print(f"note: {said}; {free / GB:.2f} GB are free", file=sys.stderr)
 
 
 def _labels(test: TestSet, embedding_ND: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 K1, K2, WEIGHT = 20, 6, 0.3  # the paper's
 BLOCK_BYTES = 256_000_000  # of what is computed for a block of rows
-COLUMN_BYTES = 32  # of these, for each row of a block and each image
+COLUMN_BYTES = 24  # of these, for each row of a block and each image
 MORE_BYTES = 64_000_000  # what libraries take at their first call
 
 
@@ -84,9 +84,9 @@ def _sparse(blocks: Iterator[Tensor]) -> _Sparse:
     return _Sparse(_first(torch.cat(counts)), torch.cat(columns), torch.cat(values))
 
 
-def _blocks(distance: Tensor) -> list[slice]:
-    """Return blocks of about equally many rows, for what takes COLUMN_BYTES a number of them."""
-    images = len(distance)
+def _blocks(image_N: Tensor) -> list[slice]:
+    """Return blocks of about equally many of the N images, whose (N, N) takes COLUMN_BYTES a number meanwhile."""
+    images = len(image_N)
     count = -(-images * images * COLUMN_BYTES // BLOCK_BYTES)
     edges = [images * number // min(count, images) for number in range(min(count, images) + 1)]
     return [slice(*pair) for pair in pairwise(edges)]
@@ -120,13 +120,16 @@ def _mutual(order: Tensor, rows: slice) -> Tensor:
 
 
 def _averaged(weights: _Sparse, order: Tensor) -> Iterator[Tensor]:
-    """Yield row after row of (N, N): row i is the mean of the rows of `weights` that order[i] names. Not in blocks:
-    torch adds up in an order that depends on the shape, and results would differ in their last bit."""
-    for near in order:
-        number, column, value = weights.take(near)
-        dense = value.new_zeros(len(near), len(order))
-        dense[number, column] = value
-        yield dense.mean(dim=0, keepdim=True)
+    """Yield blocks of (N, N): row i is the mean of the rows of `weights` that order[i] names. They are averaged one by
+    one: torch adds up in an order that depends on the shape, and results would differ in their last bit."""
+    dense = weights.value.new_zeros(order.shape[1], len(order))
+    for rows in _blocks(order):
+        block = weights.value.new_empty(rows.stop - rows.start, len(order))
+        for mean, near in zip(block, order[rows], strict=True):
+            number, column, value = weights.take(near)
+            dense.zero_()[number, column] = value
+            torch.mean(dense, dim=0, out=mean)
+        yield block
 
 
 def _blended(weights: _Sparse, distance: Tensor, queries: int, weight: float) -> Tensor:

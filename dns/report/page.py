@@ -97,7 +97,8 @@ def left_out_on_error(what: str) -> Iterator[list[str]]:
     except UserError:
         raise
     except Exception as error:  # matplotlib, scikit-learn and captum raise errors of any kind
-        said = f"{what} is left out: it could not be made ({type(error).__name__}: {' '.join(str(error).split())})"
+        reason = " ".join(str(error).split()).rstrip(".")
+        said = f"{what} is left out: it could not be made ({type(error).__name__}: {reason})"
         print(printable(f"note: {said}", newlines=False), file=sys.stderr)
         failed.append(paragraph(f"{said}."))
 

@@ -103,7 +103,7 @@ def test_re_ranking_that_cannot_be_is_refused_before_it_begins(
     monkeypatch.setattr(ranking, "needed_bytes", lambda *_: 2_000_000_000)
     monkeypatch.setattr(ranking, "free_bytes", lambda _: 8_000_000_000)
     check_memory(PROTOCOLS["regdb-t2v"], test, 8, CPU)
-    assert_tells(capsys.readouterr().err, "note", 30, "2.0 GB", "8.0 GB")
+    assert_tells(capsys.readouterr().err, "note", 30, "2.00 GB", "8.00 GB")
 
 
 MEASURE = """

@@ -102,3 +102,14 @@ def test_without_the_set_the_page_has_no_images(tmp_path: Path, capsys: pytest.C
     assert f"written: {tmp_path}/one-and-two/report.html" in said.out
     assert main([str(one), str(two), "--report.images=false"]) == 0
     assert not capsys.readouterr().err
+
+
+def test_runs_in_a_read_only_folder_are_compared_in_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    runs = [str(made(tmp_path / "zoo" / name, 0.5, [("a.jpg", 1, 0.9)])) for name in ("one", "two")]
+    monkeypatch.setattr("dns.report.__main__.can_write", lambda folder: folder != tmp_path / "zoo")
+    monkeypatch.chdir(tmp_path)
+    assert main([*runs, "--report.images=false"]) == 0
+    assert (tmp_path / "runs" / "one-and-two" / "report.html").exists()
+    assert not (tmp_path / "zoo" / "one-and-two").exists()
