@@ -113,7 +113,7 @@ def test_a_stopped_conversion_is_completed_by_the_next(
     number: signal.Signals,
 ) -> None:  # fmt: skip
     rng = np.random.default_rng([1, number])
-    wanted = times(2, 20)
+    wanted = times(2, 12)
     for run in range(4 * wanted):
         before = older if run % 2 else {}
         folder = with_files(tmp_path / str(run) / "synthetic", before)
@@ -171,7 +171,7 @@ def test_a_set_that_is_up_to_date_is_rid_of_what_a_killed_conversion_left(
 
 def test_two_conversions_at_once(data_root: Path, newer: Files, tmp_path: Path, tally: Tally, times: Times) -> None:
     rng = np.random.default_rng(3)
-    for run in range(times(1, 20)):
+    for run in range(times(1, 8)):
         betons = tmp_path / str(run)
         command = command_for(data_root, betons)
         first = start("-m", "ffcv_convert", *command)

@@ -57,7 +57,7 @@ def cases(
     betons: Path, data_root: Path, tmp_path_factory: pytest.TempPathFactory, times: Callable[[int, int], int]
 ) -> str:
     """What a child said that went through all of them; less if it hung."""
-    work = partial(run_cases, betons, data_root, tmp_path_factory.mktemp("again"), times(1, 50))
+    work = partial(run_cases, betons, data_root, tmp_path_factory.mktemp("again"), times(1, 30))
     child = Child(work)
     with suppress(TimeoutError):
         child.end()

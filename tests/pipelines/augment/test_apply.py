@@ -37,7 +37,7 @@ from tests.conftest import REPOSITORY
 pytestmark = pytest.mark.numerical
 
 GOLDEN = json.loads((REPOSITORY / "tests" / "data" / "augmentation_statistics.json").read_text("utf-8"))
-GOLDEN_DRAWS, DRAWS, HEIGHT_PX, WIDTH_PX = 40_000, 400_000, 288, 144
+GOLDEN_DRAWS, DRAWS, HEIGHT_PX, WIDTH_PX = 40_000, 1_000_000, 288, 144
 BATCH, HIGH, WIDE = 16, 32, 20  # small images for the pixel tests
 
 
