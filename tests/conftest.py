@@ -16,7 +16,8 @@ from ffcv_convert.common.errors import user_errors
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS, synthetic
 from ffcv_convert.images import ImageFormat
-from ffcv_convert.synthetic import Options, synthesise
+from ffcv_convert.synthetic import Options
+from tests.support.drawing import draw_here
 from tests.support.scripts import run_scripts
 
 IN_PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
@@ -101,7 +102,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
 @pytest.fixture(scope="session")
 def data_root(made_once: MadeOnce) -> Path:
     """A DATA_ROOT with `synthetic/` in LLCM's layout: 8 + 5 identities, pictures of about 96 x 48. Read only."""
-    return made_once("data", lambda root: synthesise(root / "synthetic", SMALL, workers=1))
+    return made_once("data", lambda root: draw_here(root / "synthetic", SMALL))
 
 
 @pytest.fixture(scope="session")
@@ -167,7 +168,7 @@ def data_root_of(made_once: MadeOnce) -> Callable[[str], Path]:
 
     def root(layout: str) -> Path:
         options, name = replace(SMALL, layout=layout, train_images=4, height_px=64), DATASETS[layout].folders[0]
-        return made_once(f"data-{layout}", lambda top: synthesise(top / name, options, workers=1)) / name
+        return made_once(f"data-{layout}", lambda top: draw_here(top / name, options)) / name
 
     return root
 

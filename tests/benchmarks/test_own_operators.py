@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from benchmarks import own_operators
-from benchmarks.own_operators import TOOLS, installed, pool
+from benchmarks.own_operators import TOOLS, installed, pool, torchvision_functions
 from benchmarks.own_operators.pool import Ready, in_processes
 from benchmarks.own_operators.shared import CHANNEL_LEVELS, LEVELS, exchange
 from pipelines.augment.apply import apply
@@ -81,6 +82,25 @@ def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "CORES", 1)
 
 
+@pytest.fixture
+def without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`opened` has worker processes; what their fillers do to an image is done here as well."""
+
+    @contextmanager
+    def here(tool: str, images: np.ndarray, size_px: tuple[int, int], recipe: Recipe) -> Iterator[Ready]:
+        fill = import_module(f"benchmarks.own_operators.{tool}").filler(images, recipe)
+
+        def ready(plan: np.ndarray) -> Iterator[torch.Tensor]:
+            for number, rows in enumerate(plan):
+                out = np.empty((len(rows), 3, *size_px), np.float32)
+                fill(rows, out, number)
+                yield torch.from_numpy(out)
+
+        yield ready
+
+    monkeypatch.setattr(torchvision_functions, "in_processes", here)
+
+
 class Made(NamedTuple):
     """A tool's batches by SYSU-MM01's recipe. first: the first 6 that it made. later: 30 after other plans."""
 
@@ -140,7 +160,7 @@ def test_each_erasing_fills_a_rectangle_of_half_of_the_images(made: torch.Tensor
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_erasing_images_are_cropped_flipped_and_normalised(
-    name: str, images_NHWC: np.ndarray, one_worker: None
+    name: str, images_NHWC: np.ndarray, one_worker: None, without_workers: None
 ) -> None:
     """The other half, of coloured images here, gets another hue."""
     plan, pad = plan_of(4, other=0), PLAIN.pad_px

@@ -37,10 +37,11 @@ from ffcv_convert.common.world import World
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import synthetic
 from ffcv_convert.images import ImageFormat
-from ffcv_convert.synthetic import Options, synthesise
+from ffcv_convert.synthetic import Options
 from pipelines.data import TestImages
 from tests.conftest import REPOSITORY, Refused
 from tests.support.configs import stored_config
+from tests.support.drawing import draw_here
 from tests.support.refusals import assert_tells, refusal
 
 SMALL = [
@@ -436,7 +437,7 @@ def test_a_checkpoint_of_another_number_of_identities_is_refused(
 ) -> None:
     """The run folder holds a run on 8 identities; the set now has 7."""
     options = Options(train_identities=7, test_identities=1, train_images=2, test_images=1, height_px=32)
-    synthesise(tmp_path / "data" / "synthetic", options, workers=1)
+    draw_here(tmp_path / "data" / "synthetic", options)
     convert(synthetic.DATASET, tmp_path / "data", tmp_path / "beton", ImageFormat(96, 48), workers=1)
     shutil.copytree(finished, tmp_path / "runs" / "whole")
     arguments = [

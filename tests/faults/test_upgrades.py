@@ -36,19 +36,27 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def v1(tmp_path: Path) -> Iterator[Path]:
-    """A folder with beton/synthetic/, beton/regdb/ and runs/v1/last.pt as version 1 wrote them."""
-    run = tmp_path / "runs" / "v1"
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with beton/synthetic/, beton/regdb/ and runs/v1/last.pt as version 1 wrote them. Read only."""
+    top = tmp_path_factory.mktemp("version-1")
+    run = top / "runs" / "v1"
     run.mkdir(parents=True)
     for name, part in (("synthetic", "train"), ("synthetic", "test"), ("regdb", "all")):
-        beton = tmp_path / "beton" / name
+        beton = top / "beton" / name
         beton.mkdir(parents=True, exist_ok=True)
         (beton / f"{part}.beton").write_bytes(lzma.decompress((STORED / f"{part}.beton.xz").read_bytes()))
         (beton / f"{part}.json").write_bytes((STORED / f"{part}.json").read_bytes())
     (run / "last.pt").write_bytes(lzma.decompress((STORED / "last.pt.xz").read_bytes()))
-    yield tmp_path
+    yield top
     shutil.rmtree(run)
+
+
+@pytest.fixture
+def v1(unpacked: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of it."""
+    yield shutil.copytree(unpacked, tmp_path / "v1")
+    shutil.rmtree(tmp_path / "v1" / "runs")
 
 
 def roots(v1: Path) -> list[str]:

@@ -7,8 +7,9 @@ import pytest
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.images import ImageFormat
-from ffcv_convert.synthetic import FOLDERS, Options, synthesise
+from ffcv_convert.synthetic import FOLDERS, Options
 from tests.conftest import MadeOnce
+from tests.support.drawing import draw_here
 from tests.support.trees import DRAWN
 
 
@@ -18,7 +19,7 @@ def drawn_root(made_once: MadeOnce) -> Path:
 
     def draw(root: Path) -> None:
         for layout, folder in FOLDERS.items():
-            synthesise(root / folder, Options(**DRAWN, layout=layout), workers=1)
+            draw_here(root / folder, Options(**DRAWN, layout=layout))
 
     return made_once("drawn-data", draw)
 
