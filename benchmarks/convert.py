@@ -19,10 +19,11 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.harness import WORK, drawn_set, interleaved, summarise, times
-from ffcv_convert.beton import read_structure
+from ffcv_convert.beton import manifest_path, read_structure
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.images import ImageFormat
 from ffcv_convert.records import Record
+from ffcv_convert.sources import sources_path
 from ffcv_convert.writer import BetonJob, write_betons
 from pipelines.numba_setup import allowed_workers
 
@@ -63,7 +64,7 @@ def measure() -> dict[str, Any]:
             case()
             identical &= name == "ours" or _same_pixels(target, plain, len(records))
         figures = summarise(interleaved(cases))
-    for path in (target, target.with_suffix(".json"), plain):
+    for path in (target, manifest_path(target), sources_path(target), plain):
         path.unlink()
     median = {name: figures[name]["median"] for name in cases}
     return {
