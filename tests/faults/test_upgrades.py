@@ -122,7 +122,7 @@ def test_a_checkpoint_of_version_1_tests_as_it_did(v1: Path) -> None:
 def test_training_goes_on_from_a_checkpoint_of_version_1(v1: Path, capsys: pytest.CaptureFixture) -> None:
     assert train_ffcv.train([*RUN, *roots(v1)]) == 0
     assert "after 1 epoch and 0 iterations" in capsys.readouterr().out
-    first = json.loads((v1 / "runs" / "v1" / "log.jsonl").read_text().splitlines()[0])
+    first = JsonLines(v1 / "runs" / "v1" / "log.jsonl").read("train")[0]
     # Dropout, in CSS alone, drew from stored states then and draws from (seed, epoch, iteration) now: of the terms that
     # see CSS, these are today's.
     expected = EXPECTED["losses"] | {"alignment": 0.92588937, "distillation": 9.98007393, "total": 24.77700424}
