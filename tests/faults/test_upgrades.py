@@ -16,6 +16,7 @@ from PIL import Image
 import eval as eval_script
 import train_ffcv
 from dns.training import checkpoint
+from dns.training.log import JsonLines
 from ffcv_convert.beton import open_beton
 from ffcv_convert.beton.layout import HEADER
 from ffcv_convert.common.errors import CheckpointError, DataError
