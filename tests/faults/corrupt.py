@@ -190,6 +190,11 @@ def _other_manifest(others: list[bytes], files: Files, draw: Random) -> Files:
 # --- in the child ---------------------------------------------------------------------------------------------------
 
 
+def moment_of(draw: Random) -> str:
+    """When a damage is done, one of MOMENTS: what a damage's own Random(number) draws first."""
+    return draw.choice([MOMENTS[0], *MOMENTS])
+
+
 def run_damages(intact: Path, others: list[Path], work: Path, first: int, end: int, limit_s: float) -> int:
     """Damages number `first` to `end` of `intact`, one after another, in a copy in `work`. Prints JSON lines: each
     damage as it begins, and what came of it. After `limit_s` with one the process ends. others: manifests."""
@@ -199,7 +204,7 @@ def run_damages(intact: Path, others: list[Path], work: Path, first: int, end: i
         if number < first:
             continue
         draw = Random(number)
-        moment = draw.choice([MOMENTS[0], *MOMENTS])
+        moment = moment_of(draw)
         print("\n" + json.dumps({"number": number, "what": f"{damage.what}, {moment}"}), flush=True)
         faulthandler.dump_traceback_later(limit_s, exit=True, file=1)
         try:
