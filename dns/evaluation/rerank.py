@@ -136,12 +136,12 @@ def _blended(weights: _Sparse, distance: Tensor, queries: int, weight: float) ->
     """Return the blend (Q, G) of the original distance and the Jaccard distance of the vectors, which sum to 1: the
     weight that two of them share is the sum of minima."""
     images = len(distance)
-    there = weights.first[queries]
-    gallery = _Sparse(weights.first[queries:] - there, weights.column[there:], weights.value[there:])
+    first = weights.first[: queries + 1].tolist()
+    gallery = _Sparse(weights.first[queries:] - first[-1], weights.column[first[-1] :], weights.value[first[-1] :])
     by_column = gallery.transposed(images)
     result = distance.new_empty(queries, images - queries)
     for query in range(queries):
-        own = slice(*weights.first[query : query + 2].tolist())
+        own = slice(first[query], first[query + 1])
         number, image, value = by_column.take(weights.column[own])
         others = value.new_zeros(images - queries, own.stop - own.start)
         others[image, number] = value

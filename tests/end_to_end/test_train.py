@@ -200,8 +200,9 @@ def test_a_closed_terminal_leaves_a_checkpoint(beton_root: Path, tmp_path: Path)
     command = ["setsid", "--ctty", sys.executable, "train_ffcv.py", *SMALL, f"--data.beton_root={beton_root}"]
     log, (ours, its) = tmp_path / "synthetic-seed0" / "log.jsonl", os.openpty()
     process = subprocess.Popen(
-        [*command, f"--run.root={tmp_path}", "--optim.epochs=500"], cwd=REPOSITORY, stdin=its, stdout=its, stderr=its
-    )
+        [*command, f"--run.root={tmp_path}", "--optim.epochs=500"], cwd=REPOSITORY, stdin=its, stdout=its, stderr=its,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # these tests may run under nohup
+    )  # fmt: skip
     os.close(its)
     deadline = time.monotonic() + 120
     while not (log.exists() and '"train"' in log.read_text()) and time.monotonic() < deadline:
