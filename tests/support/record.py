@@ -47,6 +47,7 @@ SETS = {
     "custom": ("llcm", "regdb-"),
     "synthetic": ("llcm", "llcm-"),
 }
+ADDED = {"commit", "modified", "sources", "weights", "images", "matched", "queries", "also_trained", "started_from"}
 SMALL = [
     "--data.persons=4", "--data.pictures=2", "--data.workers=1", "--model.pretrained=none", "--optim.epochs=3",
     "--optim.peak_epoch=1", "--eval.every=1", "--eval.batch_size=16", "--run.log_every=1", "--run.name=run",
@@ -80,16 +81,23 @@ def _record_of(recipe: str, folder: Path) -> dict[str, Any]:
     run = next(path.parent for path in sorted(runs.rglob("last.pt")))
     last = run / "last.pt"
     content = torch.load(last, weights_only=True)
-    tables = [_tables(last, recipe, beton, re_ranking) for re_ranking in ("false", "true")]
+    tables = [_computed(_tables(last, recipe, beton, re_ranking)) for re_ranking in ("false", "true")]
     return {
         "converted": {path.name: _sha256(path.read_bytes()) for path in sorted(beton.rglob("*.beton"))},
         "batches": {name: _batches([*options, *more]) for name, more in SOURCES.items()},
         "losses": [line for line in _log(run) if line["kind"] == "train"],
         "rank-1 between epochs": [line["rank1"] for line in _log(run) if line["kind"] == "eval"],
-        "result": json.loads((run / "result.json").read_text())["training"],
+        "result": _computed(json.loads((run / "result.json").read_text())["training"]),
         "weights": {name: _digest(tensor) for name, tensor in content["model"].items()},
         "rank tables": tables,
     }
+
+
+def _computed(value: Any) -> Any:
+    """Return rows without what names their code and data, and without the counts that earlier commits did not make."""
+    if isinstance(value, list):
+        return [_computed(one) for one in value]
+    return {key: _computed(one) for key, one in value.items() if key not in ADDED} if isinstance(value, dict) else value
 
 
 def _make_set(recipe: str, data: Path) -> None:
