@@ -91,7 +91,7 @@ convert-datasets: $(READY) ## convert every data set found under DATA_ROOT, list
 
 ##@ Data sets
 
-data: $(if $(filter synthetic,$(DATASET)),synthesise) $(READY) ## convert DATASET alone; ARGS='--height-px ...'; --force: even if it is up to date
+data: $(if $(filter synthetic Synthetic SYNTHETIC,$(DATASET)),synthesise) $(READY) ## convert DATASET alone; ARGS='--height-px ...'; --force: even if it is up to date
 	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" --dataset "$(SET)" $(INCOMPLETE) $(if $(filter data,$(MAKECMDGOALS)),$(ARGS))
 
 verify: $(READY) ## check every converted data set: counts, structure, checksums; ARGS=--deep: every image; --strict

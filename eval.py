@@ -22,7 +22,7 @@ from dns.evaluation import results
 from dns.evaluation.embedding import Embeddings, save_features
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.ranking import Ranking
-from dns.evaluation.tables import Measured, joined
+from dns.evaluation.tables import Measured, Row, joined, together
 from dns.report.subject import Subject, shown_feature
 from dns.report.write import write_report
 from dns.training import checkpoint
@@ -53,6 +53,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     checkpoints = expand_pattern(pattern, trial)
     found: dict[tuple[str, str], list[Ranking]] = defaultdict(list)
     each: list[Measured] = []
+    abouts: list[Row] = []
     subject: Subject | None = None
     folder: Path | None = None
     for path, number in checkpoints:
@@ -71,6 +72,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         if not ranks.is_main():
             continue
         each.append(opened.evaluator.measured(opened.model, opened.name))
+        abouts.append(opened.evaluator.about)
         export(config, number, embeddings, opened.evaluator)
         rankings = rank(opened, embeddings)
         for key, trials in rankings.items():
@@ -83,6 +85,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         return 0
     name = opened.name if len(checkpoints) == 1 else f"{pattern.name} of {len(checkpoints)} runs{how_chosen(pattern)}"
     tested = Measured(name, joined(one.weights for one in each), joined(one.images for one in each))
+    opened.evaluator.about = together(abouts)
     results.add_rows(
         [
             opened.evaluator.row(rankings, protocol, feature, tested, re_ranking=config.eval.re_ranking)

@@ -141,7 +141,8 @@ def resume_or_start(training: Training, run: RunFolder, state: TrainingState) ->
     if not run.resumed:
         state.save(run.last)
     if (changed or former != world.size) and progress.epoch < training.config.optim.epochs:
-        at = {"step": training.steps(progress.epoch), "epoch": progress.epoch}
+        step = training.steps(progress.epoch, progress.iteration)
+        at = {"step": step, "iteration": progress.iteration, "epoch": progress.epoch}
         how = training_setup(training.config.stored(), state.data_digests)
         run.log.write("run", **at, **how, **this_code())
 

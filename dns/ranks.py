@@ -6,6 +6,7 @@ was given, and nothing is exchanged. Tensors on a GPU go by NCCL, what the hosts
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -111,6 +112,12 @@ def share_of_cores() -> int:
 def restarted() -> bool:
     """Whether torchrun started this process in the place of one that failed (--max-restarts)."""
     return started() and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def note(text: str) -> None:
+    """Print a note to standard error: rank 0 alone does, also before the ranks have met."""
+    if not started() or os.environ["RANK"] == "0":
+        print(f"note: {text}", file=sys.stderr)
 
 
 @contextmanager

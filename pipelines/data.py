@@ -79,12 +79,14 @@ class TestImages:
         """Return digests, by name, of what must not change while a run tests on it: the chosen images and the file."""
         return {"test set": self._subset.digest(), "test set's file": self.manifest.sha256}
 
-    def also_trained(self, folder: Path, *, trial: int, styles: str) -> int:
-        """Count the images whose pixels the training images of the set in `folder` have too; 0 without these."""
+    def also_trained(self, folder: Path, trained_on: str, *, trial: int, styles: str) -> int | None:
+        """Count the images whose pixels the training images of the set in `folder` have too. None where these are not
+        here, or are not those of the digest `trained_on`: then nobody knows."""
         try:
-            return also_trained(self._subset, open_subset(folder, "train", trial=trial, styles=styles))
+            training = open_subset(folder, "train", trial=trial, styles=styles)
         except DataError:
-            return 0
+            return None
+        return also_trained(self._subset, training) if training.digest() == trained_on else None
 
     @contextmanager
     def batches(self, row_N: np.ndarray) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:

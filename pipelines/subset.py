@@ -36,7 +36,8 @@ class Subset:
     def digest(self) -> str:
         """Return the SHA-256 of the chosen images and their identities, in order, independent of how they are stored.
         The file's checksum cannot serve here: it is the same for every trial."""
-        columns = (self.person_N, self.camera_N, self.modality_N)
+        camera_N = np.maximum(self.camera_N, 0)  # earlier versions stored an unknown one as 0
+        columns = (self.person_N, camera_N, self.modality_N)
         digest = hashlib.sha256(b"".join(column.astype("<i8").tobytes() for column in columns))
         digest.update("\0".join(self.path_N).encode(errors="surrogateescape"))
         return digest.hexdigest()

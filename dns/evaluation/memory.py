@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 ROOT = Path("/")
-GROUPS = {  # kind of control group -> its root, files with limit and use, and what of the use can be given back
-    "": ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-    "memory": ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+GROUPS = {  # kind of control group -> its root, files with limit and use, and how the names of its file caches begin
+    "": ("sys/fs/cgroup", "memory.max", "memory.current", ""),
+    "memory": ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
 }
 
 
@@ -30,16 +30,19 @@ def _of_machine(root: Path) -> int:
 def _of_groups(root: Path) -> Iterator[int]:
     """Yield what is left in each control group with a limit, from the process's own to the topmost one. In a container
     the own one may be the topmost."""
-    for line in (root / "proc/self/cgroup").read_text().splitlines():
+    groups = root / "proc/self/cgroup"
+    for line in groups.read_text().splitlines() if groups.exists() else ():
         _, kind, own = line.split(":", 2)
         if kind not in GROUPS:
             continue
-        top, limit, used, returned = GROUPS[kind]
+        top, limit, used, begin = GROUPS[kind]
         for part in (Path(own), *Path(own).parents):
             folder = root / top / part.relative_to("/")
             try:
                 most, now = (int((folder / name).read_text()) for name in (limit, used))
-                yield most - now + _numbers(folder / "memory.stat").get(returned, 0)
+                held = _numbers(folder / "memory.stat")
+                # What files were read is given back where memory is needed.
+                yield most - now + sum(held.get(f"{begin}{name}", 0) for name in ("inactive_file", "active_file"))
             except (OSError, ValueError):  # no such group here, or "max": no limit
                 continue
 

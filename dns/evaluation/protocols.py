@@ -28,11 +28,10 @@ import numpy as np
 from torch import Tensor
 
 from dns.evaluation.metrics import CMC
-from ffcv_convert.beton.labels import SHOTS, TRIALS, UNKNOWN_CAMERA, Modality
+from ffcv_convert.beton.labels import ENOUGH_MATCHED, SHOTS, TRIALS, UNKNOWN_CAMERA, Modality
 from ffcv_convert.common.errors import ProtocolError
 
 VISIBLE, INFRARED, SKETCH = Modality
-CHANGE_CAMERAS = 0.9  # the share of queries with a match in another camera from which matches in one camera may go
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ PROTOCOLS = {
 
 def fitting(test: TestSet) -> list[str]:
     """Return the protocols for a set of one's own: sketches search all photos; infrared and visible images search each
-    other, as in LLCM if CHANGE_CAMERAS of the queries with a match have one in another camera, in both directions, else
+    other, as in LLCM if ENOUGH_MATCHED of the queries with a match have one in another camera, in both directions, else
     as in RegDB. Raises ProtocolError without a modality."""
     modalities = set(test.modality_N.tolist())
     if VISIBLE not in modalities or len(modalities) == 1:
@@ -204,7 +203,7 @@ def fitting(test: TestSet) -> list[str]:
     if INFRARED not in modalities:
         return sketches
     pair = (INFRARED, VISIBLE)
-    change = min(_in_another_camera(test, *way) for way in (pair, pair[::-1])) >= CHANGE_CAMERAS
+    change = min(_in_another_camera(test, *way) for way in (pair, pair[::-1])) >= ENOUGH_MATCHED
     return [*(["llcm-i2v", "llcm-v2i"] if change else ["regdb-t2v", "regdb-v2t"]), *sketches]
 
 

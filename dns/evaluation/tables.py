@@ -27,6 +27,8 @@ class Measured(NamedTuple):
 # How a row was made. Sets and checkpoints of the same name may differ, so their digests belong to it.
 HOW = ("dataset", "protocol", "feature", "flip", "re_ranking", "precision", *Measured._fields)
 TRAINED = ("world", "images_a_step", "scale_lr", "started_from")  # how it was trained, see selection.training_setup
+# What else a row says: that, the code that tested, and how many of the test images training saw, None: nobody knows.
+ABOUT = (*TRAINED, "also_trained", "commit", "modified", "sources")
 SHOWN_RANKS = (1, 5, 10, 20)
 COLUMNS = (*(f"rank{rank}" for rank in SHOWN_RANKS), "mAP", "mINP")
 
@@ -50,6 +52,18 @@ def joined(digests: Iterable[str]) -> str:
     """Return one digest for several: their common one, or that of all in order."""
     digests = list(digests)
     return digests[0] if len(set(digests)) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def together(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what a row over several networks says about them: what all have in common, "several" where they differ;
+    of `also_trained`, the highest number."""
+    found: dict[str, Any] = {}
+    for key in (key for key in ABOUT if any(key in row for row in rows)):
+        values = [row.get(key) for row in rows]
+        known = [value for value in values if isinstance(value, int)]
+        several = max(known, default=None) if key == "also_trained" else "several"
+        found[key] = values[0] if values.count(values[0]) == len(values) else several
+    return found
 
 
 def remarks(row: Row) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dns.evaluation import results
-from dns.evaluation.tables import Row, table
+from dns.evaluation.tables import Row, remarks, table
 from dns.report import figures, html
 from dns.report.page import Parts, document
 from dns.report.write import FIGURES, write
@@ -102,9 +102,12 @@ def _show_results(parts: Parts, runs: Sequence[Run]) -> None:
         figures.cmc({run.name: row for run in runs if (row := _row(run, name))}, f"cmc-{name}") for name in protocols
     ]
     note = "Per cent, mean over the trials. The curves are of each run's first row of that protocol."
+    apart = [name for name in protocols if len({row.get("images") for run in runs if (row := _row(run, name))}) > 1]
+    differ = f"These curves are of different test images, and tell nothing of the runs: {', '.join(apart)}."
+    warnings = [html.paragraph(f"{remark}.") for run in runs for row in run.rows for remark in remarks(row)]
     parts.section(
-        "results", "Results", html.paragraph(note), html.table(["run", *header], lines, caption="All results"),
-        parts.charts(charts),
+        "results", "Results", html.paragraph(note, differ if apart else ""), *warnings,
+        html.table(["run", *header], lines, caption="All results"), parts.charts(charts),
     )  # fmt: skip
 
 

@@ -145,10 +145,9 @@ def _is_code(content: Any) -> bool:
     """Whether `content` names some code, see environment.this_code, and since when it trained."""
     if not isinstance(content, dict) or set(content) != {"commit", "modified", "sources", "epoch", "iteration"}:
         return False
-    names = (content["commit"], content["sources"])
-    return all(isinstance(name, str) and name.isalnum() for name in names) and _numbers(
-        bool(content["modified"]), content["epoch"], content["iteration"]
-    )
+    names = all(isinstance(content[key], str) and content[key].isalnum() for key in ("commit", "sources"))
+    places = all(type(content[key]) is int and content[key] >= 0 for key in ("epoch", "iteration"))
+    return names and places and (content["modified"] is None or type(content["modified"]) is bool)
 
 
 def _is_configuration(content: Any) -> bool:

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import sys
 import zipfile
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dns import ranks
 from ffcv_convert.common.errors import CheckpointError
 
 FETCH_AGAIN = "Get the file again from where it was made"
@@ -101,8 +101,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file  # not above: it is an extra
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    print(f"note: {path}: safetensors have no checksums. Its SHA-256 is {digest}: is it its publisher's?",
-          file=sys.stderr)  # fmt: skip
+    ranks.note(f"{path}: safetensors have no checksums. Its SHA-256 is {digest}: is it its publisher's?")
     return load_file(path)
 
 

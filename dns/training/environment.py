@@ -37,11 +37,12 @@ def this_code() -> dict[str, Any]:
     for path in sorted(file for name in SOURCES for file in [PROJECT / name, *(PROJECT / name).rglob("*.py")]):
         if path.is_file():
             digest.update(f"{path.relative_to(PROJECT)}\0".encode() + path.read_bytes())
-    top, _, commit = _git("rev-parse", "--show-toplevel", "HEAD").partition("\n")
+    top, _, commit = (_git("rev-parse", "--show-toplevel", "HEAD") or "").partition("\n")
     own = bool(commit) and Path(top).resolve() == PROJECT
+    changes = _git("status", "--porcelain", "--", *SOURCES) if own else None
     return {
         "commit": commit if own else "unknown",
-        "modified": bool(_git("status", "--porcelain", "--", *SOURCES)) if own else None,
+        "modified": None if changes is None else bool(changes),
         "sources": digest.hexdigest(),
     }
 
@@ -53,11 +54,14 @@ def named(code: Mapping[str, Any]) -> str:
     return f"commit {code['commit'][:8]}" + f", modified (sources {code['sources'][:8]})" * bool(code["modified"])
 
 
-def _git(*arguments: str) -> str:
+def _git(*arguments: str) -> str | None:
+    """Return what git prints in the project; None where it fails, or is not installed."""
+    elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # as hooks have
     try:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=PROJECT).stdout.strip()
-    except OSError:  # git is not installed
-        return ""
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=PROJECT, env=elsewhere)
+    except OSError:
+        return None
+    return None if done.returncode else done.stdout.strip()
 
 
 def _processor() -> str:

@@ -1,7 +1,6 @@
 """Starts a network from a trained DNS: a checkpoint of this program or of the published code, whole or its tensors
 alone."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dns import ranks
 from dns.backbone import ARCHITECTURES
 from dns.losses import LossOptions
 from dns.model import DNS, ModelOptions
@@ -59,14 +59,13 @@ def start_from(model: DNS, trained: Mapping[str, Any], architecture: str, path: 
         hint = f"it is on {others[0]}: --model.architecture={others[0]}" if others else f"damaged? {FETCH_AGAIN}"
         raise WeightsError(f"{path}: a DNS whose tensors do not fit {architecture}; {hint}")
     for name in kept:
-        if not trained[name].is_floating_point() or not trained[name].isfinite().all():
+        if not trained[name].is_floating_point() or not trained[name].float().isfinite().all():
             raise WeightsError(f"{path}: damaged ({name} holds values that are no finite numbers). {FETCH_AGAIN}")
     own.update({name: trained[name] for name in kept})  # in place: a new dict would lose the modules' versions
     model.load_state_dict(own)
-    print(
-        f"note: {path}: a trained DNS: training starts from {len(kept)} of its tensors (stems, stages, HSS, CSS, "
-        f"neck); the {len(trained) - len(kept)} that were made for its identities are left out",
-        file=sys.stderr,
+    ranks.note(
+        f"{path}: a trained DNS: training starts from {len(kept)} of its tensors (stems, stages, HSS, CSS, neck); the "
+        f"{len(trained) - len(kept)} that were made for its identities are left out"
     )
 
 

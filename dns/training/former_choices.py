@@ -1,6 +1,5 @@
 """Lets a run that is queued again go on as it began, on another kind of node too."""
 
-import sys
 from dataclasses import replace
 
 import torch
@@ -9,6 +8,7 @@ from dns import ranks
 from dns.engine import fastest_precision
 from dns.option import device_type, unchanged
 from dns.training.config import read_config
+from dns.training.log import JsonLines
 from dns.training.options import Config, declared
 from dns.training.run_folder import CONFIG, folder_of
 from ffcv_convert.common.errors import ConfigError
@@ -24,6 +24,8 @@ def with_former_choices(config: Config) -> Config:
     wanted = config.run.resume == "auto" or ranks.restarted()
     if not wanted or not (folder / "last.pt").exists() or not (folder / CONFIG).exists():
         return config
+    if not JsonLines(folder / "log.jsonl").read("train"):  # nothing was trained: a first try is begun again
+        return config
     try:
         former = read_config(["--config-file", str(folder / CONFIG)], description="")
     except ConfigError:  # another version's, or edited: last.pt decides whether the run goes on
@@ -38,9 +40,9 @@ def with_former_choices(config: Config) -> Config:
         config = replace(config, **{section: replace(now, **autos)})
         fastest = fastest_precision(torch.device(here)) if "precision" in autos else ""
         if fastest and autos["precision"] not in ("auto", fastest):
-            slow = ". A CPU without bf16 takes 2 to 12 times as long as in fp32" if autos["precision"] == "bf16" else ""
-            print(f"note: {folder}: goes on in {autos['precision']}, in which it began; here {fastest} is faster{slow}",
-                  file=sys.stderr)  # fmt: skip
+            slow = ". A CPU without bf16 takes 2 to 12 times as long as in fp32"
+            more = slow if (device_type(here), autos["precision"]) == ("cpu", "bf16") else ""
+            ranks.note(f"{folder}: goes on in {autos['precision']}, in which it began; here {fastest} is faster{more}")
     return config
 
 

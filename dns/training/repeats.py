@@ -7,7 +7,7 @@ from statistics import mean
 
 from dns.evaluation.metrics import Metrics
 from dns.evaluation.results import read_rows
-from dns.evaluation.tables import HOW, TRAINED, Row, joined, make_row
+from dns.evaluation.tables import HOW, Row, joined, make_row, together
 from dns.training.options import Config
 from dns.training.run_folder import folder_of, run_path
 
@@ -50,7 +50,7 @@ def summary(runs: Sequence[Config]) -> list[Row]:
 def _row(rows: Sequence[Row], tested: str) -> Row:
     how = {key: rows[0].get(key, "") for key in HOW if key not in ("protocol", "checkpoint")}
     how |= {key: joined(row.get(key, "") for row in rows) for key in ("images", "weights")}
-    how |= {key: rows[0][key] for key in TRAINED if key in rows[0]}
+    how |= together(rows)
     each = [_mean([Metrics(**trial) for trial in row["per_trial"]]) for row in rows]
     return make_row(rows[0]["protocol"], each, **how, checkpoint=tested)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from dns import ranks
 from dns.evaluation.protocols import TestSet, fitting
 from dns.option import device_type
 from dns.training.checkpoint import Tested, identities_of
@@ -202,7 +203,7 @@ def result_folder(pattern: Path, root: Path, *, ours: bool) -> Path:
         if can_write(own):
             return own
         elsewhere = root / f"{own.absolute().name}-{elsewhere.name}"
-        print(f"note: {own} cannot be written: results go to {elsewhere}", file=sys.stderr)
+        ranks.note(f"{own} cannot be written: results go to {elsewhere}")
     if not can_write(elsewhere):
         raise ReportError(f"{elsewhere}: cannot be written. Name another folder for results: --run.root=FOLDER")
     return elsewhere

@@ -8,6 +8,7 @@ train_ffcv.py, eval.py, `make plan`, `make report`, docs/test.ipynb and the benc
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,16 +136,19 @@ def decoders(config: Config) -> int:
     return config.data.workers or ranks.share_of_cores()
 
 
-def open_evaluator(config: Config, world: World, engine: Engine, training_setup: dict[str, Any]) -> Evaluator:
+def open_evaluator(
+    config: Config, world: World, engine: Engine, training_setup: dict[str, Any], trained_on: str = ""
+) -> Evaluator:
     """Open the evaluator of the images that the configuration tests on.
 
-    training_setup: how the network was trained, see selection. Raises ConfigError for images that are too
-    narrow for the engine.
+    training_setup: how the network was trained, see selection; trained_on: the digest of its training images. Raises
+    ConfigError for images that are too narrow for the engine.
     """
     images = open_images(config, world)
     engine.check_width(images.size_px[1])
     dataset = selection.dataset_label(images.manifest.dataset, config)
-    seen = images.also_trained(config.data.folder, trial=config.data.trial, styles=config.data.styles)
+    folder, trial, styles = config.data.folder, config.data.trial, config.data.styles
+    seen = images.also_trained(folder, trained_on, trial=trial, styles=styles)
     about = {**training_setup, "also_trained": seen, **this_code()}
     return Evaluator(images, world, engine, dataset=dataset, flip=config.eval.flip, about=about)
 
@@ -154,7 +158,7 @@ def open_data(config: Config) -> tuple[Session, data.TrainingLoader, Evaluator]:
     where eval.protocol is auto. Raises DataError where the sizes of the images differ."""
     session = open_session(config)
     loader, (config, world, engine) = open_loader(session), session
-    evaluator = open_evaluator(config, world, engine, selection.training_setup(config.stored()))
+    evaluator = open_evaluator(config, world, engine, selection.training_setup(config.stored()), loader.digest)
     images = evaluator.images
     selection.check_same_size("the training set", loader.size_px, images.path, images.size_px)
     if config.eval.protocol == "auto":
@@ -204,7 +208,8 @@ def open_content(path: Path, content: checkpoint.Tested, config: Config) -> Open
     """Open a checkpoint that was read, with its configuration, for testing. Raises errors before the network is built
     where data, protocols and checkpoint do not fit."""
     world, engine = start_engine(config.engine)
-    evaluator = open_evaluator(config, world, engine, selection.training_setup(content["config"], content["lists"]))
+    setup, trained_on = selection.training_setup(content["config"], content["lists"]), content["lists"]
+    evaluator = open_evaluator(config, world, engine, setup, trained_on.get("training set", ""))
     images, test_set = evaluator.images, evaluator.test_set
     protocols = selection.protocols_of(config.eval, test_set)
     for protocol in protocols:
@@ -213,7 +218,7 @@ def open_content(path: Path, content: checkpoint.Tested, config: Config) -> Open
     training = data.training_digest(config.data.folder, trial=config.data.trial, styles=config.data.styles)
     selection.check_training(path, content, config.data.set, training)
     model = engine.place(trained_network(path, content["model"], config)).eval()
-    for protocol in protocols if config.eval.re_ranking else ():
-        check_memory(PROTOCOLS[protocol], test_set, model.width, engine.device)
+    for protocol in protocols if config.eval.re_ranking else ():  # rank 0 re-ranks
+        ranks.on_main(world, partial(check_memory, PROTOCOLS[protocol], test_set, model.width, engine.device))
     name = selection.describe(path, content, config.data.set)
     return Opened(path, config, world, engine, evaluator, model, protocols, name)

@@ -197,8 +197,11 @@ class TrainingState:
         epoch, iteration = self.progress.epoch, self.progress.iteration
         if self.code and self.code[-1]["sources"] == code["sources"]:
             return False
-        before = self.code if epoch or iteration else []  # code that trained no step does not matter
-        self.code = [*before, {**code, "epoch": epoch, "iteration": iteration}]
+        if epoch < self.config.optim.epochs:  # else nothing is left to train
+            here = {"epoch": epoch, "iteration": iteration}
+            # Code that trained no step does not matter.
+            trained = [one for one in self.code if {"epoch": one["epoch"], "iteration": one["iteration"]} != here]
+            self.code = [*trained, {**code, **here}]
         return True
 
     def note_rank1(self, rank1: float) -> bool:

@@ -12,8 +12,8 @@ from typing import TextIO
 class _Forgiving(io.FileIO):
     """A stream whose failed writes are dropped. lost: what the first of them said.
 
-    Where the reader of a pipe has ended (`| head`, a `tee` that was killed), SIGTERM stops this program once: a
-    training writes a checkpoint then.
+    Where the reader of a pipe has ended (`| head`, a `tee` that was killed), a program that handles SIGTERM is stopped
+    by it, once: a training writes a checkpoint then. Others end their work.
     """
 
     lost, stops = "", True
@@ -22,7 +22,7 @@ class _Forgiving(io.FileIO):
         try:
             return super().write(content)
         except BrokenPipeError:
-            if _Forgiving.stops:
+            if _Forgiving.stops and signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
                 _Forgiving.stops = False
                 os.kill(os.getpid(), signal.SIGTERM)
         except OSError as error:

@@ -22,6 +22,7 @@ import yaml
 import eval as eval_script
 import train_ffcv
 from dns.engine import EngineOptions, make_engine
+from dns.evaluation import ranking
 from dns.evaluation.embedding import Embedder
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import PROTOCOLS
@@ -32,7 +33,7 @@ from dns.training.network import trained_network
 from dns.training.options import Config
 from dns.training.selection import checkpoint_pattern
 from dns.training.stopping import Interruption
-from ffcv_convert.common.errors import DataError
+from ffcv_convert.common.errors import ConfigError, DataError
 from ffcv_convert.common.world import World
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import synthetic
@@ -313,6 +314,16 @@ def test_eval_finds_its_checkpoint_through_a_file(finished: Path, tmp_path: Path
     (tmp_path / "regdb-seed0" / "trial-2").mkdir(parents=True)
     pattern = tmp_path / "regdb-seed0" / "trial-{trial}" / "best.pt"
     assert found("--data.set=regdb", f"--run.root={tmp_path}") == (pattern, 0)
+
+
+def test_re_ranking_is_refused_before_the_work_where_memory_lacks(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.setattr(ranking, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(Evaluator, "embed", None)
+    with refusal(ConfigError, "eval.re_ranking"):
+        eval_script.evaluate([f"--eval.checkpoint={run / 'last.pt'}", "--eval.re_ranking=true"])
 
 
 def test_eval_reports_both_directions_and_agrees_with_training(

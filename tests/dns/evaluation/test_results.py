@@ -17,7 +17,7 @@ import pytest
 from dns.evaluation import results
 from dns.evaluation.metrics import RANKS, Metrics
 from dns.evaluation.results import add_rows, merge, read_json, read_markdown, read_rows, replacing, write_json, writing
-from dns.evaluation.tables import joined, make_row, markdown, screen, table
+from dns.evaluation.tables import joined, make_row, markdown, screen, table, together
 from ffcv_convert.common.errors import ReportError
 from tests.support.refusals import assert_tells, refusal
 
@@ -115,6 +115,22 @@ def test_a_row_of_images_that_training_saw_is_warned_of(
 ) -> None:
     add_rows([{**row(dataset=dataset), "also_trained": seen}], tmp_path)
     assert (f"{seen} of the test images" in capsys.readouterr().err) == warns
+
+
+def test_a_row_of_an_earlier_version_gives_way_to_the_same_test() -> None:
+    old, new = row(0.5), row(0.5, weights="b0", images="c0")
+    assert merge([old], [new]) == [new]
+    assert merge([new], [row(0.5, weights="b1", images="c0")]) == [new, row(0.5, weights="b1", images="c0")]
+
+
+def test_a_row_over_several_networks_says_what_they_have_in_common() -> None:
+    one = {"world": 1, "also_trained": 2, "sources": "a0", "dataset": "custom"}
+    assert together([one, one]) == {"world": 1, "also_trained": 2, "sources": "a0"}
+    other = {**one, "also_trained": 5, "sources": "b0", "started_from": "last.pt"}
+    assert together([one, other]) == {
+        "world": 1, "started_from": "several", "also_trained": 5, "sources": "several",
+    }  # fmt: skip
+    assert together([{"also_trained": None}, {"also_trained": None}]) == {"also_trained": None}
 
 
 def test_several_digests_give_one() -> None:

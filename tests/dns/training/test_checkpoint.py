@@ -85,11 +85,19 @@ def test_a_checkpoint_says_which_code_trained_it(saved: tuple[TrainingState, Pat
     assert other.code == []
     assert other.note_code(CODE)
     assert other.code == [{**CODE, "epoch": 3, "iteration": 2}]
+    other.progress = Progress(epoch=other.config.optim.epochs)
+    assert other.note_code({**CODE, "sources": "b2"})  # it is other code, but nothing is left to train
+    assert other.code == [{**CODE, "epoch": 3, "iteration": 2}]
 
 
 @pytest.mark.parametrize(
-    "code", [{}, [5], [{"commit": "c0"}], [{**CODE, "sources": "\x1b[2J", "epoch": 0, "iteration": 0}]]
-)
+    "code",
+    [
+        {}, [5], [{"commit": "c0"}], [{**CODE, "sources": "\x1b[2J", "epoch": 0, "iteration": 0}],
+        [{**CODE, "epoch": 0, "iteration": 0, "modified": torch.zeros(2)}],
+        [{**CODE, "epoch": float("inf"), "iteration": 0}], [{**CODE, "epoch": 0, "iteration": -1}],
+    ],
+)  # fmt: skip
 def test_what_names_no_code_is_refused(saved: tuple[TrainingState, Path], tmp_path: Path, code: object) -> None:
     path = tmp_path / "last.pt"
     torch.save({**torch.load(saved[1], weights_only=True), "code": code}, path)

@@ -66,3 +66,15 @@ def test_sources_have_a_digest_without_git(project: Path, monkeypatch: pytest.Mo
     with_git = code()
     monkeypatch.setenv("PATH", str(project))
     assert code() == {"commit": "unknown", "modified": None, "sources": with_git["sources"]}
+
+
+def test_what_git_cannot_tell_is_unknown(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged index hides edits; a repository may have no commit; hooks name a repository of their own."""
+    clean = code()
+    git(tmp_path, "init", "-q", "other")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
+    assert code() == clean
+    (project / ".git" / "index").write_bytes(b"damaged")
+    assert (code()["commit"], code()["modified"]) == (clean["commit"], None)
+    monkeypatch.setattr(environment, "PROJECT", tmp_path / "other")
+    assert code()["commit"] == "unknown"

@@ -1,4 +1,4 @@
-"""Training that starts from a trained DNS: what it takes, what it draws anew, and what it refuses by name."""
+"""Training that starts from a trained DNS: what it takes, what it draws again, and what it refuses by name."""
 
 from collections.abc import Callable
 from pathlib import Path

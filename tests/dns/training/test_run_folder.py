@@ -116,6 +116,7 @@ def begun(root: Path, *options: str) -> Path:
     run = RunFolder(make_config(f"--run.root={root}", "--run.name=run", *options), WORLD)
     with run.training():
         run.last.touch()
+        run.lines.write({"kind": "train", "step": 1, "epoch": 0})
     return run.path
 
 
@@ -150,6 +151,12 @@ def test_what_auto_chose_when_the_run_began_stays(
         assert_tells(said, "note", folder, "bf16", "fp32")
     else:
         assert not said
+
+
+def test_a_first_try_that_trained_nothing_decides_nothing(tmp_path: Path) -> None:
+    (begun(tmp_path, *SETTLED) / "log.jsonl").unlink()
+    config = make_config(f"--run.root={tmp_path}", "--run.name=run", "--eval.protocol=auto")
+    assert with_former_choices(config) == config
 
 
 def test_a_run_that_did_not_compile_goes_on_so_and_one_that_did_is_tried(tmp_path: Path) -> None:

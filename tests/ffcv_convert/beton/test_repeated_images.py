@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ffcv_convert.__main__ import main
-from ffcv_convert.beton import open_beton, repeats
+from ffcv_convert.beton import STYLES, open_beton, repeats
 from ffcv_convert.beton.repeats import Repeat, count_in_both, find_repeats
+from ffcv_convert.common.world import World
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS, custom
 from ffcv_convert.images import Encoding, ImageFormat
+from pipelines.data import open_test
 from pipelines.subset import also_trained, open_subset
 from tests.support.refusals import assert_tells
 
@@ -91,6 +94,18 @@ def test_tested_images_that_were_trained_on_are_counted(own: Path) -> None:
     test, train = (open_subset(own.parent / "B/custom", part) for part in ("test", "train"))
     assert also_trained(test, train) == 2
     assert also_trained(test, test) == 8
+
+
+def test_only_what_the_network_was_trained_on_counts(own: Path) -> None:
+    copy(own, ("train/visible/1/a.png", "test/visible/2/b.png"))
+    found(own)
+    folder, world = own.parent / "B/custom", World(torch.device("cpu"))
+    images = open_test(folder, world, trial=0, styles=STYLES, source="stream", batch_size=4, workers=1)
+    trained_on = open_subset(folder, "train").digest()
+    assert images.also_trained(folder, trained_on, trial=0, styles=STYLES) == 1
+    assert images.also_trained(folder, "another set's", trial=0, styles=STYLES) is None
+    (folder / "train.beton").unlink()
+    assert images.also_trained(folder, trained_on, trial=0, styles=STYLES) is None
 
 
 def test_strict_verification_ends_with_3_after_a_repeat(own: Path, capsys: pytest.CaptureFixture[str]) -> None:

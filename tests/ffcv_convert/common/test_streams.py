@@ -1,7 +1,6 @@
 """Programs whose output is closed, full or read by nobody: their files are written, and their codes say it."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,12 +47,16 @@ def test_a_program_does_its_work_whatever_became_of_its_output(
         assert_tells(done.stderr, "error", "standard output", "No space left on device")
 
 
-@pytest.mark.parametrize(("how", "code"), [("at once", -signal.SIGTERM), ("at the end", 0)])
-def test_a_reader_that_ended_stops_a_program_that_still_works(tmp_path: Path, how: str, code: int) -> None:
-    """By SIGTERM, at which a training writes a checkpoint."""
+HANDLES = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+
+
+@pytest.mark.parametrize(("before", "how", "code"), [(HANDLES, "at once", 143), (HANDLES, "at the end", 0),
+                                                     ("", "at once", 0)])  # fmt: skip
+def test_a_reader_that_ended_stops_a_program_that_handles_it(tmp_path: Path, before: str, how: str, code: int) -> None:
+    """By SIGTERM, at which a training writes a checkpoint. Others end their work."""
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "result"), how]
+    command = [sys.executable, "-c", before + PROGRAM, str(tmp_path / "result"), how]
     buffering = {**os.environ, "PYTHONUNBUFFERED": ""}
     done = subprocess.run(
         command, cwd=REPOSITORY, env=buffering, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60
