@@ -91,7 +91,8 @@ def train(case: Case, engine: Engine, fault: Callable[[Parts], None] | None = No
         run.scales.append(scaler.get_scale())
     run.state = {name: value.cpu().clone() for name, value in _state(parts).items()}
     run.replays, run.kernels = counts()["replay"] - before[0]["replay"], computed.total() - before[1]
-    _check_computed(case, engine, run, before[2])
+    if not fault:
+        _check_computed(case, engine, run, before[2])
     return run
 
 
@@ -171,9 +172,10 @@ def losses_apart(found: Run, expected: Run) -> list[float]:
 
 
 def states_apart(found: Run, expected: Run) -> float:
-    """The largest difference of a tensor of the state from the expected one, by norm, relative to its norm."""
+    """The largest difference of a tensor of the state from the expected one, by norm, relative to its norm or to 1: the
+    momentum of a bias before a batch norm is nothing but rounding."""
     apart = []
     for name, value in found.state.items():
         exact = expected.state[name].double()
-        apart.append(float((value.double() - exact).norm() / exact.norm().clamp(1e-9)))
+        apart.append(float((value.double() - exact).norm() / exact.norm().clamp(min=1)))
     return max(apart)

@@ -94,8 +94,11 @@ def replaced_by(kind: type[Replaying]) -> Fault:
 
 
 def rate_is_a_number(parts: Parts) -> None:
-    for group in parts.optimiser.param_groups:
-        group["lr"] = float(group["lr"])
+    def set_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
+        for group in optimiser.param_groups:
+            group["lr"] = torch.tensor(lr * group["multiplier"]).item()  # rounded to float32, as the right one is
+
+    parts.set_rate = set_rate
 
 
 def rate_is_replaced(parts: Parts) -> None:

@@ -9,7 +9,7 @@ from tests.cuda_stand_in import private_names
 from tests.cuda_stand_in.check import EXIT_CODES
 from tests.cuda_stand_in.conftest import OnStandIn
 
-SAME = 1e-11  # relative; float64 rounds to 1e-16, and ReLUs and tiny batches let it grow with each step
+SAME = 1e-11  # relative; float64 rounds to 1e-16, and a tiny batch lets it grow with each step
 
 
 def test_the_installed_torch_has_every_private_name() -> None:
