@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tests.cuda_stand_in import computing  # noqa: F401
+from tests.cuda_stand_in.device import violations
 from tests.cuda_stand_in.order import make_lazy
 
 
@@ -74,6 +75,14 @@ def an_operator_that_no_cpu_has_says_so() -> bool:
     return False
 
 
+def a_kernel_of_triton_says_that_nothing_computes_it() -> bool:
+    try:
+        torch.compile(lambda x: x.sin() + 1)(ones(2)).tolist()
+    except RuntimeError:
+        return any("nothing computes triton" in text for text in violations())
+    return False
+
+
 def an_event_is_done_when_somebody_waited() -> bool:
     x, event = ones(2), torch.cuda.Event()
     x.add_(1)
@@ -128,7 +137,7 @@ def random_numbers_are_drawn_in_the_order_of_launches() -> bool:
 EVERY = (
     computes_as_a_cpu, gradients_flow_as_on_a_cpu, a_capture_computes_when_it_is_replayed,
     an_operator_that_no_cpu_has_says_so, random_numbers_are_drawn_in_the_order_of_launches,
-    a_pageable_buffer_may_be_written_at_once,
+    a_pageable_buffer_may_be_written_at_once, a_kernel_of_triton_says_that_nothing_computes_it,
 )  # fmt: skip
 LAZY = (
     an_event_is_done_when_somebody_waited, a_stream_that_does_not_wait_reads_former_numbers,

@@ -93,10 +93,12 @@ def kept_work(capture: int = -1) -> list[str]:
 def hollow() -> Iterator[None]:
     """CUDA's own kernel runs: it and what it calls do nothing, because a CPU's kernel computes all of it."""
     _thread.hollow = is_hollow() + 1
+    _runtime.stand_in_hollow(1)
     try:
         yield
     finally:
         _thread.hollow -= 1
+        _runtime.stand_in_hollow(-1)
 
 
 def is_hollow() -> int:

@@ -177,8 +177,10 @@ using Hook = int (*)(const char* what, const void* handle, const void* stream, v
                      size_t bytes);
 static std::atomic<Hook> hook{nullptr};
 static std::atomic<bool> lazy{false};
+static thread_local int hollow = 0;  // > 0: what is launched computes nothing, because a CPU's kernel does it
 
 EXPORT void stand_in_hook(Hook given) { hook = given; }
+EXPORT void stand_in_hollow(int more) { hollow += more; }
 EXPORT void stand_in_lazy(int on) { lazy = on; }
 
 // The number of the capture that this stream takes part in, or 0. Graphs have the number of their capture.
@@ -191,6 +193,15 @@ static cudaError_t tell(const char* what, const void* handle, const void* stream
                         const void* source = nullptr, size_t bytes = 0) {
     Hook told = hook;
     return told ? (cudaError_t)told(what, handle, stream, target, source, bytes) : cudaSuccess;
+}
+// Where numbers count, a kernel that nothing computes must not pass for one that did.
+static cudaError_t kernel(const char* kind, const std::string& name, const void* stream) {
+    if (hook && !hollow) {
+        note_violation("nothing computes " + std::string(kind) + " " + name);
+        fprintf(stderr, "the stand-in: nothing computes %s %s, see tests/cuda_stand_in/README.md\n", kind, name.c_str());
+        return fail(cudaErrorUnknown);
+    }
+    return work(kind, name, stream);
 }
 static cudaError_t tell_if_lazy(const char* what, const void* handle, const void* stream = nullptr) {
     return lazy ? tell(what, handle, stream) : cudaSuccess;
@@ -688,7 +699,7 @@ EXPORT cudaError_t __cudaPopCallConfiguration(dim3* grid, dim3* block, size_t* s
 
 static cudaError_t launch_kernel(const void* function, const void* stream) {
     auto known = kernel_names->find(function);
-    return work("kernel", known == kernel_names->end() ? "unknown" : known->second, stream);
+    return kernel("kernel", known == kernel_names->end() ? "unknown" : known->second, stream);
 }
 
 EXPORT cudaError_t __cudaGetKernel(void** kernel, const void* function) {
@@ -784,7 +795,7 @@ EXPORT CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) { retu
 EXPORT CUresult cuFuncSetCacheConfig(CUfunction, CUfunc_cache) { return CUDA_SUCCESS; }
 
 static CUresult launch_triton(CUfunction function, const void* stream) {
-    return (CUresult)work("triton", *(std::string*)function, stream);
+    return (CUresult)kernel("triton", *(std::string*)function, stream);
 }
 EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
                                CUstream stream, void**, void**) {
@@ -828,7 +839,7 @@ struct Handle {
 static const int EXECUTION_FAILED = 13;
 
 static int library_work(const char* kind, const std::string& name, void* handle) {
-    return work(kind, name, ((Handle*)handle)->stream) ? EXECUTION_FAILED : 0;
+    return kernel(kind, name, ((Handle*)handle)->stream) ? EXECUTION_FAILED : 0;
 }
 static std::string product(const char* call, int m, int n, int k) {
     return std::string(call) + " " + std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
@@ -863,7 +874,7 @@ EXPORT int cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*, voi
 }
 EXPORT int cublasLtMatmul(void*, void*, const void*, const void*, void*, const void*, void*, const void*, const void*,
                           void*, void*, void*, const void*, void*, size_t, void* stream) {
-    return work("gemm", "cublasLtMatmul", stream) ? EXECUTION_FAILED : 0;
+    return kernel("gemm", "cublasLtMatmul", stream) ? EXECUTION_FAILED : 0;
 }
 
 EXPORT int cudnnCreate(void** handle) { *handle = new Handle{}; return 0; }

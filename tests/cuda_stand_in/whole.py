@@ -36,7 +36,9 @@ CASES = {
     "images streamed": ["--data.source=stream"],
     "accumulated": ["--optim.accumulate=2", "--model.dropout=0"],  # a CPU seeds dropout for each batch, a graph once
 }
-RE_RANKED = ["--eval.protocols=sysu-all", "--eval.batch_size=16", "--eval.re_ranking=true"]
+RE_RANKED = [
+    "--eval.protocols=sysu-all", "--eval.batch_size=16", "--eval.re_ranking=true", "--engine.compile=false",
+]  # fmt: skip
 
 
 @dataclass
