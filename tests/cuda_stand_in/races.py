@@ -2,7 +2,7 @@
 
     python -m tests.cuda_stand_in.run tests.cuda_stand_in.races BETON_ROOT WORK_FOLDER SOURCE eager|lazy [FAULT]
 
-Prints one JSON object: the logged losses, and a digest of the last checkpoint's tensors; or the error that ended it.
+Prints one JSON object: the logged losses, and digests of every checkpoint's weights; or the error that ended it.
 SOURCE: resident or stream; FAULT: a key of race_faults.FAULTS, something that is then not waited for. order.py says
 what lazy means.
 """
@@ -10,12 +10,15 @@ what lazy means.
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from torch import Tensor
 
+from dns.training import checkpoint
 from tests.cuda_stand_in import order, whole
 from tests.cuda_stand_in.race_faults import FAULTS
 
@@ -29,13 +32,30 @@ def digest(tensors: dict[str, Tensor]) -> str:
     return found.hexdigest()
 
 
+def digests(written: list[str]) -> Callable[..., None]:
+    """checkpoint.save, which also notes what it is given when it writes it."""
+    save = checkpoint.save
+
+    def noting(path: Path, content: dict[str, Any]) -> None:
+        written.append(digest(content["model"]))
+        save(path, content)
+
+    return noting
+
+
 def main(beton_root: str, folder: str, source: str, how: str, fault: str = "") -> None:
     if how == "lazy":
         order.make_lazy()
+    written: list[str] = []
+    fault_in = patch.object(*FAULTS[fault]) if fault else nullcontext()
     try:
-        with patch.object(*FAULTS[fault]) if fault else nullcontext():
+        with fault_in, patch.object(checkpoint, "save", digests(written)):
             found = whole.trained(Path(beton_root), Path(folder), "run", f"--data.source={source}", LOG)
-        print(json.dumps({"losses": found.losses, "rank1": found.rank1, "tensors": digest(found.tensors)}))
+        print(
+            json.dumps(
+                {"losses": found.losses, "rank1": found.rank1, "last": digest(found.tensors), "written": written}
+            )
+        )
     except Exception as error:  # numbers that are wrong may end it
         if not fault:
             raise
