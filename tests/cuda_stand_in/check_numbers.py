@@ -109,7 +109,7 @@ def main() -> int:
         "compiled_bf16": compiled["bf16"]["losses"],
         "faults_caught": sum(first is not None for first in faults["faults"].values()),
         "races_caught": sum(races_seen.values()),
-        "faults": faults, "races": races_seen, "compiled": compiled, "cases": rows,
+        "faults": faults["faults"], "right": faults["right"], "races": races_seen, "compiled": compiled, "cases": rows,
         "torch": host["torch"], "commit": host["commit"], "host": host["device"],
     }  # fmt: skip
     for name, value in found.items():

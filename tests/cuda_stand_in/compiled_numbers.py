@@ -8,7 +8,9 @@ kernel.
 """
 
 import json
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -45,4 +47,6 @@ def examine(precision: Any, more: Sequence[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(examine(sys.argv[1], sys.argv[2:])))
+    with tempfile.TemporaryDirectory() as cache:  # another torch's kernels must not be found
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+        print(json.dumps(examine(sys.argv[1], sys.argv[2:])))
