@@ -28,6 +28,7 @@ INTERPRETED = (
     "torch._inductor.runtime.triton_helpers:libdevice",
     "triton.runtime.interpreter:FunctionRewriter.rewrite_ast",
     "triton.runtime.interpreter:InterpreterBuilder.cast_impl",
+    "triton.runtime.interpreter:InterpreterOptions",
     "triton.runtime.interpreter:InterpreterBuilder.create_fp_to_fp",
     "triton.runtime.interpreter:ReduceOps.generic_reduce",
     "triton.runtime.interpreter:TensorHandle",
