@@ -138,7 +138,7 @@ def _capturing() -> bool:
 FAULTS: dict[str, tuple[Fault, int, int]] = {
     "losses read before the replay": (replaced_by(ReadsTooEarly), 1, 4),
     "no replay after the capture": (replaced_by(DoesNotReplayCapture), 1, 4),
-    "rate baked into the graph": (rate_is_a_number, 1, 4),
+    "rate baked into the graph": (rate_is_a_number, 1, 6),
     "twins move where Python runs alone": (twins_move_outside, 1, 4),
     "identities not copied": (replaced_by(ForgetsIdentities), 1, 5),
     "gradients not zeroed in the graph": (gradients_are_not_zeroed, 1, 5),
