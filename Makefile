@@ -135,9 +135,10 @@ test-older-cpu: $(READY) ## run the numerical tests as on older processors, with
 	  env $(or $(AS_$(cpu)),$(error OLDER_CPUS holds $(cpu). It takes avx2 and sse41)) OMP_NUM_THREADS=$(threads) \
 	    '$(RUN)' -m pytest -q -m 'numerical and not gpu and not slow and not inductor' --durations=0 --durations-min=10 $(ARGS) &&)) true
 
-check-cuda: $(READY) ## the CUDA step on a device that does nothing: what breaks, what waits, what is moved; 3 minutes
+check-cuda: $(READY) ## the CUDA step without a GPU: what breaks, what waits, what is moved and computed; 15 minutes
 	'$(RUN)' -m pytest -q -m inductor
 	'$(RUN)' -m tests.cuda_stand_in.check
+	'$(RUN)' -m tests.cuda_stand_in.check_numbers
 
 faults: $(READY) ## kill the program, damage its files, fill its disk; counts in benchmarks/results/faults.json
 	'$(RUN)' -m pytest -q tests/faults --faults=benchmarks/results/faults.json $(ARGS)

@@ -1,4 +1,4 @@
-"""Makes tables of what `make check-cuda` and `python -m tests.cuda_stand_in.ablation` stored."""
+"""Makes tables of what `make check-cuda` (both of its parts) and `python -m tests.cuda_stand_in.ablation` stored."""
 
 from typing import Any
 
@@ -38,6 +38,23 @@ def ablation(content: dict[str, Any]) -> str:
         limits = " / ".join(f"{value:.2f}" for value in case["roofline_ms"].values())
         sizes = [f"{case[key]:.2f}" for key in ("float32_gb", "reserved_gb")]
         rows.append([name, str(case["triton_launches"]), f"{case['triton_gb']:.2f}", *map(str, counts), *sizes, limits])
+    return _lines(rows)
+
+
+def where_numbers(content: dict[str, Any]) -> str:
+    return (
+        f"Computed on an {content['host']} without a GPU, torch {content['torch']}, commit {content['commit'][:7]}; "
+        f"faults put in and seen {content['faults_caught']} of {len(content['faults'])}, races "
+        f"{content['races_caught']} of {len(content['races'])}:"
+    )
+
+
+def numbers(content: dict[str, Any]) -> str:
+    """Return a table of what was compared, and the largest difference."""
+    rows = [["case", "precision", "compared with", "largest difference"], ["---"] * 4]
+    for case, precision, other, value in content["cases"]:
+        shown = {True: "none", False: "**not equal**"}[value] if isinstance(value, bool) else f"{value:.1e}"
+        rows.append([case, precision, other, shown])
     return _lines(rows)
 
 

@@ -15,6 +15,7 @@ from benchmarks import cuda_tables, duration, gpu, ranks, seeds, sysu_size
 from benchmarks.harness import RESULTS
 
 DOCS = Path(__file__).parent.parent / "docs"
+CUDA = {"cuda-check": cuda_tables.check, "cuda-ablation": cuda_tables.ablation, "cuda-numbers": cuda_tables.numbers}
 BLOCK = re.compile(r"<!-- ([\w-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
@@ -53,8 +54,8 @@ def _table(name: str, content: dict[str, Any]) -> str:
     question = name.partition("-")[0]
     if question in menu.QUESTIONS:
         return menu.table(question, content)
-    if name.startswith("cuda"):
-        return (cuda_tables.check if name == "cuda-check" else cuda_tables.ablation)(content)
+    if name in CUDA:
+        return CUDA[name](content)
     if name.startswith("ranks"):
         return ranks.table(content)
     if name.startswith("seeds"):
@@ -65,6 +66,8 @@ def _table(name: str, content: dict[str, Any]) -> str:
 
 
 def _where(content: dict[str, Any]) -> str:
+    if "cases" in content and "races" in content:
+        return cuda_tables.where_numbers(content)
     if "host" in content:
         return cuda_tables.where(content)
     place = content["environment"] if "environment" in content else content["runs"][0]["environment"]

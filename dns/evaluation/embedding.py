@@ -50,7 +50,7 @@ class Embedder(nn.Module):
                 z, bn = z + mirrored_z, bn + mirrored_bn
         if self._flip == "normalised":
             z, bn = functional.normalize(z, dim=1), functional.normalize(bn, dim=1)
-        return Embeddings(bn, z)
+        return Embeddings(bn.float(), z.float())  # from float64 as well: what is compared is float32
 
 
 def save_features(path: Path, embeddings: Embeddings, test: TestSet) -> None:

@@ -1,5 +1,6 @@
 // CUDA's runtime and driver without a device. Memory is the host's, kernels do nothing, copies copy, and the rules of
 // stream capture are kept. Preloaded, it lets PyTorch run everything that it does on the host where there is no GPU.
+// Where numbers are computed (computing.py), copies, events and waits are handed to Python, which knows the kernels.
 //
 // README.md in this folder says what that can show. Functions that need no behaviour return 0; build.py makes them.
 #include <cuda.h>
@@ -30,6 +31,7 @@ struct Node {
 };
 
 struct Graph {
+    unsigned long long id;  // of the capture that made it
     std::vector<Node> nodes;
 };
 
@@ -166,6 +168,45 @@ EXPORT const char* stand_in_node(long number) {
 
 EXPORT int stand_in_work(const char* kind, const char* name, void* stream) { return work(kind, name, stream); }
 
+// ---------------------------------------------------------------------------------- for order.py, where numbers count
+
+// Copies and replays happen there; with lazy streams it also hears of events and waits, and decides what they run.
+// handle: an event's, a graph's number or a byte's value. Called without the mutex: it takes Python's own lock. Returns a
+// cudaError_t.
+using Hook = int (*)(const char* what, const void* handle, const void* stream, void* target, const void* source,
+                     size_t bytes);
+static std::atomic<Hook> hook{nullptr};
+static std::atomic<bool> lazy{false};
+static thread_local int hollow = 0;  // > 0: what is launched computes nothing, because a CPU's kernel does it
+
+EXPORT void stand_in_hook(Hook given) { hook = given; }
+EXPORT void stand_in_hollow(int more) { hollow += more; }
+EXPORT void stand_in_lazy(int on) { lazy = on; }
+
+// The number of the capture that this stream takes part in, or 0. Graphs have the number of their capture.
+EXPORT unsigned long long stand_in_capture(void* handle) {
+    Capture* capture = stream_of(handle)->capture;
+    return capture ? capture->id : 0;
+}
+
+static cudaError_t tell(const char* what, const void* handle, const void* stream = nullptr, void* target = nullptr,
+                        const void* source = nullptr, size_t bytes = 0) {
+    Hook told = hook;
+    return told ? (cudaError_t)told(what, handle, stream, target, source, bytes) : cudaSuccess;
+}
+// Where numbers count, a kernel that nothing computes must not pass for one that did.
+static cudaError_t kernel(const char* kind, const std::string& name, const void* stream) {
+    if (hook && !hollow) {
+        note_violation("nothing computes " + std::string(kind) + " " + name);
+        fprintf(stderr, "the stand-in: nothing computes %s %s, see tests/cuda_stand_in/README.md\n", kind, name.c_str());
+        return cudaErrorUnknown;
+    }
+    return work(kind, name, stream);
+}
+static cudaError_t tell_if_lazy(const char* what, const void* handle, const void* stream = nullptr) {
+    return lazy ? tell(what, handle, stream) : cudaSuccess;
+}
+
 // ----------------------------------------------------------------------------------------------------------- the device
 
 static size_t memory_limit() {
@@ -252,7 +293,7 @@ EXPORT cudaError_t cudaDeviceSynchronize() {
     if (cudaError_t refused = refuse_while_capturing("cudaDeviceSynchronize"))
         return refused;
     thread_counters.sync++;
-    return cudaSuccess;
+    return tell_if_lazy("wait for device", nullptr);
 }
 
 // --------------------------------------------------------------------------------------------------------------- memory
@@ -288,6 +329,8 @@ EXPORT cudaError_t cudaFree(void* pointer) {
         return cudaSuccess;
     if (cudaError_t refused = refuse_while_capturing("cudaFree"))
         return refused;
+    if (cudaError_t failed = tell_if_lazy("wait for device", nullptr))  // as CUDA does before it frees
+        return failed;
     Lock lock(mutex);
     auto block = device_memory.find((char*)pointer);
     if (block != device_memory.end()) {
@@ -308,6 +351,8 @@ EXPORT cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) {
 }
 
 EXPORT cudaError_t cudaFreeHost(void* pointer) {
+    if (cudaError_t failed = tell_if_lazy("wait for device", nullptr))
+        return failed;
     Lock lock(mutex);
     auto block = pinned_memory.find((char*)pointer);
     if (block != pinned_memory.end()) {
@@ -324,6 +369,8 @@ EXPORT cudaError_t cudaHostRegister(void* pointer, size_t bytes, unsigned) {
 }
 
 EXPORT cudaError_t cudaHostUnregister(void* pointer) {
+    if (cudaError_t failed = tell_if_lazy("wait for device", nullptr))
+        return failed;
     Lock lock(mutex);
     pinned_memory.erase((char*)pointer);
     return cudaSuccess;
@@ -343,20 +390,26 @@ EXPORT cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, c
     return cudaSuccess;
 }
 
-// In a capture nothing is copied: a replay would copy what is there then.
+// In a capture nothing is copied: a replay would copy what is there then. CUDA takes what it copies from pageable memory
+// before it returns, and waits until it has copied to it.
 static cudaError_t copy(void* target, const void* source, size_t bytes, const void* stream, const char* call) {
-    bool to_device, from_device, pageable;
+    bool to_device, from_device, from_pageable, to_pageable;
     {
         Lock lock(mutex);
         to_device = lies_in(device_memory, target);
         from_device = lies_in(device_memory, source);
-        pageable = (!to_device && !lies_in(pinned_memory, target)) || (!from_device && !lies_in(pinned_memory, source));
+        to_pageable = !to_device && !lies_in(pinned_memory, target);
+        from_pageable = !from_device && !lies_in(pinned_memory, source);
     }
+    bool pageable = to_pageable || from_pageable;
     std::string way = std::string(from_device ? "device" : "host") + " to " + (to_device ? "device" : "host");
     if (cudaError_t refused = work("copy", way + (pageable ? ", pageable, by " : " by ") + call, stream, pageable))
         return refused;
     counters.copy++;
     counters.pageable += pageable;
+    if (hook)
+        return tell(to_pageable ? "copy to pageable" : from_pageable ? "copy from pageable" : "copy", nullptr, stream,
+                    target, source, bytes);
     if (!stream_of(stream)->capture)
         memmove(target, source, bytes);
     return cudaSuccess;
@@ -370,26 +423,39 @@ EXPORT cudaError_t cudaMemcpy(void* target, const void* source, size_t bytes, cu
     if (cudaError_t refused = refuse_while_capturing("cudaMemcpy"))
         return refused;
     thread_counters.sync++;
-    return copy(target, source, bytes, nullptr, "cudaMemcpy");
+    cudaError_t refused = copy(target, source, bytes, nullptr, "cudaMemcpy");
+    return refused ? refused : tell_if_lazy("wait for stream", nullptr);
 }
 
 EXPORT cudaError_t cudaMemcpy2DAsync(void* target, size_t target_pitch, const void* source, size_t source_pitch,
                                      size_t width, size_t height, cudaMemcpyKind, cudaStream_t stream) {
-    for (size_t row = 0; row < height; row++)
-        memmove((char*)target + row * target_pitch, (const char*)source + row * source_pitch, width);
-    return work("copy", "cudaMemcpy2DAsync", stream);
+    if (cudaError_t refused = work("copy", "cudaMemcpy2DAsync", stream))
+        return refused;
+    for (size_t row = 0; row < height; row++) {
+        char* to = (char*)target + row * target_pitch;
+        const char* from = (const char*)source + row * source_pitch;
+        if (hook) {
+            if (cudaError_t failed = tell("copy", nullptr, stream, to, from, width))
+                return failed;
+        } else if (!stream_of(stream)->capture) {
+            memmove(to, from, width);
+        }
+    }
+    return cudaSuccess;
 }
 
 EXPORT cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t stream) {
-    cudaError_t refused = work("memset", "cudaMemsetAsync", stream);
-    if (!refused && !stream_of(stream)->capture)
+    if (cudaError_t refused = work("memset", "cudaMemsetAsync", stream))
+        return refused;
+    if (hook)
+        return tell("set", (const void*)(size_t)(value & 255), stream, target, nullptr, bytes);
+    if (!stream_of(stream)->capture)
         memset(target, value, bytes);
-    return refused;
+    return cudaSuccess;
 }
 
 EXPORT cudaError_t cudaMemset(void* target, int value, size_t bytes) {
-    memset(target, value, bytes);
-    return work("memset", "cudaMemset", nullptr);
+    return cudaMemsetAsync(target, value, bytes, nullptr);
 }
 
 EXPORT cudaError_t cudaMemcpyToSymbol(const void*, const void*, size_t, size_t, cudaMemcpyKind) { return cudaSuccess; }
@@ -427,10 +493,12 @@ EXPORT cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     if (cudaError_t refused = refuse_while_capturing("cudaStreamSynchronize"))
         return refused;
     thread_counters.sync++;
-    return cudaSuccess;
+    return tell_if_lazy("wait for stream", nullptr, stream);
 }
 EXPORT cudaError_t cudaStreamQuery(cudaStream_t stream) {
-    return refuse_captured(stream, "cudaStreamQuery of a capturing stream");
+    if (cudaError_t refused = refuse_captured(stream, "cudaStreamQuery of a capturing stream"))
+        return refused;
+    return tell_if_lazy("is stream done", nullptr, stream);
 }
 
 EXPORT cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
@@ -439,16 +507,19 @@ EXPORT cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
 }
 EXPORT cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, 0); }
 EXPORT cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    tell_if_lazy("forget event", event);
     delete (Event*)event;
     return cudaSuccess;
 }
 EXPORT cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t stream) {
-    Lock lock(mutex);
     Event* event = (Event*)handle;
-    event->capture = stream_of(stream)->capture;
-    event->recorded = true;
-    event->captured_id = event->capture ? event->capture->id : 0;
-    return cudaSuccess;
+    {
+        Lock lock(mutex);
+        event->capture = stream_of(stream)->capture;
+        event->recorded = true;
+        event->captured_id = event->capture ? event->capture->id : 0;
+    }
+    return event->captured_id ? cudaSuccess : tell_if_lazy("record event", handle, stream);
 }
 EXPORT cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned) {
     return cudaEventRecord(event, stream);
@@ -474,7 +545,9 @@ static cudaError_t refuse_captured_event(Event* event, const char* what) {
 EXPORT cudaError_t cudaEventQuery(cudaEvent_t event) {
     if (cudaError_t refused = refuse_captured_event((Event*)event, "cudaEventQuery of a captured event"))
         return refused;
-    return refuse_while_capturing("cudaEventQuery");
+    if (cudaError_t refused = refuse_while_capturing("cudaEventQuery"))
+        return refused;
+    return tell_if_lazy("is event done", event);
 }
 EXPORT cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     if (cudaError_t refused = refuse_captured_event((Event*)event, "cudaEventSynchronize of a captured event"))
@@ -482,7 +555,7 @@ EXPORT cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     if (cudaError_t refused = refuse_while_capturing("cudaEventSynchronize"))
         return refused;
     thread_counters.wait++;
-    return cudaSuccess;
+    return tell_if_lazy("wait for event", event);
 }
 EXPORT cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
     *milliseconds = 0.01f;
@@ -491,9 +564,11 @@ EXPORT cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEv
 
 // A stream that waits for a captured event joins its capture; a capturing stream must not wait for anything else.
 EXPORT cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t awaited, unsigned) {
-    Lock lock(mutex);
     Event* event = (Event*)awaited;
     Stream* stream = stream_of(handle);
+    if (!event->captured_id && !stream->capture)
+        return tell_if_lazy("stream waits for event", awaited, handle);
+    Lock lock(mutex);
     if (event->captured_id && is_under_way(event->captured_id)) {
         if (!stream->capture && stream == &legacy_stream)
             return invalidate(event->capture, "the legacy stream waits for a captured event", cudaErrorStreamCaptureImplicit);
@@ -545,7 +620,7 @@ EXPORT cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCapture
         return fail(cudaErrorStreamCaptureUnsupported);
     if (stream->capture)
         return fail(cudaErrorIllegalState);
-    stream->capture = new Capture{++captures, mode, std::this_thread::get_id(), false, new Graph};
+    stream->capture = new Capture{++captures, mode, std::this_thread::get_id(), false, new Graph{captures, {}}};
     under_way.push_back(stream->capture);
     return cudaSuccess;
 }
@@ -579,9 +654,9 @@ EXPORT cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* executable, cu
     *executable = (cudaGraphExec_t)graph;
     return cudaSuccess;
 }
-EXPORT cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t) {
+EXPORT cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
     counters.replay++;
-    return cudaSuccess;
+    return tell("replay", (const void*)((Graph*)graph)->id, stream);
 }
 EXPORT cudaError_t cudaGraphDestroy(cudaGraph_t) { return cudaSuccess; }
 EXPORT cudaError_t cudaGraphExecDestroy(cudaGraphExec_t) { return cudaSuccess; }
@@ -624,7 +699,8 @@ EXPORT cudaError_t __cudaPopCallConfiguration(dim3* grid, dim3* block, size_t* s
 
 static cudaError_t launch_kernel(const void* function, const void* stream) {
     auto known = kernel_names->find(function);
-    return work("kernel", known == kernel_names->end() ? "unknown" : known->second, stream);
+    cudaError_t refused = kernel("kernel", known == kernel_names->end() ? "unknown" : known->second, stream);
+    return refused ? fail(refused) : cudaSuccess;  // the driver's launches, Triton's, leave no error behind
 }
 
 EXPORT cudaError_t __cudaGetKernel(void** kernel, const void* function) {
@@ -720,7 +796,7 @@ EXPORT CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) { retu
 EXPORT CUresult cuFuncSetCacheConfig(CUfunction, CUfunc_cache) { return CUDA_SUCCESS; }
 
 static CUresult launch_triton(CUfunction function, const void* stream) {
-    return (CUresult)work("triton", *(std::string*)function, stream);
+    return (CUresult)kernel("triton", *(std::string*)function, stream);
 }
 EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
                                CUstream stream, void**, void**) {
@@ -764,7 +840,7 @@ struct Handle {
 static const int EXECUTION_FAILED = 13;
 
 static int library_work(const char* kind, const std::string& name, void* handle) {
-    return work(kind, name, ((Handle*)handle)->stream) ? EXECUTION_FAILED : 0;
+    return kernel(kind, name, ((Handle*)handle)->stream) ? EXECUTION_FAILED : 0;
 }
 static std::string product(const char* call, int m, int n, int k) {
     return std::string(call) + " " + std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
@@ -799,7 +875,7 @@ EXPORT int cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*, voi
 }
 EXPORT int cublasLtMatmul(void*, void*, const void*, const void*, void*, const void*, void*, const void*, const void*,
                           void*, void*, void*, const void*, void*, size_t, void* stream) {
-    return work("gemm", "cublasLtMatmul", stream) ? EXECUTION_FAILED : 0;
+    return kernel("gemm", "cublasLtMatmul", stream) ? EXECUTION_FAILED : 0;
 }
 
 EXPORT int cudnnCreate(void** handle) { *handle = new Handle{}; return 0; }

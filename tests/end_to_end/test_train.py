@@ -71,6 +71,18 @@ def finished(beton_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return runs / "whole"
 
 
+def test_float64_trains_and_is_tested(beton_root: Path, tmp_path: Path) -> None:
+    """Its losses are those of float32 to its rounding, as long as that has not grown: in the first step."""
+    found = {}
+    for precision in ("fp32", "fp64"):
+        options = [f"--engine.precision={precision}", "--optim.epochs=1"]
+        assert train(beton_root, tmp_path, precision, *options) == 0
+        found[precision] = losses(tmp_path / precision)[0]["total"]
+        result = json.loads((tmp_path / precision / "result.json").read_text())
+        assert 0 < result["rank1"] <= 1
+    assert 0 < abs(found["fp64"] - found["fp32"]) < 1e-5 * found["fp32"]
+
+
 def test_a_run_leaves_what_it_promises(finished: Path) -> None:
     assert {path.name for path in finished.iterdir()} == {
         "config.yaml", "log.jsonl", "last.pt", "best.pt", "result.json", "result.md",

@@ -1,5 +1,7 @@
 """Embedding: rows, padding and the three flips for both features; the file of features."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +90,16 @@ def test_low_precision_gives_float32_of_unit_length(model: DNS, batches: list[tu
         assert low.dtype == torch.float32
         assert torch.allclose(low[[0, 2, 3, 5]].norm(dim=1), torch.ones(4), atol=1e-5)
         assert (functional.cosine_similarity(low, high)[[0, 2, 3, 5]] > 0.98).all()
+
+
+def test_float64_gives_float32_to_its_rounding(model: DNS, batches: list[tuple[Tensor, Tensor]]) -> None:
+    found, expected = empty(), empty()
+    engine = replace(ENGINE, precision="fp64")
+    doubled = engine.place(copy.deepcopy(model))
+    embed_images(doubled, batches, found, visible=True, flip="published", engine=engine)
+    embed_images(model, batches, expected, visible=True, flip="published", engine=ENGINE)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5, equal_nan=True)
 
 
 def test_compiled_whole_and_once_a_modality(
