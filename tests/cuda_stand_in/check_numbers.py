@@ -24,6 +24,12 @@ from tests.cuda_stand_in.race_faults import FAULTS
 SAME = 1e-11  # of float64, relative
 ROUNDED = {"fp32": 3e-6, "bf16": 1e-2, "fp16": 2e-3}  # as tests/dns/test_step.py has them, for one step
 SET = Options(train_identities=8, test_identities=5, train_images=4, test_images=1, height_px=64, layout="sysu")
+COMPILED = {
+    "fp32": "one compiled step, Inductor's kernels",
+    "bf16": "one compiled step, Inductor's kernels",
+    "fp32 --combo": "one compiled step, combo kernels",
+    "bf16 --combo --graph": "one compiled step, combo kernels",
+}
 Row = tuple[str, str, str, bool | float]  # case, precision, what it is compared with, equal or the largest difference
 
 
@@ -80,8 +86,12 @@ def races(beton_root: Path) -> tuple[list[Row], dict[str, bool]]:
 
 
 def compiled_rows(found: dict[str, Any]) -> Iterator[Row]:
-    yield "one compiled step, Inductor's kernels", "fp32", "the CPU's engine", found["fp32"]["losses"]
-    yield "one compiled step, Inductor's kernels", "bf16", "the CPU's engine, fp64", found["bf16"]["losses"]
+    for how, name in COMPILED.items():
+        precision, _, more = how.partition(" ")
+        exact = "the CPU's engine" if precision == "fp32" else "the CPU's engine, fp64"
+        yield name, precision, exact, found[how]["losses"]
+        if "--graph" in more:
+            yield f"{name}, captured, 6 steps", precision, "uncaptured, same device", found[how]["captured_bits_equal"]
 
 
 def is_good(row: Row) -> bool:
@@ -97,7 +107,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         training = child("whole", beton_root, folder, "whole")
     lazy, races_seen = races(beton_root)
-    compiled = {precision: child("compiled_numbers", precision) for precision in ("fp32", "bf16")}
+    compiled = {how: child("compiled_numbers", *how.split()) for how in COMPILED}
     rows = [*step_rows(step), *training_rows(training), *lazy, *compiled_rows(compiled)]
     host = environment(torch.device("cpu"))
     found = {

@@ -73,10 +73,12 @@ def _run(self: CachingAutotuner, *arguments: Any, stream: Any, benchmark_run: bo
 def _configuration(tuner: CachingAutotuner) -> Any:
     """The one with the largest blocks, made as large as the tensor: Python goes through a kernel once a program. Not
     larger than TRITON_MAX_BLOCK, beyond which Inductor may have left out masks."""
-    best = max(tuner.configs, key=lambda one: one.kwargs.get("XBLOCK", 1) * one.kwargs.get("YBLOCK", 1))
-    if tuner.inductor_meta.get("grid_type") not in ("Grid1D", "Grid2D", "Grid3D"):  # combo kernels
+    best = copy.deepcopy(max(tuner.configs, key=lambda one: one.kwargs.get("XBLOCK", 1) * one.kwargs.get("YBLOCK", 1)))
+    if tuner.inductor_meta.get("grid_type") not in ("Grid1D", "Grid2D", "Grid3D"):  # combo kernels: no size is all's
+        if best.kwargs.get("XBLOCK", 1) > 1:
+            best.kwargs["XBLOCK"] = TRITON_MAX_BLOCK["X"]
         return best
-    best, left = copy.deepcopy(best), WIDEST
+    left = WIDEST
     for block, axis in (("XBLOCK", "x"), ("YBLOCK", "y"), ("ZBLOCK", "z"), ("R0_BLOCK", "r0_")):
         hint = (tuner.size_hints or {}).get(axis)
         if block in best.kwargs and hint:
