@@ -1,6 +1,6 @@
 """The compiled step's numbers: Inductor's kernels of augmentation, network and losses, forward and backward.
 
-    python -m tests.cuda_stand_in.run tests.cuda_stand_in.compiled_numbers PRECISION [--without=NAME] [--combo] [--graph]
+    python -m tests.cuda_stand_in.run tests.cuda_stand_in.compiled_numbers PRECISION [--combo] [--graph] [--without=...]
 
 Prints one JSON object. PRECISION: fp32 or bf16; without: a function of dns/inductor.py that then changes nothing;
 combo: as on a card, independent kernels become one; graph: also captured. The optimiser stays torch's. One step in fp32
