@@ -97,7 +97,7 @@ SEEN = {
 }
 
 
-@pytest.mark.parametrize("protocol", ["llcm-i2v", "llcm-v2i", "llcm-v2i-transposed", "sysu-all", "sysu-indoor-multi"])
+@pytest.mark.parametrize("protocol", ["llcm-i2v", "llcm-v2i", "llcm-v2i-deen", "sysu-all", "sysu-indoor-multi"])
 def test_the_published_order_of_one_trial(protocol: str, tmp_path: Path) -> None:
     """As one file and as two, of drawn folders of up to four images: the row of that trial, and no other trial's."""
     family, number = protocol.partition("-")[0], 3
