@@ -15,8 +15,8 @@ mask1k-multi         the mean of an identity's sketches             1    nothing
 
 RegDB's ten trials are ten models on ten splits; the caller puts their results together. What papers call LLCM's v2i is
 llcm-v2i in the published DNS. The published test scripts of DEEN, and of AGW for LLCM, swap the modalities and then
-transpose the distances, so that drawn infrared images search all visible ones: llcm-v2i-deen. Which one a paper's number
-is of, only its authors can say. Draws are those of the published code: `random.seed(trial)`, identities ascending, their
+transpose the distances, so that drawn infrared images search all visible ones: llcm-v2i-deen. Which one a number is of,
+only its authors can say. Draws are those of the published code: `random.seed(trial)`, identities ascending, their
 cameras ascending, files by name, `random.choice` in each folder.
 """
 

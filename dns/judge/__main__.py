@@ -11,11 +11,14 @@ of the test part, or of the published code (--order=published). docs/judge.md sa
 import argparse
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from dns.evaluation import results
 from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.tables import Row, markdown, screen
+from dns.judge.beside import below, in_markdown, on_screen, pairs
 from dns.judge.claims import agrees, read_claim, verdict
 from dns.judge.conventions import Judged, Refused, cannot_give, judge, protocols_of
 from dns.judge.features import Features, read_features
@@ -61,18 +64,30 @@ def main(arguments: Sequence[str]) -> int:
         refused += [*less, *cannot_give(placed, re_ranking=options.re_ranking)]
     if not judged:
         raise ConfigError(f"{options.files[0]}: gives no row. {refused[0].what}: {refused[0].reason}")
-    rows = [one.row for one in judged]
+    compared, different = pairs(judged)
+    report([one.row for one in judged], compared, [*dict.fromkeys([*refused, *different])], options, claim)
+    return 0
+
+
+def report(
+    rows: Sequence[Row], compared: Sequence[Row], refused: Sequence[Refused], options: argparse.Namespace,
+    claim: dict[str, Decimal] | None,
+) -> None:  # fmt: skip
+    """Print the tables, and write them where --write says so."""
     shown: list[Row] = [
         {**row, "protocol": row["protocol"] + CLAIMED} if claim and agrees(row, claim) else row for row in rows
     ]
     title = f"{options.dataset}: per cent, mean over the trials"
     print(screen(shown, title))
-    print("Not in the table:", *(f"  {what}: {reason}" for what, reason in dict.fromkeys(refused)), sep="\n")
+    tables = below(rows, compared)
+    for title_below, cells in tables:
+        print(on_screen(title_below, cells))
+    print("Not in the table:", *(f"  {what}: {reason}" for what, reason in refused), sep="\n")
     if claim:
         print(verdict(rows, claim))
     if options.write:
-        write(options.write, rows, refused, markdown(shown, title))
-    return 0
+        content = {"rows": list(rows), "pairs": list(compared), "left_out": [one._asdict() for one in refused]}
+        write(options.write, content, markdown(shown, title) + "".join(in_markdown(*table) for table in tables))
 
 
 def _placed(files: Sequence[Features], subject: Subject, options: argparse.Namespace) -> list[Placed]:
@@ -94,13 +109,12 @@ def _placed(files: Sequence[Features], subject: Subject, options: argparse.Names
     return place_published(files, subject.test, protocol.trials(subject.test, [number])[0])
 
 
-def write(folder: Path, rows: Sequence[Row], refused: Sequence[Refused], table: str) -> None:
+def write(folder: Path, content: dict[str, Any], tables: str) -> None:
     """Write judge.json and judge.md. Raises ReportError."""
     with results.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    left_out = [one._asdict() for one in dict.fromkeys(refused)]
-    results.write_json(folder / "judge.json", {"rows": list(rows), "left_out": left_out})
-    results.write_text(folder / "judge.md", table)
+    results.write_json(folder / "judge.json", content)
+    results.write_text(folder / "judge.md", tables)
     print(f"written: {folder / 'judge.json'}, {folder / 'judge.md'}")
 
 

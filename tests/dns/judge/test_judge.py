@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from dns.evaluation.embedding import Embeddings, save_features
+from dns.evaluation.intervals import interval
+from dns.evaluation.open_set import open_set
 from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet
-from dns.evaluation.ranking import rank_trials
+from dns.evaluation.ranking import compare, rank_trials
 from dns.evaluation.tables import COLUMNS, make_row
 from dns.judge.__main__ import main
 from dns.judge.conventions import COSINE, DOT, EUCLIDEAN, protocols_of
@@ -189,3 +191,38 @@ def test_re_ranking_adds_rows(converted_layout: Layout, tmp_path: Path) -> None:
     (row,) = [row for row in rows if row["protocol"] == "llcm-i2v" and row["re_ranking"] == "k-reciprocal"]
     wanted = rank_trials(PROTOCOLS["llcm-i2v"], test, torch.from_numpy(matrix), re_ranking=True)
     assert row["rank1"] == make_row("llcm-i2v", [one.metrics for one in wanted])["rank1"]
+
+
+def test_two_files_are_compared_in_pairs(
+    converted_layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The difference is that of the tables' figures; a file of other length counts by its cosine."""
+    folder = converted_layout("llcm")
+    test = opened(folder)
+    good = save(tmp_path / "good.npz", test, drawn(test, 8))
+    noise = np.random.default_rng(9).normal(size=(len(test.person_N), 6)).astype(np.float32)
+    poor = save(tmp_path / "poor.npz", test, noise)
+    rows = judged(folder, tmp_path, good, poor)
+    compared = json.loads((tmp_path / "judge.json").read_text())["pairs"]
+    assert [one["protocol"] for one in compared] == [one.name for one in protocols_of("llcm", test)]
+    for one in compared:
+        first, second = (
+            next(row for row in rows if row["checkpoint"] == one[side] and COSINE in row["feature"]
+                 and row["protocol"] == one["protocol"])
+            for side in ("first", "second")
+        )  # fmt: skip
+        assert one["mAP"]["difference"] == pytest.approx(first["mAP"] - second["mAP"])
+        assert one["mAP"]["low"] <= one["mAP"]["difference"] <= one["mAP"]["high"]
+    assert "good.npz minus poor.npz" in capsys.readouterr().out
+    assert "good.npz minus poor.npz" in (tmp_path / "judge.md").read_text()
+
+
+def test_a_row_has_intervals_and_the_open_set(converted_layout: Layout, tmp_path: Path) -> None:
+    folder = converted_layout("llcm")
+    test = opened(folder)
+    matrix = drawn(test, 8)
+    for row in judged(folder, tmp_path, save(tmp_path / "a.npz", test, matrix)):
+        rankings = rank_trials(PROTOCOLS[row["protocol"]], test, torch.from_numpy(matrix))
+        pairs = [compare(one.trial, test, torch.from_numpy(matrix)) for one in rankings]
+        assert row["interval"] == json.loads(json.dumps(interval(rankings)))
+        assert row["open_set"] == json.loads(json.dumps(open_set(pairs)))
