@@ -13,6 +13,7 @@ JOBS       ?=#             so many trials or seeds side by side, each on a GPU o
 RANKS      ?=#             train (or test) one network on so many devices together, by torchrun
 CHECKPOINT ?=#             what `make eval` and `make report` test; by default best.pt of the run
 RUNS       ?=#             run folders that `make report` sets side by side, as in RUNS='runs/a runs/b'
+FEATURES   ?=#             files of features that `make judge` ranks, as in FEATURES='a.npz b.mat'
 PROTOCOL   ?=#             what they report, with commas; by default those of the recipe
 PARTS      ?=#             which parts `make benchmark-gpu` repeats
 ARGS       ?=#             further options, as in ARGS='--optim.lr=0.1 --optim.epochs=3'
@@ -25,7 +26,7 @@ PYTHON     ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 pytho
                 $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
 # The recipes take these from the environment, as they were typed: a folder may be called O'Brien or US$.
-PASSED_ON := DATASET DATA_ROOT BETON_ROOT RESUME TRIAL JOBS RANKS CHECKPOINT PROTOCOL RUNS
+PASSED_ON := DATASET DATA_ROOT BETON_ROOT RESUME TRIAL JOBS RANKS CHECKPOINT FEATURES PROTOCOL RUNS
 $(foreach name,$(PASSED_ON),$(if $(filter-out file,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
 export $(PASSED_ON)
 
@@ -50,7 +51,7 @@ BENCH := $(VENV)/.dns-ffcv-bench
 MADE_FROM := $(firstword $(shell cat pyproject.toml constraints.txt .ci/pins.py | sha256sum))
 again_unless_made = $(if $(filter $(MADE_FROM),$(shell cat '$(1)' 2>/dev/null || true)),,again)
 
-.PHONY: help train options plan eval report convert-datasets setup synthesise data verify benchmark benchmark-gpu profile \
+.PHONY: help train options plan eval report judge convert-datasets setup synthesise data verify benchmark benchmark-gpu profile \
         test test-slow test-older-cpu check-cuda faults lint format clean again
 
 ##@ What everybody needs
@@ -85,6 +86,9 @@ eval: $(READY) ## test a checkpoint (CHECKPOINT=...) of DATASET under PROTOCOL
 
 report: $(READY) ## the same, and write report.html; RUNS='runs/a runs/b': set runs side by side
 	'$(RUN)' $(if $(RUNS),-m dns.report $$RUNS,eval.py --report.write=true $(TESTED)) $(ARGS)
+
+judge: $(READY) ## rank FEATURES of any method under every convention of DATASET; ARGS=--claim=rank1=57.45,mAP=64.11
+	'$(RUN)' -m dns.judge $$FEATURES --dataset="$(SET)" --beton-root="$$BETON_ROOT" $(if $(TRIAL),--trial="$$TRIAL") $(ARGS)
 
 convert-datasets: $(READY) ## convert every data set found under DATA_ROOT, list what is missing; ARGS='--height-px ...'
 	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" $(INCOMPLETE) $(ARGS)

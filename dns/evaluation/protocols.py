@@ -8,13 +8,16 @@ sysu-indoor          infrared    the same, cameras 1 and 2         10    camera 
 llcm-i2v             infrared    one of each (id, camera)          10    same identity and same camera   identities
 llcm-v2i             visible     one of each (id, camera)          10    same identity and same camera   identities
 llcm-v2i-transposed  i2v's gallery searches for i2v's queries      10    same identity and same camera   identities
+llcm-v2i-deen        v2i's gallery searches for v2i's queries      10    same identity and same camera   identities
 regdb-t2v, -v2t      infrared, visible    all of the other          1    nothing                         images
 mask1k, pku          sketch      all photos                         1    nothing                         images
 mask1k-multi         the mean of an identity's sketches             1    nothing                         images
 
-RegDB's ten trials are ten models on ten splits; the caller puts their results together. DEEN and AGW report LLCM's v2i
-as -transposed, the published DNS as llcm-v2i. Draws are those of the published code: `random.seed(trial)`, identities
-ascending, their cameras ascending, files by name, `random.choice` in each folder.
+RegDB's ten trials are ten models on ten splits; the caller puts their results together. What papers call LLCM's v2i is
+llcm-v2i in the published DNS. The published test scripts of DEEN, and of AGW for LLCM, swap the modalities and then
+transpose the distances, so that drawn infrared images search all visible ones: llcm-v2i-deen. Which one a number is of,
+only its authors can say. Draws are those of the published code: `random.seed(trial)`, identities ascending, their
+cameras ascending, files by name, `random.choice` in each folder.
 """
 
 import random
@@ -185,6 +188,7 @@ PROTOCOLS = {
         _llcm("llcm-i2v", INFRARED, VISIBLE),
         _llcm("llcm-v2i", VISIBLE, INFRARED),
         _llcm("llcm-v2i-transposed", INFRARED, VISIBLE, transposed=True),
+        _llcm("llcm-v2i-deen", VISIBLE, INFRARED, transposed=True),
         Protocol("mask1k", SKETCH, VISIBLE),
         Protocol("mask1k-multi", SKETCH, VISIBLE, mean_query=True),
         Protocol("pku", SKETCH, VISIBLE),

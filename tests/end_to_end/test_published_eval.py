@@ -74,7 +74,7 @@ def test_embeddings_through_eval_are_the_goldens(
     assert_tells(said.err, checkpoint, "12 identities", "custom", 3, "288 x 144", "96 x 48")
     rows = json.loads((tmp_path / NAME / "result.json").read_text())["evaluation"]
     assert {row["checkpoint"] for row in rows} == {f"{NAME}.pth, epoch 57, chosen by rank-1 on the test set"}
-    assert {row["protocol"] for row in rows} == {"llcm-i2v", "llcm-v2i", "llcm-v2i-transposed"}
+    assert {row["protocol"] for row in rows} == {"llcm-i2v", "llcm-v2i", "llcm-v2i-transposed", "llcm-v2i-deen"}
 
 
 @pytest.mark.parametrize("damage", ["cut", "key", "code", "recipe"])

@@ -26,7 +26,7 @@ Layout = Callable[[str], Path]
 OWN = {  # layout -> protocols that fit it, beyond which it has none
     "sysu": {name for name in PROTOCOLS if name.startswith("sysu") and "official" not in name},
     "regdb": {"regdb-t2v", "regdb-v2t"},
-    "llcm": {"llcm-i2v", "llcm-v2i", "llcm-v2i-transposed"},
+    "llcm": {"llcm-i2v", "llcm-v2i", "llcm-v2i-transposed", "llcm-v2i-deen"},
     "market_sketch_1k": {"mask1k", "mask1k-multi"},
     "pku_sketch": {"pku"},
 }

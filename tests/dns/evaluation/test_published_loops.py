@@ -27,7 +27,9 @@ CAMERAS = {  # (number, modality)
     "llcm": [(camera, modality) for modality in (VISIBLE, INFRARED) for camera in range(1, 5)],
     "regdb": [(0, VISIBLE), (0, INFRARED)],
 }
-NAMES = ("sysu-all", "sysu-indoor", "llcm-i2v", "llcm-v2i", "llcm-v2i-transposed", "regdb-t2v", "regdb-v2t")
+NAMES = (
+    "sysu-all", "sysu-indoor", "llcm-i2v", "llcm-v2i", "llcm-v2i-transposed", "llcm-v2i-deen", "regdb-t2v", "regdb-v2t",
+)  # fmt: skip
 
 
 class Image(NamedTuple):
@@ -105,6 +107,8 @@ def expected(name: str, images: Sequence[Image], trial: int) -> Metrics:
         return published(visible, drawn(infrared, cameras, trial), llcm, True)
     if name == "llcm-v2i-transposed":
         return published(drawn(visible, cameras, trial), infrared, llcm, True)
+    if name == "llcm-v2i-deen":
+        return published(drawn(infrared, cameras, trial), visible, llcm, True)
     return published(*((infrared, visible) if name == "regdb-t2v" else (visible, infrared)), nothing, False)
 
 
