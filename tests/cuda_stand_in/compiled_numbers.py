@@ -1,10 +1,10 @@
 """The compiled step's numbers: Inductor's kernels of augmentation, network and losses, forward and backward.
 
-    python -m tests.cuda_stand_in.run tests.cuda_stand_in.compiled_numbers PRECISION [--combo] [--graph] [--without=...]
+    python -m tests.cuda_stand_in.run tests.cuda_stand_in.compiled_numbers fp32|bf16 [--without=NAME --combo --graph]
 
-Prints one JSON object. PRECISION: fp32 or bf16; without: a function of dns/inductor.py that then changes nothing;
-combo: as on a card, independent kernels become one; graph: also captured. The optimiser stays torch's. One step in fp32
-is compared with the CPU's engine in fp32, one in bf16 with float64: Inductor keeps float32 inside a kernel.
+Prints one JSON object. without: a function of dns/inductor.py that then changes nothing; combo: as on a card,
+independent kernels become one; graph: also captured. The optimiser stays torch's. One step in fp32 is compared with the
+CPU's engine in fp32, one in bf16 with float64: Inductor keeps float32 inside a kernel.
 """
 
 import json
