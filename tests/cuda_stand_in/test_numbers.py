@@ -12,9 +12,10 @@ from tests.cuda_stand_in.conftest import OnStandIn
 SAME = 1e-11  # relative; float64 rounds to 1e-16, and a tiny batch lets it grow with each step
 
 
-def test_the_installed_torch_has_every_private_name() -> None:
+@pytest.mark.parametrize("names", [private_names.COMPUTING, private_names.INTERPRETED])
+def test_torch_and_triton_have_every_private_name(names: tuple[str, ...]) -> None:
     """`make test` says here which one is gone, before anything that rests on it fails."""
-    assert private_names.gone(private_names.COMPUTING) == []
+    assert private_names.gone(names) == []
 
 
 def test_a_name_that_is_gone_is_named() -> None:
