@@ -7,16 +7,16 @@ see order.py. An operator that no CPU has raises when it is called, and so does 
 type.
 """
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.library import Library, get_kernel
+from torch.library import get_kernel
 from torch.utils._pytree import tree_map_only
 
 from tests.cuda_stand_in import order, private_names
+from tests.cuda_stand_in.device import override
 from tests.cuda_stand_in.host_kernels import DRAWS, KERNELS
 from tests.cuda_stand_in.host_memory import CPU, on_host, to_device
 
@@ -171,8 +171,5 @@ def _kernels() -> Iterator[tuple[str, Kernel]]:
             yield name, missing(name, get_kernel(name, "CUDA"))
 
 
-_library = Library("aten", "IMPL")
-with warnings.catch_warnings():  # each says that a kernel is replaced
-    warnings.simplefilter("ignore")
-    for _name, _kernel in list(_kernels()):
-        _library.impl(_name, _kernel, "CUDA", with_keyset=True)
+for _name, _kernel in list(_kernels()):
+    override(_name, _kernel, with_keyset=True)
