@@ -18,15 +18,17 @@ class CannotBuild(Exception):
     """g++ or CUDA's headers are missing."""
 
 
-def headers() -> Path:
-    """A folder with cuda.h and crt/; Triton's wheel brings one. Raises CannotBuild."""
+def headers() -> list[Path]:
+    """Folders of CUDA's headers, crt/ among them: those of the runtime that torch was installed with, whose structures
+    have torch's sizes, and Triton's for what these lack. Raises CannotBuild."""
     try:
         import triton
     except ImportError:
         raise CannotBuild("no Triton: this torch is not built for CUDA") from None
     for folder in (Path(triton.__file__).parent / "backends/nvidia/include", Path("/usr/local/cuda/include")):
         if (folder / "cuda.h").exists() and (folder / "crt").is_dir():
-            return folder
+            version = str(torch.version.cuda).partition(".")[0]
+            return [Path(torch.__file__).parents[1] / f"nvidia/cu{version}/include", folder]
     raise CannotBuild("no folder with cuda.h and crt/: Triton's wheel of Linux brings one")
 
 
@@ -35,7 +37,7 @@ def build() -> Path:
     made_for = FOLDER / f"for-{torch.__version__}"
     if made_for.exists() and made_for.stat().st_mtime > (HERE / "runtime.cpp").stat().st_mtime:
         return LIBRARY
-    include = headers()
+    include = [f"-I{folder}" for folder in headers()]
     FOLDER.mkdir(parents=True, exist_ok=True)
     for old in FOLDER.glob("for-*"):
         old.unlink()
@@ -46,7 +48,7 @@ def build() -> Path:
     try:
         _run("gcc", "-O1", "-fPIC", "-c", FOLDER / "rest.c", "-o", FOLDER / "rest.o")
         _run(
-            "g++", "-O2", "-fPIC", "-std=c++17", f"-I{include}", "-shared", "-Wl,-soname,libcuda.so.1",
+            "g++", "-O2", "-fPIC", "-std=c++17", *include, "-shared", "-Wl,-soname,libcuda.so.1",
             "-o", LIBRARY, HERE / "runtime.cpp", FOLDER / "rest.o", "-ldl", "-lpthread",
         )  # fmt: skip
     except FileNotFoundError as error:
