@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dns.network import Losses
 from dns.option import option
 from ffcv_convert.common.errors import ConfigError
 
-Losses = dict[str, Tensor]  # each loss by name, and their weighted sum as `total`, the last one
 EXCLUDED = -1e8  # mask value: its exp() is 0, and a row of nothing else still has a finite gradient
 WEIGHT = (0, 1000)
 

@@ -18,6 +18,7 @@ from dns.losses import (
     domain_alignment,
     weighted_sum,
 )
+from dns.network import Network
 from dns.option import option
 from dns.shifting import CommonSpaceShifting, HeterogeneousSpaceShifting
 
@@ -44,7 +45,7 @@ class Outputs(NamedTuple):
     logits_BC: Tensor
 
 
-class DNS(nn.Module):
+class DNS(Network):
     """A DNS network for `identities` training identities. D = 2048 (resnet50), 512 (resnet18) or 256 (resnet10_half).
 
     weights: a state dict of the whole backbone to start from, see build_backbone; options.pretrained says where the
@@ -110,6 +111,9 @@ class DNS(nn.Module):
         named = {name: list(getattr(self, name).parameters()) for name in GROUPS[1:]}
         taken = {id(parameter) for parameters in named.values() for parameter in parameters}
         return {"rest": [parameter for parameter in self.parameters() if id(parameter) not in taken], **named}
+
+    def begin_batch(self, number: int) -> None:
+        self.distillation.twins_follow = number == 0
 
     def trunk(self, maps: Tensor) -> Tensor:
         return self.hss4(self.layer4(self.hss3(self.layer3(maps))))

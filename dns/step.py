@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from dns.engine import Engine
-from dns.losses import Losses
 from dns.model import DNS, Outputs
+from dns.network import Losses
 
 
 class Step(Protocol):
@@ -59,7 +59,7 @@ def make_step(
         for number, batch in enumerate(published_batches((images, parameters, person_B), accumulate)):
             if dropout_seeds:
                 torch.manual_seed(dropout_seeds[number])
-            model.distillation.twins_follow = number == 0
+            model.begin_batch(number)
             losses = run(*batch)
             if number == 0:
                 optimiser.zero_grad(set_to_none=True)

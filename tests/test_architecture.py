@@ -12,7 +12,9 @@ from tests.conftest import REPOSITORY
 from tests.support.scripts import REFUSED
 
 PACKAGES = ("ffcv_convert", "pipelines", "dns")
-PAPER = ("model", "backbone", "shifting", "losses", "optim", "option", "step", "engine", "inductor", "published")
+PAPER = (
+    "network", "model", "backbone", "shifting", "losses", "optim", "option", "step", "engine", "inductor", "published",
+)  # fmt: skip
 SCRIPTS = ("train_ffcv.py", "eval.py")
 COMMON = ("ffcv_convert.common",)
 # Package, or a part of it -> the project's modules that it may import from. The longest name that fits counts.

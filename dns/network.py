@@ -1,0 +1,53 @@
+"""Says what the engine asks of a method's network. dns/model.py is DNS; dns/methods/ holds the others and the table.
+
+A batch holds P identities x K images of each modality. PK rows, one kind of image or vector of each of these images,
+are a block: the K rows of an identity are adjacent, and the identities stand in the same order in every block.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+Losses = dict[str, Tensor]  # each loss by name, and their weighted sum as `total`, the last one
+
+
+class Network(nn.Module, ABC):
+    """A network in training and test.
+
+    blocks: how many blocks of rows each output of `forward` is made of; 2 are [visible, infrared]. width: numbers in
+    each vector that `embed` returns.
+    """
+
+    blocks: ClassVar[int] = 2
+    width: int
+
+    @abstractmethod
+    def forward(self, visible: Tensor, other: Tensor) -> tuple[Tensor, ...]:
+        """Compute what the losses need, as a NamedTuple of tensors of `blocks` blocks of rows each.
+
+        visible, other: normalised images, (rows, 3, H, W); other is infrared or sketch. A recipe with two views of each
+        visible image gives visible two blocks.
+        """
+
+    @abstractmethod
+    def loss(self, outputs: Any, person_B: Tensor) -> Losses:
+        """Return each loss whose weight is not 0, by name, and their `total`: float32 at least.
+
+        outputs: what `forward` returned, perhaps of all ranks together. person_B: training labels of two blocks,
+        [visible, infrared], whatever number the outputs have.
+        """
+
+    @abstractmethod
+    def embed(self, images: Tensor, *, visible: bool) -> tuple[Tensor, Tensor]:
+        """Embed test images of one modality: before and after the BN neck, (B, width) each, float32 at least.
+
+        Each is one L2-normalised vector, or several side by side, each of which is L2-normalised.
+        """
+
+    @abstractmethod
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return every trained parameter once, by the name of its group, for learning rates."""
+
+    def begin_batch(self, number: int) -> None:
+        """Do what a method does before batch `number` (from 0) of an optimiser step. Most do nothing."""
