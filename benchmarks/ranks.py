@@ -24,6 +24,7 @@ from benchmarks.training import REPOSITORY, assemble, one_batch, options
 from dns import ranks
 from dns.losses import LossOptions
 from dns.model import DNS, ModelOptions
+from dns.network import Network
 from dns.step import Step, make_step
 from dns.training.environment import environment
 from dns.training.setup import Training
@@ -41,7 +42,7 @@ LINKS = {"NVLink": 450e9, "PCIe": 64e9}
 class Wrapped:
     """A network whose forward pass DistributedDataParallel calls; all else is the network's own."""
 
-    def __init__(self, model: DNS):
+    def __init__(self, model: Network):
         self._model, self._parallel = model, DistributedDataParallel(model)
 
     def __call__(self, visible: Tensor, other: Tensor) -> Any:

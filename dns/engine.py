@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dns.model import DNS
+from dns.network import Network
 from dns.option import AutoSwitch, device_type, option
 from ffcv_convert.common.errors import ConfigError
 
@@ -85,7 +85,7 @@ class Engine:
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST)
 
-    def place(self, model: DNS) -> DNS:
+    def place(self, model: Network) -> Network:
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         dtype = torch.float64 if self.precision == "fp64" else torch.float32
         return model.to(self.device, dtype).to(memory_format=layout)

@@ -8,7 +8,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dns.model import Outputs
 from dns.ranks import lost_ranks
 from ffcv_convert.common.world import World
 
@@ -38,7 +37,8 @@ class Mean:
 
 
 class Gather:
-    """Joins the outputs and identities of all ranks' batches into one batch, [visible of all..., infrared of all...].
+    """Joins the outputs and identities of all ranks' batches into one batch, block by block: [visible of all...,
+    infrared of all...], and on through whatever further blocks the outputs have, see Network.blocks.
 
     Each rank then computes the same loss L. The backward pass adds up what the ranks want of a rank's outputs, which is
     dL times the number of ranks, and Mean divides by it: the gradient is that of one process with the joined batch.
@@ -48,13 +48,13 @@ class Gather:
         self._world = world
 
     @torch.compiler.disable
-    def __call__(self, outputs: Outputs, person_B: Tensor) -> tuple[Outputs, Tensor]:
-        return Outputs(*(self._joined(output) for output in outputs)), self._joined(person_B)
+    def __call__(self, outputs: Any, person_B: Tensor) -> tuple[Any, Tensor]:
+        rows = len(person_B) // 2  # of a block
+        return type(outputs)(*(self._joined(output, rows) for output in outputs)), self._joined(person_B, rows)
 
-    def _joined(self, tensor: Tensor) -> Tensor:
-        batches = _AllGather.apply(tensor.contiguous(), self._world)
-        halves = [batch.chunk(2) for batch in batches]
-        return torch.cat([visible for visible, _ in halves] + [other for _, other in halves])
+    def _joined(self, tensor: Tensor, rows: int) -> Tensor:
+        blocks = zip(*(batch.split(rows) for batch in _AllGather.apply(tensor.contiguous(), self._world)), strict=True)
+        return torch.cat([part for block in blocks for part in block])
 
 
 class _AllGather(torch.autograd.Function):

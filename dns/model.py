@@ -30,6 +30,7 @@ GROUPS = ("rest", "layer3", "layer4", "neck", "classifier", "distillation")
 class ModelOptions:
     """Network"""
 
+    method: str = option("dns", "whose network, losses and options: a row of METHODS")
     architecture: str = option("resnet50", "backbone", names=ARCHITECTURES)
     pretrained: str = option("imagenet", "imagenet, none, or a file: torchvision's layout, or DNS", path=True)
     tau: float = option(0.2, "how fast the momentum classifiers of DD follow", (0, 1))

@@ -1,6 +1,6 @@
-"""Builds the optimiser: six parameter groups with their own learning-rate multipliers, and the published schedule."""
+"""Builds the optimiser: a method's parameter groups with learning-rate multipliers, and the published schedules."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from dns.model import DNS
+from dns.network import Network
 from dns.option import option
 
 MAX_EPOCHS = 100_000
@@ -24,10 +24,15 @@ class OptimOptions:
     lr: float = option(0.2, "peak learning rate of a group with multiplier 1", (0, 1e30))
     momentum: float = option(0.9, "of SGD", (0, 1))
     weight_decay: float = option(5e-4, "on every parameter", (0, 1000))
-    epochs: int = option(100, "epochs, and where the learning rate reaches 0", EPOCHS)
-    peak_epoch: int = option(16, "epoch at which the learning rate peaks; half of a run that is shorter", EPOCHS)
+    epochs: int = option(100, "epochs, and where a linear learning rate reaches 0", EPOCHS)
+    schedule: Literal["linear", "steps"] = option(
+        "linear", "the learning rate rises and falls linearly, or is constant in an epoch and falls in steps"
+    )
+    peak_epoch: int = option(16, "linear: epoch at which the rate peaks; half of a run that is shorter", EPOCHS)
+    warm_up_epochs: int = option(10, "steps: epochs in which the rate rises to its peak, by equal steps", EPOCHS)
+    decay_epochs: tuple[int, ...] = option((20, 50), "steps: epochs (from 0) that begin with a tenth of it", EPOCHS)
     published_schedule: bool = option(
-        True, "an epoch's first iteration takes its last learning rate, and it runs one more"
+        True, "an epoch runs one iteration more; linear: its first one takes its last learning rate"
     )
     accumulate: int = option(1, "published batches an optimiser step on each device", (1, 1000))
     gather: bool = option(False, "circle, alignment and identity terms over the batches of all ranks, not of each")
@@ -48,7 +53,7 @@ class MultiplierOptions:
     distillation: float = option(1.0, "per-modality classifiers of DD", MULTIPLIER)
 
 
-def parameter_groups(model: DNS, multipliers: MultiplierOptions) -> list[dict]:
+def parameter_groups(model: Network, multipliers: MultiplierOptions) -> list[dict]:
     """Return one group for each name of model.groups(), in that order; each carries its `multiplier`."""
     return [
         {"params": parameters, "name": name, "multiplier": getattr(multipliers, name)}
@@ -57,7 +62,7 @@ def parameter_groups(model: DNS, multipliers: MultiplierOptions) -> list[dict]:
 
 
 def make_optimiser(
-    model: DNS, options: OptimOptions, multipliers: MultiplierOptions, *, fused: bool
+    model: Network, options: OptimOptions, multipliers: MultiplierOptions, *, fused: bool
 ) -> torch.optim.Optimizer:
     """Build SGD with Nesterov momentum, or AdamW; weight decay on every parameter, batch norms included (as published).
 
@@ -91,10 +96,14 @@ def scaled_rate(lr: float, batches: int, rule: str) -> float:
 def schedule(options: OptimOptions, iterations: int, batches: int) -> Callable[[int, int], float]:
     """Return the function (epoch, iteration) -> the peak group's learning rate. iterations: an epoch's; batches:
     published batches of a step, over all ranks."""
+    peak = scaled_rate(options.lr, batches, options.scale_lr)
+    if options.schedule == "steps":
+        return lambda epoch, _: stepped_rate(
+            epoch, peak=peak, warm_up_epochs=options.warm_up_epochs, decay_epochs=options.decay_epochs
+        )
     return partial(
-        learning_rate, scheduled=iterations - options.published_schedule,
-        peak=scaled_rate(options.lr, batches, options.scale_lr), epochs=options.epochs, peak_epoch=options.peak_epoch,
-        published=options.published_schedule,
+        learning_rate, scheduled=iterations - options.published_schedule, peak=peak, epochs=options.epochs,
+        peak_epoch=options.peak_epoch, published=options.published_schedule,
     )  # fmt: skip
 
 
@@ -110,6 +119,12 @@ def learning_rate(
     peak_at = peak_epoch if peak_epoch < epochs else epochs / 2
     entry = (iteration - 1) % scheduled if published else iteration
     return float(np.interp(epoch + entry / scheduled, [0, peak_at, epochs], [1e-4 * peak, peak, 0.0]))
+
+
+def stepped_rate(epoch: int, *, peak: float, warm_up_epochs: int, decay_epochs: Sequence[int]) -> float:
+    """Return the peak group's learning rate in `epoch`, from 0: peak * (epoch + 1) / warm_up_epochs up to `peak`, and a
+    tenth of it from each of decay_epochs on."""
+    return peak * min((epoch + 1) / warm_up_epochs, 1) / 10 ** sum(epoch >= at for at in decay_epochs)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:

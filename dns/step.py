@@ -1,14 +1,13 @@
 """Makes one training step: augment, forward, losses, backward, optimiser. The trainer calls what a benchmark times."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from dns.engine import Engine
-from dns.model import DNS, Outputs
-from dns.network import Losses
+from dns.network import Losses, Network
 
 
 class Step(Protocol):
@@ -19,7 +18,7 @@ class Step(Protocol):
         device. dropout_seeds: one for each accumulated batch; without any, torch's generator goes on."""
 
 
-def own_outputs(outputs: Outputs, person_B: Tensor) -> tuple[Outputs, Tensor]:
+def own_outputs(outputs: Any, person_B: Tensor) -> tuple[Any, Tensor]:
     return outputs, person_B
 
 
@@ -28,7 +27,7 @@ def no_averaging(tensors: Sequence[Tensor]) -> None:
 
 
 def make_step(
-    model: DNS,
+    model: Network,
     optimiser: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     augment: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
@@ -36,11 +35,12 @@ def make_step(
     *,
     accumulate: int = 1,
     average: Callable[[Sequence[Tensor]], None] = no_averaging,
-    gather: Callable[[Outputs, Tensor], tuple[Outputs, Tensor]] = own_outputs,
+    gather: Callable[[Any, Tensor], tuple[Any, Tensor]] = own_outputs,
 ) -> Step:
     """Return a step that trains `model`, without host synchronisation but for a GradScaler with an unfused optimiser.
 
-    augment: the loader's; it turns images and parameters into the batch's halves, (B/2, 3, H, W) float each.
+    augment: the loader's; it turns images and parameters into the visible and the other images, (rows, 3, H, W) float
+    each, see Network.forward.
     accumulate: how many published batches each batch holds, see EpochPlan. average: replaces the sums of their
     gradients and losses by the means over all batches of the step, wherever these are computed. gather: returns the
     outputs and identities that the losses see.
@@ -76,13 +76,12 @@ def make_step(
 
 
 def published_batches(batch: tuple[Tensor, ...], number: int) -> list[tuple[Tensor, ...]]:
-    """Cut a batch that is laid out [visible of each..., infrared of each...] into `number` batches of both."""
+    """Cut a batch into `number` published ones. Its tensors hold blocks of rows, such as [visible of each..., infrared
+    of each...]; the last one, the labels, has two, and the others have as many as they have of its halves."""
     if number == 1:
         return [batch]
-    halves = (tensor.chunk(2) for tensor in batch)
-    cut = ((visible.chunk(number), other.chunk(number)) for visible, other in halves)
-    tensors = [[torch.cat(pair) for pair in zip(visible, other, strict=True)] for visible, other in cut]
-    return list(zip(*tensors, strict=True))
+    rows = len(batch[-1]) // (2 * number)
+    return [tuple(torch.cat(tensor.split(rows)[first::number]) for tensor in batch) for first in range(number)]
 
 
 class CapturedStep:

@@ -24,7 +24,7 @@ ALLOWED = {
     "ffcv_convert.beton": ("ffcv_convert.beton", *COMMON),
     "pipelines": ("pipelines", "ffcv_convert.beton", *COMMON),
     "dns": (*(f"dns.{name}" for name in PAPER), *COMMON),
-    "dns.exchange": ("dns.model", "dns.ranks", *COMMON),
+    "dns.exchange": ("dns.ranks", *COMMON),
     "dns.evaluation": ("dns", "pipelines.data", "ffcv_convert.beton.labels", *COMMON),
     "dns.judge": ("dns", "pipelines", "ffcv_convert.beton.labels", *COMMON),
     "dns.report": ("dns", "pipelines.data", "ffcv_convert.beton.labels", *COMMON),

@@ -11,7 +11,7 @@ from torch.nn import functional
 from dns.engine import Engine
 from dns.evaluation import results
 from dns.evaluation.protocols import TestSet
-from dns.model import DNS
+from dns.network import Network
 
 Flip = Literal["published", "normalised", "off"]
 
@@ -34,7 +34,7 @@ class Embedder(nn.Module):
     without normalising again, "normalised" normalises the sum, "off" takes only the image itself.
     """
 
-    def __init__(self, model: DNS, normalise: Callable[[Tensor], Tensor], engine: Engine, *, flip: Flip):
+    def __init__(self, model: Network, normalise: Callable[[Tensor], Tensor], engine: Engine, *, flip: Flip):
         super().__init__()
         self.model, self.width = model, model.width
         self._normalise, self._engine, self._flip = normalise, engine, flip

@@ -14,7 +14,7 @@ from dns.evaluation.embedding import FEATURES, Embedder, Embeddings, Flip
 from dns.evaluation.protocols import PROTOCOLS, TestSet
 from dns.evaluation.ranking import Ranking, rank_trials
 from dns.evaluation.tables import Measured, Row, joined, make_row
-from dns.model import DNS
+from dns.network import Network
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.world import World
 from pipelines.data import TestImages
@@ -36,7 +36,7 @@ class Evaluator:
         self.dataset, self.flip, self.about = dataset, flip, dict(about or {})
 
     @torch.inference_mode()
-    def embed(self, model: DNS, row_N: np.ndarray | None = None, flip: Flip | None = None) -> Embeddings:
+    def embed(self, model: Network, row_N: np.ndarray | None = None, flip: Flip | None = None) -> Embeddings:
         """Return the features of every test image, or only of those of `row_N` (the result's other rows are NaN), on
         the device. flip: that of the tables unless another is given. Leaves the model in evaluation mode."""
         embedder = Embedder(model, self.images.normalise, self.engine, flip=flip or self.flip).eval()
@@ -60,7 +60,7 @@ class Evaluator:
         """Rank the trials of a protocol, see rank_trials."""
         return rank_trials(PROTOCOLS[protocol], self.test_set, embedding_ND, trials, re_ranking=re_ranking)
 
-    def choosing_rank1(self, model: DNS, protocol: str) -> float:
+    def choosing_rank1(self, model: Network, protocol: str) -> float:
         """Return the number by which the published code chooses an epoch: Rank-1 of BN(Z) on trial 0, without flip.
 
         It embeds only the queries and that trial's gallery: 4,104 of SYSU-MM01's 10,578 images.
@@ -68,14 +68,14 @@ class Evaluator:
         embeddings = self.embed(model, PROTOCOLS[protocol].rows(self.test_set, [0]), flip="off")
         return ranks.on_main(self._world, lambda: self.rankings(embeddings.bn, protocol, [0])[0].metrics.cmc[0])
 
-    def measured(self, model: DNS, checkpoint: str) -> Measured:
+    def measured(self, model: Network, checkpoint: str) -> Measured:
         """Return what rows of this network on this evaluator's images are of. checkpoint: its name in reports."""
         digest = hashlib.sha256()
         for name, tensor in sorted(model.state_dict().items()):  # in whatever layout and on whatever device they are
             digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
         return Measured(checkpoint, digest.hexdigest(), joined(self.images.digests().values()))
 
-    def bn_row(self, model: DNS, protocol: str, checkpoint: str) -> Row:
+    def bn_row(self, model: Network, protocol: str, checkpoint: str) -> Row:
         """Return a report's row of the feature after the BN neck, over every trial."""
         embedding_ND, tested = self.embed(model).bn, self.measured(model, checkpoint)
         return ranks.on_main(

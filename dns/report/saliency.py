@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import VISIBLE
-from dns.model import DNS
+from dns.network import Network
 from dns.report.ranked import RankedQuery
 
 QUERIES = 5
@@ -36,7 +36,7 @@ def available() -> bool:
     return find_spec("captum") is not None
 
 
-def looks(evaluator: Evaluator, model: DNS, queries: Sequence[RankedQuery]) -> list[Look]:
+def looks(evaluator: Evaluator, model: Network, queries: Sequence[RankedQuery]) -> list[Look]:
     """Compute maps of the first QUERIES queries with a right image among their nearest, each of another identity."""
     pairs: dict[int, tuple[int, int]] = {}
     for query in queries:
@@ -63,12 +63,12 @@ def _input(evaluator: Evaluator, pixels: np.ndarray) -> Tensor:
     return evaluator.engine.arrange(evaluator.images.normalise(images))
 
 
-def _embedding(model: DNS, image: Tensor, modality: int) -> Tensor:
+def _embedding(model: Network, image: Tensor, modality: int) -> Tensor:
     with torch.no_grad():
         return model.embed(image, visible=bool(modality == VISIBLE))[1]
 
 
-def _map(model: DNS, image: Tensor, modality: int, target_1D: Tensor) -> np.ndarray:
+def _map(model: Network, image: Tensor, modality: int, target_1D: Tensor) -> np.ndarray:
     """Return what raises the similarity to `target_1D`, for each place of the last map, from 0 to 1: (h, w)."""
     from captum.attr import LayerGradCam
 

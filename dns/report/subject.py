@@ -14,7 +14,7 @@ from torch import Tensor
 from dns.evaluation.embedding import FEATURES, Embedder, Embeddings
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.ranking import Ranking
-from dns.model import DNS
+from dns.network import Network
 from dns.training.options import Config
 
 BATCHES = (1, 4, 16, 64)
@@ -36,7 +36,7 @@ class Subject:
 
     config: Config
     evaluator: Evaluator
-    model: DNS
+    model: Network
     embeddings: Embeddings
     rankings: Mapping[str, Sequence[Ranking]]
     checkpoint: Path
@@ -70,7 +70,7 @@ class Timing(NamedTuple):
 
 
 @torch.inference_mode()
-def timings(evaluator: Evaluator, model: DNS, size_px: tuple[int, int]) -> list[Timing]:
+def timings(evaluator: Evaluator, model: Network, size_px: tuple[int, int]) -> list[Timing]:
     """Return the median over the calls for each size of a batch, after one call that is not counted.
 
     A call turns uint8 images on the device into features, with the flip of the tables, not compiled. size_px: height

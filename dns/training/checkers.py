@@ -92,6 +92,23 @@ class Names(Checker):
         return "some of " + ", ".join(self.names) + ", each once, with commas"
 
 
+class Numbers(Checker):
+    """Several whole numbers in ascending order: a YAML list, text with commas, or a single number."""
+
+    def __init__(self, low: float, high: float):
+        self._each = Number(int, low, high)
+
+    def check(self, value: Any) -> tuple[int, ...]:
+        parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+        numbers = tuple(int(self._each.check(part)) for part in parts)
+        if not numbers or list(numbers) != sorted(set(numbers)):
+            raise ValueError
+        return numbers
+
+    def help(self) -> str:
+        return f"integers from {self._each.low} to {self._each.high}, ascending, with commas"
+
+
 class Letters(Checker):
     """Several of some letters, as text in alphabetical order."""
 
@@ -114,6 +131,8 @@ def checker_of(option: Option, kind: Any) -> Checker:
         return Choice(*get_args(kind))
     if kind is bool:
         return Switch()
+    if get_origin(kind) is tuple and option.limits is not None:
+        return Numbers(*option.limits)
     if option.limits is not None:
         return Number(kind, *option.limits)
     if option.letters:

@@ -9,7 +9,7 @@ from typing import Any, TypedDict, cast, get_type_hints
 import torch
 from torch import Tensor
 
-from dns.model import DNS
+from dns.network import Network
 from dns.published import rename
 from dns.training.checkpoint_reader import FETCH_AGAIN, read
 from ffcv_convert.common.atomic import replacing
@@ -162,11 +162,11 @@ def identities_of(state: Mapping[str, Tensor], path: Path) -> int:
     """Count the training identities that a network's tensors were made for. Raises CheckpointError."""
     classifier = state.get("classifier.weight")
     if not isinstance(classifier, Tensor) or classifier.ndim != 2:
-        raise CheckpointError(f"{path}: does not hold a network of DNS (no classifier.weight). {FETCH_AGAIN}")
+        raise CheckpointError(f"{path}: does not hold a trained network (no classifier.weight). {FETCH_AGAIN}")
     return len(classifier)
 
 
-def load_model(model: DNS, state: Mapping[str, Tensor], source: Path) -> None:
+def load_model(model: Network, state: Mapping[str, Tensor], source: Path) -> None:
     """Put `state` into `model`. Raises CheckpointError, and changes nothing, where identities or tensors do not fit."""
     own = model.state_dict()
     identities = own["classifier.weight"].shape[0]

@@ -18,12 +18,15 @@ from fastargs import Param, Section
 from fastargs.config import Config as Fastargs
 from terminaltables import AsciiTable
 
+from dns.methods import METHODS
+from dns.model import ModelOptions
 from dns.training.checkers import checker_of
-from dns.training.options import SECTIONS, Config, ModelOptions, declared
+from dns.training.options import BY_METHOD, DEFAULT_METHOD, SECTIONS, Config, declared, section_class
 from ffcv_convert.common.errors import ConfigError, printable, user_errors
 from ffcv_convert.common.paths import expanded
 
 REQUIRED = "(required)"
+METHOD = "model.method"  # read before all others: it decides which others there are
 GONE = {"engine.cooperative_reductions"}  # options of earlier versions, which their recipes and runs still name
 Stored = Mapping[str, Mapping[str, Any]]  # section -> option -> plain value, of Config.stored
 
@@ -46,22 +49,24 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def declare() -> Fastargs:
-    """Return a fresh fastargs configuration of every section and option."""
+def declare(method: str) -> Fastargs:
+    """Return a fresh fastargs configuration of every section and option of a method."""
     fresh = Fastargs()
-    for name, section in SECTIONS.items():
+    for name in SECTIONS:
         params = {}
-        for key, (option, kind, default) in declared(name).items():
+        for key, (option, kind, default) in declared(name, method).items():
             given = {"required": True} if default is MISSING else {"default": default}
             params[key] = Param(checker_of(option, kind), option.help, **given)
-        Section(name, section.__doc__, fresh).params(**params)
+        Section(name, section_class(name, method).__doc__, fresh).params(**params)
     return fresh
 
 
 @cache
-def _options() -> dict[str, Param]:
-    """Return section.key -> what fastargs knows of it."""
-    return {".".join(path): param for path, param in declare().entries.items()}
+def _options(method: str | None) -> dict[str, Param]:
+    """Return section.key -> what fastargs knows of it: of a method, or of any where None stands for it."""
+    if method is None:
+        return {key: param for name in reversed(METHODS) for key, param in _options(name).items()}
+    return {".".join(path): param for path, param in declare(method).entries.items()}
 
 
 def read_config(arguments: Sequence[str], *, description: str, base: Stored | None = None) -> Config:
@@ -70,24 +75,27 @@ def read_config(arguments: Sequence[str], *, description: str, base: Stored | No
     Raises ConfigError. `--help` prints every section and leaves with code 0.
     """
     if split_arguments(arguments)[0] is None:
-        print(help_text(description))
+        print(help_text(description, _asked_method(arguments)))
         raise SystemExit(0)
     stored = flatten(base or {}, "the checkpoint's configuration")
-    for key in sorted(stored.keys() - _options().keys() - GONE):
+    found = _found(arguments)
+    method = _method(stored | found) or DEFAULT_METHOD
+    options = _options(method)
+    for key in sorted(stored.keys() - options.keys() - GONE):
         shown = printable(key[:200], newlines=False)
         unknown = f"the checkpoint's configuration has {shown}, an option of another version"
         print(f"note: {unknown}: ignored", file=sys.stderr)
-    values_given = {key: found for key, found in stored.items() if key in _options()} | _given(arguments)
-    values = {key: _checked(key, *found) for key, found in values_given.items()}
-    for key, param in _options().items():
+    values_given = {key: value for key, value in stored.items() if key in options} | dict(_known(found, method))
+    values = {key: _checked(options, key, *value) for key, value in values_given.items()} | {METHOD: method}
+    for key, param in options.items():
         if param.required and key not in values:
             raise ConfigError(f"{key} is missing ({param.desc}). Name a recipe: --config-file configs/llcm.yaml")
-    resolved = declare()
+    resolved = declare(method)
     resolved.collect(values)
     return Config(
         **{
-            name: section(**{key: resolved[(name, key)] for key in declared(name)})
-            for name, section in SECTIONS.items()
+            name: section_class(name, method)(**{key: resolved[(name, key)] for key in declared(name, method)})
+            for name in SECTIONS
         }
     )
 
@@ -116,16 +124,21 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str] | None, dict[st
 
 
 def given_options(arguments: Sequence[str]) -> dict[str, Any]:
-    """Return what files and command line set, section.key -> value. Raises ConfigError."""
-    return {key: _checked(key, *found) for key, found in _given(arguments).items()}
+    """Return what files and command line set, section.key -> value. Where they name no method, a checkpoint may, and
+    the options of any are taken. Raises ConfigError."""
+    found = _found(arguments)
+    method = _method(found)
+    return {key: _checked(_options(method), key, *value) for key, value in _known(found, method).items()}
 
 
 def option_sources(arguments: Sequence[str]) -> dict[str, str]:
     """Return section.key -> the file that set it, or the command line. Raises ConfigError."""
-    return {key: found.source for key, found in _given(arguments).items()}
+    found = _found(arguments)
+    return {key: value.source for key, value in _known(found, _method(found)).items()}
 
 
-def _given(arguments: Sequence[str]) -> dict[str, Given]:
+def _found(arguments: Sequence[str]) -> dict[str, Given]:
+    """Return what files and command line set, whether or not there is such an option."""
     files, flags = split_arguments(arguments)
     found: dict[str, Given] = {}
     for file in files or []:
@@ -133,7 +146,20 @@ def _given(arguments: Sequence[str]) -> dict[str, Given]:
     found |= {key: Given(value, "the command line") for key, value in flags.items()}
     for key in [key for key in GONE if key in found and key not in flags]:
         print(f"note: {found.pop(key).source}: {key} is an option of an earlier version: ignored", file=sys.stderr)
-    return {_known(key, given.source): given for key, given in found.items()}
+    return found
+
+
+def _method(found: Mapping[str, Given]) -> str | None:
+    """Return the method that is named, None if none is. Raises ConfigError for one that does not exist."""
+    return _checked(_options(DEFAULT_METHOD), METHOD, *found[METHOD]) if METHOD in found else None
+
+
+def _asked_method(arguments: Sequence[str]) -> str:
+    """Return the method whose help is wanted, whatever is wrong with the other arguments."""
+    try:
+        return _method(_found([word for word in arguments if word not in ("-h", "--help")])) or DEFAULT_METHOD
+    except ConfigError:
+        return DEFAULT_METHOD
 
 
 def read_yaml(path: Path) -> dict[str, Given]:
@@ -165,18 +191,25 @@ def flatten(content: Mapping[Any, Any], source: str) -> dict[str, Given]:
     return flat
 
 
-def _known(key: str, source: str) -> str:
-    names = list(_options())
-    if key not in names:
+def _known(found: Mapping[str, Given], method: str | None) -> Mapping[str, Given]:
+    """Return what was found if the method has all of these options. Raises ConfigError."""
+    names = list(_options(method))
+    for key, (_, source) in found.items():
+        if key in names:
+            continue
+        if key in _options(None):
+            section = key.partition(".")[0]
+            own = [name.partition(".")[2] for name in names if name.startswith(f"{section}.")]
+            raise ConfigError(f"{source}: method {method} has no {key}. In {section} it has {', '.join(own)}")
         last = {name: name.split(".")[-1] for name in names}
         near = difflib.get_close_matches(key, names, 1, 0.4) or [n for n in names if last[n] == key.split(".")[-1]]
         hint = f" Did you mean {near[0]}?" if near else " --help lists them all."
         raise ConfigError(f"{source}: unknown option {key}.{hint}")
-    return key
+    return found
 
 
-def _checked(key: str, value: Any, source: str) -> Any:
-    checker = _options()[key].checker
+def _checked(options: Mapping[str, Param], key: str, value: Any, source: str) -> Any:
+    checker = options[key].checker
     if value is None:
         raise ConfigError(f"{source}: {key} has no value. It takes {checker.help()}")
     try:
@@ -189,32 +222,40 @@ def _checked(key: str, value: Any, source: str) -> Any:
         raise ConfigError(f"{source}: {key} = {reprlib.repr(value)} is not {checker.help()}{hint}") from None
 
 
+def method_of(stored: Stored) -> str:
+    """Return the method of a checkpoint's configuration; those of before there were several name none."""
+    return _method(flatten(stored, "the checkpoint's configuration")) or DEFAULT_METHOD
+
+
 def stored_model(stored: Stored, now: ModelOptions) -> ModelOptions:
     """Return the network of a checkpoint's configuration, `now` where that says nothing. Raises ConfigError."""
-    known = {key: value for key, value in stored.get("model", {}).items() if f"model.{key}" in _options()}
-    source = "the checkpoint's configuration"
-    return replace(now, **{key: _checked(f"model.{key}", value, source) for key, value in known.items()})
+    options, source = _options(method_of(stored)), "the checkpoint's configuration"
+    known = {key: value for key, value in stored.get("model", {}).items() if f"model.{key}" in options}
+    return replace(now, **{key: _checked(options, f"model.{key}", value, source) for key, value in known.items()})
 
 
-def help_text(description: str) -> str:
+def help_text(description: str, method: str) -> str:
+    others = ", ".join(name for name in METHODS if name != method)
     parts = [
         description.strip(),
         "",
         f"usage: {Path(sys.argv[0]).name} [--config-file FILE.yaml] [--section.key=value ...]",
         "",
     ]
-    for name, section in SECTIONS.items():
+    for name in SECTIONS:
         rows = [["option", "default", "takes", "what it is"]]
-        for key, (option, kind, default) in declared(name).items():
+        for key, (option, kind, default) in declared(name, method).items():
             shown = REQUIRED if default is MISSING else _plain(default)
             rows.append([f"--{name}.{key}", shown, checker_of(option, kind).help(), option.help])
-        parts.append(AsciiTable(rows, section.__doc__).table)
+        parts.append(AsciiTable(rows, section_class(name, method).__doc__).table)
+    if others:
+        parts += ["", f"{', '.join(BY_METHOD)} are those of method {method}. For {others}: --model.method=NAME --help"]
     return "\n".join(parts)
 
 
 def _plain(default: Any) -> str:
     if isinstance(default, tuple):
-        return ",".join(default)
+        return ",".join(map(str, default))
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 

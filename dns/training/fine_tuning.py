@@ -1,24 +1,23 @@
-"""Starts a network from a trained DNS: a checkpoint of this program or of the published code, whole or its tensors
-alone."""
+"""Starts a network from a trained one of its method: a checkpoint of this program or of the published code, whole or as
+tensors alone."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from dns import ranks
 from dns.backbone import ARCHITECTURES
-from dns.losses import LossOptions
-from dns.model import DNS, ModelOptions
+from dns.methods import METHODS
+from dns.model import ModelOptions
+from dns.network import Network
 from dns.published import rename
 from dns.training.checkpoint_reader import FETCH_AGAIN
 from ffcv_convert.common.errors import CheckpointError, WeightsError
 
 INITIAL = "initial weights"  # their file's name among a checkpoint's digests
 WRAPPERS = ("state_dict", "model", "teacher")  # where programs keep the weights, best first
-MADE_FOR_IDENTITIES = ("classifier.", "distillation.")
 
 
 def mappings(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -32,8 +31,9 @@ def mappings(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
             yield from ((f"{key}.{inner}", state) for inner, state in inside)
 
 
-def trained_dns(content: object, path: Path) -> Mapping[str, Any] | None:
-    """Return the tensors of the trained DNS that a file holds, in our names; None where it holds another network.
+def trained_tensors(content: object, path: Path) -> Mapping[str, Any] | None:
+    """Return the tensors of the trained network of a method that a file holds, in our names; None where it holds a
+    backbone alone.
 
     Raises WeightsError for one of the published code with unknown tensors.
     """
@@ -49,32 +49,49 @@ def trained_dns(content: object, path: Path) -> Mapping[str, Any] | None:
     return None
 
 
-def start_from(model: DNS, trained: Mapping[str, Any], architecture: str, path: Path) -> None:
-    """Put what does not depend on the identities into the model: stems, stages, HSS, CSS and neck. The classifiers stay
-    as they were drawn. Raises WeightsError where the tensors are of another architecture or no finite numbers."""
-    own = model.state_dict()
-    kept = [name for name in own if not name.startswith(MADE_FOR_IDENTITIES)]
-    if not _fits(trained, own):
-        others = [name for name in ARCHITECTURES if _fits(trained, _meta_state(name))]
-        hint = f"it is on {others[0]}: --model.architecture={others[0]}" if others else f"damaged? {FETCH_AGAIN}"
-        raise WeightsError(f"{path}: a DNS whose tensors do not fit {architecture}; {hint}")
-    for name in kept:
+def start_from(model: Network, trained: Mapping[str, Any], options: ModelOptions, path: Path) -> None:
+    """Put what does not depend on the identities into the model. The rest, classifiers, stays as it was drawn. Raises
+    WeightsError where the tensors are of another network or no finite numbers. options: the model's."""
+    own, common = model.state_dict(), _common_shapes(options)
+    if not _fits(trained, common):
+        raise WeightsError(f"{path}: a trained network whose tensors do not fit {_name(options)}; {_hint(trained)}")
+    for name in common:
         if not trained[name].is_floating_point() or not trained[name].float().isfinite().all():
             raise WeightsError(f"{path}: damaged ({name} holds values that are no finite numbers). {FETCH_AGAIN}")
-    own.update({name: trained[name] for name in kept})  # in place: a new dict would lose the modules' versions
+    own.update({name: trained[name] for name in common})  # in place: a new dict would lose the modules' versions
     model.load_state_dict(own)
     ranks.note(
-        f"{path}: a trained DNS: training starts from {len(kept)} of its tensors (stems, stages, HSS, CSS, neck); the "
-        f"{len(trained) - len(kept)} that were made for its identities are left out"
+        f"{path}: a trained network: training starts from {len(common)} of its tensors; the "
+        f"{len(trained) - len(common)} that were made for its identities are left out"
     )
 
 
-def _fits(trained: Mapping[str, Any], own: Mapping[str, Tensor]) -> bool:
-    """Whether a file has each of a network's tensors that does not depend on the identities, in its shape."""
-    shapes = {name: tensor.shape for name, tensor in own.items() if not name.startswith(MADE_FOR_IDENTITIES)}
+def _common_shapes(options: ModelOptions) -> dict[str, torch.Size]:
+    """Return name -> shape of a network's tensors that do not depend on the identities."""
+    one, two = (_shapes(options, identities) for identities in (1, 2))
+    return {name: shape for name, shape in one.items() if shape == two[name]}
+
+
+def _shapes(options: ModelOptions, identities: int) -> dict[str, torch.Size]:
+    method = METHODS[options.method]
+    with torch.device("meta"):
+        state = method.network(identities, options, method.loss()).state_dict()
+    return {name: tensor.shape for name, tensor in state.items()}
+
+
+def _fits(trained: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> bool:
     return all(getattr(trained.get(name), "shape", None) == shape for name, shape in shapes.items())
 
 
-def _meta_state(architecture: str) -> Mapping[str, Tensor]:
-    with torch.device("meta"):
-        return DNS(1, ModelOptions(architecture=architecture), LossOptions()).state_dict()
+def _name(options: ModelOptions) -> str:
+    return f"method {options.method} on {options.architecture}"
+
+
+def _hint(trained: Mapping[str, Any]) -> str:
+    """Say which network the tensors are of, with its options as they are by default."""
+    for name, method in METHODS.items():
+        for architecture in ARCHITECTURES:
+            options = method.model(method=name, architecture=architecture)
+            if _fits(trained, _common_shapes(options)):
+                return f"they fit {_name(options)}: --model.method={name} --model.architecture={architecture}"
+    return f"damaged? {FETCH_AGAIN}"

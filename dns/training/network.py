@@ -13,36 +13,36 @@ import torch
 from torch import Tensor
 
 from dns.backbone import ARCHITECTURES
-from dns.model import DNS
+from dns.network import Network
 from dns.training.checkpoint import identities_of, load_model
 from dns.training.checkpoint_reader import FETCH_AGAIN, read
-from dns.training.fine_tuning import INITIAL, mappings, start_from, trained_dns
+from dns.training.fine_tuning import INITIAL, mappings, start_from, trained_tensors
 from dns.training.options import Config
 from ffcv_convert.common.errors import CheckpointError, WeightsError
 
 
-def build_network(config: Config, identities: int, weights: dict[str, Tensor] | None = None) -> DNS:
-    return DNS(identities, config.model, config.loss, weights)
+def build_network(config: Config, identities: int, weights: dict[str, Tensor] | None = None) -> Network:
+    return config.method.network(identities, config.model, config.loss, weights)
 
 
-def trained_network(path: Path, state: Mapping[str, Tensor], config: Config) -> DNS:
+def trained_network(path: Path, state: Mapping[str, Tensor], config: Config) -> Network:
     """Build the network of a checkpoint's tensors. Raises CheckpointError where they do not fit the configuration."""
     model = build_network(config, identities_of(state, path))
     load_model(model, state, path)
     return model
 
 
-def initial_network(config: Config, identities: int) -> DNS:
+def initial_network(config: Config, identities: int) -> Network:
     """Build the network that training starts from, see ModelOptions.pretrained. Raises WeightsError."""
     architecture, path = config.model.architecture, weights_path(config.model.architecture, config.model.pretrained)
     if path is None:
         return build_network(config, identities)
     content = _content(path)
-    trained = trained_dns(content, path)
+    trained = trained_tensors(content, path)
     if trained is None:
         return build_network(config, identities, _fitting(content, architecture, path))
     model = build_network(config, identities)
-    start_from(model, trained, architecture, path)
+    start_from(model, trained, config.model, path)
     return model
 
 
@@ -65,7 +65,8 @@ def started_from(pretrained: str) -> dict[str, str]:
 
 def weights_path(architecture: str, pretrained: str) -> Path | None:
     """Return the file of weights to start from. `pretrained`: none | imagenet (torchvision's IMAGENET1K_V1) | a path to
-    a file that holds the same tensors, perhaps among others and with a prefix, or a trained DNS.
+    a file that holds the same tensors, perhaps among others and with a prefix, or a trained
+    network.
 
     Raises WeightsError where it is missing and cannot be downloaded.
     """

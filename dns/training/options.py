@@ -6,15 +6,15 @@ these declarations. The type of a field says what it takes: a number in a range,
 (Literal or `names`), or text.
 """
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from dns.engine import EngineOptions
 from dns.evaluation.protocols import PROTOCOLS
-from dns.losses import LossOptions
+from dns.methods import METHODS, Method
 from dns.model import ModelOptions
-from dns.optim import MAX_EPOCHS, MultiplierOptions, OptimOptions
+from dns.optim import MAX_EPOCHS, OptimOptions
 from dns.option import AutoSwitch, Option, free, option
 from ffcv_convert.beton.labels import PUBLISHED_SETS, STYLES
 
@@ -111,33 +111,49 @@ class ReportOptions:
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """A whole configuration. A recipe in configs/ decides the sections down to `multiplier`; the others may differ from
-    machine to machine and from run to run."""
+    machine to machine and from run to run. model, loss, multiplier: of the classes that the method names."""
 
     data: DataOptions
     augment: AugmentOptions
     model: ModelOptions
-    loss: LossOptions
+    loss: Any
     optim: OptimOptions
-    multiplier: MultiplierOptions
+    multiplier: Any
     engine: EngineOptions
     eval: EvalOptions
     run: RunOptions
     report: ReportOptions
 
+    @property
+    def method(self) -> Method:
+        return METHODS[self.model.method]
+
     def stored(self) -> dict[str, dict[str, Any]]:
-        """Return section -> option -> plain value, as config.yaml and checkpoints hold them: several names as text."""
+        """Return section -> option -> plain value, as config.yaml and checkpoints hold them: several values as text."""
         return {
             section: {
-                name: ",".join(value) if isinstance(value, tuple) else value for name, value in vars(part).items()
+                name: ",".join(map(str, value)) if isinstance(value, tuple) else value
+                for name, value in vars(part).items()
             }
             for section, part in vars(self).items()
         }
 
 
-SECTIONS: dict[str, type] = get_type_hints(Config)
+SECTIONS = tuple(get_type_hints(Config))
+BY_METHOD = ("model", "loss", "multiplier")  # sections whose options are the method's
+DEFAULT_METHOD = next(iter(METHODS))  # of configurations that name none, as all did before there were several
 
 
-def declared(section: str) -> dict[str, tuple[Option, Any, Any]]:
+def section_class(section: str, method: str = DEFAULT_METHOD) -> type:
+    return getattr(METHODS[method], section) if section in BY_METHOD else get_type_hints(Config)[section]
+
+
+def declared(section: str, method: str = DEFAULT_METHOD) -> dict[str, tuple[Option, Any, Any]]:
     """Return option -> what it declares, its type, its default (MISSING if it has to be given)."""
-    kinds = get_type_hints(SECTIONS[section])
-    return {one.name: (one.metadata["option"], kinds[one.name], one.default) for one in fields(SECTIONS[section])}
+    options = section_class(section, method)
+    kinds = get_type_hints(options)
+    found = {one.name: (one.metadata["option"], kinds[one.name], one.default) for one in fields(options)}
+    if section == "model":  # its choices are the table, which knows these classes
+        named = replace(found["method"][0], names=tuple(METHODS))
+        found["method"] = (named, str, method)
+    return found

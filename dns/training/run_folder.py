@@ -141,7 +141,7 @@ class RunFolder:
         stored = content["config"]
         for section, options in self.config.stored().items():
             for key, value in options.items():
-                option, _, default = declared(section)[key]
+                option, _, default = declared(section, self.config.model.method)[key]
                 # A run from before the option trained with its default; `auto` was resolved, to what it is now.
                 former = value if default in (MISSING, "auto") else default
                 before, kept = stored.get(section, {}).get(key, former), option.resumed

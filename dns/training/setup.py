@@ -20,7 +20,7 @@ from dns.evaluation.embedding import Embeddings
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import PROTOCOLS, fitting
 from dns.evaluation.ranking import check_memory
-from dns.model import DNS
+from dns.network import Network
 from dns.optim import make_optimiser, schedule
 from dns.step import Step, make_step
 from dns.training import checkpoint, selection, throughput
@@ -52,7 +52,7 @@ class Training:
     world: World
     engine: Engine
     loader: data.TrainingLoader
-    model: DNS
+    model: Network
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     step: Step
@@ -74,7 +74,7 @@ class Opened:
     world: World
     engine: Engine
     evaluator: Evaluator
-    model: DNS
+    model: Network
     protocols: Sequence[str]
     name: str
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from dns import exchange, ranks
-from dns.model import DNS
+from dns.network import Network
 from dns.training import checkpoint
 from dns.training.fine_tuning import INITIAL
 from dns.training.options import Config
@@ -54,7 +54,7 @@ class TrainingState:
     epoch and iteration from which it did. saved_at: when `save` was last called, in seconds of time.monotonic()."""
 
     world: World
-    model: DNS
+    model: Network
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     config: Config

@@ -4,12 +4,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 
 from dns.engine import Engine
-from dns.losses import LossOptions
-from dns.model import DNS, ModelOptions
+from dns.methods import METHODS
+from dns.model import ModelOptions
 
 # A card's peak by its name, in bf16 and fp16 with float32 sums, without sparsity: NVIDIA's data sheets and architecture
 # papers. A part of a card (MIG), a Laptop's or a Ti is another card and has another name.
@@ -65,12 +66,12 @@ class Pace:
 
 @cache  # trials and seeds, trained in turn, have the same count
 def count(
-    options: ModelOptions, losses: LossOptions, identities: int, *, batch: int, size_px: tuple[int, int],
-    accumulate: int,
+    options: ModelOptions, losses: Any, identities: int, *, batch: int, size_px: tuple[int, int], accumulate: int,
+    views: int = 1,
 ) -> float:  # fmt: skip
     """Return the TFLOP (10^12 floating-point operations) of a step on one device: of convolutions and matrix products,
-    forward and backward, a multiply-add as two. batch: images of `size_px` (height, width) that the device computes in
-    a step.
+    forward and backward, a multiply-add as two. batch: images of `size_px` (height, width) that the device decodes for
+    a step; views: of each visible one, see Network.forward.
 
     torch counts them on tensors without memory, in less than 2 s for ResNet-50. So neither the weights nor random
     numbers change. Losses that see other devices' embeddings too (optim.gather) count as if they saw their own.
@@ -79,10 +80,11 @@ def count(
 
     half = batch // accumulate // 2
     with torch.device("meta"):
-        model = DNS(identities, options, losses)
-        images, person_B = torch.empty(half, 3, *size_px), torch.empty(2 * half, dtype=torch.int64)
+        model = METHODS[options.method].network(identities, options, losses)
+        visible, other = torch.empty(views * half, 3, *size_px), torch.empty(half, 3, *size_px)
+        person_B = torch.empty(2 * half, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter:
-        model.loss(model(images, images.clone()), person_B)["total"].backward()
+        model.loss(model(visible, other), person_B)["total"].backward()
     return accumulate * counter.get_total_flops() / 1e12
 
 

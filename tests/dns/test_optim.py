@@ -14,6 +14,7 @@ from dns.optim import (
     make_optimiser,
     parameter_groups,
     scaled_rate,
+    schedule,
     set_learning_rate,
 )
 from tests.support import goldens
@@ -34,6 +35,35 @@ def test_learning_rates_are_those_of_the_published_logs() -> None:
         )  # fmt: skip
         assert lr == pytest.approx(last_group, abs=1e-6)
         assert lr * MULTIPLIERS["rest"] == pytest.approx(first_group, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "decay_epochs", "epochs"), [("agw", (20, 50), 81), ("caj", (20, 50), 100), ("deen", (20, 80), 151)]
+)
+def test_stepped_rates_are_those_of_the_published_code(method: str, decay_epochs: tuple[int, ...], epochs: int) -> None:
+    """Of every epoch, whichever iteration of it: for the first group, whose multiplier is 0.1, and the others."""
+    golden = goldens.read_json(f"methods/{method}_augmentation.json")["learning_rate_by_epoch"]["rows"]
+    assert len(golden) == epochs
+    rate = schedule(OptimOptions(lr=0.1, schedule="steps", decay_epochs=decay_epochs), iterations=700, batches=1)
+    for epoch, rates in enumerate(golden):
+        for iteration in (0, 1, 699):
+            found = [rate(epoch, iteration) * multiplier for multiplier in (0.1, 1.0, 1.0)]
+            assert found == pytest.approx(rates, rel=1e-12)
+
+
+def test_the_baseline_s_rates_are_those_of_its_published_log() -> None:
+    golden = goldens.read_json("methods/baseline_augmentation.json")
+    rate = schedule(OptimOptions(lr=0.2), iterations=928, batches=1)
+    assert [rate(epoch, 1) for epoch in range(100)] == pytest.approx(golden["learning_rate_at_start_of_epoch"][:100])
+    for epoch, iteration, _, last_group, first_group, *_ in golden["published_log"]["every_fifth_row"]:
+        assert rate(int(epoch), int(iteration)) == pytest.approx(last_group, abs=6e-7)
+        assert 0.1 * rate(int(epoch), int(iteration)) == pytest.approx(first_group, abs=6e-7)
+
+
+def test_stepped_rates_take_the_warm_up_and_the_rule_of_the_peak() -> None:
+    options = OptimOptions(lr=1.0, schedule="steps", warm_up_epochs=2, decay_epochs=(3,), scale_lr="linear")
+    rate = schedule(options, iterations=5, batches=4)
+    assert [rate(epoch, 0) for epoch in range(5)] == pytest.approx([2, 4, 4, 0.4, 0.4])
 
 
 def test_plain_schedule_rises_to_the_peak_and_falls_to_zero_without_jumps() -> None:

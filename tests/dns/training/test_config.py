@@ -50,6 +50,8 @@ def test_later_file_beats_earlier_one(tmp_path: Path) -> None:
         ("--run.seed=0", "run.seed", 0),
         ("--engine.channels_last=false", "engine.channels_last", "false"),
         ("--eval.protocols=llcm-v2i,llcm-i2v", "eval.protocols", ("llcm-v2i", "llcm-i2v")),
+        ("--optim.decay_epochs=20,50", "optim.decay_epochs", (20, 50)),
+        ("--optim.decay_epochs=7", "optim.decay_epochs", (7,)),
     ],
 )
 def test_command_line_values_get_their_type(flag: str, key: str, value: object) -> None:
@@ -109,6 +111,8 @@ def test_yaml_values_get_their_type(tmp_path: Path) -> None:
         (["--run.seed=99999999999999999999999"], ["run.seed", "from 0 to 4294967295"]),
         (["--run.repeats=100000000"], ["run.repeats", "from 1 to 1000"]),
         (["--eval.batch_size=1000000000000"], ["eval.batch_size", "from 1 to 4096"]),
+        (["--optim.decay_epochs=50,20"], ["optim.decay_epochs", "'50,20'", "ascending"]),
+        (["--optim.decay_epochs=20,x"], ["optim.decay_epochs", "'20,x'", "from 1 to 100000"]),
         (["--optim.lr"], ["optim.lr", "no value"]),
         (["--optim.lr", "--optim.epochs=3"], ["optim.lr", "no value"]),
         (["--optim.lr=nan"], ["optim.lr", "'nan'"]),
@@ -181,7 +185,8 @@ def test_help_prints_sections_options_and_defaults(capsys: pytest.CaptureFixture
 
 def test_stored_configuration_gives_the_same_values(tmp_path: Path) -> None:
     odd = "--run.name=a\u2028b\x85c"  # line breaks to YAML
-    values = resolve(*NEEDED, "--optim.lr=0.123", "--eval.flip=off", "--engine.compile=false", odd)
+    given = ["--optim.lr=0.123", "--eval.flip=off", "--engine.compile=false", "--optim.decay_epochs=3,5", odd]
+    values = resolve(*NEEDED, *given)
     path = write(tmp_path, to_yaml(values, "a run"))
     assert resolve("-C", str(path)) == values
 
