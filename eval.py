@@ -102,10 +102,10 @@ def rank(opened: Opened, embeddings: Embeddings) -> dict[tuple[str, str], list[R
     """Return the rankings of every trial, by (protocol, feature)."""
     return {
         (protocol, feature): opened.evaluator.rankings(
-            getattr(embeddings, feature), protocol, re_ranking=opened.config.eval.re_ranking
+            embeddings.compared(feature), protocol, re_ranking=opened.config.eval.re_ranking
         )
         for protocol in opened.protocols
-        for feature in opened.config.eval.features
+        for feature in opened.config.features
     }
 
 

@@ -162,7 +162,7 @@ def test_untrained(
 ) -> None:
     print("testing the untrained network", flush=True)
     with interruption.at_once():
-        row = evaluator.bn_row(state.model, training.config.eval.protocol, "untrained")
+        row = evaluator.own_row(state.model, training.config.eval.protocol, "untrained")
     state.progress.rank1_untrained = row["rank1"]
     state.save(run.last)
 
@@ -297,8 +297,8 @@ def finish(training: Training, run: RunFolder, evaluator: Evaluator, state: Trai
 
 def test_last(training: Training, evaluator: Evaluator, state: TrainingState) -> LastTest:
     embeddings, protocol = evaluator.embed(state.model), training.config.eval.protocol
-    rankings: list[Ranking] = []
-    ranks.on_main(training.world, lambda: rankings.extend(evaluator.rankings(embeddings.bn, protocol)))
+    embedding_ND, rankings = embeddings.compared(evaluator.feature), list[Ranking]()
+    ranks.on_main(training.world, lambda: rankings.extend(evaluator.rankings(embedding_ND, protocol)))
     tested = evaluator.measured(state.model, f"last.pt, epoch {state.progress.epoch}")
     return LastTest(tested, embeddings, rankings)
 
@@ -309,7 +309,7 @@ def write_result(
     """Test the best weights, if they differ from the last; write result.json and result.md."""
     progress, protocol, rows = state.progress, training.config.eval.protocol, []
     if training.world.is_main:
-        rows.append(evaluator.row(last.rankings, protocol, "bn", last.tested))
+        rows.append(evaluator.row(last.rankings, protocol, evaluator.feature, last.tested))
     if progress.best_epoch != progress.epoch:
         try:
             rows.append(best_row(training, run, evaluator))
@@ -354,13 +354,14 @@ def best_row(training: Training, run: RunFolder, evaluator: Evaluator) -> Row:
     content = checkpoint.load(run.best)
     model = training.engine.place(trained_network(run.best, content["model"], training.config))
     tested = describe(run.best, content, training.config.data.set)
-    return evaluator.bn_row(model, training.config.eval.protocol, tested)
+    return evaluator.own_row(model, training.config.eval.protocol, tested)
 
 
 def report(training: Training, run: RunFolder, evaluator: Evaluator, state: TrainingState, last: LastTest) -> None:
     """Write report.html of the last weights. The result stands whether or not it can be written."""
     config = training.config
-    tested_so = replace(config.eval, features=("bn",), re_ranking=False)  # what a training's own table shows
+    # What a training's own table shows.
+    tested_so = replace(config.eval, features=(evaluator.feature,), re_ranking=False)
     command = shlex.join(["python", "train_ffcv.py", "--config-file", str(run.path / CONFIG)])
     subject = Subject(
         replace(config, eval=tested_so), evaluator, state.model, last.embeddings,

@@ -113,6 +113,10 @@ class DNS(Network):
         taken = {id(parameter) for parameters in named.values() for parameter in parameters}
         return {"rest": [parameter for parameter in self.parameters() if id(parameter) not in taken], **named}
 
+    @property
+    def last_map(self) -> nn.Module:
+        return self.hss4
+
     def begin_batch(self, number: int) -> None:
         self.distillation.twins_follow = number == 0
 

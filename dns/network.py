@@ -15,11 +15,12 @@ Losses = dict[str, Tensor]  # each loss by name, and their weighted sum as `tota
 class Network(nn.Module, ABC):
     """A network in training and test.
 
-    blocks: how many blocks of rows each output of `forward` is made of; 2 are [visible, infrared]. width: numbers in
-    each vector that `embed` returns.
+    blocks: how many blocks of rows each output of `forward` is made of; 2 are [visible, infrared]. parts: vectors side
+    by side in each row that `embed` returns; width: numbers in such a row.
     """
 
     blocks: ClassVar[int] = 2
+    parts: ClassVar[int] = 1
     width: int
 
     @abstractmethod
@@ -42,12 +43,17 @@ class Network(nn.Module, ABC):
     def embed(self, images: Tensor, *, visible: bool) -> tuple[Tensor, Tensor]:
         """Embed test images of one modality: before and after the BN neck, (B, width) each, float32 at least.
 
-        Each is one L2-normalised vector, or several side by side, each of which is L2-normalised.
+        Each is one L2-normalised vector, or `parts` side by side, each of which is L2-normalised.
         """
 
     @abstractmethod
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Return every trained parameter once, by the name of its group, for learning rates."""
+
+    @property
+    @abstractmethod
+    def last_map(self) -> nn.Module:
+        """The module that returns the last maps of features, (maps, C, h, w), one or several an image: for figures."""
 
     def begin_batch(self, number: int) -> None:
         """Do what a method does before batch `number` (from 0) of an optimiser step. Most do nothing."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,22 +17,38 @@ from dns.network import Network
 Flip = Literal["published", "normalised", "off"]
 
 
+# What can be compared -> its name in reports. The last two compare both embeddings at once, and add up similarities.
+FEATURES = {"bn": "BN(Z)", "z": "Z", "sum": "Z + BN(Z)", "weighted": "0.1 Z + 0.9 BN(Z)"}
+COUNTERPART = {"bn": "z", "z": "bn", "sum": "weighted", "weighted": "sum"}  # what the authors' tests print beside it
+WEIGHTS = {"sum": (1.0, 1.0), "weighted": (0.1, 0.9)}  # of the similarities of Z and BN(Z)
+
+
 class Embeddings(NamedTuple):
-    """Both published test features, L2-normalised, float32 (N, D): after the BN neck, which the papers report, and
-    before it."""
+    """Both published test embeddings, L2-normalised, float32 (N, D): after the BN neck, which most papers report, and
+    before it. Of a network with several parts, each part is L2-normalised."""
 
     bn: Tensor
     z: Tensor
 
+    def compared(self, feature: str) -> Tensor:
+        """Return the matrix whose rows are compared by their dot products, (N, D) or (N, 2 D). feature: one of
+        FEATURES."""
+        if feature not in WEIGHTS:
+            return self.z if feature == "z" else self.bn
+        of_z, of_bn = (weight**0.5 for weight in WEIGHTS[feature])
+        return torch.cat([of_z * self.z, of_bn * self.bn], dim=1)
 
-FEATURES = {"bn": "BN(Z)", "z": "Z"}  # field of Embeddings -> name in reports
+
+def compared_width(width: int, feature: str) -> int:
+    """Return the numbers in a row of Embeddings.compared. width: an embedding's."""
+    return 2 * width if feature in WEIGHTS else width
 
 
 class Embedder(nn.Module):
     """Turns uint8 images into L2-normalised features: normalisation, the modality's stem, the trunk, the neck, flip.
 
     normalise: images uint8 (B, H, W, 3) -> float32 (B, 3, H, W). flip: "published" adds the mirrored image's feature
-    without normalising again, "normalised" normalises the sum, "off" takes only the image itself.
+    without normalising again, "normalised" normalises the sum (of each part), "off" takes only the image itself.
     """
 
     def __init__(self, model: Network, normalise: Callable[[Tensor], Tensor], engine: Engine, *, flip: Flip):
@@ -49,8 +66,11 @@ class Embedder(nn.Module):
                 mirrored_z, mirrored_bn = self._embed(images.flip(3), visible=visible)
                 z, bn = z + mirrored_z, bn + mirrored_bn
         if self._flip == "normalised":
-            z, bn = functional.normalize(z, dim=1), functional.normalize(bn, dim=1)
+            z, bn = self._normalised(z), self._normalised(bn)
         return Embeddings(bn.float(), z.float())  # from float64 as well: what is compared is float32
+
+    def _normalised(self, embedding: Tensor) -> Tensor:
+        return functional.normalize(embedding.unflatten(1, (self.model.parts, -1)), dim=2).flatten(1)
 
 
 def save_features(path: Path, embeddings: Embeddings, test: TestSet) -> None:

@@ -23,17 +23,18 @@ from pipelines.data import TestImages
 class Evaluator:
     """An evaluator of one set. Every rank calls it: each embeds a part of the images, and rank 0 ranks them.
 
-    images: what is tested; dataset: its name in reports; flip: the tables', see Embedder; about:
-    what else each row says, such as how the network was trained.
+    images: what is tested; dataset: its name in reports; flip: the tables', see Embedder; feature: the method's, by
+    which training chooses an epoch, one of FEATURES; about: what else each row says, such as how the network was
+    trained.
     """
 
     def __init__(
         self, images: TestImages, world: World, engine: Engine, *, dataset: str, flip: Flip,
-        about: Mapping[str, Any] | None = None,
+        feature: str = "bn", about: Mapping[str, Any] | None = None,
     ):  # fmt: skip
         self.test_set = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)
         self.images, self._world, self.engine = images, world, engine
-        self.dataset, self.flip, self.about = dataset, flip, dict(about or {})
+        self.dataset, self.flip, self.feature, self.about = dataset, flip, feature, dict(about or {})
 
     @torch.inference_mode()
     def embed(self, model: Network, row_N: np.ndarray | None = None, flip: Flip | None = None) -> Embeddings:
@@ -61,12 +62,13 @@ class Evaluator:
         return rank_trials(PROTOCOLS[protocol], self.test_set, embedding_ND, trials, re_ranking=re_ranking)
 
     def choosing_rank1(self, model: Network, protocol: str) -> float:
-        """Return the number by which the published code chooses an epoch: Rank-1 of BN(Z) on trial 0, without flip.
+        """Return the number by which the published code chooses an epoch: Rank-1 of `feature` on trial 0, without flip.
 
         It embeds only the queries and that trial's gallery: 4,104 of SYSU-MM01's 10,578 images.
         """
         embeddings = self.embed(model, PROTOCOLS[protocol].rows(self.test_set, [0]), flip="off")
-        return ranks.on_main(self._world, lambda: self.rankings(embeddings.bn, protocol, [0])[0].metrics.cmc[0])
+        embedding_ND = embeddings.compared(self.feature)
+        return ranks.on_main(self._world, lambda: self.rankings(embedding_ND, protocol, [0])[0].metrics.cmc[0])
 
     def measured(self, model: Network, checkpoint: str) -> Measured:
         """Return what rows of this network on this evaluator's images are of. checkpoint: its name in reports."""
@@ -75,17 +77,17 @@ class Evaluator:
             digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
         return Measured(checkpoint, digest.hexdigest(), joined(self.images.digests().values()))
 
-    def bn_row(self, model: Network, protocol: str, checkpoint: str) -> Row:
-        """Return a report's row of the feature after the BN neck, over every trial."""
-        embedding_ND, tested = self.embed(model).bn, self.measured(model, checkpoint)
+    def own_row(self, model: Network, protocol: str, checkpoint: str) -> Row:
+        """Return a report's row of the method's own `feature`, over every trial."""
+        embedding_ND, tested = self.embed(model).compared(self.feature), self.measured(model, checkpoint)
         return ranks.on_main(
-            self._world, lambda: self.row(self.rankings(embedding_ND, protocol), protocol, "bn", tested)
+            self._world, lambda: self.row(self.rankings(embedding_ND, protocol), protocol, self.feature, tested)
         )
 
     def row(
         self, rankings: Sequence[Ranking], protocol: str, feature: str, tested: Measured, *, re_ranking: bool = False
     ) -> Row:
-        """Return a report's row, see make_row. feature: a field of Embeddings."""
+        """Return a report's row, see make_row. feature: one of FEATURES."""
         how: dict[str, Any] = {"dataset": self.dataset, "feature": FEATURES[feature], "flip": self.flip}
         how |= {"re_ranking": "k-reciprocal" if re_ranking else "off", "precision": self.engine.precision}
         return make_row(protocol, [ranking.metrics for ranking in rankings], **how, **tested._asdict(), **self.about)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dns.evaluation.embedding import FEATURES
+from dns.evaluation.embedding import FEATURES, Embeddings
 from dns.judge.names import BEFORE_NECK, LABELS, MATRIX, NAMES, label_of
 from dns.judge.readers import Content, read
 from ffcv_convert.beton.labels import Modality
@@ -72,7 +72,7 @@ def _matrices(file: Path, content: Content) -> dict[str, np.ndarray]:
     both = {BEFORE_NECK, NAMES["vectors"][0]} <= content.keys()
     if both:
         pair = (content[NAMES["vectors"][0]], content[BEFORE_NECK])
-        return {name: _matrix(file, array) for name, array in zip(FEATURES.values(), pair, strict=True)}
+        return {FEATURES[name]: _matrix(file, array) for name, array in zip(Embeddings._fields, pair, strict=True)}
     array = _named(content, NAMES["vectors"])
     if array is None:
         rest = {name: value for name, value in content.items() if label_of(name) is None}

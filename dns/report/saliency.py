@@ -5,7 +5,7 @@ It has the resolution of the last map of features (a pixel of it is 16 pixels of
 flip.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -14,12 +14,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dns.evaluation.embedding import Embeddings
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import VISIBLE
 from dns.network import Network
 from dns.report.ranked import RankedQuery
 
 QUERIES = 5
+Embed = Callable[[Tensor, int], Tensor]  # (image, modality) -> what is compared of it
 
 
 class Look(NamedTuple):
@@ -38,6 +40,11 @@ def available() -> bool:
 
 def looks(evaluator: Evaluator, model: Network, queries: Sequence[RankedQuery]) -> list[Look]:
     """Compute maps of the first QUERIES queries with a right image among their nearest, each of another identity."""
+
+    def embed(image: Tensor, modality: int) -> Tensor:
+        z, bn = model.embed(image, visible=bool(modality == VISIBLE))
+        return Embeddings(bn, z).compared(evaluator.feature)
+
     pairs: dict[int, tuple[int, int]] = {}
     for query in queries:
         right = [near.row for near in query.neighbours if near.right and near.rank]
@@ -48,11 +55,13 @@ def looks(evaluator: Evaluator, model: Network, queries: Sequence[RankedQuery]) 
         pixels, other_pixels = evaluator.images.pixels(np.array([row])) + evaluator.images.pixels(np.array([other]))
         here, there = (_input(evaluator, one) for one in (pixels, other_pixels))
         modality, other_modality = evaluator.test_set.modality_N[[row, other]]
+        with torch.no_grad():
+            embedding, other_embedding = embed(here, modality), embed(there, other_modality)
         found.append(
             Look(
                 row, other,
-                overlaid(pixels, _map(model, here, modality, _embedding(model, there, other_modality))),
-                overlaid(other_pixels, _map(model, there, other_modality, _embedding(model, here, modality))),
+                overlaid(pixels, _map(model, embed, here, modality, other_embedding)),
+                overlaid(other_pixels, _map(model, embed, there, other_modality, embedding)),
             )
         )  # fmt: skip
     return found
@@ -63,19 +72,15 @@ def _input(evaluator: Evaluator, pixels: np.ndarray) -> Tensor:
     return evaluator.engine.arrange(evaluator.images.normalise(images))
 
 
-def _embedding(model: Network, image: Tensor, modality: int) -> Tensor:
-    with torch.no_grad():
-        return model.embed(image, visible=bool(modality == VISIBLE))[1]
-
-
-def _map(model: Network, image: Tensor, modality: int, target_1D: Tensor) -> np.ndarray:
-    """Return what raises the similarity to `target_1D`, for each place of the last map, from 0 to 1: (h, w)."""
+def _map(model: Network, embed: Embed, image: Tensor, modality: int, target_1D: Tensor) -> np.ndarray:
+    """Return what raises the similarity to `target_1D`, for each place of the last map (the sum of several), from 0 to
+    1: (h, w)."""
     from captum.attr import LayerGradCam
 
     def similarity(images: Tensor) -> Tensor:
-        return (model.embed(images, visible=bool(modality == VISIBLE))[1] * target_1D).sum(dim=1)
+        return (embed(images, modality) * target_1D).sum(dim=1)
 
-    heat = LayerGradCam(similarity, model.hss4).attribute(image, relu_attributions=True)[0, 0].detach()
+    heat = LayerGradCam(similarity, model.last_map).attribute(image, relu_attributions=True).detach().sum(dim=(0, 1))
     model.zero_grad(set_to_none=True)
     return (heat / heat.max().clamp(min=1e-12)).float().cpu().numpy()
 

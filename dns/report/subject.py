@@ -23,9 +23,8 @@ TOO_LONG_S = 1.0  # time of one call: larger batches are left out
 
 
 def shown_feature(config: Config) -> str:
-    """Return the figures' feature, a field of Embeddings: after the BN neck, unless the tables leave it out."""
-    features = config.eval.features
-    return "bn" if "bn" in features else features[0]
+    """Return the figures' feature, one of FEATURES: the method's own, unless the tables leave it out."""
+    return config.method.feature if config.method.feature in config.features else config.features[0]
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Subject:
 
     @property
     def embedding_ND(self) -> Tensor:
-        return getattr(self.embeddings, shown_feature(self.config))
+        return self.embeddings.compared(shown_feature(self.config))
 
     @property
     def size_px(self) -> tuple[int, int]:

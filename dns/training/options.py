@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from dns.engine import EngineOptions
+from dns.evaluation.embedding import COUNTERPART, FEATURES
 from dns.evaluation.protocols import PROTOCOLS
 from dns.methods import METHODS, Method
 from dns.model import ModelOptions
@@ -66,7 +67,7 @@ class EvalOptions:
     )
     styles: str = option(STYLES, "artists whose sketches to test", letters=STYLES)
     features: tuple[str, ...] = option(
-        ("bn", "z"), "that eval.py reports: after the BN neck, before it", names=("bn", "z"), resumed=free
+        ("auto",), "that eval.py reports, see embedding.py; auto: the method's", names=("auto", *FEATURES), resumed=free
     )
     re_ranking: bool = option(False, "k-reciprocal re-ranking in eval.py; off in published tables", resumed=free)
     export: str = option("none", "file.npz for eval.py to write embeddings to, or none", path=True, resumed=free)
@@ -127,6 +128,14 @@ class Config:
     @property
     def method(self) -> Method:
         return METHODS[self.model.method]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Return the features that eval.py reports, each once: for auto, the one by which the method's training chooses
+        an epoch, and its counterpart."""
+        own = (self.method.feature, COUNTERPART[self.method.feature])
+        named = (own if name == "auto" else (name,) for name in self.eval.features)
+        return tuple(dict.fromkeys(name for names in named for name in names))
 
     def stored(self) -> dict[str, dict[str, Any]]:
         """Return section -> option -> plain value, as config.yaml and checkpoints hold them: several values as text."""

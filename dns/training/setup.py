@@ -16,7 +16,7 @@ import torch
 
 from dns import exchange, ranks
 from dns.engine import Engine, EngineOptions, make_engine
-from dns.evaluation.embedding import Embeddings
+from dns.evaluation.embedding import Embeddings, compared_width
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import PROTOCOLS, fitting
 from dns.evaluation.ranking import check_memory
@@ -150,7 +150,8 @@ def open_evaluator(
     folder, trial, styles = config.data.folder, config.data.trial, config.data.styles
     seen = images.also_trained(folder, trained_on, trial=trial, styles=styles)
     about = {**training_setup, "also_trained": seen, **this_code()}
-    return Evaluator(images, world, engine, dataset=dataset, flip=config.eval.flip, about=about)
+    flip, feature = config.eval.flip, config.method.feature
+    return Evaluator(images, world, engine, dataset=dataset, flip=flip, feature=feature, about=about)
 
 
 def open_data(config: Config) -> tuple[Session, data.TrainingLoader, Evaluator]:
@@ -219,6 +220,7 @@ def open_content(path: Path, content: checkpoint.Tested, config: Config) -> Open
     selection.check_training(path, content, config.data.set, training)
     model = engine.place(trained_network(path, content["model"], config)).eval()
     for protocol in protocols if config.eval.re_ranking else ():  # rank 0 re-ranks
-        ranks.on_main(world, partial(check_memory, PROTOCOLS[protocol], test_set, model.width, engine.device))
+        width = max(compared_width(model.width, feature) for feature in config.features)
+        ranks.on_main(world, partial(check_memory, PROTOCOLS[protocol], test_set, width, engine.device))
     name = selection.describe(path, content, config.data.set)
     return Opened(path, config, world, engine, evaluator, model, protocols, name)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dns.engine import Engine
-from dns.evaluation.embedding import FEATURES, Embedder, Embeddings, Flip, save_features
+from dns.evaluation.embedding import COUNTERPART, FEATURES, Embedder, Embeddings, Flip, compared_width, save_features
 from dns.losses import LossOptions
 from dns.model import DNS, ModelOptions
 from tests.support.made_sets import make_set
@@ -76,9 +76,38 @@ def test_both_features_are_those_of_the_image_and_its_mirror(
         assert feature[[1, 4, 6]].isnan().all()
 
 
-def test_features_differ_and_have_names() -> None:
-    assert set(FEATURES) == set(Embeddings._fields)
-    assert len(set(FEATURES.values())) == 2
+@pytest.mark.parametrize("feature", FEATURES)
+def test_what_is_compared_has_the_similarity_of_its_name(feature: str) -> None:
+    """Six parts as DEEN has them, three before the neck and three after it: naive sums of their products."""
+    torch.manual_seed(0)
+    bn, z = (functional.normalize(torch.randn(4, 3, 5, dtype=torch.float64), dim=2) for _ in range(2))
+    compared = Embeddings(bn.flatten(1), z.flatten(1)).compared(feature)
+    assert compared.shape[1] == compared_width(15, feature)
+    of_z, of_bn = {"bn": (0, 1), "z": (1, 0), "sum": (1, 1), "weighted": (0.1, 0.9)}[feature]
+    for one in range(4):
+        for other in range(4):
+            parts = [(of_z, z[one, k] @ z[other, k]) for k in range(3)] + [
+                (of_bn, bn[one, k] @ bn[other, k]) for k in range(3)
+            ]
+            expected = sum(weight * float(product) for weight, product in parts)
+            assert float(compared[one] @ compared[other]) == pytest.approx(expected)
+
+
+def test_features_have_names_of_their_own() -> None:
+    assert set(Embeddings._fields) <= set(FEATURES) == set(COUNTERPART)
+    assert len(set(FEATURES.values())) == len(FEATURES)
+
+
+def test_the_sum_with_the_mirror_is_normalised_part_by_part(
+    model: DNS, batches: list[tuple[Tensor, Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "parts", 2)
+    with torch.inference_mode():
+        found = Embedder(model, prepare, ENGINE, flip="normalised")(batches[0][0], visible=True)
+        summed = Embedder(model, prepare, ENGINE, flip="published")(batches[0][0], visible=True)
+    for normalised, plain in zip(found, summed, strict=True):
+        for half, expected in zip(normalised.chunk(2, dim=1), plain.chunk(2, dim=1), strict=True):
+            assert torch.allclose(half, expected / expected.norm(dim=1, keepdim=True), atol=1e-6)
 
 
 def test_low_precision_gives_float32_of_unit_length(model: DNS, batches: list[tuple[Tensor, Tensor]]) -> None:
