@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 DATASET    ?= synthetic#   which data set: synthetic sysu regdb llcm market_sketch_1k pku_sketch custom
+METHOD     ?=#             which method: dns (by default), agw, caj, deen or baseline
 DATA_ROOT  ?= Dataset#     folder that holds the raw data sets
 BETON_ROOT ?= Beton#       folder for .beton files
 ALLOW_INCOMPLETE ?=#      1: go on with a data set that lacks a camera, a modality, or a tenth of its images
@@ -26,7 +27,7 @@ PYTHON     ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 pytho
                 $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
 # The recipes take these from the environment, as they were typed: a folder may be called O'Brien or US$.
-PASSED_ON := DATASET DATA_ROOT BETON_ROOT RESUME TRIAL JOBS RANKS CHECKPOINT FEATURES PROTOCOL RUNS
+PASSED_ON := DATASET METHOD DATA_ROOT BETON_ROOT RESUME TRIAL JOBS RANKS CHECKPOINT FEATURES PROTOCOL RUNS
 $(foreach name,$(PASSED_ON),$(if $(filter-out file,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
 export $(PASSED_ON)
 
@@ -41,6 +42,9 @@ export GOMP_SPINCOUNT ?= 20000
 endif
 
 SET = $${DATASET,,}# in small letters: LLCM is llcm
+OWN_METHOD = $${METHOD,,}
+# The recipe of DATASET: those of DNS lie in configs/, those of another METHOD in a folder of its name there.
+RECIPE = configs/$(if $(filter-out dns DNS,$(METHOD)),$(OWN_METHOD)/)$(SET).yaml
 INCOMPLETE := $(if $(filter-out 0 no false,$(ALLOW_INCOMPLETE)),--allow-incomplete)
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.dns-ffcv-ready
@@ -66,9 +70,9 @@ TORCHRUN = [[ "$$RANKS" =~ ^[1-9][0-9]*$$ ]] || { echo "error: RANKS=$$RANKS is 
              --signals-to-handle="$(PASSED_SIGNALS)" $(TORCHRUN_ARGS)
 
 # What `make train` and `make plan` hand to train_ffcv.py.
-TRAINED = --config-file "configs/$(SET).yaml" --data.beton_root="$$BETON_ROOT" --run.resume="$$RESUME" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(JOBS),--run.jobs="$$JOBS")
+TRAINED = --config-file "$(RECIPE)" --data.beton_root="$$BETON_ROOT" --run.resume="$$RESUME" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(JOBS),--run.jobs="$$JOBS")
 
-train: options data ## train DNS on DATASET (synthetic people by default) by its recipe in configs/, and test it
+train: options data ## train METHOD on DATASET (synthetic people by default) by its recipe in configs/, and test it
 	$(if $(RANKS),$(TORCHRUN),'$(RUN)') train_ffcv.py $(TRAINED) $(ARGS)
 
 # A mistyped option stops here, before a first conversion, which may take long.
@@ -79,7 +83,7 @@ plan: $(READY) ## what `make train` would do with the converted DATASET, and how
 	$(if $(RANKS),$(TORCHRUN),'$(RUN)') train_ffcv.py $(TRAINED) --run.dry=true $(ARGS)
 
 # A checkpoint of ours knows its data set: DATASET counts beside CHECKPOINT only where it was given.
-TESTED = $(if $(CHECKPOINT),--eval.checkpoint="$$CHECKPOINT") $(if $(CHECKPOINT),$(if $(filter-out file,$(origin DATASET)),--data.set="$(SET)"),--data.set="$(SET)") --data.beton_root="$$BETON_ROOT" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(PROTOCOL),--eval.protocols="$$PROTOCOL")
+TESTED = $(if $(CHECKPOINT),--eval.checkpoint="$$CHECKPOINT") $(if $(METHOD),--model.method="$(OWN_METHOD)") $(if $(CHECKPOINT),$(if $(filter-out file,$(origin DATASET)),--data.set="$(SET)"),--data.set="$(SET)") --data.beton_root="$$BETON_ROOT" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(PROTOCOL),--eval.protocols="$$PROTOCOL")
 
 eval: $(READY) ## test a checkpoint (CHECKPOINT=...) of DATASET under PROTOCOL
 	$(if $(RANKS),$(TORCHRUN),'$(RUN)') eval.py $(TESTED) $(ARGS)
@@ -95,8 +99,12 @@ convert-datasets: $(READY) ## convert every data set found under DATA_ROOT, list
 
 ##@ Data sets
 
+# The recipe of another METHOD may want images of its own size, such as 384x144: they go to a folder of that name.
+SIZE = size="$$('$(RUN)' -m dns.training.conversion $(TRAINED) $(if $(filter data,$(MAKECMDGOALS)),,$(ARGS)))";
+SIZED = $${size:+/$$size} $${size:+--height-px "$${size%x*}" --width-px "$${size\#*x}"}
+
 data: $(if $(filter synthetic Synthetic SYNTHETIC,$(DATASET)),synthesise) $(READY) ## convert DATASET alone; ARGS='--height-px ...'; --force: even if it is up to date
-	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" --dataset "$(SET)" $(INCOMPLETE) $(if $(filter data,$(MAKECMDGOALS)),$(ARGS))
+	$(if $(METHOD),$(SIZE)) '$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT"$(if $(METHOD),$(SIZED)) --dataset "$(SET)" $(INCOMPLETE) $(if $(filter data,$(MAKECMDGOALS)),$(ARGS))
 
 verify: $(READY) ## check every converted data set: counts, structure, checksums; ARGS=--deep: every image; --strict
 	'$(RUN)' -m ffcv_convert verify --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" $(ARGS)

@@ -5,10 +5,11 @@
     make eval DATASET=sysu CHECKPOINT=sysu_p6_n4_lr_0.2_seed_0_best.pth PROTOCOL=sysu-all,sysu-indoor
 
 The data set and the network are the checkpoint's own; every option of train_ffcv.py can still be given. A checkpoint
-of the published code brings no configuration: name its recipe with --config-file. {trial} in a checkpoint's name
-stands for the number of each of RegDB's ten trials. The rows go to the screen, and into result.json and result.md; with
---report.write=true (make report) also into report.html, with figures and ranked images; of several checkpoints, these
-are of the first. Under torchrun (make RANKS=4) each process embeds a part of the images.
+of the published code brings no configuration: it takes its set's recipe, unless --config-file names another. Its keys
+tell its method, where no two methods have the same: name theirs with --model.method (make METHOD=...). {trial} in a
+checkpoint's name stands for the number of each of RegDB's ten trials. The rows go to the screen, and into result.json
+and result.md; with --report.write=true (make report) also into report.html, with figures and ranked images; of several
+checkpoints, these are of the first. Under torchrun (make RANKS=4) each process embeds a part of the images.
 """
 
 import shlex
@@ -26,7 +27,7 @@ from dns.evaluation.tables import Measured, Row, joined, together
 from dns.report.subject import Subject, shown_feature
 from dns.report.write import write_report
 from dns.training import checkpoint
-from dns.training.config import given_options, read_config, split_arguments
+from dns.training.config import METHOD, given_options, read_config, split_arguments
 from dns.training.options import Config
 from dns.training.selection import (
     check_export,
@@ -57,11 +58,11 @@ def evaluate(arguments: Sequence[str]) -> int:
     subject: Subject | None = None
     folder: Path | None = None
     for path, number in checkpoints:
-        content = checkpoint.load_to_test(path)
+        content = checkpoint.load_to_test(path, given.get(METHOD))
         config = config_for_checkpoint(arguments, content, number, __doc__)
         numbers = [number for _, number in checkpoints]
         check_trials(config, pattern, numbers, trial, trials_of(config.data.folder))
-        several, ours = len(checkpoints) > 1, bool(content["config"])
+        several, ours = len(checkpoints) > 1, checkpoint.is_ours(content["config"])
         if folder is None:  # what cannot be written or added to stops here, before the work begins
             folder = result_folder(pattern if several else path, Path(given.get("run.root", "runs")), ours=ours)
             results.read_json(folder / "result.json")

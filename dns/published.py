@@ -41,7 +41,12 @@ UNUSED = re.compile(
 )
 
 
-def rename(net: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+def recognised(net: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return the names of the methods whose published checkpoints have such keys."""
+    return ("dns",) if any(".visible.visible." in f".{name}" for name in net) else ()
+
+
+def rename(net: Mapping[str, Tensor], path: Path, method: str = "dns") -> dict[str, Tensor]:
     """Return the published state dict in our names, without the tensors that nothing uses. Raises CheckpointError."""
     state = {}
     for wrapped in WRAPPED * 2:

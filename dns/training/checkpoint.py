@@ -9,8 +9,9 @@ from typing import Any, TypedDict, cast, get_type_hints
 import torch
 from torch import Tensor
 
+from dns.methods import METHODS
 from dns.network import Network
-from dns.published import rename
+from dns.published import recognised, rename
 from dns.training.checkpoint_reader import FETCH_AGAIN, read
 from ffcv_convert.common.atomic import replacing
 from ffcv_convert.common.errors import CheckpointError, after_failed_write
@@ -20,7 +21,8 @@ FORMAT, VERSION = "dns-ffcv", 1
 
 class Tested(TypedDict):
     """What testing needs of a checkpoint. model: a state dict; epoch: how many are complete; config: see Config.stored,
-    empty where the published code wrote it; size_px: height and width of the images; lists: digests of the data."""
+    `model.method` alone where the published code wrote it; size_px: height and width of the images; lists: digests of
+    the data."""
 
     model: dict[str, Tensor]
     epoch: int
@@ -78,11 +80,12 @@ def load(path: Path) -> Checkpoint:
     return checked(content, path)
 
 
-def load_to_test(path: Path) -> Tested:
-    """Read a checkpoint of ours, or of the published code as far as testing needs it: model, epoch, an empty config.
+def load_to_test(path: Path, method: str | None = None) -> Tested:
+    """Read a checkpoint of ours, or of the published code as far as testing needs it: model, epoch, the method.
 
-    The published ones are `{"net": 632 tensors, "cmc", "mAP", "mINP", "epoch"}`, with numpy's numbers and arrays beside
-    the tensors. Raises CheckpointError for any other file, and for tensors that are not known.
+    The published ones are `{"net": tensors, "cmc", "mAP", "mINP", "epoch"}`, with numpy's numbers and arrays beside the
+    tensors. method: whose a published one is, where its keys do not tell. Raises CheckpointError for any other file,
+    for tensors that are not known, and where several methods have such tensors.
     """
     content = read(path)
     if not isinstance(content, dict) or not isinstance(content.get("net"), Mapping):
@@ -94,7 +97,25 @@ def load_to_test(path: Path) -> Tested:
             f"{path}: damaged, or another kind of file (no epoch beside its tensors). {FETCH_AGAIN}"
         ) from None
     net = {str(name): tensor for name, tensor in content["net"].items()}
-    return {"model": rename(net, path), "epoch": epoch, "config": {}, "size_px": None, "lists": {}}
+    method = method or method_of_published(net, path)
+    config: dict[str, dict[str, Any]] = {"model": {"method": method}}
+    return {"model": rename(net, path, method), "epoch": epoch, "config": config, "size_px": None, "lists": {}}
+
+
+def method_of_published(net: Mapping[str, Tensor], path: Path) -> str:
+    """Return the method whose published tensors these are. Raises CheckpointError where it may be one of several."""
+    found = recognised(net)
+    if len(found) > 1:
+        raise CheckpointError(
+            f"{path}: of {' or '.join(found)}, whose published checkpoints have the same tensors. Say which: make "
+            f"METHOD={found[0]}, --model.method={found[0]}"
+        )
+    return next(iter(found), next(iter(METHODS)))  # of none: rename says which tensor is unknown
+
+
+def is_ours(stored: Mapping[str, Any]) -> bool:
+    """Whether a program of this project wrote the checkpoint that has this configuration."""
+    return "data" in stored
 
 
 def checked(content: Any, path: Path) -> Checkpoint:

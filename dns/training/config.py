@@ -167,17 +167,26 @@ def read_yaml(path: Path) -> dict[str, Given]:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
         found = flatten(content, str(path)) if isinstance(content, dict) else None
     except FileNotFoundError:
-        there = sorted(file.stem for file in Path(path.parent).glob("*.yaml"))
-        near = difflib.get_close_matches(path.stem.lower(), there, 1, 0.6)
-        hint = f" Did you mean {path.parent / near[0]}.yaml?" if near else ""
-        if there and not near:
-            hint = f" There are {', '.join(there)}; for a set of your own copy {path.parent / 'custom.yaml'}"
-        raise ConfigError(f"{path}: no such configuration.{hint}") from None
+        raise ConfigError(f"{path}: no such configuration.{_nearest_recipe(path)}") from None
     except Exception as error:  # PyYAML lets errors of int, float and datetime through
         raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
     if found is None:
         raise ConfigError(f"{path}: holds no sections. It should look like configs/llcm.yaml")
     return found
+
+
+def _nearest_recipe(path: Path) -> str:
+    """Say which recipe may be meant by one that does not exist."""
+    there = sorted(file.stem for file in path.parent.glob("*.yaml"))
+    near = difflib.get_close_matches(path.stem.lower(), there, 1, 0.6)
+    if near:
+        return f" Did you mean {path.parent / near[0]}.yaml?"
+    if there and path.parent.name in METHODS:
+        of = f"{path.parent.name} has recipes for {', '.join(there)}; for no other set is one published"
+        return f" Method {of}. For a set of your own copy one of them"
+    if there:
+        return f" There are {', '.join(there)}; for a set of your own copy {path.parent / 'custom.yaml'}"
+    return "" if path.parent.exists() else f" There are recipes of the methods {', '.join(METHODS)}"
 
 
 def flatten(content: Mapping[Any, Any], source: str) -> dict[str, Given]:

@@ -18,8 +18,11 @@ from dns.model import ModelOptions
 from dns.optim import MAX_EPOCHS, OptimOptions
 from dns.option import AutoSwitch, Option, free, option
 from ffcv_convert.beton.labels import PUBLISHED_SETS, STYLES
+from ffcv_convert.common.errors import ConfigError
 
 SOME = (1, 1000)
+SIZE = (0, 10_000)
+PUBLISHED_PX = (288, 144)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,8 @@ class DataOptions:
 
     set: str = option(MISSING, "data set, as named by python -m ffcv_convert")
     beton_root: str = option("Beton", "folder of the .beton files", path=True, resumed=free)
+    height_px: int = option(0, "of images converted for this recipe, in a folder of their size; 0: the set's own", SIZE)
+    width_px: int = option(0, "theirs", SIZE)
     persons: int = option(6, "P: identities a batch", SOME)
     pictures: int = option(4, "K: images of each modality for each identity", SOME)
     trial: int = option(0, "RegDB's split; 0: all in turn, or the only split of a set", (0, 9999))
@@ -38,10 +43,27 @@ class DataOptions:
     )
     workers: int = option(0, "decoding threads, 0 = all cores", (0, 1000), resumed=free)
 
+    def __post_init__(self) -> None:
+        if bool(self.height_px) != bool(self.width_px):
+            raise ConfigError(
+                f"data.height_px = {self.height_px}, data.width_px = {self.width_px}: one without the other. Give "
+                "both, or 0 for both to take the set at its own size"
+            )
+
+    @property
+    def size_folder(self) -> str:
+        """Return the folder below beton_root of sets at this recipe's size, such as 384x144; "" for their own size."""
+        return f"{self.height_px}x{self.width_px}" if self.height_px else ""
+
     @property
     def folder(self) -> Path:
         """Return the folder of the converted set."""
-        return Path(self.beton_root) / self.set
+        return Path(self.beton_root) / self.size_folder / self.set
+
+    @property
+    def published_px(self) -> tuple[int, int]:
+        """Return height and width of the images that the recipe was published for."""
+        return (self.height_px, self.width_px) if self.height_px else PUBLISHED_PX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +107,7 @@ class RunOptions:
     """Run folder"""
 
     root: str = option("runs", "where run folders are made", path=True, resumed=free)
-    name: str = option("auto", "auto: <data.set>-seed<run.seed>", resumed=free)
+    name: str = option("auto", "auto: <data.set>-seed<run.seed>, the method between", resumed=free)
     repeats: int = option(1, "runs, with one seed after another, and their mean", SOME, resumed=free)
     jobs: int = option(1, "trials or seeds side by side, each on a GPU or a share of the cores", SOME, resumed=free)
     ranks: int = option(

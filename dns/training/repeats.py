@@ -9,7 +9,7 @@ from dns.evaluation.metrics import Metrics
 from dns.evaluation.results import read_rows
 from dns.evaluation.tables import HOW, Row, joined, make_row, together
 from dns.training.options import Config
-from dns.training.run_folder import folder_of, run_path
+from dns.training.run_folder import folder_of, run_path, set_and_method
 
 
 def members(config: Config, trials: Sequence[int]) -> list[Config]:
@@ -29,11 +29,12 @@ def members(config: Config, trials: Sequence[int]) -> list[Config]:
 
 def folder(config: Config) -> Path:
     """Return the folder of the summary over the runs."""
-    run, dataset = config.run, config.data.set
+    run, dataset, method = config.run, config.data.set, config.model.method
     if run.repeats == 1:
-        return run_path(run.root, run.name, dataset, run.seed, 0)
+        return run_path(run.root, run.name, dataset, method, run.seed, 0)
     last = run.seed + run.repeats - 1
-    return Path(run.root) / f"{dataset if run.name == 'auto' else run.name}-seeds{run.seed}-{last}"
+    name = set_and_method(dataset, method) if run.name == "auto" else run.name
+    return Path(run.root) / f"{name}-seeds{run.seed}-{last}"
 
 
 def summary(runs: Sequence[Config]) -> list[Row]:

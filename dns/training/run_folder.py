@@ -20,7 +20,7 @@ from dns.evaluation.results import read_json, results_lock, write_json, writing
 from dns.training import checkpoint
 from dns.training.config import to_yaml
 from dns.training.log import JsonLines, MetricsLog
-from dns.training.options import Config, declared
+from dns.training.options import DEFAULT_METHOD, Config, declared
 from dns.training.tensorboard import FOLDER, TensorBoard
 from ffcv_convert.common.errors import CheckpointError, ConfigError, TrainingError
 from ffcv_convert.common.locks import lock
@@ -159,13 +159,19 @@ class RunFolder:
 
 
 def folder_of(config: Config) -> Path:
-    return run_path(config.run.root, config.run.name, config.data.set, config.run.seed, config.data.trial)
+    run, data = config.run, config.data
+    return run_path(run.root, run.name, data.set, config.model.method, run.seed, data.trial)
 
 
-def run_path(root: str, name: str, dataset: str, seed: int | str, trial: int | str) -> Path:
+def run_path(root: str, name: str, dataset: str, method: str, seed: int | str, trial: int | str) -> Path:
     """Return the folder of a run. trial: 0 for a set with one split."""
-    path = Path(root) / (f"{dataset}-seed{seed}" if name == "auto" else name)
+    path = Path(root) / (f"{set_and_method(dataset, method)}-seed{seed}" if name == "auto" else name)
     return path / f"trial-{trial}" if trial else path
+
+
+def set_and_method(dataset: str, method: str) -> str:
+    """Return what the folders of runs are named after: the set, and the method where it is not the usual one."""
+    return dataset if method == DEFAULT_METHOD else f"{dataset}-{method}"
 
 
 @contextmanager

@@ -12,10 +12,10 @@ import torch
 from dns import ranks
 from dns.evaluation.protocols import TestSet, fitting
 from dns.option import device_type
-from dns.training.checkpoint import Tested, identities_of
-from dns.training.config import Stored, given_options, read_config, split_arguments, stored_model
+from dns.training.checkpoint import Tested, identities_of, is_ours
+from dns.training.config import METHOD, Stored, given_options, method_of, read_config, split_arguments, stored_model
 from dns.training.fine_tuning import INITIAL
-from dns.training.options import Config, EvalOptions
+from dns.training.options import DEFAULT_METHOD, Config, EvalOptions
 from dns.training.run_folder import run_path
 from ffcv_convert.beton.labels import STYLES
 from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError, ReportError
@@ -23,19 +23,20 @@ from ffcv_convert.common.paths import can_write
 from pipelines.epoch_plan import images_a_step
 
 PLACEHOLDER = re.compile(r"\{trial\}|\{seed\}")
-PUBLISHED_SIZE_PX = (288, 144)
 MOST_RUNS = 1000  # numbers that are tried for a placeholder
 CONFIG_FOLDER = Path(__file__).parents[2] / "configs"
 
 
 def checkpoint_pattern(given: Mapping[str, Any]) -> tuple[Path, int]:
-    """Return the checkpoint to test: eval.checkpoint, or best.pt of the run that run.name (or data.set and run.seed)
-    names, with {trial} for the number where the run has trials. And the trial that was asked for, or 0."""
+    """Return the checkpoint to test: eval.checkpoint, or best.pt of the run that run.name (or data.set, model.method
+    and run.seed) names, with {trial} for the number where the run has trials. And the trial that was asked for, or 0.
+    """
     trial = given.get("data.trial", 0)
     if given.get("eval.checkpoint", "auto") != "auto":
         return Path(given["eval.checkpoint"]), trial
     root, name = given.get("run.root", "runs"), given.get("run.name", "auto")
-    run = run_path(root, name, given.get("data.set", "synthetic"), given.get("run.seed", 0), 0)
+    set_and_method = given.get("data.set", "synthetic"), given.get(METHOD, DEFAULT_METHOD)
+    run = run_path(root, name, *set_and_method, given.get("run.seed", 0), 0)
     whole = (run / "best.pt").exists() or not any(run.glob("trial-*"))
     return (run if whole else run / "trial-{trial}") / "best.pt", trial
 
@@ -55,15 +56,20 @@ def expand_pattern(pattern: Path, trial: int) -> list[tuple[Path, int]]:
 
 def config_for_checkpoint(arguments: Sequence[str], content: Tested, trial: int, description: str) -> Config:
     """Return the configuration to test `content` with. A checkpoint of this program brings its own, and its network
-    cannot be changed; a published one takes the recipe of data.set, unless --config-file names another."""
+    cannot be changed; a published one takes its method's recipe of data.set, unless --config-file names another."""
     given, stored = given_options(arguments), content["config"]
+    if given.get(METHOD, method_of(stored)) != method_of(stored):
+        raise ConfigError(
+            f"{METHOD} = {given[METHOD]}, but the checkpoint is of {method_of(stored)}. Leave it (make METHOD=) out, "
+            "or name another checkpoint"
+        )
     more = [f"--data.trial={trial}"] if trial else []
-    if not stored:
-        more += _published_recipe(arguments, given)
+    if not is_ours(stored):
+        more += _published_recipe(arguments, given, method_of(stored))
     config = read_config([*arguments, *more], description=description, base=_base(stored, given))
     if not config.eval.export.endswith((".npz", "none")):
         raise ConfigError(f"eval.export = {config.eval.export!r} does not end with .npz")
-    if not stored:
+    if not is_ours(stored):
         return config
     _check_trial(stored, config)
     if "eval.protocols" not in given:
@@ -71,7 +77,7 @@ def config_for_checkpoint(arguments: Sequence[str], content: Tested, trial: int,
     return replace(config, model=stored_model(stored, config.model))
 
 
-def _published_recipe(arguments: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+def _published_recipe(arguments: Sequence[str], given: Mapping[str, Any], method: str) -> list[str]:
     """Return the arguments that name the recipe of a published checkpoint, which brings no configuration."""
     if "data.set" not in given:
         raise ConfigError(
@@ -80,7 +86,8 @@ def _published_recipe(arguments: Sequence[str], given: Mapping[str, Any]) -> lis
         )
     if split_arguments(arguments)[0]:
         return []
-    return ["--config-file", str(CONFIG_FOLDER / f"{given['data.set']}.yaml")]
+    folder = CONFIG_FOLDER if method == DEFAULT_METHOD else CONFIG_FOLDER / method
+    return ["--config-file", str(folder / f"{given['data.set']}.yaml")]
 
 
 def _base(stored: Stored, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -93,8 +100,8 @@ def _base(stored: Stored, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]
         base["engine"] = {name: value for name, value in trained_by.items() if name == "channels_last"}
     for key in ("re_ranking", "export", "checkpoint"):  # asked for each time, or not at all
         base.get("eval", {}).pop(key, None)
-    trained_on = stored["data"]["set"] if stored else ""
-    if stored and given.get("data.set", trained_on) != trained_on:
+    trained_on = stored["data"]["set"] if is_ours(stored) else ""
+    if trained_on and given.get("data.set", trained_on) != trained_on:
         base["data"].pop("trial", None)  # that trial is the other set's
     return base
 
@@ -167,7 +174,7 @@ def describe(path: Path, content: Tested, tested: str) -> str:
 def training_setup(stored: Stored, digests: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return how a network was trained, for rows in reports. stored: its configuration; a published one has none;
     digests: those of what it was trained on, see TrainingState."""
-    if not stored:
+    if not is_ours(stored):
         return {}
     start = stored.get("model", {}).get("pretrained", "imagenet")
     digest = (digests or {}).get(INITIAL, "unknown")
@@ -234,14 +241,16 @@ def check_training(path: Path, content: Tested, dataset: str, training: tuple[st
               "is it another set's?", file=sys.stderr)  # fmt: skip
 
 
-def check_size(path: Path, content: Tested, beton: Path, size_px: tuple[int, int]) -> None:
+def check_size(
+    path: Path, content: Tested, beton: Path, size_px: tuple[int, int], published_px: tuple[int, int]
+) -> None:
     """Raise DataError unless the checkpoint was trained on images of the test images' height and width. A published
-    checkpoint does not say: its network takes any, and a note names the size that it was trained on."""
+    checkpoint does not say: its network takes any, and a note names the size that it was trained on, published_px."""
     if content["size_px"] is not None:
         check_same_size(str(path), content["size_px"], beton, size_px)
-    elif size_px != PUBLISHED_SIZE_PX:
-        print(f"note: {path} is of the published code, which trains on 288 x 144 px; the set has "
-              f"{size_px[0]} x {size_px[1]}", file=sys.stderr)  # fmt: skip
+    elif size_px != published_px:
+        print(f"note: {path} is of the published code, which trains on {published_px[0]} x {published_px[1]} px; the "
+              f"set has {size_px[0]} x {size_px[1]}", file=sys.stderr)  # fmt: skip
 
 
 def check_same_size(trained: str, trained_px: Sequence[int], beton: Path, size_px: tuple[int, int]) -> None:

@@ -24,6 +24,7 @@ from dns.network import Network
 from dns.optim import make_optimiser, schedule
 from dns.step import Step, make_step
 from dns.training import checkpoint, selection, throughput
+from dns.training.config import METHOD, given_options
 from dns.training.environment import this_code
 from dns.training.network import build_network, initial_network, trained_network
 from dns.training.options import Config
@@ -201,7 +202,7 @@ def open_checkpoint(path: str | Path, *options: str) -> Opened:
     options: as on eval.py's command line, such as "--data.set=sysu", which a published checkpoint needs. Raises
     CheckpointError, ConfigError, DataError or ProtocolError.
     """
-    content = checkpoint.load_to_test(Path(path))
+    content = checkpoint.load_to_test(Path(path), given_options(options).get(METHOD))
     return open_content(Path(path), content, selection.config_for_checkpoint(options, content, 0, ""))
 
 
@@ -215,7 +216,7 @@ def open_content(path: Path, content: checkpoint.Tested, config: Config) -> Open
     protocols = selection.protocols_of(config.eval, test_set)
     for protocol in protocols:
         PROTOCOLS[protocol].check(test_set)
-    selection.check_size(path, content, images.path, images.size_px)
+    selection.check_size(path, content, images.path, images.size_px, config.data.published_px)
     training = data.training_digest(config.data.folder, trial=config.data.trial, styles=config.data.styles)
     selection.check_training(path, content, config.data.set, training)
     model = engine.place(trained_network(path, content["model"], config)).eval()

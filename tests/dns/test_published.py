@@ -60,7 +60,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
 @pytest.mark.parametrize("writer", ["numpy 2", "numpy 1"])
 def test_a_published_file_gives_the_published_embeddings(files: dict[str, Path], writer: str) -> None:
     content = load_to_test(files[writer])
-    assert (content["epoch"], type(content["epoch"]), content["config"]) == (57, int, {})
+    assert (content["epoch"], type(content["epoch"]), content["config"]) == (57, int, {"model": {"method": "dns"}})
     model = DNS(12, ModelOptions(), LossOptions())
     load_model(model, content["model"], files[writer])
     golden = goldens.arrays("model_float64.npz")
