@@ -16,7 +16,8 @@ from dns.losses import LossOptions
 from dns.model import ModelOptions
 from dns.optim import MAX_EPOCHS, MultiplierOptions, OptimOptions
 from dns.option import AutoSwitch, Option, free, option
-from ffcv_convert.beton.labels import PUBLISHED_SETS, STYLES
+from ffcv_convert.beton.labels import STYLES
+from pipelines.augment.recipes import RECIPES
 
 SOME = (1, 1000)
 
@@ -47,7 +48,7 @@ class DataOptions:
 class AugmentOptions:
     """Augmentation"""
 
-    recipe: str = option("sysu", "whose published augmentation", names=PUBLISHED_SETS)
+    recipe: str = option("sysu", "whose published augmentation", names=tuple(RECIPES))
     pad_px: int = option(10, "black border before the random crop", (0, 100))
 
 

@@ -66,11 +66,11 @@ class Pace:
 @cache  # trials and seeds, trained in turn, have the same count
 def count(
     options: ModelOptions, losses: LossOptions, identities: int, *, batch: int, size_px: tuple[int, int],
-    accumulate: int,
+    accumulate: int, views: int = 1,
 ) -> float:  # fmt: skip
     """Return the TFLOP (10^12 floating-point operations) of a step on one device: of convolutions and matrix products,
     forward and backward, a multiply-add as two. batch: images of `size_px` (height, width) that the device computes in
-    a step.
+    a step, each visible one in so many views.
 
     torch counts them on tensors without memory, in less than 2 s for ResNet-50. So neither the weights nor random
     numbers change. Losses that see other devices' embeddings too (optim.gather) count as if they saw their own.
@@ -80,9 +80,10 @@ def count(
     half = batch // accumulate // 2
     with torch.device("meta"):
         model = DNS(identities, options, losses)
-        images, person_B = torch.empty(half, 3, *size_px), torch.empty(2 * half, dtype=torch.int64)
+        visible, other = torch.empty(views * half, 3, *size_px), torch.empty(half, 3, *size_px)
+        person_B = torch.empty(2 * half, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter:
-        model.loss(model(images, images.clone()), person_B)["total"].backward()
+        model.loss(model(visible, other), person_B)["total"].backward()
     return accumulate * counter.get_total_flops() / 1e12
 
 
