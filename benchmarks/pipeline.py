@@ -144,7 +144,7 @@ def _peer(batches: Batches, loader: StreamedLoader) -> float:
     begin, images = time.perf_counter(), 0
     for epoch in range(EPOCHS):
         for number, batch in enumerate(batches(loader.plan(epoch))):
-            images += len(augment(batch, loader.parameters(epoch, number), out, workers=CORES))
+            images += len(augment(batch, loader.parameters(epoch, number), RECIPE, out, workers=CORES))
     return images / (time.perf_counter() - begin)
 
 

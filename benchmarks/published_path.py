@@ -66,7 +66,7 @@ def reference_transform(half: ModalityRecipe, recipe: Recipe, height_px: int, wi
     if half.channel_erase:
         steps.append(ChannelErase())
     if half.exchange:
-        steps.append(ChannelExchange(4 if half.exchange == 3 else 3))
+        steps.append(ChannelExchange(len(half.exchange.choices)))
     return transforms.Compose(steps)
 
 

@@ -8,11 +8,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch, visible half first.
+    """One batch, visible half first: in training, B = 2PK.
 
-    images: uint8 pixels (B, H, W, 3), augmented floats (B, 3, H, W) or row numbers (B,): what the loader's `augment`
-    expects. person_B, index_B (row in the manifest): int64. augmentation: the parameters from draw, empty in testing.
-    count: rows to use; the rows after them only fill up the last batch.
+    images: uint8 pixels (B, H, W, 3), augmented floats (rows, 3, H, W) or row numbers (B,): what the loader's `augment`
+    expects. person_B, index_B (row in the manifest): int64. augmentation: the parameters from draw, (rows, COLUMNS),
+    empty in testing. rows are B, or 3PK where the recipe has two views of each visible image: see recipes.blocks.
+    count: images to use; those after them only fill up the last batch.
     """
 
     images: Tensor

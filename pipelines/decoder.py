@@ -9,7 +9,7 @@
 
 import warnings
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numba.typed
@@ -18,9 +18,16 @@ from numba import njit, prange, types
 
 from ffcv_convert.beton.layout import MODE_RAW, Structure
 from ffcv_convert.common.errors import DataError
-from pipelines.augment.cpu import augment_one
-from pipelines.augment.recipes import COLUMNS
-from pipelines.ffcv_patches import AllocationQuery, Compiler, IntDecoder, SimpleRGBImageDecoder, ffcv_loader
+from pipelines.augment.cpu import augment_views, fills_of, share_evenly
+from pipelines.augment.recipes import COLUMNS, Recipe, blocks
+from pipelines.ffcv_patches import (
+    AllocationQuery,
+    Compiler,
+    IntDecoder,
+    SimpleRGBImageDecoder,
+    allocate_query,
+    ffcv_loader,
+)
 from pipelines.numba_setup import allowed_workers
 
 _imdecode = types.ExternalFunction(
@@ -82,52 +89,66 @@ class CheckedDecoder(SimpleRGBImageDecoder):
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def _decode_and_augment_one(row, indices, memory, metadata, storage):
-    images, status, parameters, pixels = memory
+    """Decode the image of `row` once, and augment it into each of its views."""
+    status, pixels, images, parameters, fills = memory
     entry = metadata[indices[row]]
     if entry["mode"] == MODE_RAW:
         start, size = entry["data_ptr"], np.uint64(images[row].size)
         status[row, 0] = 0
-        augment_one(storage[0][start : start + size], parameters[row], images[row])
+        augment_views(storage[0][start : start + size], row, len(indices), parameters, fills, images)
     else:
         _decode_one(row, indices, pixels, status, metadata, storage)
-        augment_one(pixels[row], parameters[row], images[row])
+        augment_views(pixels[row], row, len(indices), parameters, fills, images)
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def _decode_and_augment_serial(indices, memory, metadata, storage):
     for row in range(len(indices)):
         _decode_and_augment_one(row, indices, memory, metadata, storage)
-    return memory[0], memory[1]
+    return memory[2], memory[0]
 
 
 @njit(nogil=True, error_model="numpy", cache=True, parallel=True)
 def _decode_and_augment_parallel(indices, memory, metadata, storage):
-    for row in prange(len(indices)):
+    for number in prange(len(indices)):
+        row = share_evenly(number, len(indices), len(memory[2]))
         _decode_and_augment_one(row, indices, memory, metadata, storage)
-    return memory[0], memory[1]
+    return memory[2], memory[0]
+
+
+class HostAugmentation(NamedTuple):
+    """How the decoding threads augment: by which recipe, to images of which dtype, float32 or uint16 (the bits of
+    bfloat16)."""
+
+    recipe: Recipe
+    dtype: np.dtype
 
 
 class AugmentingDecoder(CheckedDecoder):
-    """A decoder that also augments, to (images of dtype (B, 3, H, W), status). It reads raw images straight from the
-    mapped file, without a copy. `decode` first writes the batch's parameters into memory 2."""
+    """A decoder that also augments, to (images of dtype (rows, 3, H, W), status). It reads raw images straight from the
+    mapped file, without a copy. FFCV gives it memory for each image that it decodes, and `buffers` what has a row for
+    each augmented one: a batch of 2PK images has 3PK rows where the recipe has two views."""
 
-    def __init__(self, dtype: np.dtype):
+    def __init__(self, host: HostAugmentation):
         super().__init__()
-        self._dtype = dtype
+        self._host, self._shape = host, (0, 0, 0)
 
     def declare_state_and_memory(self, previous_state):
         state, status = super().declare_state_and_memory(previous_state)[0], AllocationQuery((1,), np.dtype("<i4"))
         height, width, _ = state.shape
+        self._shape = (3, height, width)
         scratch = 0 if (self.metadata["mode"] == MODE_RAW).all() else height * width * 3
-        images, parameters, pixels = (
-            AllocationQuery(shape, dtype)
-            for shape, dtype in (
-                ((3, height, width), self._dtype),
-                ((COLUMNS,), np.dtype("<f4")),
-                ((scratch,), np.dtype("<u1")),
-            )
+        pixels = AllocationQuery((scratch,), np.dtype("<u1"))
+        return replace(state, shape=self._shape, dtype=self._host.dtype), (status, pixels)
+
+    def buffers(self, batch_size: int, slots: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Allocate the rest of the memory for each slot: images, their parameters, and the recipe's fills."""
+        rows = blocks(self._host.recipe, batch_size)[-1][2].stop
+        images, parameters = (
+            allocate_query(AllocationQuery(shape, dtype), rows, slots)
+            for shape, dtype in ((self._shape, self._host.dtype), ((COLUMNS,), np.dtype("<f4")))
         )
-        return replace(state, shape=images.shape, dtype=images.dtype), (images, status, parameters, pixels)
+        return images, parameters, np.stack([fills_of(self._host.recipe)] * slots)
 
     def generate_code(self):
         return _decode_and_augment_parallel if Compiler.num_threads > 1 else _decode_and_augment_serial
@@ -136,13 +157,15 @@ class AugmentingDecoder(CheckedDecoder):
 class Decoder:
     """FFCV's loader over one `.beton`: compiles its code and allocates `slots` sets of batch buffers once.
 
-    With CUDA the buffers are pinned. workers: see numba_setup.allowed_workers. dtype: of augmented images, float32
-    or uint16 (the bits of bfloat16); None leaves images as stored. Raises DataError if the file is gone.
+    With CUDA the buffers are pinned. workers: see numba_setup.allowed_workers. host: how to augment the images; None
+    leaves them as stored. Raises DataError if the file is gone.
     """
 
-    def __init__(self, structure: Structure, *, batch_size: int, workers: int, slots: int, dtype: np.dtype | None):
+    def __init__(
+        self, structure: Structure, *, batch_size: int, workers: int, slots: int, host: HostAugmentation | None
+    ):
         self.workers = allowed_workers(workers)
-        image = CheckedDecoder() if dtype is None else AugmentingDecoder(dtype)
+        image = CheckedDecoder() if host is None else AugmentingDecoder(host)
         fields = {"image": [image], "person": [IntDecoder()], "index": [IntDecoder()]}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -151,7 +174,11 @@ class Decoder:
                 pipelines={**fields, "camera": None, "modality": None},
             )  # fmt: skip
         self._memory = self._loader.graph.allocate_memory(batch_size, slots)["operation"]
-        self._parameters = next((m[2] for m in self._memory.values() if isinstance(m, tuple) and len(m) > 2), None)
+        self._parameters: np.ndarray | None = None
+        if isinstance(image, AugmentingDecoder):
+            node = next(node for node, memory in self._memory.items() if isinstance(memory, tuple))
+            buffers = image.buffers(batch_size, slots)
+            self._memory[node], self._parameters = (*self._memory[node], *buffers), buffers[1]
         self._start_N, size_N = structure.allocation_N["ptr"], structure.allocation_N["size"]
         self._end_N = self._start_N + size_N
         try:
@@ -177,6 +204,7 @@ class Decoder:
 
     def decode(self, indices: np.ndarray, slot: int, parameters: np.ndarray | None = None) -> list:
         """Decode one batch into the buffers of `slot`; return (images, status), persons (B, 1), sample numbers (B, 1).
+        Each image is decoded once; of augmented ones there may be more, see AugmentingDecoder.
 
         parameters: the batch's augmentation, from augment.draw; needed if the decoder augments.
         """
@@ -187,7 +215,7 @@ class Decoder:
             arguments = {"batch_indices": indices.astype(np.uint64), "storage_state": context.state}
         arguments["metadata"] = loader.reader.metadata
         for node, buffer in self._memory.items():
-            arguments[f"memory_{node}"] = _select(buffer, slot, len(indices))
+            arguments[f"memory_{node}"] = _select(buffer, slot)
             arguments[f"shared_memory_{node}"] = None
         stages, outputs = loader.code
         for stage, nodes in stages:
@@ -196,7 +224,5 @@ class Decoder:
         return [arguments[f"result_{node}"] for node in outputs]
 
 
-def _select(buffer: Any, slot: int, count: int) -> Any:
-    if isinstance(buffer, tuple):
-        return tuple(_select(inner, slot, count) for inner in buffer)
-    return buffer[slot][:count]
+def _select(buffer: Any, slot: int) -> Any:
+    return tuple(inner[slot] for inner in buffer) if isinstance(buffer, tuple) else buffer[slot]

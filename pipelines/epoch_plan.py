@@ -48,8 +48,8 @@ class EpochPlan:
         self.world, self._options = world, options
         self.index = train_index(subset)
         self.recipe = options.recipe
-        if manifest.infrared_grey:  # a hue shift leaves grey pixels unchanged: skip it
-            self.recipe = replace(self.recipe, other=replace(self.recipe.other, hue=0.0))
+        if manifest.infrared_grey:  # a hue shift and their luminance leave grey pixels unchanged: skip both
+            self.recipe = replace(self.recipe, other=replace(self.recipe.other, hue=0.0, grey=False))
         self.identities = int(self.index.person_N.max()) + 1
         self.sha256, self.digest = manifest.sha256, subset.digest()
         self.size_px = (manifest.height_px, manifest.width_px)
@@ -80,14 +80,14 @@ class EpochPlan:
         )
 
     def parameters(self, epoch: int, iteration: int) -> np.ndarray:
-        """Draw the batch's augmentation parameters, see draw: float32 (batch, COLUMNS)."""
+        """Draw the batch's augmentation parameters, see draw: float32 (rows, COLUMNS), each block of all accumulated
+        batches together, [visible of each..., second view of each..., infrared of each...]."""
         size, seed = (self.batch_size // self._options.accumulate, *self.size_px), self._options.seed
         each = [
             draw(self.recipe, *size, seed=seed, epoch=epoch, iteration=iteration, rank=rank) for rank in self._ranks()
         ]
-        return np.concatenate(
-            [half for halves in zip(*(np.split(one, 2) for one in each), strict=True) for half in halves]
-        )
+        blocks = zip(*(np.split(one, self.recipe.views + 1) for one in each), strict=True)
+        return np.concatenate([block for of_each in blocks for block in of_each])
 
     def dropout_seeds(self, epoch: int, iteration: int) -> list[int]:
         """Return a seed for each published batch in this batch."""

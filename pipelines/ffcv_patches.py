@@ -46,13 +46,13 @@ with _quiet_import():
     from ffcv.fields.rgb_image import SimpleRGBImageDecoder
     from ffcv.loader import loader as ffcv_loader
     from ffcv.memory_managers.os_cache import OSCacheManager
-    from ffcv.pipeline.allocation_query import AllocationQuery
+    from ffcv.pipeline.allocation_query import AllocationQuery, allocate_query
     from ffcv.pipeline.compiler import Compiler
     from ffcv.reader import Reader
     from ffcv.traversal_order.base import TraversalOrder
     from ffcv.types import get_handlers
 
-__all__ = ["AllocationQuery", "Compiler", "IntDecoder", "SimpleRGBImageDecoder", "ffcv_loader"]
+__all__ = ["AllocationQuery", "Compiler", "IntDecoder", "SimpleRGBImageDecoder", "allocate_query", "ffcv_loader"]
 
 llvmlite.binding.load_library_permanently(ffcv._libffcv.__file__)
 

@@ -26,8 +26,9 @@ from zlib_ng.zlib_ng import crc32
 
 from ffcv_convert.beton import Converted
 from ffcv_convert.common.errors import DataError
+from pipelines.augment.recipes import Recipe
 from pipelines.batch import Batch
-from pipelines.decoder import Decoder
+from pipelines.decoder import Decoder, HostAugmentation
 
 STORED_AS: dict[torch.dtype, np.dtype] = {
     torch.float32: np.dtype("<f4"),
@@ -38,13 +39,13 @@ STALL_S = 300  # longest wait for a batch: the first one may have to wait for co
 LEAVE_S = 10  # longest wait for the thread to finish its current batch
 SLOTS = 4  # batches that exist at a time: in use, decoded and being decoded
 
-# draw(batch number) -> augmentation parameters, float32 (B, COLUMNS). Runs in the decoding thread.
+# draw(batch number) -> augmentation parameters, float32 (rows, COLUMNS). Runs in the decoding thread.
 Draw = Callable[[int], np.ndarray]
 
 
 class Slot(NamedTuple):
     """A batch in reused host buffers (pinned with CUDA), valid until it is released. images: uint8 (B, H, W, 3), or
-    augmented, (B, 3, H, W); parameters: the batch's augmentation, or empty."""
+    augmented, (rows, 3, H, W); parameters: the batch's augmentation, (rows, COLUMNS), or empty."""
 
     number: int
     images: torch.Tensor
@@ -57,8 +58,8 @@ class Prefetcher:
     """A reader that decodes batches of one `.beton` with FFCV, in an order given for each epoch.
 
     batch_size: B. label_N: person_B for each sample in the file; None takes the file's own. slots: how many batches
-    exist at once, including the one in use. workers: see numba_setup.allowed_workers. augmented: float32 or bfloat16
-    makes the decoding threads augment the images (augment/cpu.py); None leaves them as stored.
+    exist at once, including the one in use. workers: see numba_setup.allowed_workers. augmented: a recipe, and float32
+    or bfloat16, make the decoding threads augment the images (augment/cpu.py); None leaves them as stored.
     """
 
     def __init__(
@@ -69,12 +70,13 @@ class Prefetcher:
         label_N: np.ndarray | None = None,
         workers: int = 0,
         slots: int = SLOTS,
-        augmented: torch.dtype | None = None,
+        augmented: tuple[Recipe, torch.dtype] | None = None,
     ):
         self.converted, self.label_N = converted, label_N
-        self.batch_size, self.slots, self.augmented = batch_size, slots, augmented
-        dtype = None if augmented is None else STORED_AS[augmented]
-        self.decoder = Decoder(converted.structure, batch_size=batch_size, workers=workers, slots=slots, dtype=dtype)
+        self.batch_size, self.slots = batch_size, slots
+        self.augmented = augmented[1] if augmented else None
+        host = HostAugmentation(augmented[0], STORED_AS[augmented[1]]) if augmented else None
+        self.decoder = Decoder(converted.structure, batch_size=batch_size, workers=workers, slots=slots, host=host)
         self._crc32_N = converted.manifest.column("crc32")
         self._verified_N = np.zeros(len(converted), dtype=bool)
         self._running = False

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ffcv_convert.common.world import World
-from pipelines.augment.apply import Halves, apply
+from pipelines.augment.apply import Modalities, apply
 from pipelines.batch import Batch, padded
 from pipelines.epoch_plan import EpochPlan, PlanOptions
 from pipelines.streamed import StreamedTestLoader
@@ -83,8 +83,8 @@ class ResidentLoader(EpochPlan):
         self._device = world.device
         self.images_NHWC = load_images(subset, self.index.sample_N, world.device, workers)
 
-    def augment(self, rows_B: Tensor, parameters: Tensor) -> Halves:
-        """Turn a batch's rows and parameters into its augmented halves, see apply. The training step calls it."""
+    def augment(self, rows_B: Tensor, parameters: Tensor) -> Modalities:
+        """Turn a batch's rows and parameters into its augmented modalities, see apply. The training step calls it."""
         return apply(self.images_NHWC[rows_B], parameters, self.recipe)
 
     @contextmanager

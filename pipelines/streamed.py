@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ffcv_convert.beton import Converted
 from ffcv_convert.common.world import World
-from pipelines.augment.apply import Halves, apply
+from pipelines.augment.apply import Modalities, apply
 from pipelines.batch import Batch, padded
 from pipelines.epoch_plan import EpochPlan, PlanOptions
 from pipelines.prefetch import Prefetcher, copy_stream
@@ -36,19 +36,19 @@ class StreamedLoader(EpochPlan):
         dtype: torch.dtype = torch.float32,
     ):
         super().__init__(subset, options, world=world)
-        self._augmented = dtype if augment_on == "host" else None
+        self._on_host = augment_on == "host"
         self._prefetcher = Prefetcher(
             subset.converted, batch_size=self.batch_size, label_N=self.label_of_sample, workers=workers,
-            augmented=self._augmented,
+            augmented=(self.recipe, dtype) if self._on_host else None,
         )  # fmt: skip
         self._device, self._copies = world.device, copy_stream(world.device)
 
-    def augment(self, images: Tensor, parameters: Tensor) -> Halves:
-        """Turn a batch's images and parameters into its augmented halves, see apply. The training step calls it."""
-        if self._augmented is None:
+    def augment(self, images: Tensor, parameters: Tensor) -> Modalities:
+        """Turn a batch's images and parameters into its augmented modalities, see apply. The training step calls it."""
+        if not self._on_host:
             return apply(images, parameters, self.recipe)
-        visible, other = images.chunk(2)
-        return visible, other
+        visible = len(images) * self.recipe.views // (self.recipe.views + 1)
+        return images[:visible], images[visible:]
 
     @contextmanager
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Iterator[Batch]]:

@@ -94,5 +94,5 @@ def _transform(half: ModalityRecipe, size_px: tuple[int, int]) -> torch.nn.Modul
     if half.channel_erase:
         steps.append(v2.RandomErasing(0.5, (0.02, 0.4), (0.3, 1 / 0.3), list(FILL), inplace=True))
     if half.exchange:
-        steps.append(ChannelExchange(4 if half.exchange == 3 else 3))
+        steps.append(ChannelExchange(len(half.exchange.choices)))
     return v2.Compose(steps)

@@ -17,8 +17,9 @@ from dns.methods import METHODS, Method
 from dns.model import ModelOptions
 from dns.optim import MAX_EPOCHS, OptimOptions
 from dns.option import AutoSwitch, Option, free, option
-from ffcv_convert.beton.labels import PUBLISHED_SETS, STYLES
+from ffcv_convert.beton.labels import STYLES
 from ffcv_convert.common.errors import ConfigError
+from pipelines.augment.recipes import RECIPES
 
 SOME = (1, 1000)
 SIZE = (0, 10_000)
@@ -70,7 +71,7 @@ class DataOptions:
 class AugmentOptions:
     """Augmentation"""
 
-    recipe: str = option("sysu", "whose published augmentation", names=PUBLISHED_SETS)
+    recipe: str = option("sysu", "whose published augmentation", names=tuple(RECIPES))
     pad_px: int = option(10, "black border before the random crop", (0, 100))
 
 

@@ -181,7 +181,7 @@ def assemble(session: Session, loader: data.TrainingLoader, *, resumed: bool) ->
     )  # fmt: skip
     tflop = throughput.count(
         config.model, config.loss, loader.identities, batch=loader.batch_size, size_px=loader.size_px,
-        accumulate=accumulate,
+        accumulate=accumulate, views=loader.recipe.views,
     )  # fmt: skip
     return Training(
         config, world, engine, loader, model, optimiser, scaler, step,

@@ -14,33 +14,33 @@ from pipelines.augment.recipes import (
     CROP_TOP,
     ERASE,
     EXCHANGE,
-    FILL,
     FLIP,
     GREY,
+    GREYED,
     HUE,
-    NORMALISED_FILL,
+    LUMINANCE,
     SCALE,
     SHIFT,
     ModalityRecipe,
     Recipe,
-    halves,
+    blocks,
 )
 
-Halves = tuple[Tensor, Tensor]  # the halves of a batch: visible, and infrared or sketch
+Modalities = tuple[Tensor, Tensor]  # a batch's visible images, and its infrared ones or sketches
 
 
-def apply(images_BHWC: Tensor, parameters: Tensor, recipe: Recipe) -> Halves:
-    """Augment and normalise uint8 images (B, H, W, 3), visible half first. Returns the halves, because each goes to
-    its own stem: float32 (B/2, 3, H, W) each, channels-last.
+def apply(images_BHWC: Tensor, parameters: Tensor, recipe: Recipe) -> Modalities:
+    """Augment and normalise 2PK uint8 images (2PK, H, W, 3), visible half first. Returns the modalities, because each
+    goes to its own stem: float32 (PK, 3, H, W) each, channels-last; of two views, visible is both, (2PK, 3, H, W).
 
-    parameters: float32 (B, COLUMNS) from `draw`, on the images' device. `recipe` decides which steps run at all. Pixels
-    keep their range of 0 to 255 until they are normalised.
+    parameters: from `draw`, on the images' device. `recipe` decides which steps run at all. Pixels keep their range of
+    0 to 255 until they are normalised.
     """
-    visible, other = (
-        _finish(_crop_and_flip(images_BHWC[rows], parameters[rows]), parameters[rows], modality)
-        for modality, rows in halves(recipe, len(images_BHWC))
+    *visible, other = (
+        _finish(_crop_and_flip(images_BHWC[images], parameters[rows]), parameters[rows], modality, recipe)
+        for modality, images, rows in blocks(recipe, len(images_BHWC))
     )
-    return visible, other
+    return visible[0] if len(visible) == 1 else torch.cat(visible), other
 
 
 def normalise(images_BHWC: Tensor) -> Tensor:
@@ -48,18 +48,21 @@ def normalise(images_BHWC: Tensor) -> Tensor:
     return _standardise(images_BHWC.permute(0, 3, 1, 2).float())
 
 
-def _finish(pixels: Tensor, parameters: Tensor, modality: ModalityRecipe) -> Tensor:
+def _finish(pixels: Tensor, parameters: Tensor, modality: ModalityRecipe, recipe: Recipe) -> Tensor:
+    if modality.grey:  # after the crop, which it commutes with: black stays black
+        pixels = torch.where(parameters[:, GREYED, None, None, None] > 0, _luminance(pixels), pixels)
     if modality.hue:
         pixels = shift_hue(pixels, parameters[:, HUE])
     pixels = _standardise(pixels)
+    fill, channel_fill = recipe.fills
     if modality.erase:
-        erased = _constant(NORMALISED_FILL, pixels)
+        erased = _constant(fill, pixels)
         pixels = torch.where(_inside(parameters[:, ERASE : ERASE + 4], pixels), erased, pixels)
     if modality.channel_erase:
-        erased = _constant(FILL, pixels)
+        erased = _constant(channel_fill, pixels)
         pixels = torch.where(_inside(parameters[:, CHANNEL_ERASE : CHANNEL_ERASE + 4], pixels), erased, pixels)
     if modality.exchange:
-        pixels = _exchange(pixels, parameters[:, EXCHANGE], with_grey=modality.exchange == 3)
+        pixels = _exchange(pixels, parameters[:, EXCHANGE], with_grey=4 in modality.exchange.choices)
     return pixels
 
 
@@ -74,6 +77,13 @@ def _crop_and_flip(images_BHWC: Tensor, parameters: Tensor) -> Tensor:
     rows = torch.arange(batch, device=device)[:, None, None]
     pixels = images_BHWC[rows, y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None, :]]
     return torch.where(there[:, None], pixels.permute(0, 3, 1, 2), 0).float()
+
+
+def _luminance(pixels: Tensor) -> Tensor:
+    """Return Pillow's integer grey of pixels of 0 to 255, (B, 1, H, W). Exact: all numbers are whole and below 2^24."""
+    red, green, blue = pixels.split(1, dim=1)
+    weighted = red * LUMINANCE[0] + green * LUMINANCE[1] + blue * LUMINANCE[2]
+    return torch.floor((weighted + 32768) / 65536)
 
 
 def _inside(rectangle: Tensor, pixels: Tensor) -> Tensor:

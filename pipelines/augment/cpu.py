@@ -18,19 +18,21 @@ from pipelines.augment.recipes import (
     CROP_TOP,
     ERASE,
     EXCHANGE,
-    FILL,
     FLIP,
     GREY,
+    GREYED,
     HUE,
-    NORMALISED_FILL,
+    LUMINANCE,
     SCALE,
     SHIFT,
+    Recipe,
 )
 
 # Computed in float32 and in the same order of operations as apply.py, so that the results are equal bit for bit.
-_SCALE, _SHIFT, _FILL, _NORMALISED_FILL, _GREY = (
-    tuple(np.float32(value) for value in values) for values in (SCALE, SHIFT, FILL, NORMALISED_FILL, GREY)
+_SCALE, _SHIFT, _GREY, _LUMINANCE = (
+    tuple(np.float32(value) for value in values) for values in (SCALE, SHIFT, GREY, LUMINANCE)
 )
+_HALF, _WHOLE = np.float32(32768), np.float32(65536)
 _ZERO, _ONE, _TWO, _THREE, _FOUR, _FIVE, _SIX = (np.float32(value) for value in range(7))
 
 _jit = numba.njit(nogil=True, error_model="numpy", cache=True)
@@ -64,6 +66,16 @@ def _blacken(plane, first, last):
 def _copy(source, target):
     for x in range(len(source)):
         target[x] = source[x]
+
+
+@_jit
+def _to_luminance(red, green, blue):
+    """Set all channels to their luminance, as _luminance in apply.py does: exact, whole numbers below 2^24."""
+    for x in range(len(red)):
+        weighted = red[x] * _LUMINANCE[0] + green[x] * _LUMINANCE[1] + blue[x] * _LUMINANCE[2]
+        red[x] = np.floor((weighted + _HALF) / _WHOLE)
+    _copy(red, green)
+    _copy(red, blue)
 
 
 @numba.extending.register_jitable
@@ -196,8 +208,9 @@ def _to_bfloat16(bits):
 
 
 @_jit
-def _erase(row, first, fill, pixel, out):
-    """Fill the rectangle given by four parameters, starting at column `first`, with `fill` after the channel exchange.
+def _erase(row, first, fills, number, pixel, out):
+    """Fill the rectangle given by four parameters, starting at column `first`, with fills[number] after the channel
+    exchange.
 
     pixel: three arrays of one number each, as scratch memory.
     """
@@ -205,7 +218,7 @@ def _erase(row, first, fill, pixel, out):
     if high == 0:
         return
     red, green, blue = pixel
-    red[0], green[0], blue[0] = fill[0], fill[1], fill[2]
+    red[0], green[0], blue[0] = fills[number, 0], fills[number, 1], fills[number, 2]
     if row[EXCHANGE] > 0:
         _exchange(int(row[EXCHANGE]), red, green, blue)
     filled = out[:, top : top + high, left : left + wide]
@@ -218,8 +231,8 @@ def _erase(row, first, fill, pixel, out):
 
 
 @_jit
-def _augment_one(pixels, row, planes, lines, out):
-    """Augment one image: uint8 (H * W * 3,) -> out (3, H, W). row: parameters. planes, lines: scratch, float32 (3, W).
+def _augment_one(pixels, row, fills, planes, lines, out):
+    """Augment one image, see augment_one. planes, lines: scratch, float32 (3, W).
 
     It erases last, with the fill value that the channel exchange would give.
     """
@@ -227,7 +240,7 @@ def _augment_one(pixels, row, planes, lines, out):
     red, green, blue = planes[0], planes[1], planes[2]
     line_r, line_g, line_b = lines[0], lines[1], lines[2]
     shift_y, shift_x = int(row[CROP_TOP]), int(row[CROP_LEFT])
-    flip, turns, choice = row[FLIP] > 0, row[HUE], int(row[EXCHANGE])
+    flip, turns, choice, greyed = row[FLIP] > 0, row[HUE], int(row[EXCHANGE]), row[GREYED] > 0
     scale_r, scale_g, scale_b = _SCALE
     shift_r, shift_g, shift_b = _SHIFT
     streamed, start, row_bytes = _can_stream(out), out.ctypes.data, out.itemsize * width
@@ -243,6 +256,8 @@ def _augment_one(pixels, row, planes, lines, out):
         _blacken(red, first, last)
         _blacken(green, first, last)
         _blacken(blue, first, last)
+        if greyed:
+            _to_luminance(red, green, blue)
         if turns != 0:
             _shift_hue(red, green, blue, turns)
         _normalise(red, scale_r, shift_r, flip, line_r)
@@ -258,34 +273,62 @@ def _augment_one(pixels, row, planes, lines, out):
             _store(line_r, line_g, line_b, out, y)
     _fence()
     pixel = line_r[:1], line_g[:1], line_b[:1]
-    _erase(row, ERASE, _NORMALISED_FILL, pixel, out)
-    _erase(row, CHANNEL_ERASE, _FILL, pixel, out)
+    _erase(row, ERASE, fills, 0, pixel, out)
+    _erase(row, CHANNEL_ERASE, fills, 1, pixel, out)
 
 
 @_jit
-def augment_one(pixels, row, out):
-    """Augment one image: uint8 (H * W * 3,) -> out (3, H, W). row: its parameters."""
+def augment_one(pixels, row, fills, out):
+    """Augment one image: uint8 (H * W * 3,) -> out (3, H, W). row: its parameters. fills: see fills_of."""
     shape = (3, out.shape[2])
-    _augment_one(pixels, row, np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32), out)
+    _augment_one(pixels, row, fills, np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32), out)
 
 
 @_jit
-def _augment_serial(images, parameters, out):
+def augment_views(pixels, image, images, parameters, fills, out):
+    """Augment one of 2PK images into its row of `out`, or into both rows if `out` has two views of the visible ones.
+
+    image: its number among `images`. parameters, out: in the blocks of recipes.blocks.
+    """
+    more = len(out) - images  # PK where there are two views, else none
+    if image < more:
+        augment_one(pixels, parameters[image], fills, out[image])
+    augment_one(pixels, parameters[image + more], fills, out[image + more])
+
+
+@_jit
+def share_evenly(number, images, rows):
+    """Return which image to augment as `number`. Each thread takes a part of the numbers, and a visible image with two
+    views takes twice as long: so visible and infrared ones alternate."""
+    number = np.intp(number)  # of prange it is unsigned, and Numba makes a float of unsigned + signed
+    return number if rows == images else (number % 2) * (images // 2) + number // 2
+
+
+@_jit
+def _augment_serial(images, parameters, fills, out):
     for b in range(len(images)):
-        augment_one(images[b].reshape(-1), parameters[b], out[b])
+        augment_views(images[b].reshape(-1), b, len(images), parameters, fills, out)
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True, parallel=True)
-def _augment_parallel(images, parameters, out):
-    for b in numba.prange(len(images)):
-        augment_one(images[b].reshape(-1), parameters[b], out[b])
+def _augment_parallel(images, parameters, fills, out):
+    for number in numba.prange(len(images)):
+        b = share_evenly(number, len(images), len(out))
+        augment_views(images[b].reshape(-1), b, len(images), parameters, fills, out)
 
 
-def augment(images_BHWC: np.ndarray, parameters: np.ndarray, out: Tensor, *, workers: int) -> Tensor:
-    """Fill `out`, float32 or bfloat16 (B, 3, H, W) in any memory format, with the augmented images and return it.
+def fills_of(recipe: Recipe) -> np.ndarray:
+    """Return the colours of both erasings as the compiled code takes them: float32 (2, 3)."""
+    return np.array(recipe.fills, dtype=np.float32)
 
-    parameters: from draw. Several workers are as many threads as numba.set_num_threads set in the calling thread.
+
+def augment(images_BHWC: np.ndarray, parameters: np.ndarray, recipe: Recipe, out: Tensor, *, workers: int) -> Tensor:
+    """Fill `out`, float32 or bfloat16 (rows, 3, H, W) in any memory format, with the augmented images and return it.
+
+    parameters: from draw, a row for each of out. Several workers are as many threads as numba.set_num_threads set in
+    the calling thread.
     """
     run = _augment_parallel if numba_setup.allowed_workers(workers) > 1 else _augment_serial
-    run(images_BHWC, parameters, out.view(torch.uint16).numpy() if out.dtype == torch.bfloat16 else out.numpy())
+    stored = out.view(torch.uint16).numpy() if out.dtype == torch.bfloat16 else out.numpy()
+    run(images_BHWC, parameters, fills_of(recipe), stored)
     return out

@@ -14,7 +14,7 @@ from dns.losses import LossOptions
 from dns.model import DNS, GROUPS, ModelOptions
 from dns.optim import MultiplierOptions, OptimOptions, make_optimiser, set_learning_rate
 from dns.step import CapturedStep, Step, make_step
-from pipelines.augment.apply import Halves, apply
+from pipelines.augment.apply import Modalities, apply
 from pipelines.augment.draw import draw
 from pipelines.augment.recipes import RECIPES
 from tests.cuda_stand_in import computing  # noqa: F401  first: it makes everything below compute
@@ -110,7 +110,7 @@ def _assemble(case: Case, engine: Engine) -> tuple[Parts, torch.amp.GradScaler]:
         scaler = torch.amp.GradScaler(engine.device.type, init_scale=case.first_scale, growth_interval=3)
     stored = _images().to(engine.device)
 
-    def augment(rows: Tensor, parameters: Tensor) -> Halves:
+    def augment(rows: Tensor, parameters: Tensor) -> Modalities:
         return apply(stored[rows], parameters, RECIPE)
 
     return Parts(

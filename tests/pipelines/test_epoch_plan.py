@@ -81,4 +81,4 @@ def test_an_odd_last_batch_is_filled_up_with_its_last_sample(count: int) -> None
 
 
 def test_every_published_set_has_its_augmentation() -> None:
-    assert set(RECIPES) == set(PUBLISHED_SETS)
+    assert set(RECIPES) >= set(PUBLISHED_SETS)

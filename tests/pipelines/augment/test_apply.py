@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as vision
 
@@ -22,13 +23,15 @@ from pipelines.augment.recipes import (
     CROP_TOP,
     ERASE,
     EXCHANGE,
-    FILL,
     FLIP,
     GREY,
+    GREYED,
     HUE,
     MEAN,
     RECIPES,
+    RGB_GREY,
     STD,
+    Exchange,
     ModalityRecipe,
     Recipe,
 )
@@ -113,7 +116,8 @@ def test_columns_are_independent(sysu_draws: np.ndarray) -> None:
     assert abs(np.corrcoef(tops.T)[0, 1]) < 5 / math.sqrt(both.sum())
 
 
-# What each set's halves do, written out by hand from the published table: erase, hue, channel erase, exchange.
+# What each half of DNS's batches gets, by set, written out by hand from the published table: erase, hue, channel erase,
+# exchange. test_method_recipes.py has the other methods.
 PUBLISHED = {
     "sysu": ((True, 0, True, 3), (True, 0.5, True, 0)),
     "llcm": ((False, 0, True, 2), (False, 0.5, True, 0)),
@@ -124,15 +128,19 @@ PUBLISHED = {
 
 
 def test_recipes_are_the_published_table() -> None:
-    assert {name: tuple(map(values_of, (r.visible, r.other))) for name, r in RECIPES.items()} == PUBLISHED
+    found = {name: tuple(map(values_of, (RECIPES[name].visible, RECIPES[name].other))) for name in PUBLISHED}
+    assert found == PUBLISHED
+    assert not any(RECIPES[name].second for name in PUBLISHED)
     assert {recipe.pad_px for recipe in RECIPES.values()} == {10}
 
 
 def values_of(half: ModalityRecipe) -> tuple:
-    return half.erase, half.hue, half.channel_erase, half.exchange
+    exchanges: dict[Exchange | None, int] = {None: 0, Exchange((1, 2, 3)): 2, Exchange((1, 2, 3, 4)): 3}
+    assert not half.grey
+    return half.erase, half.hue, half.channel_erase, exchanges[half.exchange]
 
 
-@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize("name", list(PUBLISHED))
 def test_parameters_use_only_the_columns_of_their_recipe(name: str) -> None:
     parameters = draw(RECIPES[name], 400, HEIGHT_PX, WIDTH_PX, seed=0, epoch=0, iteration=0)
     assert parameters.shape == (400, COLUMNS)
@@ -144,11 +152,16 @@ def test_parameters_use_only_the_columns_of_their_recipe(name: str) -> None:
         assert half[:, HUE].any() == bool(hue)
         assert half[:, CHANNEL_ERASE : CHANNEL_ERASE + 4].any() == channel_erase
         assert half[:, EXCHANGE].max() == {0: 0, 2: 3, 3: 4}[exchange]
+        assert not half[:, GREYED].any()
 
 
 def test_switches_of_a_recipe_do_not_move_the_other_columns() -> None:
     """Runs that differ in one option see the same crops, so that a comparison of recipes compares nothing else."""
-    drawn = {name: draw(RECIPES[name], BATCH, HIGH, WIDE, seed=3, epoch=1, iteration=7) for name in RECIPES}
+    drawn = {
+        name: draw(RECIPES[name], BATCH, HIGH, WIDE, seed=3, epoch=1, iteration=7)
+        for name, recipe in RECIPES.items()
+        if recipe.views == 1
+    }
     for parameters in drawn.values():
         assert np.array_equal(parameters[:, [CROP_TOP, CROP_LEFT, FLIP]], drawn["sysu"][:, [CROP_TOP, CROP_LEFT, FLIP]])
     erase, channel_erase = slice(ERASE, ERASE + 4), slice(CHANNEL_ERASE, CHANNEL_ERASE + 4)
@@ -172,14 +185,14 @@ def test_draws_depend_on_seed_epoch_iteration_and_rank_and_on_nothing_else() -> 
 def test_every_image_has_a_draw_of_its_own() -> None:
     parameters = draw(RECIPES["sysu"], 48, HEIGHT_PX, WIDTH_PX, seed=0, epoch=0, iteration=0)
     assert len(np.unique(parameters, axis=0)) == 48
-    assert all(len(np.unique(parameters[:, column])) > 1 for column in range(COLUMNS))
+    assert all(len(np.unique(parameters[:, column])) > 1 for column in range(GREYED))
 
 
 # --- pixels ---------------------------------------------------------------------------------------------------------
 
 
 def apply(images: Tensor, parameters: Tensor, recipe: Recipe) -> Tensor:
-    """Both halves, joined."""
+    """All blocks, joined."""
     return torch.cat(apply_to_halves(images, parameters, recipe))
 
 
@@ -196,21 +209,24 @@ def random_parameters(recipe: Recipe, seed: int, batch: int = BATCH) -> Tensor:
     return torch.from_numpy(draw(recipe, batch, HIGH, WIDE, seed=seed, epoch=0, iteration=0))
 
 
-def oracle(image_HWC: Tensor, row: list[float], half: ModalityRecipe, pad_px: int) -> Tensor:
-    """One image by torchvision and plain loops, step by step as published: float32 (3, H, W)."""
+def oracle(image_HWC: Tensor, row: list[float], half: ModalityRecipe, recipe: Recipe) -> Tensor:
+    """One image by Pillow, torchvision and plain loops, step by step as published: float32 (3, H, W)."""
     high, wide = image_HWC.shape[:2]
-    image = vision.pad(image_HWC.permute(2, 0, 1), [pad_px] * 4)
-    image = vision.crop(image, pad_px + int(row[CROP_TOP]), pad_px + int(row[CROP_LEFT]), high, wide)
+    image = vision.pad(image_HWC.permute(2, 0, 1), [recipe.pad_px] * 4)
+    if half.grey and row[GREYED]:
+        grey = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).convert("L")
+        image = torch.from_numpy(np.array(grey)).expand(3, -1, -1)
+    image = vision.crop(image, recipe.pad_px + int(row[CROP_TOP]), recipe.pad_px + int(row[CROP_LEFT]), high, wide)
     if row[FLIP]:
         image = vision.hflip(image)
     image = vision.convert_image_dtype(image, torch.float32)
     if half.hue:
         image = vision.adjust_hue(image, row[HUE])
     if half.erase:
-        image = fill_rectangle(image, row[ERASE : ERASE + 4])
+        image = fill_rectangle(image, row[ERASE : ERASE + 4], recipe.erasing.fill)
     image = vision.normalize(image, list(MEAN), list(STD))
     if half.channel_erase:
-        image = fill_rectangle(image, row[CHANNEL_ERASE : CHANNEL_ERASE + 4])
+        image = fill_rectangle(image, row[CHANNEL_ERASE : CHANNEL_ERASE + 4], recipe.channel_erasing.fill)
     if half.exchange and row[EXCHANGE]:
         red, green, blue = image
         choices = [red, green, blue, GREY[0] * red + GREY[1] * green + GREY[2] * blue]
@@ -218,20 +234,23 @@ def oracle(image_HWC: Tensor, row: list[float], half: ModalityRecipe, pad_px: in
     return image
 
 
-def fill_rectangle(image: Tensor, rectangle: list[float]) -> Tensor:
+def fill_rectangle(image: Tensor, rectangle: list[float], fill: recipes.Colour) -> Tensor:
     top, left, high, wide = map(int, rectangle)
     image = image.clone()
     for y in range(top, top + high):
         for x in range(left, left + wide):
             for channel in range(3):
-                image[channel, y, x] = FILL[channel]
+                image[channel, y, x] = fill[channel]
     return image
 
 
 def expected(images: Tensor, parameters: Tensor, recipe: Recipe) -> Tensor:
-    halves = [recipe.visible] * (len(images) // 2) + [recipe.other] * (len(images) - len(images) // 2)
+    visible, other = images.chunk(2)
+    views = [(image, recipe.visible) for image in visible]
+    views += [(image, recipe.second) for image in visible if recipe.second]
+    views += [(image, recipe.other) for image in other]
     rows = parameters.double().tolist()
-    return torch.stack([oracle(*pair, recipe.pad_px) for pair in zip(images, rows, halves, strict=True)])
+    return torch.stack([oracle(image, row, half, recipe) for (image, half), row in zip(views, rows, strict=True)])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -246,7 +265,7 @@ def test_pixels_equal_the_naive_oracle(name: str, seed: int) -> None:
 
 def test_pixels_equal_the_oracle_with_every_step_in_every_image() -> None:
     """`draw` applies a step to some images only; here every image gets all of them, also at the edges."""
-    everything = ModalityRecipe(erase=True, hue=0.5, channel_erase=True, exchange=3)
+    everything = ModalityRecipe(erase=True, hue=0.5, channel_erase=True, exchange=RGB_GREY, grey=True)
     recipe = Recipe(everything, everything, pad_px=6)
     rng, parameters = np.random.default_rng(0), np.zeros((BATCH, COLUMNS), dtype=np.float32)
     parameters[:, [CROP_TOP, CROP_LEFT]] = rng.integers(-6, 7, (BATCH, 2))
@@ -257,6 +276,7 @@ def test_pixels_equal_the_oracle_with_every_step_in_every_image() -> None:
     parameters[:, ERASE : ERASE + 4] = [HIGH - 5, WIDE - 7, 5, 7]
     parameters[:, CHANNEL_ERASE : CHANNEL_ERASE + 4] = [0, 0, 3, WIDE - 1]
     parameters[:, EXCHANGE] = np.arange(BATCH) % 5
+    parameters[:, GREYED] = np.arange(BATCH) % 3 == 1
     images = random_images(seed=9)
     found = apply(images, torch.from_numpy(parameters), recipe)
     torch.testing.assert_close(found, expected(images, torch.from_numpy(parameters), recipe), rtol=0, atol=1e-5)
@@ -281,9 +301,11 @@ def test_crop_and_flip_move_whole_pixels(pad_px: int) -> None:
 def test_parameters_that_change_nothing_give_the_normalised_images(name: str) -> None:
     """Exactly without a hue step; with one, up to the rounding of the hue shift."""
     recipe, images = RECIPES[name], random_images()
-    parameters = torch.zeros(BATCH, COLUMNS)
+    visible, other = normalise(images).chunk(2)
+    wanted = torch.cat([visible] * recipe.views + [other])
     tolerance = 1e-5 if recipe.other.hue else 0
-    torch.testing.assert_close(apply(images, parameters, recipe), normalise(images), rtol=0, atol=tolerance)
+    found = apply(images, torch.zeros(len(wanted), COLUMNS), recipe)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)
 
 
 def test_normalise_is_torchvision_s() -> None:
@@ -329,8 +351,8 @@ def test_results_are_float32_channels_last_repeatable_and_leave_their_input_alon
     parameters = random_parameters(recipe, seed=1)
     before = images.clone(), parameters.clone()
     first = apply(images, parameters, recipe)
-    for result in (first, normalise(images)):
-        assert result.shape == (BATCH, 3, HIGH, WIDE)
+    for result, rows in ((first, len(parameters)), (normalise(images), BATCH)):
+        assert result.shape == (rows, 3, HIGH, WIDE)
         assert result.dtype == torch.float32
         assert result.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(first, apply(images, parameters, recipe))

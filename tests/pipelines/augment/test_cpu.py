@@ -16,8 +16,10 @@ from pipelines.augment.recipes import (
     ERASE,
     EXCHANGE,
     FLIP,
+    GREYED,
     HUE,
     RECIPES,
+    RGB_GREY,
     ModalityRecipe,
     Recipe,
 )
@@ -48,10 +50,10 @@ def compare(
     images: np.ndarray, parameters: np.ndarray, recipe: Recipe, dtype: torch.dtype, workers: int, out=None
 ) -> None:
     expected = torch.cat(apply(torch.from_numpy(images), torch.from_numpy(parameters), recipe)).to(dtype)
-    out = torch.empty(BATCH, 3, HIGH, WIDE, dtype=dtype) if out is None else out
+    out = torch.empty(expected.shape, dtype=dtype) if out is None else out
     out.fill_(float("nan"))
     before = images.copy(), parameters.copy()
-    assert augment(images, parameters, out, workers=workers) is out
+    assert augment(images, parameters, recipe, out, workers=workers) is out
     assert torch.equal(out, expected)
     assert np.array_equal(images, before[0])
     assert np.array_equal(parameters, before[1])
@@ -67,7 +69,7 @@ def test_every_recipe_gives_the_same_bits(name: str, dtype: torch.dtype, workers
 
 
 def test_every_step_in_every_image_at_the_edges_too() -> None:
-    everything = ModalityRecipe(erase=True, hue=0.5, channel_erase=True, exchange=3)
+    everything = ModalityRecipe(erase=True, hue=0.5, channel_erase=True, exchange=RGB_GREY, grey=True)
     recipe, rng = Recipe(everything, everything, pad_px=6), np.random.default_rng(0)
     parameters = np.zeros((BATCH, COLUMNS), dtype=np.float32)
     parameters[:, :2] = rng.integers(-6, 7, (BATCH, 2))
@@ -78,6 +80,7 @@ def test_every_step_in_every_image_at_the_edges_too() -> None:
     parameters[:, ERASE : ERASE + 4] = [HIGH - 5, WIDE - 7, 5, 7]
     parameters[:, CHANNEL_ERASE : CHANNEL_ERASE + 4] = [0, 0, 3, WIDE - 1]
     parameters[:, EXCHANGE] = np.arange(BATCH) % 5
+    parameters[:, GREYED] = np.arange(BATCH) % 3 == 1
     compare(random_images(9), parameters, recipe, torch.float32, WORKERS[-1])
 
 
@@ -107,6 +110,6 @@ def test_rows_of_whole_cache_lines_are_the_same_in_any_place(workers: int, offse
     out = torch.from_numpy(memory[first : first + 4 * int(np.prod(size))].view(np.float32).reshape(size))
     assert (out.data_ptr() % 64 == 0) == (offset == 0)
     assert torch.equal(
-        augment(images, parameters, out, workers=workers),
+        augment(images, parameters, recipe, out, workers=workers),
         torch.cat(apply(torch.from_numpy(images), torch.from_numpy(parameters), recipe)),
     )
