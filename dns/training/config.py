@@ -16,16 +16,15 @@ from typing import Any, NamedTuple
 import yaml
 from fastargs import Param, Section
 from fastargs.config import Config as Fastargs
-from terminaltables import AsciiTable
 
 from dns.methods import METHODS
 from dns.model import ModelOptions
 from dns.training.checkers import checker_of
-from dns.training.options import BY_METHOD, DEFAULT_METHOD, SECTIONS, Config, declared, section_class
+from dns.training.help import help_text
+from dns.training.options import DEFAULT_METHOD, SECTIONS, Config, declared, section_class
 from ffcv_convert.common.errors import ConfigError, printable, user_errors
 from ffcv_convert.common.paths import expanded
 
-REQUIRED = "(required)"
 METHOD = "model.method"  # read before all others: it decides which others there are
 GONE = {"engine.cooperative_reductions"}  # options of earlier versions, which their recipes and runs still name
 Stored = Mapping[str, Mapping[str, Any]]  # section -> option -> plain value, of Config.stored
@@ -241,31 +240,6 @@ def stored_model(stored: Stored, now: ModelOptions) -> ModelOptions:
     options, source = _options(method_of(stored)), "the checkpoint's configuration"
     known = {key: value for key, value in stored.get("model", {}).items() if f"model.{key}" in options}
     return replace(now, **{key: _checked(options, f"model.{key}", value, source) for key, value in known.items()})
-
-
-def help_text(description: str, method: str) -> str:
-    others = ", ".join(name for name in METHODS if name != method)
-    parts = [
-        description.strip(),
-        "",
-        f"usage: {Path(sys.argv[0]).name} [--config-file FILE.yaml] [--section.key=value ...]",
-        "",
-    ]
-    for name in SECTIONS:
-        rows = [["option", "default", "takes", "what it is"]]
-        for key, (option, kind, default) in declared(name, method).items():
-            shown = REQUIRED if default is MISSING else _plain(default)
-            rows.append([f"--{name}.{key}", shown, checker_of(option, kind).help(), option.help])
-        parts.append(AsciiTable(rows, section_class(name, method).__doc__).table)
-    if others:
-        parts += ["", f"{', '.join(BY_METHOD)} are those of method {method}. For {others}: --model.method=NAME --help"]
-    return "\n".join(parts)
-
-
-def _plain(default: Any) -> str:
-    if isinstance(default, tuple):
-        return ",".join(map(str, default))
-    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def to_yaml(config: Config, header: str) -> str:
