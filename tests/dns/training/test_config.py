@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dns.methods import METHODS
 from dns.training.config import main, read_config, to_yaml
-from dns.training.options import SECTIONS, Config, DataOptions
+from dns.training.options import DEFAULT_METHOD, SECTIONS, Config, DataOptions
 from ffcv_convert.common.errors import ConfigError
 from tests.conftest import REPOSITORY
 from tests.support.refusals import assert_tells, refusal
@@ -164,6 +165,24 @@ def test_options_of_another_version_are_named_without_what_a_terminal_would_obey
     assert_tells(line, "note", "data.a\\x1b[2J\\nb")
 
 
+def test_images_of_a_recipe_s_own_size_lie_in_a_folder_of_it() -> None:
+    assert resolve(*NEEDED).data.folder == Path("Beton/llcm")
+    assert resolve(*NEEDED, "--data.height_px=384", "--data.width_px=144").data.folder == Path("Beton/384x144/llcm")
+    with refusal(ConfigError, "data.height_px", 384, "data.width_px"):
+        resolve(*NEEDED, "--data.height_px=384")
+
+
+def test_a_set_without_a_recipe_of_the_method_is_told_which_have_one() -> None:
+    folder = REPOSITORY / "configs" / "agw"
+    with refusal(ConfigError, folder / "pku_sketch.yaml", "agw has recipes for llcm, regdb, synthetic, sysu"):
+        resolve(f"--config-file={folder / 'pku_sketch.yaml'}")
+    with refusal(ConfigError, folder / "sysu-mm01.yaml", folder / "sysu.yaml"):
+        resolve(f"--config-file={folder / 'sysu-mm01.yaml'}")
+    nowhere = REPOSITORY / "configs" / "agv" / "sysu.yaml"
+    with refusal(ConfigError, nowhere, *METHODS):
+        resolve(f"--config-file={nowhere}")
+
+
 def test_missing_required_option_is_named() -> None:
     with refusal(ConfigError, "data.set"):
         resolve("--eval.protocol=llcm-i2v")
@@ -191,10 +210,11 @@ def test_stored_configuration_gives_the_same_values(tmp_path: Path) -> None:
     assert resolve("-C", str(path)) == values
 
 
-@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(Path("configs").rglob("*.yaml")), ids=lambda path: "/".join(path.parts[1:]))
 def test_every_recipe_is_read_and_names_its_command(path: Path) -> None:
     values = read_config(["-C", str(path)], description="")
-    assert values.data.set == path.stem
-    command = "make train" if path.stem == "synthetic" else f"make train DATASET={path.stem}"
-    assert command in path.read_text().split("\n\n")[0]
+    method = path.parent.name if path.parent.name != "configs" else DEFAULT_METHOD
+    assert (values.data.set, values.model.method) == (path.stem, method)
+    chosen = [f"DATASET={path.stem}"] * (path.stem != "synthetic") + [f"METHOD={method}"] * (method != DEFAULT_METHOD)
+    assert f"#   {' '.join(['make train', *chosen])}\n" in path.read_text().split("\ndata:")[0]
     assert set(yaml.safe_load(path.read_text())) <= set(SECTIONS)

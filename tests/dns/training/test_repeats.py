@@ -50,6 +50,13 @@ def test_every_seed_and_trial_is_a_run_of_its_own(
     assert len({folder_of(member) for member in members}) == len(members)
 
 
+def test_the_folder_of_another_method_s_run_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, own = asked_for(repeats=3), asked_for(repeats=3)
+    assert (str(folder_of(first)), str(repeats.folder(first))) == ("runs/regdb-seed0", "runs/regdb-seeds0-2")
+    object.__setattr__(own.model, "method", "own")
+    assert (str(folder_of(own)), str(repeats.folder(own))) == ("runs/regdb-own-seed0", "runs/regdb-own-seeds0-2")
+
+
 def test_a_named_recipe_over_seeds_is_named_by_them() -> None:
     def names(*given: Any, trials: Sequence[int] = ()) -> list[str]:
         return [member.run.name for member in repeats.members(asked_for(*given), trials)]
