@@ -9,7 +9,7 @@ import torch
 
 from ffcv_convert.beton.labels import PUBLISHED_SETS
 from ffcv_convert.common.world import World
-from pipelines.augment.recipes import RECIPES
+from pipelines.augment.recipes import COLUMNS, RECIPES
 from pipelines.batch import padded
 from pipelines.epoch_plan import EpochPlan, PlanOptions
 from pipelines.subset import Subset, open_subset
@@ -22,8 +22,8 @@ def subset(converted_layout: Callable[[str], Path]) -> Subset:
     return open_subset(converted_layout("sysu"), "train")
 
 
-def plan(subset: Subset, persons: int, world: World, accumulate: int = 1) -> EpochPlan:
-    options = PlanOptions(persons=persons, pictures=2, recipe=RECIPES["sysu"], seed=3, accumulate=accumulate)
+def plan(subset: Subset, persons: int, world: World, accumulate: int = 1, recipe: str = "sysu") -> EpochPlan:
+    options = PlanOptions(persons=persons, pictures=2, recipe=RECIPES[recipe], seed=3, accumulate=accumulate)
     return EpochPlan(subset, options, world=world)
 
 
@@ -56,6 +56,15 @@ def test_accumulated_batches_are_those_of_as_many_ranks(subset: Subset) -> None:
             halves = [np.split(part, 2) for part in of_parts]
             assert np.array_equal(of_one, np.concatenate([half[n] for n in (0, 1) for half in halves]))
         assert one.dropout_seeds(1, 1) == [seed for part in parts for seed in part.dropout_seeds(1, 1)]
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_parameters_of_two_views_are_the_published_batches_block_by_block(subset: Subset, accumulate: int) -> None:
+    """[visible of each..., second view of each..., infrared of each...], of 4 images each."""
+    parts = [plan(subset, 2, World(CPU, rank, accumulate), recipe="caj").parameters(1, 1) for rank in range(accumulate)]
+    found = plan(subset, 2, World(CPU), accumulate, recipe="caj").parameters(1, 1)
+    assert found.shape == (12 * accumulate, COLUMNS)
+    assert np.array_equal(found, np.concatenate([part[4 * n : 4 * n + 4] for n in range(3) for part in parts]))
 
 
 def test_dropout_has_its_own_seed_in_each_step_and_rank(subset: Subset) -> None:

@@ -18,10 +18,14 @@ from pipelines.streamed import StreamedLoader, StreamedTestLoader
 from pipelines.subset import open_subset
 
 CPU = torch.device("cpu")
-OPTIONS: dict[str, Any] = {
-    "options": PlanOptions(persons=3, pictures=2, recipe=RECIPES["sysu"], seed=5, extra_iteration=True),
-    "world": World(CPU),
-}
+
+
+def options(recipe: str = "sysu") -> dict[str, Any]:
+    plan = PlanOptions(persons=3, pictures=2, recipe=RECIPES[recipe], seed=5, extra_iteration=True)
+    return {"options": plan, "world": World(CPU)}
+
+
+OPTIONS = options()
 
 
 def batches(loader: StreamedLoader | ResidentLoader, epoch: int, start: int = 0) -> list[tuple]:
@@ -44,14 +48,19 @@ def assert_same(first: list[tuple], second: list[tuple]) -> None:
         assert one[3] == other[3]
 
 
-@pytest.mark.parametrize(("layout", "trial"), [("sysu", 0), ("regdb", 4)])
-def test_every_loader_yields_the_same_batches(converted_layout: Callable[[str], Path], layout: str, trial: int) -> None:
-    subset = open_subset(converted_layout(layout), "train", trial=trial)
-    streamed = StreamedLoader(subset, workers=1, **OPTIONS)
+@pytest.mark.parametrize(
+    ("layout", "trial", "recipe"),
+    [("sysu", 0, "sysu"), ("regdb", 4, "sysu"), ("sysu", 0, "caj"), ("regdb", 4, "caj"), ("sysu", 0, "deen-sysu")],
+)
+def test_every_loader_yields_the_same_batches(
+    converted_layout: Callable[[str], Path], layout: str, trial: int, recipe: str
+) -> None:
+    subset, how = open_subset(converted_layout(layout), "train", trial=trial), options(recipe)
+    streamed = StreamedLoader(subset, workers=1, **how)
     for other in (
-        ResidentLoader(subset, workers=1, **OPTIONS),
-        StreamedLoader(subset, workers=1, augment_on="host", **OPTIONS),
-        StreamedLoader(subset, workers=2, augment_on="host", **OPTIONS),
+        ResidentLoader(subset, workers=1, **how),
+        StreamedLoader(subset, workers=1, augment_on="host", **how),
+        StreamedLoader(subset, workers=2, augment_on="host", **how),
     ):
         assert (other.iterations, other.identities, other.sha256) == (
             streamed.iterations, streamed.identities, streamed.sha256,
@@ -61,21 +70,25 @@ def test_every_loader_yields_the_same_batches(converted_layout: Callable[[str], 
         assert_same(batches(streamed, 1)[2:], batches(other, 1, start=2))
 
 
+@pytest.mark.parametrize("recipe", ["sysu", "caj"])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_jpeg_images_are_augmented_on_the_host_as_on_the_device(
-    data_root_of: Callable[[str], Path], tmp_path: Path, workers: int
+    data_root_of: Callable[[str], Path], tmp_path: Path, workers: int, recipe: str
 ) -> None:
     jpeg = ImageFormat(64, 32, "jpeg")
     convert(DATASETS["sysu"], data_root_of("sysu").parent, tmp_path, jpeg, workers=1)
     subset = open_subset(tmp_path / "sysu", "train")
-    device, host = (StreamedLoader(subset, workers=workers, augment_on=side, **OPTIONS) for side in ("device", "host"))
+    device, host = (
+        StreamedLoader(subset, workers=workers, augment_on=side, **options(recipe)) for side in ("device", "host")
+    )
     assert_same(batches(device, 0), batches(host, 0))
 
 
-def test_bfloat16_images_are_the_rounded_float32_ones(converted_layout: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize("recipe", ["sysu", "caj"])
+def test_bfloat16_images_are_the_rounded_float32_ones(converted_layout: Callable[[str], Path], recipe: str) -> None:
     subset = open_subset(converted_layout("sysu"), "train")
-    whole = StreamedLoader(subset, workers=1, **OPTIONS)
-    rounded = StreamedLoader(subset, workers=1, augment_on="host", dtype=torch.bfloat16, **OPTIONS)
+    whole = StreamedLoader(subset, workers=1, **options(recipe))
+    rounded = StreamedLoader(subset, workers=1, augment_on="host", dtype=torch.bfloat16, **options(recipe))
     with whole.epoch(0) as first, rounded.epoch(0) as second:
         for one, other in zip(first, second, strict=True):
             assert other.images.dtype == torch.bfloat16

@@ -1,5 +1,6 @@
 """The sampling plan: layout, identities, modalities, replacement, purity, ranks, lengths, errors, uniformity."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError
 from pipelines.sampler import plan_epoch, pools, scheduled_iterations
 from pipelines.subset import TrainIndex
+from tests.conftest import REPOSITORY
 from tests.support.refusals import refusal
 
 P, K, ITERATIONS = 3, 4, 40
@@ -178,3 +180,19 @@ def test_identities_places_and_images_are_drawn_uniformly(replacement: str) -> N
             assert chi_square(drawn[(drawn > 0) & (index.person_N == person)]) < 25.7  # 5 degrees of freedom
     first, second = index.person_N[indices[:-1, 0]], index.person_N[indices[1:, 0]]
     assert chi_square(np.bincount(first * 8 + second, minlength=64)) < 112.4  # consecutive batches are independent
+
+
+# Training images of each set, visible and infrared, and the batches an epoch that the methods' authors count.
+SETS = {"sysu": (22_258, 11_909), "regdb": (2_060, 2_060), "llcm": (16_946, 13_975)}
+
+
+@pytest.mark.parametrize("method", ["agw", "caj", "deen"])
+def test_an_epoch_has_as_many_batches_as_the_authors_count(method: str) -> None:
+    """With the one that `extra_iteration` adds."""
+    path = REPOSITORY / "tests" / "data" / "methods" / f"{method}_augmentation.json"
+    golden = json.loads(path.read_text("utf-8"))["sampler"]
+    persons, pictures = golden["identities"], golden["images_per_modality"]
+    assert (persons, pictures) == ((6, 4) if method == "deen" else (8, 4))
+    for name, (visible, infrared) in SETS.items():
+        index = make_index([visible], [infrared])
+        assert scheduled_iterations(index, persons, pictures) + 1 == golden["iterations"][name]
