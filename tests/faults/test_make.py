@@ -171,6 +171,22 @@ def test_a_data_set_in_capitals_is_understood(echo: Path, tmp_path: Path) -> Non
     assert trains[:3] == ["train_ffcv.py", "--config-file", "configs/llcm.yaml"]
 
 
+def test_a_method_has_recipes_and_perhaps_a_size_of_its_own(tmp_path: Path) -> None:
+    """The python here says what dns.training.conversion would, and what else it was called with."""
+    sized = """#!/bin/sh
+case "$2 $4" in "dns.training.conversion configs/deen/sysu.yaml") echo 384x144;; dns.training.con*) ;; *) echo "$@";; esac
+"""
+    done = make("train", VENV=venv(tmp_path / "venv", sized), DATASET="sysu", METHOD="DEEN", BETON_ROOT="a b")
+    converts, trains = done.stdout.splitlines()
+    assert "--beton-root a b/384x144 --height-px 384 --width-px 144 --dataset sysu" in converts
+    assert trains.startswith("train_ffcv.py --config-file configs/deen/sysu.yaml --data.beton_root=a b ")
+    plain = make("train", VENV=tmp_path / "venv", DATASET="sysu", METHOD="dns", BETON_ROOT="a b").stdout
+    assert "--config-file configs/sysu.yaml" in plain
+    assert "--beton-root a b --dataset sysu" in plain
+    tested = make("eval", VENV=tmp_path / "venv", METHOD="AGW", CHECKPOINT="a.t", DATASET="sysu").stdout
+    assert "--eval.checkpoint=a.t --model.method=agw --data.set=sysu" in tested
+
+
 def test_options_are_checked_before_a_first_conversion(tmp_path: Path) -> None:
     """The python here refuses the options, as dns.training.config does, and says what else it was called with."""
     refusing = """#!/bin/sh
