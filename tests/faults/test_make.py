@@ -174,7 +174,8 @@ def test_a_data_set_in_capitals_is_understood(echo: Path, tmp_path: Path) -> Non
 def test_a_method_has_recipes_and_perhaps_a_size_of_its_own(tmp_path: Path) -> None:
     """The python here says what dns.training.conversion would, and what else it was called with."""
     sized = """#!/bin/sh
-case "$2 $4" in "dns.training.conversion configs/deen/sysu.yaml") echo 384x144;; dns.training.con*) ;; *) echo "$@";; esac
+case "$2 $4" in "dns.training.conversion configs/deen/sysu.yaml") echo 384x144 ;; dns.training.con*) ;;
+*) echo "$@" ;; esac
 """
     done = make("train", VENV=venv(tmp_path / "venv", sized), DATASET="sysu", METHOD="DEEN", BETON_ROOT="a b")
     converts, trains = done.stdout.splitlines()
