@@ -1,8 +1,8 @@
 """Builds the networks that methods stand on. To add one, write a class that fits Backbone, and its row below.
 
 A ResNet gives conv1 to maxpool, or to layer2, as the stem; the layers after it, with stride 1 in layer4, are the
-stages. The blocks are torchvision's own, so that its weights load as they are. Batch norms lose their `num_batches_tracked`
-counter: nothing reads it while momentum is fixed, and 80 counters are 80 kernels a step.
+stages. The blocks are torchvision's own, so that its weights load as they are. Batch norms lose their
+`num_batches_tracked` counter: nothing reads it while momentum is fixed, and 80 counters are 80 kernels a step.
 """
 
 from collections.abc import Callable, Mapping

@@ -3,7 +3,6 @@ weighted regularised triplet loss. GeM's power is fixed, as in the published cod
 """
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -95,7 +94,7 @@ class AGW(Network):
 class Stage(nn.Module):
     """A ResNet's stage with a non-local block after each of its last `number` blocks. width: its channels."""
 
-    def __init__(self, blocks: Sequence[nn.Module], number: int, width: int):
+    def __init__(self, blocks: nn.Sequential, number: int, width: int):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.non_local = nn.ModuleList(NonLocal(width) for _ in range(number))

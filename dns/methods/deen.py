@@ -1,4 +1,4 @@
-"""Builds DEEN (Zhang and Wang, CVPR 2023): attention between stages (MFA), and embeddings expanded by two branches (DEE).
+"""Builds DEEN (Zhang and Wang, CVPR 2023): attention between stages (MFA), embeddings expanded by two branches (DEE).
 
 DEE triples the batch in front of the last stage: rows are [the map itself, branch 1, branch 2], each of [visible,
 infrared], and all of them are trained and compared. Odd as they are, the pairing of positions in MFA and the divisor of
@@ -199,7 +199,7 @@ class Branch(nn.Module):
         self.expand = nn.Conv2d(quarter, channels, 1)
         for convolution in (*self.dilated, self.expand):
             nn.init.kaiming_normal_(convolution.weight)
-        nn.init.zeros_(self.expand.bias)
+        nn.init.zeros_(self.expand.get_parameter("bias"))
 
     def forward(self, maps: Tensor) -> Tensor:
         one, two, three = (convolution(maps) for convolution in self.dilated)
