@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ class LossOptions:
             )
 
 
-def weighted_sum(losses: Mapping[str, Callable[[], Tensor]], options: LossOptions) -> Losses:
+def weighted_sum(losses: Mapping[str, Callable[[], Tensor]], options: Any) -> Losses:
     """Compute the losses whose weight, an option of the same name, is not 0; and their weighted sum, `total`.
 
     Raises ConfigError where every weight is 0.

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dns.backbone import ARCHITECTURES, build_backbone
+from dns.backbone import build_backbone
+from dns.layers import gem, make_classifier, make_neck
 from dns.losses import (
     DomainDistillation,
     Losses,
@@ -18,21 +19,17 @@ from dns.losses import (
     domain_alignment,
     weighted_sum,
 )
-from dns.network import Network
+from dns.network import Network, NetworkOptions
 from dns.option import option
 from dns.shifting import CommonSpaceShifting, HeterogeneousSpaceShifting
 
-GEM_POWER, GEM_EPSILON = 3.0, 1e-12
 GROUPS = ("rest", "layer3", "layer4", "neck", "classifier", "distillation")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class ModelOptions(NetworkOptions):
     """Network"""
 
-    method: str = option("dns", "whose network, losses and options: a row of METHODS")
-    architecture: str = option("resnet50", "backbone", names=ARCHITECTURES)
-    pretrained: str = option("imagenet", "imagenet, none, or a file: torchvision's layout, or DNS", path=True)
     tau: float = option(0.2, "how fast the momentum classifiers of DD follow", (0, 1))
     dropout: float = option(0.01, "in CSS", (0, 1))
 
@@ -70,12 +67,8 @@ class DNS(Network):
         self.hss3 = HeterogeneousSpaceShifting(middle)
         self.hss4 = HeterogeneousSpaceShifting(self.width)
         self.css = CommonSpaceShifting(self.width, options.dropout)
-        self.neck = nn.BatchNorm1d(self.width)
-        self.neck.num_batches_tracked = None
-        nn.init.normal_(self.neck.weight, 1.0, 0.01)
-        nn.init.zeros_(self.neck.bias)
-        self.classifier = nn.Linear(self.width, identities, bias=False)
-        nn.init.normal_(self.classifier.weight, 0.0, 0.001)
+        self.neck = make_neck(self.width)
+        self.classifier = make_classifier(self.width, identities)
         self.distillation = DomainDistillation(
             self.width, identities, tau=options.tau, identity_weight=losses.distillation_identity
         )
@@ -109,9 +102,7 @@ class DNS(Network):
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters by the name of their group, for learning rates; `rest`: both stems, HSS and CSS."""
-        named = {name: list(getattr(self, name).parameters()) for name in GROUPS[1:]}
-        taken = {id(parameter) for parameters in named.values() for parameter in parameters}
-        return {"rest": [parameter for parameter in self.parameters() if id(parameter) not in taken], **named}
+        return self.by_module(*GROUPS[1:])
 
     @property
     def last_map(self) -> nn.Module:
@@ -122,10 +113,3 @@ class DNS(Network):
 
     def trunk(self, maps: Tensor) -> Tensor:
         return self.hss4(self.layer4(self.hss3(self.layer3(maps))))
-
-
-def gem(maps: Tensor) -> Tensor:
-    """Return the generalised mean (Radenovic et al., TPAMI 2019), p = 3, of relu(maps): (B, C, H, W) -> (B, C), float32
-    at least."""
-    mean = at_least_float32(functional.relu(maps)).pow(GEM_POWER).mean(dim=(2, 3))
-    return (mean + GEM_EPSILON).pow(1 / GEM_POWER)

@@ -5,11 +5,26 @@ are a block: the K rows of an identity are adjacent, and the identities stand in
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from dns.backbone import ARCHITECTURES
+from dns.option import option
+
 Losses = dict[str, Tensor]  # each loss by name, and their weighted sum as `total`, the last one
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """Network"""
+
+    method: str = option("dns", "whose network, losses and options: a row of METHODS")
+    architecture: str = option("resnet50", "backbone", names=ARCHITECTURES)
+    pretrained: str = option(
+        "imagenet", "imagenet, none, or a file: torchvision's layout, or a trained network", path=True
+    )
 
 
 class Network(nn.Module, ABC):
@@ -49,6 +64,13 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Return every trained parameter once, by the name of its group, for learning rates."""
+
+    def by_module(self, *names: str) -> dict[str, list[nn.Parameter]]:
+        """Return the trained parameters of these modules by their names, and all others as `rest`, which is first."""
+        named = {name: list(getattr(self, name).parameters()) for name in names}
+        taken = {id(parameter) for parameters in named.values() for parameter in parameters}
+        groups = {"rest": [parameter for parameter in self.parameters() if id(parameter) not in taken], **named}
+        return {name: [one for one in parameters if one.requires_grad] for name, parameters in groups.items()}
 
     @property
     @abstractmethod

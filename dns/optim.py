@@ -35,7 +35,7 @@ class OptimOptions:
         True, "an epoch runs one iteration more; linear: its first one takes its last learning rate"
     )
     accumulate: int = option(1, "published batches an optimiser step on each device", (1, 1000))
-    gather: bool = option(False, "circle, alignment and identity terms over the batches of all ranks, not of each")
+    gather: bool = option(False, "losses over the batches of all ranks, not of each")
     scale_lr: Literal["none", "sqrt", "linear"] = option(
         "none", "how optim.lr grows with the number of published batches a step, over all ranks"
     )
@@ -79,7 +79,7 @@ def make_optimiser(
             groups, lr=lr, momentum=options.momentum, nesterov=nesterov, weight_decay=weight_decay, fused=fused or None
         )
         if fused and nesterov:  # its own momentum starts uninitialised, and stays so if fp16 skips the first step
-            for parameter in model.parameters():
+            for parameter in (parameter for group in groups for parameter in group["params"]):
                 sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return sgd
     return torch.optim.AdamW(

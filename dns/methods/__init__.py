@@ -2,22 +2,35 @@
 
 from dataclasses import dataclass
 
-from dns.losses import LossOptions
-from dns.model import DNS, ModelOptions
-from dns.network import Network
-from dns.optim import MultiplierOptions
+from dns import losses, model, optim, published
+from dns.methods import agw, baseline, caj, deen
+from dns.network import Network, NetworkOptions
+from dns.published import PublishedNames
 
 
 @dataclass(frozen=True)
 class Method:
     """A method. network: its class, called with (identities, options, losses, weights), see DNS; model, loss,
-    multiplier: the classes of its options; feature: what is compared when training chooses an epoch, see FEATURES."""
+    multiplier: the classes of its options; published: how its published checkpoints name their tensors, the layouts
+    that there are; feature: what is compared when training chooses an epoch, see FEATURES."""
 
     network: type[Network]
-    model: type[ModelOptions]
+    model: type[NetworkOptions]
     loss: type
     multiplier: type
+    published: tuple[PublishedNames, ...] = ()
     feature: str = "bn"
 
 
-METHODS = {"dns": Method(DNS, ModelOptions, LossOptions, MultiplierOptions)}
+METHODS = {
+    "dns": Method(model.DNS, model.ModelOptions, losses.LossOptions, optim.MultiplierOptions, (published.PUBLISHED,)),
+    "agw": Method(agw.AGW, NetworkOptions, agw.LossOptions, agw.MultiplierOptions, (agw.PUBLISHED,)),
+    "caj": Method(caj.CAJ, NetworkOptions, caj.LossOptions, agw.MultiplierOptions, (agw.PUBLISHED,)),
+    "deen": Method(
+        deen.DEEN, deen.ModelOptions, deen.LossOptions, deen.MultiplierOptions,
+        (deen.PUBLISHED, deen.PUBLISHED_ON_REGDB), feature="sum",
+    ),
+    "baseline": Method(
+        baseline.Baseline, NetworkOptions, baseline.LossOptions, baseline.MultiplierOptions, (baseline.PUBLISHED,)
+    ),
+}  # fmt: skip

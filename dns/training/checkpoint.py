@@ -9,9 +9,8 @@ from typing import Any, TypedDict, cast, get_type_hints
 import torch
 from torch import Tensor
 
-from dns.methods import METHODS
 from dns.network import Network
-from dns.published import recognised, rename
+from dns.training import published_checkpoint
 from dns.training.checkpoint_reader import FETCH_AGAIN, read
 from ffcv_convert.common.atomic import replacing
 from ffcv_convert.common.errors import CheckpointError, after_failed_write
@@ -97,20 +96,9 @@ def load_to_test(path: Path, method: str | None = None) -> Tested:
             f"{path}: damaged, or another kind of file (no epoch beside its tensors). {FETCH_AGAIN}"
         ) from None
     net = {str(name): tensor for name, tensor in content["net"].items()}
-    method = method or method_of_published(net, path)
-    config: dict[str, dict[str, Any]] = {"model": {"method": method}}
-    return {"model": rename(net, path, method), "epoch": epoch, "config": config, "size_px": None, "lists": {}}
-
-
-def method_of_published(net: Mapping[str, Tensor], path: Path) -> str:
-    """Return the method whose published tensors these are. Raises CheckpointError where it may be one of several."""
-    found = recognised(net)
-    if len(found) > 1:
-        raise CheckpointError(
-            f"{path}: of {' or '.join(found)}, whose published checkpoints have the same tensors. Say which: make "
-            f"METHOD={found[0]}, --model.method={found[0]}"
-        )
-    return next(iter(found), next(iter(METHODS)))  # of none: rename says which tensor is unknown
+    method = method or published_checkpoint.method_of(net, path)
+    model = published_checkpoint.renamed(net, path, method)
+    return {"model": model, "epoch": epoch, "config": {"model": {"method": method}}, "size_px": None, "lists": {}}
 
 
 def is_ours(stored: Mapping[str, Any]) -> bool:

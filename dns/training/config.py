@@ -18,7 +18,7 @@ from fastargs import Param, Section
 from fastargs.config import Config as Fastargs
 
 from dns.methods import METHODS
-from dns.model import ModelOptions
+from dns.network import NetworkOptions
 from dns.training.checkers import checker_of
 from dns.training.help import help_text
 from dns.training.options import DEFAULT_METHOD, SECTIONS, Config, declared, section_class
@@ -235,7 +235,7 @@ def method_of(stored: Stored) -> str:
     return _method(flatten(stored, "the checkpoint's configuration")) or DEFAULT_METHOD
 
 
-def stored_model(stored: Stored, now: ModelOptions) -> ModelOptions:
+def stored_model(stored: Stored, now: NetworkOptions) -> NetworkOptions:
     """Return the network of a checkpoint's configuration, `now` where that says nothing. Raises ConfigError."""
     options, source = _options(method_of(stored)), "the checkpoint's configuration"
     known = {key: value for key, value in stored.get("model", {}).items() if f"model.{key}" in options}

@@ -10,9 +10,8 @@ import torch
 from dns import ranks
 from dns.backbone import ARCHITECTURES
 from dns.methods import METHODS
-from dns.model import ModelOptions
-from dns.network import Network
-from dns.published import rename
+from dns.network import Network, NetworkOptions
+from dns.training import published_checkpoint
 from dns.training.checkpoint_reader import FETCH_AGAIN
 from ffcv_convert.common.errors import CheckpointError, WeightsError
 
@@ -31,25 +30,24 @@ def mappings(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
             yield from ((f"{key}.{inner}", state) for inner, state in inside)
 
 
-def trained_tensors(content: object, path: Path) -> Mapping[str, Any] | None:
-    """Return the tensors of the trained network of a method that a file holds, in our names; None where it holds a
-    backbone alone.
+def trained_tensors(content: object, path: Path, method: str) -> Mapping[str, Any] | None:
+    """Return the tensors of the trained network that a file holds, in our names; None where it holds a backbone alone.
 
-    Raises WeightsError for one of the published code with unknown tensors.
+    Raises WeightsError for a published one of another method, or with unknown tensors.
     """
     for _, state in mappings(content) if isinstance(content, Mapping) else ():
         names = [name for name in state if isinstance(name, str)]
         if any(name.startswith("visible_stem.") for name in names):
             return state
-        if any(".visible.visible." in f".{name}" for name in names):
+        if published_checkpoint.is_published({name: state[name] for name in names}):
             try:
-                return rename({name: state[name] for name in names}, path)
+                return published_checkpoint.renamed({name: state[name] for name in names}, path, method)
             except CheckpointError as error:
                 raise WeightsError(str(error)) from None
     return None
 
 
-def start_from(model: Network, trained: Mapping[str, Any], options: ModelOptions, path: Path) -> None:
+def start_from(model: Network, trained: Mapping[str, Any], options: NetworkOptions, path: Path) -> None:
     """Put what does not depend on the identities into the model. The rest, classifiers, stays as it was drawn. Raises
     WeightsError where the tensors are of another network or no finite numbers. options: the model's."""
     own, common = model.state_dict(), _common_shapes(options)
@@ -66,13 +64,13 @@ def start_from(model: Network, trained: Mapping[str, Any], options: ModelOptions
     )
 
 
-def _common_shapes(options: ModelOptions) -> dict[str, torch.Size]:
+def _common_shapes(options: NetworkOptions) -> dict[str, torch.Size]:
     """Return name -> shape of a network's tensors that do not depend on the identities."""
     one, two = (_shapes(options, identities) for identities in (1, 2))
     return {name: shape for name, shape in one.items() if shape == two[name]}
 
 
-def _shapes(options: ModelOptions, identities: int) -> dict[str, torch.Size]:
+def _shapes(options: NetworkOptions, identities: int) -> dict[str, torch.Size]:
     method = METHODS[options.method]
     with torch.device("meta"):
         state = method.network(identities, options, method.loss()).state_dict()
@@ -83,7 +81,7 @@ def _fits(trained: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> bool:
     return all(getattr(trained.get(name), "shape", None) == shape for name, shape in shapes.items())
 
 
-def _name(options: ModelOptions) -> str:
+def _name(options: NetworkOptions) -> str:
     return f"method {options.method} on {options.architecture}"
 
 

@@ -38,7 +38,7 @@ def initial_network(config: Config, identities: int) -> Network:
     if path is None:
         return build_network(config, identities)
     content = _content(path)
-    trained = trained_tensors(content, path)
+    trained = trained_tensors(content, path, config.model.method)
     if trained is None:
         return build_network(config, identities, _fitting(content, architecture, path))
     model = build_network(config, identities)

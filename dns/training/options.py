@@ -14,7 +14,7 @@ from dns.engine import EngineOptions
 from dns.evaluation.embedding import COUNTERPART, FEATURES
 from dns.evaluation.protocols import PROTOCOLS
 from dns.methods import METHODS, Method
-from dns.model import ModelOptions
+from dns.network import NetworkOptions
 from dns.optim import MAX_EPOCHS, OptimOptions
 from dns.option import AutoSwitch, Option, free, option
 from ffcv_convert.beton.labels import STYLES
@@ -139,7 +139,7 @@ class Config:
 
     data: DataOptions
     augment: AugmentOptions
-    model: ModelOptions
+    model: NetworkOptions
     loss: Any
     optim: OptimOptions
     multiplier: Any

@@ -10,7 +10,7 @@ import torch
 
 from dns.engine import Engine
 from dns.methods import METHODS
-from dns.model import ModelOptions
+from dns.network import NetworkOptions
 
 # A card's peak by its name, in bf16 and fp16 with float32 sums, without sparsity: NVIDIA's data sheets and architecture
 # papers. A part of a card (MIG), a Laptop's or a Ti is another card and has another name.
@@ -66,7 +66,7 @@ class Pace:
 
 @cache  # trials and seeds, trained in turn, have the same count
 def count(
-    options: ModelOptions, losses: Any, identities: int, *, batch: int, size_px: tuple[int, int], accumulate: int,
+    options: NetworkOptions, losses: Any, identities: int, *, batch: int, size_px: tuple[int, int], accumulate: int,
     views: int = 1,
 ) -> float:  # fmt: skip
     """Return the TFLOP (10^12 floating-point operations) of a step on one device: of convolutions and matrix products,

@@ -1,8 +1,13 @@
 """A method that the program does not know is trained, goes on, is tested and reported by its row of the table alone."""
 
 import json
+import re
+import textwrap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +15,15 @@ import torch
 
 import eval as eval_script
 import train_ffcv
-from dns.methods import METHODS
+from dns.losses import WEIGHT, at_least_float32
+from dns.methods import METHODS, Method, baseline
+from dns.network import NetworkOptions
+from dns.option import option
 from dns.training import config as reading
 from dns.training.config import given_options, read_config
 from dns.training.setup import open_checkpoint, open_training
 from ffcv_convert.common.errors import ConfigError
+from tests.conftest import REPOSITORY
 from tests.support.own_method import OWN, OwnLossOptions
 from tests.support.refusals import refusal
 
@@ -87,6 +96,25 @@ def test_accumulated_batches_have_the_gradients_of_each(arguments: list[str]) ->
         expected.append(alone.model.loss(outputs, person[:, number].flatten())["total"])
     found = training.step(images, parameters, person_B)["total"]
     assert float(found) == pytest.approx(float(torch.stack(expected).mean().detach()), rel=1e-5)
+
+
+def test_the_method_of_the_page_adds_its_loss() -> None:
+    page = (REPOSITORY / "docs" / "extending.md").read_text().partition("## A method of your own")[2]
+    code, row = (textwrap.dedent(block) for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:2])
+    names: dict[str, Any] = {
+        "dataclass": dataclass, "baseline": baseline, "option": option, "WEIGHT": WEIGHT, "nn": torch.nn,
+        "functional": torch.nn.functional, "at_least_float32": at_least_float32, "NetworkOptions": NetworkOptions,
+        "Weights": Any, "Tensor": torch.Tensor, "Losses": dict, "Method": Method,
+    }  # fmt: skip
+    exec(code, names)
+    method = eval(f"{{{row}}}", {**names, "mine": SimpleNamespace(**names)})["mine"]
+    model = method.network(3, method.model(method="mine", architecture="resnet10_half"), method.loss(compact=0.5))
+    images, person = torch.randn(6, 3, 64, 32), torch.tensor([0, 1, 2] * 2)
+    losses = model.loss(model(images, images), person.repeat(2))
+    assert list(losses) == ["identity", "circle", "compact", "total"]
+    expected = losses["identity"] + losses["circle"] + 0.5 * losses["compact"]
+    assert float(losses["total"].detach()) == pytest.approx(float(expected.detach()))
+    assert model.head.weight in set(model.groups()["rest"])
 
 
 def test_its_options_alone_are_taken_and_help_shows_them(arguments: list[str], capsys: pytest.CaptureFixture) -> None:

@@ -13,14 +13,13 @@ from torch.nn import functional
 from dns.backbone import build_backbone
 from dns.losses import WEIGHT, at_least_float32, weighted_sum
 from dns.methods import Method
-from dns.model import ModelOptions
-from dns.network import Losses, Network
+from dns.network import Losses, Network, NetworkOptions
 from dns.optim import MULTIPLIER
 from dns.option import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnModelOptions(ModelOptions):
+class OwnModelOptions(NetworkOptions):
     """Network of one's own"""
 
     method: str = option("own", "this one")

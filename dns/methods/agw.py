@@ -1,0 +1,127 @@
+"""Builds AGW (Ye et al., TPAMI 2022): stems of one convolution, non-local blocks in the shared trunk, GeM, and a
+weighted regularised triplet loss. GeM's power is fixed, as in the published code.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dns.backbone import build_backbone
+from dns.layers import NonLocal, gem, make_classifier, make_neck
+from dns.losses import WEIGHT, at_least_float32, weighted_sum
+from dns.network import Losses, Network, NetworkOptions
+from dns.optim import MULTIPLIER
+from dns.option import option
+from dns.published import PublishedNames
+from dns.triplets import weighted_triplet
+
+NON_LOCAL = (0, 2, 3, 0)  # non-local blocks at the end of each stage: after so many of its last blocks, one each
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOptions:
+    """Losses: weights; a loss of weight 0 is not computed"""
+
+    identity: float = option(1.0, "weight of the cross entropy over identities", WEIGHT)
+    triplet: float = option(1.0, "weight of the weighted regularised triplet loss", WEIGHT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiplierOptions:
+    """Learning-rate multipliers of the parameter groups"""
+
+    rest: float = option(0.1, "stems and trunk", MULTIPLIER)
+    neck: float = option(1.0, "BN neck", MULTIPLIER)
+    classifier: float = option(1.0, "classifier", MULTIPLIER)
+
+
+class Outputs(NamedTuple):
+    """Z and the classifier's logits."""
+
+    pooled_BD: Tensor
+    logits_BC: Tensor
+
+
+class AGW(Network):
+    def __init__(
+        self, identities: int, options: NetworkOptions, losses: LossOptions, weights: dict[str, Tensor] | None = None
+    ):
+        super().__init__()
+        self._losses = losses
+        backbone = build_backbone(options.architecture, weights, pooled=True)
+        self.visible_stem = backbone.stem
+        self.other_stem = copy.deepcopy(self.visible_stem)
+        stages = zip(backbone.stages, NON_LOCAL, backbone.widths, strict=True)
+        self.stages = nn.ModuleList(Stage(stage, min(number, len(stage)), width) for stage, number, width in stages)
+        self.width = backbone.widths[-1]
+        self.neck = make_neck(self.width, bias=False)
+        self.classifier = make_classifier(self.width, identities)
+
+    def forward(self, visible: Tensor, other: Tensor) -> Outputs:
+        pooled = self._pooled(torch.cat([self.visible_stem(visible), self.other_stem(other)]))
+        return Outputs(pooled, self.classifier(self.neck(pooled)))
+
+    def loss(self, outputs: Outputs, person_B: Tensor) -> Losses:
+        return weighted_sum(
+            {
+                "identity": lambda: functional.cross_entropy(at_least_float32(outputs.logits_BC), person_B),
+                "triplet": lambda: weighted_triplet(outputs.pooled_BD, person_B),
+            },
+            self._losses,
+        )
+
+    def embed(self, images: Tensor, *, visible: bool) -> tuple[Tensor, Tensor]:
+        pooled = self._pooled((self.visible_stem if visible else self.other_stem)(images))
+        return functional.normalize(pooled, dim=1), functional.normalize(at_least_float32(self.neck(pooled)), dim=1)
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        return self.by_module("neck", "classifier")
+
+    @property
+    def last_map(self) -> nn.Module:
+        return self.stages[-1]
+
+    def _pooled(self, maps: Tensor) -> Tensor:
+        for stage in self.stages:
+            maps = stage(maps)
+        return gem(maps)
+
+
+class Stage(nn.Module):
+    """A ResNet's stage with a non-local block after each of its last `number` blocks. width: its channels."""
+
+    def __init__(self, blocks: nn.Sequential, number: int, width: int):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.non_local = nn.ModuleList(NonLocal(width) for _ in range(number))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        first = len(self.blocks) - len(self.non_local)
+        for number, block in enumerate(self.blocks):
+            maps = block(maps)
+            if number >= first:
+                maps = self.non_local[number - first](maps)
+        return maps
+
+
+_MODULES = {"theta": "theta", "phi": "phi", "g.0": "g", "W.0": "step.expand", "W.1": "step.norm"}
+PUBLISHED = PublishedNames(
+    {
+        "visible_module.visible.": "visible_stem.",
+        "thermal_module.thermal.": "other_stem.",
+        **{f"base_resnet.base.layer{number + 1}.": f"stages.{number}.blocks." for number in range(4)},
+        **{
+            f"NL_{stage + 1}.{block}.{theirs}.": f"stages.{stage}.non_local.{block}.{ours}."
+            for stage, blocks in enumerate(NON_LOCAL)
+            for block in range(blocks)
+            for theirs, ours in _MODULES.items()
+        },
+        "bottleneck.": "neck.",
+        "classifier.": "classifier.",
+    },
+    unused=r"base_resnet\.base\.(conv1|bn1|fc)\.|(visible_module\.visible|thermal_module\.thermal)\.(layer\d|fc)\.",
+)
