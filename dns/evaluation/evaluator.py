@@ -13,7 +13,7 @@ from dns.engine import Engine
 from dns.evaluation.embedding import FEATURES, Embedder, Embeddings, Flip
 from dns.evaluation.protocols import PROTOCOLS, TestSet
 from dns.evaluation.ranking import Ranking, rank_trials
-from dns.evaluation.tables import Measured, Row, joined, make_row
+from dns.evaluation.tables import Measured, Row, joined, ranked_row
 from dns.model import DNS
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.world import World
@@ -85,7 +85,7 @@ class Evaluator:
     def row(
         self, rankings: Sequence[Ranking], protocol: str, feature: str, tested: Measured, *, re_ranking: bool = False
     ) -> Row:
-        """Return a report's row, see make_row. feature: a field of Embeddings."""
+        """Return a report's row, see ranked_row. feature: a field of Embeddings."""
         how: dict[str, Any] = {"dataset": self.dataset, "feature": FEATURES[feature], "flip": self.flip}
         how |= {"re_ranking": "k-reciprocal" if re_ranking else "off", "precision": self.engine.precision}
-        return make_row(protocol, [ranking.metrics for ranking in rankings], **how, **tested._asdict(), **self.about)
+        return ranked_row(protocol, rankings, **how, **tested._asdict(), **self.about)

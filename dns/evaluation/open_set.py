@@ -9,14 +9,14 @@ stated share of the first kind (FPIR); the share of misses of the second kind is
 A threshold that fewer than DECIDING false positives decide says little, and no FNIR is given then.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from statistics import mean
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from dns.evaluation.ranking import Compared
+from dns.evaluation.protocols import Compared
 
 FPIRS = (0.01, 0.1)
 DECIDING = 10  # false positives
@@ -70,13 +70,12 @@ def fnir(searches: Searches, fpir: float) -> float | None:
     return float((searches.own_Q >= threshold).mean())
 
 
-def open_set(trials: Iterable[Compared], seed: int = SEED) -> dict[str, Any]:
+def open_set(searches: Sequence[Searches]) -> dict[str, Any]:
     """Return what a row says of the open set: FNIR by FPIR, mean over the trials, with the gallery's size."""
-    searches = [search(compared, seed) for compared in trials]
     found: dict[str, Any] = {}
     for fpir in FPIRS:
         each = [fnir(one, fpir) for one in searches]
         known = [value for value in each if value is not None]
         found[f"fnir_at_{fpir:g}"] = mean(known) if len(known) == len(each) else None
     sizes = {"gallery": mean(one.gallery for one in searches), "queries": min(len(one.own_Q) for one in searches)}
-    return {**found, **sizes, "seed": seed}
+    return {**found, **sizes, "seed": SEED}

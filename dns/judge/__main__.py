@@ -17,8 +17,8 @@ from typing import Any
 
 from dns.evaluation import results
 from dns.evaluation.protocols import PROTOCOLS
-from dns.evaluation.tables import Row, markdown, screen
-from dns.judge.beside import below, in_markdown, on_screen, pairs
+from dns.evaluation.tables import Row, in_markdown, markdown, on_screen, screen
+from dns.judge.beside import TITLE, pairs, pairs_table
 from dns.judge.claims import agrees, read_claim, verdict
 from dns.judge.conventions import Judged, Refused, cannot_give, judge, protocols_of
 from dns.judge.features import Features, read_features
@@ -79,7 +79,7 @@ def report(
     ]
     title = f"{options.dataset}: per cent, mean over the trials"
     print(screen(shown, title))
-    tables = below(rows, compared)
+    tables = [(TITLE, pairs_table(compared))] if compared else []
     for title_below, cells in tables:
         print(on_screen(title_below, cells))
     print("Not in the table:", *(f"  {what}: {reason}" for what, reason in refused), sep="\n")

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dns.evaluation.intervals import interval
-from dns.evaluation.open_set import open_set
 from dns.evaluation.protocols import PROTOCOLS, Protocol, TestSet, fitting
-from dns.evaluation.ranking import Ranking, check_memory, compare, rank_trials
-from dns.evaluation.tables import Row, make_row
+from dns.evaluation.ranking import Ranking, check_memory, rank_trials
+from dns.evaluation.tables import Row, ranked_row
 from dns.judge.names import MATRIX
 from dns.judge.orders import Placed
 from ffcv_convert.common.errors import ProtocolError
@@ -92,11 +90,7 @@ def _judge_protocol(
         for measure, embedding, again in ways:
             rankings = rank_trials(protocol, test, embedding, trials, re_ranking=again)
             how = {"feature": f"{kind}; {measure}", "flip": STORED, "re_ranking": "k-reciprocal" if again else "off"}
-            unknown = open_set(compare(one.trial, test, embedding, re_ranking=again) for one in rankings)
-            row = make_row(
-                protocol.name, [ranking.metrics for ranking in rankings], **how, **about,
-                interval=interval(rankings), open_set=unknown,
-            )  # fmt: skip
+            row = ranked_row(protocol.name, rankings, **how, **about)
             found.append(Judged(placed.name, kind, protocol.name, measure, again, row, rankings))
     return found
 

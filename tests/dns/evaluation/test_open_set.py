@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from dns.evaluation.open_set import DECIDING, Searches, fnir, open_set, search
-from dns.evaluation.protocols import PROTOCOLS
-from dns.evaluation.ranking import Compared, compare
+from dns.evaluation.protocols import PROTOCOLS, Compared
+from dns.evaluation.ranking import compare, rank_trials
 from tests.support.made_sets import random_set
 
 LLCM = [(camera, modality) for modality in (0, 1) for camera in (1, 2, 3)]
@@ -75,8 +75,11 @@ def test_few_errors_decide_nothing() -> None:
 def test_a_row_states_the_gallery() -> None:
     test = random_set(LLCM, 1, persons=30)
     embedding = torch.randn(len(test.person_N), 5, generator=torch.Generator().manual_seed(0))
-    trials = [compare(trial, test, embedding) for trial in PROTOCOLS["llcm-i2v"].trials(test, [0, 1])]
-    found = open_set(trials)
-    assert found["gallery"] == pytest.approx(len(trials[0].gallery.person) / 2, abs=2)
+    rankings = rank_trials(PROTOCOLS["llcm-i2v"], test, embedding, [0, 1])
+    found = open_set([ranking.searches for ranking in rankings])
+    assert found["gallery"] == pytest.approx(len(rankings[0].trial.gallery_rows) / 2, abs=2)
     assert found["fnir_at_0.01"] is None
-    assert 0 < found["queries"] <= len(trials[0].query.person)
+    assert 0 < found["queries"] <= len(rankings[0].trial.query_rows)
+    for ranking in rankings:
+        own = search(compare(ranking.trial, test, embedding))
+        assert all(np.allclose(*pair) for pair in zip(ranking.searches, own, strict=True))

@@ -9,11 +9,9 @@ import pytest
 import torch
 
 from dns.evaluation.embedding import Embeddings, save_features
-from dns.evaluation.intervals import interval
-from dns.evaluation.open_set import open_set
 from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet
-from dns.evaluation.ranking import compare, rank_trials
-from dns.evaluation.tables import COLUMNS, make_row
+from dns.evaluation.ranking import rank_trials
+from dns.evaluation.tables import COLUMNS, make_row, ranked_row
 from dns.judge.__main__ import main
 from dns.judge.conventions import COSINE, DOT, EUCLIDEAN, protocols_of
 from dns.judge.orders import published_rows
@@ -66,7 +64,7 @@ def test_judge_and_eval_give_equal_numbers(layout: str, converted_layout: Layout
         assert {protocol for protocol, _ in found} == set(names)
         for name in names:
             for kind, embedding_ND in (("BN(Z)", bn), ("Z", z)):
-                wanted = make_row(name, [one.metrics for one in rank_trials(PROTOCOLS[name], test, embedding_ND)])
+                wanted = ranked_row(name, rank_trials(PROTOCOLS[name], test, embedding_ND))
                 row = found[name, f"{kind}; {measure}"]
                 assert {key: row[key] for key in wanted} == json.loads(json.dumps(wanted)), name
 
@@ -215,14 +213,3 @@ def test_two_files_are_compared_in_pairs(
         assert one["mAP"]["low"] <= one["mAP"]["difference"] <= one["mAP"]["high"]
     assert "good.npz minus poor.npz" in capsys.readouterr().out
     assert "good.npz minus poor.npz" in (tmp_path / "judge.md").read_text()
-
-
-def test_a_row_has_intervals_and_the_open_set(converted_layout: Layout, tmp_path: Path) -> None:
-    folder = converted_layout("llcm")
-    test = opened(folder)
-    matrix = drawn(test, 8)
-    for row in judged(folder, tmp_path, save(tmp_path / "a.npz", test, matrix)):
-        rankings = rank_trials(PROTOCOLS[row["protocol"]], test, torch.from_numpy(matrix))
-        pairs = [compare(one.trial, test, torch.from_numpy(matrix)) for one in rankings]
-        assert row["interval"] == json.loads(json.dumps(interval(rankings)))
-        assert row["open_set"] == json.loads(json.dumps(open_set(pairs)))
