@@ -70,6 +70,23 @@ def fnir(searches: Searches, fpir: float) -> float | None:
     return float((searches.own_Q >= threshold).mean())
 
 
+class Detection(NamedTuple):
+    """The DIR = 1 - FNIR at some FPIRs, those that DECIDING false positives or more decide; mean over the trials."""
+
+    fpir: np.ndarray
+    dir: np.ndarray
+
+
+def detection(trials: Sequence[Searches], points: int = 50) -> Detection:
+    """Return the curve at about so many FPIRs, evenly spaced by their logarithm; none where no FPIR is decided."""
+    queries = min(len(one.stranger_Q) for one in trials)
+    if queries <= DECIDING:
+        return Detection(np.zeros(0), np.zeros(0))
+    allowed = np.unique(np.geomspace(DECIDING, queries - 1, points).round())
+    found = [[fnir(one, count / queries) for count in allowed] for one in trials]
+    return Detection(allowed / queries, 1 - np.array(found, dtype=float).mean(axis=0))
+
+
 def open_set(searches: Sequence[Searches]) -> dict[str, Any]:
     """Return what a row says of the open set: FNIR by FPIR, mean over the trials, with the gallery's size."""
     found: dict[str, Any] = {}

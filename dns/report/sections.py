@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dns.evaluation.protocols import PROTOCOLS
-from dns.evaluation.tables import Row, remarks, table
+from dns.evaluation.tables import Row, below, remarks, table
 from dns.report import embedding_map, figures, html, page, saliency
 from dns.report.figures import Grid
 from dns.report.html import data_uri, thumbnails
@@ -39,19 +39,22 @@ class Findings(NamedTuple):
 
 
 def show_results(parts: Parts, findings: Findings) -> None:
-    """Show the table of result.json."""
+    """Show the tables of result.json."""
     header, *cells = table(findings.rows)
     parts.tables["results"] = (header, cells)
     note = "Per cent, mean over the trials; ± is one standard deviation. Every row says how it came about."
     warnings = [html.paragraph(f"{remark}.") for row in findings.rows for remark in remarks(row)]
-    shown = html.table(header, cells, caption="All results")
-    parts.section("results", "Results", html.paragraph(note), *warnings, shown)
+    shown = [html.table(header, cells, caption="All results")]
+    for name, (title, (head, *lines)) in zip(("intervals", "open-set"), below(findings.rows), strict=False):
+        parts.tables[name] = (head, lines)
+        shown.append(html.table(head, lines, caption=title))
+    parts.section("results", "Results", html.paragraph(note), *warnings, *shown)
 
 
 def show_accuracy(parts: Parts, findings: Findings) -> None:
-    """Show the CMC, the AP of each query and the AP by pair of cameras."""
+    """Show the CMC, the errors of an open set, the AP of each query and the AP by pair of cameras."""
     subject, own, studies = findings.subject, findings.own, findings.studies
-    charts = [figures.cmc(own), *figures.precision_histogram(studies)]
+    charts = [figures.cmc(own), *figures.detection_chart(studies), *figures.precision_histogram(studies)]
     grids = [grid for one in studies if (grid := _cameras(one))]
     note = f"Of {subject.feature_name}, {own[subject.protocols[0]]['checkpoint']}."
     parts.section("accuracy", "Who is found", html.paragraph(note), parts.charts([*charts, *grids]))

@@ -75,9 +75,17 @@ def numbers(run: Path, name: str) -> list[dict[str, str]]:
 def test_training_writes_a_report(run: Path) -> None:
     page = page_of(run)
     assert "last.pt, epoch 1" in page.text
-    assert {"results.csv", "cmc.csv", "cmc.svg", "loss.csv", "roc.csv", "thresholds.csv", "queries.csv"} <= {
-        path.name for path in (run / "report").iterdir()
-    }
+    assert {
+        "results.csv",
+        "intervals.csv",
+        "open-set.csv",
+        "cmc.csv",
+        "cmc.svg",
+        "loss.csv",
+        "roc.csv",
+        "thresholds.csv",
+        "queries.csv",
+    } <= {path.name for path in (run / "report").iterdir()}
     assert not [*run.glob("*.partial"), *run.glob("*.unfinished")]
 
 
