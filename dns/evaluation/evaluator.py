@@ -86,6 +86,11 @@ class Evaluator:
         self, rankings: Sequence[Ranking], protocol: str, feature: str, tested: Measured, *, re_ranking: bool = False
     ) -> Row:
         """Return a report's row, see ranked_row. feature: a field of Embeddings."""
-        how: dict[str, Any] = {"dataset": self.dataset, "feature": FEATURES[feature], "flip": self.flip}
-        how |= {"re_ranking": "k-reciprocal" if re_ranking else "off", "precision": self.engine.precision}
-        return ranked_row(protocol, rankings, **how, **tested._asdict(), **self.about)
+        how = self.how(feature, re_ranking=re_ranking)
+        return ranked_row(protocol, rankings, dataset=self.dataset, **how, **tested._asdict(), **self.about)
+
+    def how(self, feature: str, *, re_ranking: bool) -> dict[str, str]:
+        """Return what a row says of how its features were made and compared."""
+        again = "k-reciprocal" if re_ranking else "off"
+        how = {"feature": FEATURES[feature], "flip": self.flip, "re_ranking": again}
+        return {**how, "precision": self.engine.precision}

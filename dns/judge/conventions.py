@@ -97,8 +97,8 @@ def _judge_protocol(
 
 def measures(embedding_ND: Tensor, protocol: Protocol, test: TestSet) -> list[tuple[str, Tensor]]:
     """Return the distances that rank differently, each as features whose dot product ranks as it does: rank_trials
-    compares by dot products. One where all features have the same length; else the dot product of the features as they
-    are, cosine, and Euclidean.
+    compares by dot products. One where all features have the same length; else the dot product, cosine, and Euclidean.
+    The first is that of the features as they are.
 
     Euclidean: -|q - g|^2 / 2 is q.g - |g|^2 / 2 but for a number of the query alone. So a query gets one more number,
     1, and a gallery image -|g|^2 / 2: the two are of different modalities.

@@ -11,12 +11,15 @@ import torch
 from dns.evaluation.embedding import Embeddings, save_features
 from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet
 from dns.evaluation.ranking import rank_trials
-from dns.evaluation.tables import COLUMNS, make_row, ranked_row
+from dns.evaluation.tables import COLUMNS, make_row, ranked_row, table
 from dns.judge.__main__ import main
 from dns.judge.conventions import COSINE, DOT, EUCLIDEAN, protocols_of
 from dns.judge.orders import published_rows
 from dns.judge.subject import open_subject
+from ffcv_convert.common.errors import ConfigError
 from tests.support.made_sets import random_set
+from tests.support.read_page import read_page
+from tests.support.refusals import refusal
 
 Layout = Callable[[str], Path]
 SETS = ("sysu", "regdb", "llcm", "market_sketch_1k", "pku_sketch")
@@ -213,3 +216,35 @@ def test_two_files_are_compared_in_pairs(
         assert one["mAP"]["low"] <= one["mAP"]["difference"] <= one["mAP"]["high"]
     assert "good.npz minus poor.npz" in capsys.readouterr().out
     assert "good.npz minus poor.npz" in (tmp_path / "judge.md").read_text()
+
+
+def test_a_report_needs_no_network(converted_layout: Layout, tmp_path: Path) -> None:
+    """It shows the table's numbers and all but the network's own sections; images by choice."""
+    folder = converted_layout("sysu")
+    test = opened(folder)
+    file = save(tmp_path / "a.npz", test, drawn(test, 8, unit=False))
+    out = tmp_path / "out"
+    rows = judged(folder, out, file, "--report")
+    page = read_page((out / "report.html").read_text())
+    assert page.tables["All results"] == table(rows)
+    found = {path.name for path in (out / "report").iterdir()}
+    assert {"intervals.csv", "cmc.svg", "roc.csv", "queries.csv", "ranked-sysu-all.png"} <= found
+    assert not {"speed.csv", "loss.csv"} & found
+    assert "Where the network looks" not in page.text
+    judged(folder, out, file, "--report", "--no-images")
+    assert not (out / "report" / "ranked-sysu-all.png").exists()
+    labels = save_labels(tmp_path / "labels.csv", test)
+    judged(tmp_path / "nowhere" / "sysu", out, file, "--report", labels)
+    assert "features; dot product" in read_page((out / "report.html").read_text()).text
+
+
+def test_a_report_of_a_part_of_the_images_is_refused(tmp_path: Path) -> None:
+    random = random_set(SEEN["llcm"], 5)
+    test = TestSet(random.person_N, random.camera_N, random.modality_N, [f"0/{path}" for path in random.path_N])
+    (trial,) = PROTOCOLS["llcm-i2v"].trials(test, [0])
+    save_parts(tmp_path, drawn(test, 4), *published_rows(test, trial))
+    labels = save_labels(tmp_path / "labels.csv", test)
+    with refusal(ConfigError, "--report", "both.npy"):
+        judged(tmp_path / "llcm", tmp_path, tmp_path / "both.npy", "--order=published", "--report", labels)
+    with refusal(ConfigError, "--report", "--write"):
+        main([str(tmp_path / "both.npy"), "--dataset=llcm", "--report"])
