@@ -1,11 +1,13 @@
 """How fast are the metrics compared with the usual loops, and distances in float64 compared with float32? Uses random
-embeddings of the real sets' sizes; each call evaluates one trial.
+embeddings of the real sets' sizes; each call evaluates one trial. And what do the intervals (ten trials) and the open
+set (one trial) add, in time and in memory?
 
 The loops follow the protocols' description and work as the field's evaluation code does: one NumPy argsort of the whole
 distance matrix, then a Python loop over the queries.
 """
 
 import time
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,8 +18,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks.harness import interleaved, summarise, times
+from dns.evaluation.intervals import DRAWS, interval
 from dns.evaluation.metrics import CMC, mean_metrics, rank_queries
-from dns.evaluation.ranking import distances
+from dns.evaluation.open_set import search
+from dns.evaluation.protocols import Compared, Images, Trial
+from dns.evaluation.ranking import Ranking, distances
 
 RANKS = 20
 # Queries, gallery images, identities, cameras. LLCM's gallery has one image per identity and camera.
@@ -25,8 +30,10 @@ SIZES = {"sysu": (3803, 301, 96, 4), "llcm": (7166, 3159, 351, 9), "regdb": (206
 
 
 def measure() -> dict[str, Any]:
-    """Return seconds per trial; speedup_<set>: the loops' time over ours; agree: whether both give the same numbers."""
+    """Return seconds per trial; speedup_<set>: the loops' time over ours; agree: whether both give the same numbers;
+    intervals_peak_mb_<set>: memory that NumPy takes for the intervals of ten trials."""
     cases: dict[str, Callable[[], float]] = {}
+    peaks: dict[str, float] = {}
     agree = True
     for name, size in SIZES.items():
         inputs = _inputs(name, *size)
@@ -37,11 +44,15 @@ def measure() -> dict[str, Any]:
         cases |= {f"{name} ours": partial(_timed, _ours, *inputs), f"{name} loops": partial(_timed, loops, *arrays)}
         cases |= {f"{name} distances, ours": partial(_timed, distances, *_embeddings(*size[:2]))}
         cases |= {f"{name} distances in float32": partial(_timed, _float32_distances, *_embeddings(*size[:2]))}
+        rankings, compared = _rankings(inputs), _compared(inputs)
+        cases |= {f"{name} intervals of ten trials": partial(_timed, interval, rankings)}
+        cases |= {f"{name} open set": partial(_timed, search, compared)}
+        peaks[f"intervals_peak_mb_{name}"] = _peak_mb(partial(interval, rankings))
     figures = summarise(interleaved(cases))
     speedups = {
         f"speedup_{name}": figures[f"{name} loops"]["median"] / figures[f"{name} ours"]["median"] for name in SIZES
     }
-    return {"unit": "s", "cases": figures, **speedups, "agree": agree}
+    return {"unit": "s", "cases": figures, **speedups, "agree": agree, **peaks}
 
 
 def words(content: dict[str, Any]) -> list[str]:
@@ -52,6 +63,13 @@ def words(content: dict[str, Any]) -> list[str]:
         f"Compared with the loops, the metrics are {metrics}. Both give "
         f"{'the same' if content['agree'] else 'different'} numbers.",
         f"Distances in float64 are {min(float64):.2f} to {max(float64):.2f} times as fast as in float32.",
+        f"The intervals of ten trials ({DRAWS:,} draws, by identities and by queries) take "
+        + ", ".join(
+            f"{median[f'{name} intervals of ten trials']:.2f} s and {content[f'intervals_peak_mb_{name}']:.0f} MB for "
+            f"{name}"
+            for name in SIZES
+        )
+        + ".",
     ]
 
 
@@ -78,6 +96,33 @@ def _inputs(name: str, queries: int, images: int, identities: int, cameras: int)
         gallery_camera == 1
     )  # fmt: skip
     return distance, query, gallery, excluded_QG, "identities"
+
+
+def _compared(inputs: Inputs) -> Compared:
+    distance, query, gallery, excluded_QG, _ = inputs
+    return Compared(Images(query, query), Images(gallery, gallery), distance.double(), excluded_QG)
+
+
+def _rankings(inputs: Inputs, trials: int = 10) -> list[Ranking]:
+    """Return rankings of ten trials with the same queries; their numbers do not matter here."""
+    distance, query, gallery, excluded_QG, cmc = inputs
+    found = rank_queries(distance, query, gallery, excluded_QG=excluded_QG, cmc=cmc)
+    paths = np.array([f"visible/{row:06d}.jpg" for row in range(len(query))])
+    rows = np.arange(len(query))
+    searches = search(_compared(inputs))
+    return [
+        Ranking(Trial("", number, rows, rows, None, cmc), query, paths, found, mean_metrics(found), searches)
+        for number in range(trials)
+    ]
+
+
+def _peak_mb(function: Callable[[], Any]) -> float:
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()
 
 
 def _embeddings(queries: int, images: int) -> tuple[Tensor, Tensor]:
