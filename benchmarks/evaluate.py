@@ -1,13 +1,11 @@
 """How fast are the metrics compared with the usual loops, and distances in float64 compared with float32? Uses random
-embeddings of the real sets' sizes; each call evaluates one trial. And what do the intervals (ten trials) and the open
-set (one trial) add, in time and in memory?
+embeddings of the real sets' sizes; each call evaluates one trial.
 
 The loops follow the protocols' description and work as the field's evaluation code does: one NumPy argsort of the whole
 distance matrix, then a Python loop over the queries.
 """
 
 import time
-import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,11 +16,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks.harness import interleaved, summarise, times
-from dns.evaluation.intervals import DRAWS, interval
 from dns.evaluation.metrics import CMC, mean_metrics, rank_queries
-from dns.evaluation.open_set import search
-from dns.evaluation.protocols import Compared, Images, Trial
-from dns.evaluation.ranking import Ranking, distances
+from dns.evaluation.ranking import distances
 
 RANKS = 20
 # Queries, gallery images, identities, cameras. LLCM's gallery has one image per identity and camera.
@@ -30,29 +25,23 @@ SIZES = {"sysu": (3803, 301, 96, 4), "llcm": (7166, 3159, 351, 9), "regdb": (206
 
 
 def measure() -> dict[str, Any]:
-    """Return seconds per trial; speedup_<set>: the loops' time over ours; agree: whether both give the same numbers;
-    intervals_peak_mb_<set>: memory that NumPy takes for the intervals of ten trials."""
+    """Return seconds per trial; speedup_<set>: the loops' time over ours; agree: whether both give the same numbers."""
     cases: dict[str, Callable[[], float]] = {}
-    peaks: dict[str, float] = {}
     agree = True
     for name, size in SIZES.items():
-        inputs = _inputs(name, *size)
+        inputs = inputs_of(name, *size)
         distance, query, gallery, excluded_QG, cmc = inputs
         excluded = None if excluded_QG is None else excluded_QG.numpy()
         arrays = (distance.numpy(), query.numpy(), gallery.numpy(), excluded, cmc)
         agree &= all(abs(a - b) < 1e-6 for a, b in zip(_ours(*inputs), loops(*arrays), strict=True))
-        cases |= {f"{name} ours": partial(_timed, _ours, *inputs), f"{name} loops": partial(_timed, loops, *arrays)}
-        cases |= {f"{name} distances, ours": partial(_timed, distances, *_embeddings(*size[:2]))}
-        cases |= {f"{name} distances in float32": partial(_timed, _float32_distances, *_embeddings(*size[:2]))}
-        rankings, compared = _rankings(inputs), _compared(inputs)
-        cases |= {f"{name} intervals of ten trials": partial(_timed, interval, rankings)}
-        cases |= {f"{name} open set": partial(_timed, search, compared)}
-        peaks[f"intervals_peak_mb_{name}"] = _peak_mb(partial(interval, rankings))
+        cases |= {f"{name} ours": partial(timed, _ours, *inputs), f"{name} loops": partial(timed, loops, *arrays)}
+        cases |= {f"{name} distances, ours": partial(timed, distances, *_embeddings(*size[:2]))}
+        cases |= {f"{name} distances in float32": partial(timed, _float32_distances, *_embeddings(*size[:2]))}
     figures = summarise(interleaved(cases))
     speedups = {
         f"speedup_{name}": figures[f"{name} loops"]["median"] / figures[f"{name} ours"]["median"] for name in SIZES
     }
-    return {"unit": "s", "cases": figures, **speedups, "agree": agree, **peaks}
+    return {"unit": "s", "cases": figures, **speedups, "agree": agree}
 
 
 def words(content: dict[str, Any]) -> list[str]:
@@ -63,20 +52,13 @@ def words(content: dict[str, Any]) -> list[str]:
         f"Compared with the loops, the metrics are {metrics}. Both give "
         f"{'the same' if content['agree'] else 'different'} numbers.",
         f"Distances in float64 are {min(float64):.2f} to {max(float64):.2f} times as fast as in float32.",
-        f"The intervals of ten trials ({DRAWS:,} draws, by identities and by queries) take "
-        + ", ".join(
-            f"{median[f'{name} intervals of ten trials']:.2f} s and {content[f'intervals_peak_mb_{name}']:.0f} MB for "
-            f"{name}"
-            for name in SIZES
-        )
-        + ".",
     ]
 
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None, CMC]
 
 
-def _inputs(name: str, queries: int, images: int, identities: int, cameras: int) -> Inputs:
+def inputs_of(name: str, queries: int, images: int, identities: int, cameras: int) -> Inputs:
     """Draw distances, identities of queries and gallery, the excluded pairs, and what the CMC counts.
 
     A query's distances are replaced by their ranks: with equal distances any order is right, and the two could differ.
@@ -98,33 +80,6 @@ def _inputs(name: str, queries: int, images: int, identities: int, cameras: int)
     return distance, query, gallery, excluded_QG, "identities"
 
 
-def _compared(inputs: Inputs) -> Compared:
-    distance, query, gallery, excluded_QG, _ = inputs
-    return Compared(Images(query, query), Images(gallery, gallery), distance.double(), excluded_QG)
-
-
-def _rankings(inputs: Inputs, trials: int = 10) -> list[Ranking]:
-    """Return rankings of ten trials with the same queries; their numbers do not matter here."""
-    distance, query, gallery, excluded_QG, cmc = inputs
-    found = rank_queries(distance, query, gallery, excluded_QG=excluded_QG, cmc=cmc)
-    paths = np.array([f"visible/{row:06d}.jpg" for row in range(len(query))])
-    rows = np.arange(len(query))
-    searches = search(_compared(inputs))
-    return [
-        Ranking(Trial("", number, rows, rows, None, cmc), query, paths, found, mean_metrics(found), searches)
-        for number in range(trials)
-    ]
-
-
-def _peak_mb(function: Callable[[], Any]) -> float:
-    tracemalloc.start()
-    try:
-        function()
-        return tracemalloc.get_traced_memory()[1] / 1e6
-    finally:
-        tracemalloc.stop()
-
-
 def _embeddings(queries: int, images: int) -> tuple[Tensor, Tensor]:
     """Draw random embeddings of ResNet-50's width, L2-normalised."""
     generator = torch.Generator().manual_seed(0)
@@ -136,7 +91,7 @@ def _float32_distances(query: Tensor, gallery: Tensor) -> Tensor:
     return -query @ gallery.T
 
 
-def _timed(function: Callable[..., Any], *inputs: Any) -> float:
+def timed(function: Callable[..., Any], *inputs: Any) -> float:
     begin = time.perf_counter()
     function(*inputs)
     return time.perf_counter() - begin
@@ -151,7 +106,7 @@ def loops(
     distance: np.ndarray, query: np.ndarray, gallery: np.ndarray, excluded_QG: np.ndarray | None, cmc: CMC
 ) -> tuple[float, ...]:
     """Compute Rank-1, Rank-20, mAP and mINP query by query."""
-    order = np.argsort(distance, axis=1)  # needs no rule for ties: _inputs has none
+    order = np.argsort(distance, axis=1)  # needs no rule for ties: inputs_of has none
     curves, precisions, inverse = [], [], []
     for number, person in enumerate(query):
         ranking = order[number]
