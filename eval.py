@@ -24,7 +24,7 @@ from dns.evaluation.embedding import Embeddings, save_features
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.ranking import Ranking
 from dns.evaluation.tables import Measured, Row, joined, together
-from dns.report.subject import Subject, shown_feature
+from dns.report.subject import Subject, TrainedNetwork, of_network, shown_feature
 from dns.report.write import write_report
 from dns.training import checkpoint
 from dns.training.config import METHOD, given_options, read_config, split_arguments
@@ -81,7 +81,8 @@ def evaluate(arguments: Sequence[str]) -> int:
         if config.report.write == "true" and subject is None:
             command = shlex.join(["python", "eval.py", *arguments])
             shown = {protocol: rankings[protocol, shown_feature(config)] for protocol in opened.protocols}
-            subject = Subject(config, opened.evaluator, opened.model, embeddings, shown, path, command)
+            network = TrainedNetwork(config, opened.evaluator, opened.model)
+            subject = of_network(network, embeddings, shown, path, command)
     if folder is None or not ranks.is_main():
         return 0
     name = opened.name if len(checkpoints) == 1 else f"{pattern.name} of {len(checkpoints)} runs{how_chosen(pattern)}"

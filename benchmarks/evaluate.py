@@ -29,14 +29,14 @@ def measure() -> dict[str, Any]:
     cases: dict[str, Callable[[], float]] = {}
     agree = True
     for name, size in SIZES.items():
-        inputs = _inputs(name, *size)
+        inputs = inputs_of(name, *size)
         distance, query, gallery, excluded_QG, cmc = inputs
         excluded = None if excluded_QG is None else excluded_QG.numpy()
         arrays = (distance.numpy(), query.numpy(), gallery.numpy(), excluded, cmc)
         agree &= all(abs(a - b) < 1e-6 for a, b in zip(_ours(*inputs), loops(*arrays), strict=True))
-        cases |= {f"{name} ours": partial(_timed, _ours, *inputs), f"{name} loops": partial(_timed, loops, *arrays)}
-        cases |= {f"{name} distances, ours": partial(_timed, distances, *_embeddings(*size[:2]))}
-        cases |= {f"{name} distances in float32": partial(_timed, _float32_distances, *_embeddings(*size[:2]))}
+        cases |= {f"{name} ours": partial(timed, _ours, *inputs), f"{name} loops": partial(timed, loops, *arrays)}
+        cases |= {f"{name} distances, ours": partial(timed, distances, *_embeddings(*size[:2]))}
+        cases |= {f"{name} distances in float32": partial(timed, _float32_distances, *_embeddings(*size[:2]))}
     figures = summarise(interleaved(cases))
     speedups = {
         f"speedup_{name}": figures[f"{name} loops"]["median"] / figures[f"{name} ours"]["median"] for name in SIZES
@@ -58,7 +58,7 @@ def words(content: dict[str, Any]) -> list[str]:
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None, CMC]
 
 
-def _inputs(name: str, queries: int, images: int, identities: int, cameras: int) -> Inputs:
+def inputs_of(name: str, queries: int, images: int, identities: int, cameras: int) -> Inputs:
     """Draw distances, identities of queries and gallery, the excluded pairs, and what the CMC counts.
 
     A query's distances are replaced by their ranks: with equal distances any order is right, and the two could differ.
@@ -91,7 +91,7 @@ def _float32_distances(query: Tensor, gallery: Tensor) -> Tensor:
     return -query @ gallery.T
 
 
-def _timed(function: Callable[..., Any], *inputs: Any) -> float:
+def timed(function: Callable[..., Any], *inputs: Any) -> float:
     begin = time.perf_counter()
     function(*inputs)
     return time.perf_counter() - begin
@@ -106,7 +106,7 @@ def loops(
     distance: np.ndarray, query: np.ndarray, gallery: np.ndarray, excluded_QG: np.ndarray | None, cmc: CMC
 ) -> tuple[float, ...]:
     """Compute Rank-1, Rank-20, mAP and mINP query by query."""
-    order = np.argsort(distance, axis=1)  # needs no rule for ties: _inputs has none
+    order = np.argsort(distance, axis=1)  # needs no rule for ties: inputs_of has none
     curves, precisions, inverse = [], [], []
     for number, person in enumerate(query):
         ranking = order[number]

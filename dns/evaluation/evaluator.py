@@ -13,7 +13,7 @@ from dns.engine import Engine
 from dns.evaluation.embedding import FEATURES, Embedder, Embeddings, Flip
 from dns.evaluation.protocols import PROTOCOLS, TestSet
 from dns.evaluation.ranking import Ranking, rank_trials
-from dns.evaluation.tables import Measured, Row, joined, make_row
+from dns.evaluation.tables import Measured, Row, joined, ranked_row
 from dns.network import Network
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.world import World
@@ -87,7 +87,12 @@ class Evaluator:
     def row(
         self, rankings: Sequence[Ranking], protocol: str, feature: str, tested: Measured, *, re_ranking: bool = False
     ) -> Row:
-        """Return a report's row, see make_row. feature: one of FEATURES."""
-        how: dict[str, Any] = {"dataset": self.dataset, "feature": FEATURES[feature], "flip": self.flip}
-        how |= {"re_ranking": "k-reciprocal" if re_ranking else "off", "precision": self.engine.precision}
-        return make_row(protocol, [ranking.metrics for ranking in rankings], **how, **tested._asdict(), **self.about)
+        """Return a report's row, see ranked_row. feature: one of FEATURES."""
+        how = self.how(feature, re_ranking=re_ranking)
+        return ranked_row(protocol, rankings, dataset=self.dataset, **how, **tested._asdict(), **self.about)
+
+    def how(self, feature: str, *, re_ranking: bool) -> dict[str, str]:
+        """Return what a row says of how its features were made and compared."""
+        again = "k-reciprocal" if re_ranking else "off"
+        how = {"feature": FEATURES[feature], "flip": self.flip, "re_ranking": again}
+        return {**how, "precision": self.engine.precision}

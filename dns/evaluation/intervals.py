@@ -37,15 +37,14 @@ class Sums(NamedTuple):
 
 
 def sums_of(rankings: Sequence[Ranking], by: By = "identities") -> Sums:
-    """Add up what the queries of every trial found. `by` queries: an image is one query, however many trials it is in;
-    a mean query goes by its identity."""
+    """Add up what the queries of every trial found. `by` queries: an image is one query, however many trials it is
+    in."""
     names, weights, values = [], [], []
     for ranking in rankings:
         found = [column.cpu().numpy() for column in ranking.per_query]
         relevant, _, rank0, precision, last = found
         valid = relevant > 0
-        by_person = by == "identities" or ranking.trial.mean_query
-        names.append((ranking.query_person_Q.cpu().numpy() if by_person else ranking.trial.query_rows)[valid])
+        names.append((ranking.query_person_Q.cpu().numpy() if by == "identities" else ranking.query_path_Q)[valid])
         share = np.full(valid.sum(), 1 / (len(rankings) * valid.sum()))
         relevant, rank0, precision, last = relevant[valid], rank0[valid], precision[valid], last[valid]
         weights.append(share)

@@ -9,14 +9,14 @@ stated share of the first kind (FPIR); the share of misses of the second kind is
 A threshold that fewer than DECIDING false positives decide says little, and no FNIR is given then.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from statistics import mean
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from dns.evaluation.ranking import Compared
+from dns.evaluation.protocols import Compared
 
 FPIRS = (0.01, 0.1)
 DECIDING = 10  # false positives
@@ -70,13 +70,29 @@ def fnir(searches: Searches, fpir: float) -> float | None:
     return float((searches.own_Q >= threshold).mean())
 
 
-def open_set(trials: Iterable[Compared], seed: int = SEED) -> dict[str, Any]:
+class Detection(NamedTuple):
+    """The DIR = 1 - FNIR at some FPIRs, those that DECIDING false positives or more decide; mean over the trials."""
+
+    fpir: np.ndarray
+    dir: np.ndarray
+
+
+def detection(trials: Sequence[Searches], points: int = 50) -> Detection:
+    """Return the curve at about so many FPIRs, evenly spaced by their logarithm; none where no FPIR is decided."""
+    queries = min(len(one.stranger_Q) for one in trials)
+    if queries <= DECIDING:
+        return Detection(np.zeros(0), np.zeros(0))
+    allowed = np.unique(np.geomspace(DECIDING, queries - 1, points).round())
+    found = [[fnir(one, count / queries) for count in allowed] for one in trials]
+    return Detection(allowed / queries, 1 - np.array(found, dtype=float).mean(axis=0))
+
+
+def open_set(searches: Sequence[Searches]) -> dict[str, Any]:
     """Return what a row says of the open set: FNIR by FPIR, mean over the trials, with the gallery's size."""
-    searches = [search(compared, seed) for compared in trials]
     found: dict[str, Any] = {}
     for fpir in FPIRS:
         each = [fnir(one, fpir) for one in searches]
         known = [value for value in each if value is not None]
         found[f"fnir_at_{fpir:g}"] = mean(known) if len(known) == len(each) else None
     sizes = {"gallery": mean(one.gallery for one in searches), "queries": min(len(one.own_Q) for one in searches)}
-    return {**found, **sizes, "seed": seed}
+    return {**found, **sizes, "seed": SEED}

@@ -63,6 +63,16 @@ class Images(NamedTuple):
     camera: Tensor
 
 
+class Compared(NamedTuple):
+    """All pairs of a trial. query, gallery: their identities and cameras; distance_QG: the smaller, the more alike;
+    excluded_QG: mask of the pairs that do not count, None where all do."""
+
+    query: Images
+    gallery: Images
+    distance_QG: Tensor
+    excluded_QG: Tensor | None
+
+
 Excluded = Callable[[Images, Images], Tensor]  # (query, gallery) -> mask (Q, G) of what does not count
 
 

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +11,8 @@ from torch.nn import functional
 
 from dns.evaluation.memory import free_bytes
 from dns.evaluation.metrics import NO_MATCH, Metrics, PerQuery, mean_metrics, rank_queries
-from dns.evaluation.protocols import Images, Protocol, TestSet, Trial
+from dns.evaluation.open_set import Searches, search
+from dns.evaluation.protocols import Compared, Images, Protocol, TestSet, Trial
 from dns.evaluation.rerank import needed_bytes, rerank
 from ffcv_convert.common.errors import ConfigError, ProtocolError
 
@@ -21,28 +21,21 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Ranking:
-    """The result of a trial. query_person_Q: identity of each query. per_query: what each of the Q queries found, those
-    without a match included."""
+    """The result of a trial. query_person_Q: identity of each query; query_path_Q: its image, for a mean the first of
+    them. per_query: what each of the Q queries found, those without a match included; searches: what they find while
+    half of the identities are left out of the gallery."""
 
     trial: Trial
     query_person_Q: Tensor
+    query_path_Q: np.ndarray
     per_query: PerQuery
     metrics: Metrics
+    searches: Searches
 
     def missed(self, test: TestSet) -> np.ndarray:
         """Return the rows of the test set, int64, of the queries that have a match and find another identity first."""
         missed_Q = (self.per_query.relevant > 0) & (self.per_query.rank0 > 0)
         return shown_rows(self.trial, test)[missed_Q.cpu().numpy()]
-
-
-class Compared(NamedTuple):
-    """All pairs of a trial. query, gallery: their identities and cameras; distance_QG: the smaller, the more alike;
-    excluded_QG: mask of the pairs that do not count, None where all do."""
-
-    query: Images
-    gallery: Images
-    distance_QG: Tensor
-    excluded_QG: Tensor | None
 
 
 def compare(trial: Trial, test: TestSet, embedding_ND: Tensor, *, re_ranking: bool = False) -> Compared:
@@ -77,7 +70,8 @@ def rank_trials(
     for trial in chosen:
         person, embedding = _queries(trial, person_N, embedding_ND)
         distance = distance_of(trial) if distance_of else rerank(embedding, embedding_ND[trial.gallery_rows])
-        query, gallery, _, excluded = _compared(trial, test, person, camera_N, distance)
+        compared = _compared(trial, test, person, camera_N, distance)
+        query, gallery, _, excluded = compared
         try:
             per_query = rank_queries(distance, query.person, gallery.person, excluded_QG=excluded, cmc=trial.cmc)
             metrics = mean_metrics(per_query)
@@ -86,7 +80,8 @@ def rank_trials(
             same = (query.person[:, None] == gallery.person).any()
             cameras = trial.excluded and str(error) == NO_MATCH and same
             raise ProtocolError(f"{trial.protocol}, trial {trial.number}: {error}{hint if cameras else ''}") from None
-        rankings.append(Ranking(trial, person, per_query, metrics))
+        path_Q = np.array([test.path_N[row] for row in shown_rows(trial, test)])
+        rankings.append(Ranking(trial, person, path_Q, per_query, metrics, search(compared)))
     return rankings
 
 

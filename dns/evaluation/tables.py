@@ -1,4 +1,7 @@
-"""Makes the rows of results, each of which says how it was made; and tables of them, on the screen and in Markdown."""
+"""Makes the rows of results, each of which says how it was made; and tables of them, on the screen and in Markdown.
+
+Below the table of the rows stand those of their intervals (intervals.py) and of the open set (open_set.py).
+"""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,11 +11,15 @@ from typing import Any, NamedTuple
 
 from terminaltables import AsciiTable
 
+from dns.evaluation.intervals import DRAWS, LEVEL, SEED, STATISTICS, interval
 from dns.evaluation.metrics import Metrics
+from dns.evaluation.open_set import FPIRS, open_set
+from dns.evaluation.ranking import Ranking
 from ffcv_convert.beton.labels import ENOUGH_MATCHED, PUBLISHED_SETS
 from ffcv_convert.common.errors import printable
 
 Row = Mapping[str, Any]
+Table = list[list[str]]  # the header, then a line for each row
 
 
 class Measured(NamedTuple):
@@ -46,6 +53,12 @@ def make_row(protocol: str, results: Sequence[Metrics], **how: Any) -> Row:
     row |= {"matched": fewest.matched, "queries": fewest.queries}
     row["per_trial"] = [asdict(result) for result in results]
     return row
+
+
+def ranked_row(protocol: str, rankings: Sequence[Ranking], **how: Any) -> Row:
+    """Return make_row's row of these rankings, with its intervals and the errors of an open set."""
+    uncertain = {"interval": interval(rankings), "open_set": open_set([ranking.searches for ranking in rankings])}
+    return make_row(protocol, [ranking.metrics for ranking in rankings], **how, **uncertain)
 
 
 def joined(digests: Iterable[str]) -> str:
@@ -86,7 +99,13 @@ def remarks(row: Row) -> list[str]:
     return found
 
 
-def table(rows: Sequence[Row]) -> list[list[str]]:
+def name_of(row: Row) -> str:
+    """Name a row by its convention and its checkpoint or file."""
+    again = "" if row.get("re_ranking", "off") == "off" else ", re-ranked"
+    return f"{row['protocol']}, {row['feature']}{again} ({row['checkpoint']})"
+
+
+def table(rows: Sequence[Row]) -> Table:
     """Return header and cells, in per cent; the deviation over trials stands behind Rank-1 and mAP. Of digests, the
     first eight digits are shown."""
     how_made = ("feature", "flip", "re-ranking", "precision", *Measured._fields)
@@ -104,11 +123,59 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     return cells
 
 
+def intervals_table(rows: Sequence[Row]) -> Table:
+    """Return the bounds of each row, of those that have some. Those by a bootstrap over queries are too narrow, and are
+    in result.json alone."""
+    cells = [["row", *STATISTICS, "identities"]]
+    for row in rows:
+        found = row["interval"]["identities"]
+        bounds = [" to ".join(f"{100 * bound:.2f}" for bound in found[name]) for name in STATISTICS]
+        cells.append([name_of(row), *bounds, str(found["count"])])
+    return cells
+
+
+def open_set_table(rows: Sequence[Row]) -> Table:
+    cells = [["row", *(f"FNIR at FPIR {100 * fpir:g} %" for fpir in FPIRS), "gallery", "queries"]]
+    for row in rows:
+        found = row["open_set"]
+        shares = [found[f"fnir_at_{fpir:g}"] for fpir in FPIRS]
+        shown = ["" if share is None else f"{100 * share:.2f}" for share in shares]
+        cells.append([name_of(row), *shown, f"{found['gallery']:g}", str(found["queries"])])
+    return cells
+
+
+def below(rows: Sequence[Row]) -> list[tuple[str, Table]]:
+    """Return title and cells of the tables below, of the rows that have intervals: earlier versions wrote none, and a
+    mean over several runs has none."""
+    rows = [row for row in rows if "interval" in row]
+    if not rows:
+        return []
+    drawn = f"{DRAWS:,} draws, seed {SEED}; galleries as drawn"
+    return [
+        (f"{100 * LEVEL:g} % intervals, bootstrap over identities: {drawn}", intervals_table(rows)),
+        ("Not in the gallery: half of the identities left out in turn, rank 1", open_set_table(rows)),
+    ]
+
+
 def screen(rows: Sequence[Row], title: str) -> str:
-    return AsciiTable(table(rows), printable(title, newlines=False)).table
+    more = [on_screen(*each) for each in below(rows)]
+    return "\n".join([AsciiTable(table(rows), printable(title, newlines=False)).table, *more])
+
+
+def on_screen(title: str, cells: Table) -> str:
+    clean = [[printable(cell, newlines=False) for cell in line] for line in cells]
+    return f"{title}\n{AsciiTable(clean).table}"
 
 
 def markdown(rows: Sequence[Row], title: str) -> str:
-    header, *body = [[cell.replace("|", "\\|") for cell in line] for line in table(rows)]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *body)]
-    return f"# {printable(title, newlines=False)}\n\nPer cent, mean over the trials.\n\n" + "\n".join(lines) + "\n"
+    head = f"# {printable(title, newlines=False)}\n\nPer cent, mean over the trials.\n\n"
+    return head + _lines(table(rows)) + "".join(in_markdown(*each) for each in below(rows))
+
+
+def in_markdown(title: str, cells: Table) -> str:
+    return f"\n## {title}\n\n{_lines(cells)}"
+
+
+def _lines(cells: Table) -> str:
+    header, *body = [[printable(cell, newlines=False).replace("|", "\\|") for cell in line] for line in cells]
+    return "".join("| " + " | ".join(line) + " |\n" for line in (header, ["---"] * len(header), *body))

@@ -9,6 +9,7 @@ of the test part, or of the published code (--order=published). docs/judge.md sa
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from decimal import Decimal
@@ -17,12 +18,13 @@ from typing import Any
 
 from dns.evaluation import results
 from dns.evaluation.protocols import PROTOCOLS
-from dns.evaluation.tables import Row, markdown, screen
-from dns.judge.beside import below, in_markdown, on_screen, pairs
+from dns.evaluation.tables import Row, in_markdown, markdown, on_screen, screen
+from dns.judge.beside import TITLE, pairs, pairs_table
 from dns.judge.claims import agrees, read_claim, verdict
 from dns.judge.conventions import Judged, Refused, cannot_give, judge, protocols_of
 from dns.judge.features import Features, read_features
 from dns.judge.orders import KNOWN_ORDER, Placed, place, place_published
+from dns.judge.report import write_report
 from dns.judge.subject import Subject, digest, open_subject
 from ffcv_convert.common.errors import ConfigError, user_errors
 from ffcv_convert.common.streams import lasting_streams
@@ -46,18 +48,23 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--re-ranking", action="store_true", help="add rows of k-reciprocal re-ranking")
     top.add_argument("--claim", type=str, help="published numbers to look for, such as rank1=57.45,mAP=64.11")
     top.add_argument("--write", type=Path, metavar="FOLDER", help="write judge.json and judge.md into this folder")
+    top.add_argument("--report", action="store_true", help="write a report of each file into the folder of --write")
+    top.add_argument("--no-images", action="store_true", help="leave the test images out of the report")
     return top
 
 
 def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     claim = read_claim(options.claim) if options.claim else None
+    if options.report and not options.write:
+        raise ConfigError("--report: needs a folder to write into. Add --write=FOLDER")
     files = [read_features(path) for path in options.files]
     subject = open_subject(options.dataset, options.beton_root, files, options.labels, options.trial)
     protocols = protocols_of(options.dataset, subject.test)
     judged: list[Judged] = []
     refused: list[Refused] = []
-    for placed in _placed(files, subject, options):
+    each = _placed(files, subject, options)
+    for placed in each:
         about = {"precision": "as stored", "checkpoint": placed.name, "weights": digest(placed), **subject.about}
         more, less = judge(placed, protocols, subject.test, re_ranking=options.re_ranking, about=about)
         judged += more
@@ -66,6 +73,8 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"{options.files[0]}: gives no row. {refused[0].what}: {refused[0].reason}")
     compared, different = pairs(judged)
     report([one.row for one in judged], compared, [*dict.fromkeys([*refused, *different])], options, claim)
+    if options.report:
+        write_pages(each, judged, subject, options, shlex.join(["python", "-m", "dns.judge", *arguments]))
     return 0
 
 
@@ -79,7 +88,7 @@ def report(
     ]
     title = f"{options.dataset}: per cent, mean over the trials"
     print(screen(shown, title))
-    tables = below(rows, compared)
+    tables = [(TITLE, pairs_table(compared))] if compared else []
     for title_below, cells in tables:
         print(on_screen(title_below, cells))
     print("Not in the table:", *(f"  {what}: {reason}" for what, reason in refused), sep="\n")
@@ -88,6 +97,21 @@ def report(
     if options.write:
         content = {"rows": list(rows), "pairs": list(compared), "left_out": [one._asdict() for one in refused]}
         write(options.write, content, markdown(shown, title) + "".join(in_markdown(*table) for table in tables))
+
+
+def write_pages(
+    each: Sequence[Placed], judged: Sequence[Judged], subject: Subject, options: argparse.Namespace, command: str
+) -> None:
+    """Write a report of each file's features; those of several files go into folders of their names."""
+    for placed, file in zip(each, options.files, strict=False):  # the published order makes one of two files
+        rows = [one for one in judged if one.file == placed.name]
+        folder = options.write / placed.name if len(each) > 1 else options.write
+        with results.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        page = write_report(
+            folder, placed, rows, subject, options.dataset, file=file, command=command, images=not options.no_images
+        )
+        print(f"written: {page}")
 
 
 def _placed(files: Sequence[Features], subject: Subject, options: argparse.Namespace) -> list[Placed]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from dns.evaluation.tables import COLUMNS, Row
+from dns.evaluation.tables import COLUMNS, Row, name_of
 from ffcv_convert.common.errors import ConfigError
 
 NEAR = 1e-9  # per cent, for numbers that lie halfway between two roundings
@@ -49,9 +49,3 @@ def verdict(rows: Sequence[Row], claim: Mapping[str, Decimal]) -> str:
     nearest = min(rows, key=lambda row: max(_apart(row, name, value) for name, value in claim.items()))
     apart = ", ".join(f"{name} {100 * nearest[name]:.2f}" for name in claim)
     return f"{said} agrees with no row. The nearest is {name_of(nearest)}: {apart}"
-
-
-def name_of(row: Row) -> str:
-    """Name a row by its convention and its file."""
-    again = "" if row["re_ranking"] == "off" else ", re-ranked"
-    return f"{row['protocol']}, {row['feature']}{again} ({row['checkpoint']})"

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dns.evaluation.intervals import interval
-from dns.evaluation.open_set import open_set
 from dns.evaluation.protocols import PROTOCOLS, Protocol, TestSet, fitting
-from dns.evaluation.ranking import Ranking, check_memory, compare, rank_trials
-from dns.evaluation.tables import Row, make_row
+from dns.evaluation.ranking import Ranking, check_memory, rank_trials
+from dns.evaluation.tables import Row, ranked_row
 from dns.judge.names import MATRIX
 from dns.judge.orders import Placed
 from ffcv_convert.common.errors import ProtocolError
@@ -92,19 +90,15 @@ def _judge_protocol(
         for measure, embedding, again in ways:
             rankings = rank_trials(protocol, test, embedding, trials, re_ranking=again)
             how = {"feature": f"{kind}; {measure}", "flip": STORED, "re_ranking": "k-reciprocal" if again else "off"}
-            unknown = open_set(compare(one.trial, test, embedding, re_ranking=again) for one in rankings)
-            row = make_row(
-                protocol.name, [ranking.metrics for ranking in rankings], **how, **about,
-                interval=interval(rankings), open_set=unknown,
-            )  # fmt: skip
+            row = ranked_row(protocol.name, rankings, **how, **about)
             found.append(Judged(placed.name, kind, protocol.name, measure, again, row, rankings))
     return found
 
 
 def measures(embedding_ND: Tensor, protocol: Protocol, test: TestSet) -> list[tuple[str, Tensor]]:
     """Return the distances that rank differently, each as features whose dot product ranks as it does: rank_trials
-    compares by dot products. One where all features have the same length; else the dot product of the features as they
-    are, cosine, and Euclidean.
+    compares by dot products. One where all features have the same length; else the dot product, cosine, and Euclidean.
+    The first is that of the features as they are.
 
     Euclidean: -|q - g|^2 / 2 is q.g - |g|^2 / 2 but for a number of the query alone. So a query gets one more number,
     1, and a gallery image -|g|^2 / 2: the two are of different modalities.

@@ -16,15 +16,16 @@ from dns.judge.readers import read
 from ffcv_convert.beton.labels import STYLES
 from ffcv_convert.common.errors import ConfigError, DataError
 from ffcv_convert.common.world import World
-from pipelines.data import open_test
+from pipelines.data import TestImages, open_test
 from pipelines.subset import trials_of
 
 
 class Subject(NamedTuple):
-    """The test images. about: data set and digest of the images, for the rows."""
+    """The test images. about: data set and digest of the images, for the rows. images: None without a converted set."""
 
     test: TestSet
     about: Mapping[str, Any]
+    images: TestImages | None = None
 
 
 def open_subject(
@@ -53,7 +54,7 @@ def _converted(folder: Path, trial: int | None) -> Subject:
         batch_size=64, workers=1,
     )  # fmt: skip
     test = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)
-    return Subject(test, {"dataset": images.manifest.dataset, "images": joined(images.digests().values())})
+    return Subject(test, {"dataset": images.manifest.dataset, "images": joined(images.digests().values())}, images)
 
 
 def _labels(files: Sequence[Features], labels: Path | None, folder: Path) -> tuple[Path, dict[str, Any]]:

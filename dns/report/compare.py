@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dns.evaluation import results
-from dns.evaluation.tables import Row, remarks, table
+from dns.evaluation.tables import Row, below, remarks, table
 from dns.report import figures, html
 from dns.report.page import Parts, document
 from dns.report.write import FIGURES, write
@@ -107,8 +107,22 @@ def _show_results(parts: Parts, runs: Sequence[Run]) -> None:
     warnings = [html.paragraph(f"{remark}.") for run in runs for row in run.rows for remark in remarks(row)]
     parts.section(
         "results", "Results", html.paragraph(note, differ if apart else ""), *warnings,
-        html.table(["run", *header], lines, caption="All results"), parts.charts(charts),
+        html.table(["run", *header], lines, caption="All results"), *_uncertain(parts, runs), parts.charts(charts),
     )  # fmt: skip
+
+
+def _uncertain(parts: Parts, runs: Sequence[Run]) -> list[str]:
+    """Return the tables below that of the results, each of all runs, as HTML."""
+    found = []
+    each = [(run.name, below(run.rows)) for run in runs]
+    for place, name in enumerate(("intervals", "open-set")):
+        of_runs = [(run, *tables[place]) for run, tables in each if tables]
+        lines = [[run, *cells] for run, _, (_, *body) in of_runs for cells in body]
+        if lines:
+            _, title, (header, *_) = of_runs[0]
+            parts.tables[name] = (["run", *header], lines)
+            found.append(html.table(["run", *header], lines, caption=title))
+    return found
 
 
 def _row(run: Run, protocol: str) -> Row | None:

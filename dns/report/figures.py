@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dns.evaluation.open_set import DECIDING, detection
 from dns.evaluation.tables import Row
 from dns.report.study import CameraPairs, Curve, Likeness, Study, average_precision, thinned
 from ffcv_convert.beton.labels import UNKNOWN_CAMERA
@@ -109,6 +110,24 @@ def cmc(rows: Mapping[str, Row], name: str = "cmc") -> Chart:
     caption = f"Share of queries whose first right match is at this rank or before.{spread_of}"
     title = "CMC" if name == "cmc" else f"CMC, {name.removeprefix('cmc-')}"
     return Chart(name, title, caption, "rank", "queries found (%)", series)
+
+
+def detection_chart(studies: Sequence[Study]) -> list[Chart]:
+    """Return DIR by FPIR, a curve for each protocol; no chart where no protocol has enough queries."""
+    curves = {one.protocol: detection([ranking.searches for ranking in one.rankings]) for one in studies}
+    series = [
+        Series(name, (100 * curve.fpir).tolist(), (100 * curve.dir).tolist())
+        for name, curve in curves.items()
+        if len(curve.fpir)
+    ]
+    caption = (
+        "Half of the identities are left out of the gallery in turn, mean over the trials. FPIR: share of the queries "
+        "of those left out that find somebody nearer than the threshold; DIR = 1 - FNIR: share of the others that find "
+        f"themselves first and nearer. The curve begins where {DECIDING} errors decide."
+    )
+    x_label, y_label = "FPIR: strangers that find somebody (%)", "DIR: others that find themselves (%)"
+    chart = Chart("dir", "Not in the gallery", caption, x_label, y_label, series, log_x=True)
+    return [chart] if series else []
 
 
 def precision_histogram(studies: Sequence[Study]) -> list[Chart]:

@@ -5,16 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from dns.evaluation.protocols import PROTOCOLS
-from dns.evaluation.tables import Row, remarks, table
+from dns.evaluation.tables import Row, below, remarks, table
 from dns.report import embedding_map, figures, html, page, saliency
 from dns.report.figures import Grid
 from dns.report.html import data_uri, thumbnails
 from dns.report.page import Parts, left_out_on_error
 from dns.report.ranked import NEAREST, RankedQuery, query_table, ranked_queries, sheet, spread, to_png
 from dns.report.study import Curve, Study, Threshold, camera_pairs, likeness, roc, scores, thresholds
-from dns.report.subject import Subject, timings
+from dns.report.subject import Subject, TrainedNetwork, timings
 from dns.training.environment import environment
 from dns.training.log import JsonLines
 from ffcv_convert.beton.labels import Modality
@@ -39,21 +40,24 @@ class Findings(NamedTuple):
 
 
 def show_results(parts: Parts, findings: Findings) -> None:
-    """Show the table of result.json."""
+    """Show the tables of result.json."""
     header, *cells = table(findings.rows)
     parts.tables["results"] = (header, cells)
     note = "Per cent, mean over the trials; ± is one standard deviation. Every row says how it came about."
     warnings = [html.paragraph(f"{remark}.") for row in findings.rows for remark in remarks(row)]
-    shown = html.table(header, cells, caption="All results")
-    parts.section("results", "Results", html.paragraph(note), *warnings, shown)
+    shown = [html.table(header, cells, caption="All results")]
+    for name, (title, (head, *lines)) in zip(("intervals", "open-set"), below(findings.rows), strict=False):
+        parts.tables[name] = (head, lines)
+        shown.append(html.table(head, lines, caption=title))
+    parts.section("results", "Results", html.paragraph(note), *warnings, *shown)
 
 
 def show_accuracy(parts: Parts, findings: Findings) -> None:
-    """Show the CMC, the AP of each query and the AP by pair of cameras."""
+    """Show the CMC, the errors of an open set, the AP of each query and the AP by pair of cameras."""
     subject, own, studies = findings.subject, findings.own, findings.studies
-    charts = [figures.cmc(own), *figures.precision_histogram(studies)]
+    charts = [figures.cmc(own), *figures.detection_chart(studies), *figures.precision_histogram(studies)]
     grids = [grid for one in studies if (grid := _cameras(one))]
-    note = f"Of {subject.feature_name}, {own[subject.protocols[0]]['checkpoint']}."
+    note = f"Of {subject.how['feature']}, {own[subject.protocols[0]]['checkpoint']}."
     parts.section("accuracy", "Who is found", html.paragraph(note), parts.charts([*charts, *grids]))
 
 
@@ -75,13 +79,13 @@ def direction(one: Study) -> str:
 
 def show_similarity(parts: Parts, findings: Findings) -> None:
     """Show how alike pairs of images are, and a map of embeddings."""
-    test, embedding_ND = findings.subject.evaluator.test_set, findings.subject.embedding_ND
+    test, embedding_ND = findings.subject.test, findings.subject.embedding_ND
     charts = [figures.likeness_chart(likeness(test, embedding_ND))]
     note = ""
     if embedding_map.available():
         with left_out_on_error("The map of embeddings") as failed:
             found = embedding_map.embedding_map(test, embedding_ND)
-            charts.append(embedding_map.map_chart(found, findings.subject.feature_name))
+            charts.append(embedding_map.map_chart(found, findings.subject.how["feature"]))
         note = "".join(failed)
     else:
         note = html.paragraph("The map of embeddings", MISSING.format("scikit-learn"))
@@ -91,7 +95,7 @@ def show_similarity(parts: Parts, findings: Findings) -> None:
 def show_ranked(parts: Parts, findings: Findings) -> None:
     """Show the ranked lists of each study, and where the network looks."""
     subject, studies = findings.subject, findings.studies
-    test, with_images = subject.evaluator.test_set, subject.config.report.images
+    test, read_pixels = subject.test, subject.pixels
     lists = [ranked_queries(one, test) for one in studies]
     table_lines = [query_table(one, test) for one in studies]
     if table_lines:
@@ -99,19 +103,19 @@ def show_ranked(parts: Parts, findings: Findings) -> None:
     for one, queries in zip(studies, lists, strict=True):
         shown = [row for query in queries for row in (query.row, *(near.row for near in query.neighbours))]
         rows = np.unique(np.array(shown, dtype=np.int64))
-        pixels = dict(zip(rows.tolist(), subject.evaluator.images.pixels(rows), strict=True)) if with_images else {}
-        images = thumbnails(pixels, shown, bytes_left=IMAGE_BYTES // len(studies)) if with_images else {}
+        pixels = dict(zip(rows.tolist(), read_pixels(rows), strict=True)) if read_pixels else {}
+        images = thumbnails(pixels, shown, bytes_left=IMAGE_BYTES // len(studies)) if pixels else {}
         if pixels and queries:
             parts.pictures[f"ranked-{one.protocol}.png"] = to_png(sheet(spread(queries), pixels))
         why = "" if images else " Images are left out; each frame shows the identity's number."
         note = f"{direction(one)}, first trial. {GROUPS}, each with its {NEAREST} nearest images. {FRAMES}.{why}"
         lines = page.ranked_lists(queries, test, images)
         parts.section(f"ranked-{one.protocol}", f"Ranked lists, {one.protocol}", html.paragraph(note), lines)
-    if with_images and lists:
-        _show_saliency(parts, subject, lists[0])
+    if subject.network and read_pixels and lists:
+        _show_saliency(parts, subject.network, lists[0])
 
 
-def _show_saliency(parts: Parts, subject: Subject, queries: Sequence[RankedQuery]) -> None:
+def _show_saliency(parts: Parts, network: TrainedNetwork, queries: Sequence[RankedQuery]) -> None:
     if not saliency.available():
         note = html.paragraph("Where the network looks", MISSING.format("captum"))
         parts.section("saliency", "Where the network looks", note)
@@ -122,10 +126,10 @@ def _show_saliency(parts: Parts, subject: Subject, queries: Sequence[RankedQuery
     )
     cells = []
     with left_out_on_error("Where the network looks") as failed:
-        for look in saliency.looks(subject.evaluator, subject.model, queries):
+        for look in saliency.looks(network.evaluator, network.model, queries):
             pictures = ("query", look.query, look.query_pixels), ("found", look.found, look.found_pixels)
             for name, row, pixels in pictures:
-                who = f"identity {subject.evaluator.test_set.person_N[row]}"
+                who = f"identity {network.evaluator.test_set.person_N[row]}"
                 shown = html.image(data_uri(pixels, 192), f"{name}, {who}, with what the network looks at")
                 cells.append(f'<li class="cell asked">{shown}<b>{name}</b><br>{who}</li>')
     lines = f'<ul class="row">{"".join(cells)}</ul>'
@@ -134,7 +138,7 @@ def _show_saliency(parts: Parts, subject: Subject, queries: Sequence[RankedQuery
 
 def show_training(parts: Parts, findings: Findings) -> None:
     """Show the curves of training, where the checkpoint lies beside the log of its run."""
-    lines = JsonLines(findings.subject.checkpoint.parent / "log.jsonl")
+    lines = JsonLines(findings.subject.file.parent / "log.jsonl")
     curves = {"run": {kind: lines.read(kind) for kind in ("train", "epoch", "eval")}}
     charts = figures.training_charts(curves)
     if charts:
@@ -173,33 +177,39 @@ def show_verification(parts: Parts, findings: Findings) -> None:
 
 
 def show_model(parts: Parts, findings: Findings) -> None:
-    """Show speed, size, checksum, versions and command."""
-    subject = findings.subject
-    found = timings(subject.evaluator, subject.model, subject.size_px)
-    timed = [[one.batch, f"{one.ms_per_image:.2f}", one.calls] for one in found]
-    header = ["images in a batch", "ms an image", "calls"]
-    parts.tables["speed"] = (header, [[one.batch, one.ms_per_image, one.calls] for one in found])
-    engine = subject.evaluator.engine
-    how = (
-        f"Median of the calls: from uint8 images of {subject.size_px[0]} x {subject.size_px[1]} px on the device to "
-        f"features, flip {subject.evaluator.flip}, {engine.precision}, not compiled."
-    )
-    file = subject.checkpoint.read_bytes()
-    parameters = sum(parameter.numel() for parameter in subject.model.parameters())
+    """Show size, checksum, versions and command; of a network, its speed too."""
+    subject, network = findings.subject, findings.subject.network
+    file = subject.file.read_bytes()
     lines = {
-        "checkpoint": subject.checkpoint,
+        "checkpoint" if network else "features": subject.file,
         "bytes": f"{len(file):,}",
         "SHA-256": hashlib.sha256(file).hexdigest(),
-        "parameters": f"{parameters:,}, those that only training uses among them",
         "numbers in an embedding": subject.embedding_ND.shape[1],
-        "network": subject.config.model.architecture,
-        **environment(engine.device),
-        "command": subject.command,
     }
-    parts.section(
-        "model", "Model and speed", html.paragraph(how), html.table(header, timed, caption="Time for an image"),
-        html.table(["what", "value"], [*lines.items()], caption="Model, versions and command", mixed=True),
-    )  # fmt: skip
+    timed = _timed(parts, network) if network else []
+    if network:
+        parameters = sum(parameter.numel() for parameter in network.model.parameters())
+        lines["parameters"] = f"{parameters:,}, those that only training uses among them"
+        lines["network"] = network.config.model.architecture
+    lines |= environment(network.evaluator.engine.device if network else torch.device("cpu"))
+    lines["command"] = subject.command
+    caption = "Model, versions and command" if network else "File, versions and command"
+    inside = html.table(["what", "value"], [*lines.items()], caption=caption, mixed=True)
+    parts.section("model", "Model and speed" if network else "Features", *timed, inside)
+
+
+def _timed(parts: Parts, network: TrainedNetwork) -> list[str]:
+    """Time the network. Returns the table as HTML, and a sentence on how it was made."""
+    evaluator, size_px = network.evaluator, network.size_px
+    found = timings(evaluator, network.model, size_px)
+    header = ["images in a batch", "ms an image", "calls"]
+    parts.tables["speed"] = (header, [[one.batch, one.ms_per_image, one.calls] for one in found])
+    how = (
+        f"Median of the calls: from uint8 images of {size_px[0]} x {size_px[1]} px on the device to features, flip "
+        f"{evaluator.flip}, {evaluator.engine.precision}, not compiled."
+    )
+    cells = [[one.batch, f"{one.ms_per_image:.2f}", one.calls] for one in found]
+    return [html.paragraph(how), html.table(header, cells, caption="Time for an image")]
 
 
 SECTIONS: Sequence[Callable[[Parts, Findings], None]] = (  # in the order of the page

@@ -1,7 +1,7 @@
 """Holds what a report is about, and times how long its network takes for an image."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dns.evaluation.embedding import FEATURES, Embedder, Embeddings
+from dns.evaluation.embedding import Embedder, Embeddings
 from dns.evaluation.evaluator import Evaluator
+from dns.evaluation.protocols import TestSet
 from dns.evaluation.ranking import Ranking
 from dns.network import Network
 from dns.training.options import Config
@@ -27,37 +28,62 @@ def shown_feature(config: Config) -> str:
     return config.method.feature if config.method.feature in config.features else config.features[0]
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A network, in evaluation mode, and what it was tested on. embeddings: those of every test image; rankings:
-    protocol -> rankings of its every trial, by shown_feature; checkpoint: the network's file; command: the one that
-    made the report."""
+class TrainedNetwork(NamedTuple):
+    """The network of a report, in evaluation mode. evaluator: of its test images."""
 
     config: Config
     evaluator: Evaluator
     model: Network
-    embeddings: Embeddings
-    rankings: Mapping[str, Sequence[Ranking]]
-    checkpoint: Path
-    command: str
-
-    @property
-    def protocols(self) -> list[str]:
-        return list(self.rankings)
-
-    @property
-    def feature_name(self) -> str:
-        return FEATURES[shown_feature(self.config)]
-
-    @property
-    def embedding_ND(self) -> Tensor:
-        return self.embeddings.compared(shown_feature(self.config))
 
     @property
     def size_px(self) -> tuple[int, int]:
         """Return height and width of a test image."""
         height, width, _ = self.evaluator.images.pixels(np.array([0]))[0].shape
         return height, width
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a report shows: features of every test image, and how they rank.
+
+    set_name: by which its terms are known; dataset: its name in reports. rankings: protocol -> rankings of its every
+    trial, by these features; how: what their rows say of them (feature, flip, re_ranking, precision). pixels: rows of
+    the test set -> images, None: the page shows none. file: that of the network or of the features; command: the one
+    that made the report. network: None where the features came without one.
+    """
+
+    set_name: str
+    dataset: str
+    test: TestSet
+    embedding_ND: Tensor
+    rankings: Mapping[str, Sequence[Ranking]]
+    how: Mapping[str, str]
+    pixels: Callable[[np.ndarray], Sequence[np.ndarray]] | None
+    file: Path
+    command: str
+    network: TrainedNetwork | None = None
+
+    @property
+    def protocols(self) -> list[str]:
+        return list(self.rankings)
+
+    @property
+    def re_ranking(self) -> bool:
+        return self.how["re_ranking"] != "off"
+
+
+def of_network(
+    network: TrainedNetwork, embeddings: Embeddings, rankings: Mapping[str, Sequence[Ranking]], checkpoint: Path,
+    command: str,
+) -> Subject:  # fmt: skip
+    """Return the subject of a network's report. rankings: by shown_feature."""
+    config, evaluator, _ = network
+    feature = shown_feature(config)
+    return Subject(
+        config.data.set, evaluator.dataset, evaluator.test_set, embeddings.compared(feature), rankings,
+        evaluator.how(feature, re_ranking=config.eval.re_ranking),
+        evaluator.images.pixels if config.report.images else None, checkpoint, command, network,
+    )  # fmt: skip
 
 
 class Timing(NamedTuple):

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dns.evaluation import results
@@ -25,28 +25,37 @@ TERMS = {  # under which a report shows people, by the name of the set
 
 
 def write_report(folder: Path, subject: Subject, tested: Measured) -> Path:
-    """Write the report of a network whose rows stand in the folder's result.json. Returns the page's path.
-
-    The old page and the old figures stand until the new ones are whole. Raises ReportError.
-    """
+    """Write the report of a network whose rows stand in the folder's result.json. Returns the page's path. Raises
+    ReportError."""
     rows = results.read_rows(folder / "result.json", "evaluation")
     own = {row["protocol"]: row for row in rows if _is_of(row, subject, tested)}
     if missing := [name for name in subject.protocols if name not in own]:
         raise ReportError(
             f"{folder / 'result.json'}: lacks the row of {tested.checkpoint} under {missing[0]}. Test it again"
         )
-    test, embedding_ND, re_ranking = subject.evaluator.test_set, subject.embedding_ND, subject.config.eval.re_ranking
-    studies = [study(test, found, embedding_ND, re_ranking=re_ranking) for found in subject.rankings.values()]
+    return write_page(folder, subject, rows, own)
+
+
+def write_page(folder: Path, subject: Subject, rows: Sequence[Row], own: Mapping[str, Row]) -> Path:
+    """Write a report. rows: those that it lists; own: those of the subject, by protocol. Returns the page's path.
+
+    The old page and the old figures stand until the new ones are whole. Raises ReportError.
+    """
+    studies = [
+        study(subject.test, found, subject.embedding_ND, re_ranking=subject.re_ranking)
+        for found in subject.rankings.values()
+    ]
     parts, findings = Parts(), sections.Findings(subject, rows, own, studies)
     for show in sections.SECTIONS:
         show(parts, findings)
-    title, facts = folder.absolute().name, _facts(own[subject.protocols[0]], subject)
-    return write(folder, document(title, _lead(subject, tested.checkpoint), facts, parts.sections), parts.files())
+    first = own[subject.protocols[0]]
+    lead, facts = _lead(subject, first["checkpoint"]), _facts(first, subject)
+    return write(folder, document(folder.absolute().name, lead, facts, parts.sections), parts.files())
 
 
 def _facts(row: Row, subject: Subject) -> dict[str, str]:
     """Return the numbers to see first, by name. row: that of the first protocol."""
-    person_N = subject.evaluator.test_set.person_N
+    person_N = subject.test.person_N
     shares = {f"Rank-1, {row['protocol']}": "rank1", "mAP": "mAP", "mINP": "mINP", "chance": "chance"}
     return {
         **{name: f"{100 * row[key]:.2f} %" for name, key in shares.items()},
@@ -58,9 +67,9 @@ def _facts(row: Row, subject: Subject) -> dict[str, str]:
 
 def _lead(subject: Subject, tested: str) -> str:
     """Say what the page is about, whose terms apply to its images, and what lies beside it."""
-    parts = [html.paragraph(f"{subject.evaluator.dataset}, tested with {tested}.")]
-    if subject.config.report.images:
-        parts.append(html.paragraph(terms(subject.config.data.set, subject.evaluator.dataset)))
+    parts = [html.paragraph(f"{subject.dataset}, tested with {tested}.")]
+    if subject.pixels:
+        parts.append(html.paragraph(terms(subject.set_name, subject.dataset)))
     drawn = "SVG and PDF" if paper.available() else "SVG"
     beside = f"The folder {FIGURES}/ beside this page has each figure as {drawn}, 84 mm wide, and all numbers as CSV."
     missing = "" if paper.available() else f"PDF {sections.MISSING.format('matplotlib')}"
@@ -78,12 +87,9 @@ def terms(set_name: str, dataset: str) -> str:
 
 def _is_of(row: Row, subject: Subject, tested: Measured) -> bool:
     """Whether a row describes what the figures show."""
-    evaluator = subject.evaluator
     # Rows of earlier versions have no digests.
     same = all(row.get(key, value) == value for key, value in tested._asdict().items())
-    how = (*(row.get(key) for key in ("feature", "flip", "precision")), row.get("re_ranking") != "off")
-    wanted = (subject.feature_name, evaluator.flip, evaluator.engine.precision, subject.config.eval.re_ranking)
-    return same and how == wanted
+    return same and all(row.get(key) == value for key, value in subject.how.items())
 
 
 def write(folder: Path, page: str, files: Mapping[str, bytes]) -> Path:

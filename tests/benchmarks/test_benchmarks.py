@@ -208,7 +208,7 @@ def test_the_naive_loops_give_the_program_s_numbers() -> None:
 @pytest.mark.parametrize("name", evaluate.SIZES)
 def test_random_distances_have_no_ties(name: str) -> None:
     _, *size = evaluate.SIZES[name]
-    ascending = evaluate._inputs(name, 100, *size)[0].sort(dim=1).values  # queries are ranked one by one
+    ascending = evaluate.inputs_of(name, 100, *size)[0].sort(dim=1).values  # queries are ranked one by one
     assert (ascending[:, 1:] > ascending[:, :-1]).all()
 
 

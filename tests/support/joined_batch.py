@@ -51,8 +51,8 @@ def trained(name: str, world: World) -> dict[str, Tensor]:
         fused=False,
     )
     step = make_step(
-        model, optimiser, torch.amp.GradScaler("cpu", enabled=False), one_view if VIEWS[name] == 1 else two_views, engine,
-        average=exchange.Mean(world, 1), **({"gather": exchange.Gather(world)} if world.size > 1 else {}),
+        model, optimiser, torch.amp.GradScaler("cpu", enabled=False), one_view if VIEWS[name] == 1 else two_views,
+        engine, average=exchange.Mean(world, 1), **({"gather": exchange.Gather(world)} if world.size > 1 else {}),
     )  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):

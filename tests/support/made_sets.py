@@ -27,7 +27,7 @@ def random_set(cameras: Iterable[tuple[int, int]], seed: int, *, persons: int = 
     Person 1 is in every camera."""
     rng = np.random.default_rng(seed)
     samples = [
-        (person, camera, modality, f"{number:04d}_cam{camera}_{modality}.jpg")
+        (person, camera, modality, f"{number:04d}_cam{camera}_{modality}_{person}.jpg")
         for person in range(1, persons + 1)
         for camera, modality in cameras
         if person == 1 or rng.random() < 2 / 3

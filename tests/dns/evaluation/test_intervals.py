@@ -56,8 +56,9 @@ def test_sums_are_a_naive_loop() -> None:
 def test_a_query_is_one_over_its_trials() -> None:
     test, rankings = ranked("llcm-i2v", LLCM, 2)
     assert len(sums_of(rankings, "queries").name_I) == int((rankings[0].per_query.relevant > 0).sum())
-    persons = test.person_N[sums_of(rankings, "queries").name_I]
-    assert set(persons.tolist()) == set(sums_of(rankings).name_I.tolist())
+    person_of = dict(zip(test.path_N, test.person_N.tolist(), strict=True))
+    persons = {person_of[path] for path in sums_of(rankings, "queries").name_I.tolist()}
+    assert persons == set(sums_of(rankings).name_I.tolist())
 
 
 def test_bounds_are_percentiles_of_a_naive_bootstrap() -> None:

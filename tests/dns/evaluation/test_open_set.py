@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dns.evaluation.open_set import DECIDING, Searches, fnir, open_set, search
-from dns.evaluation.protocols import PROTOCOLS
-from dns.evaluation.ranking import Compared, compare
+from dns.evaluation.open_set import DECIDING, Searches, detection, fnir, open_set, search
+from dns.evaluation.protocols import PROTOCOLS, Compared
+from dns.evaluation.ranking import compare, rank_trials
 from tests.support.made_sets import random_set
 
 LLCM = [(camera, modality) for modality in (0, 1) for camera in (1, 2, 3)]
@@ -65,6 +65,22 @@ def test_fnir_is_a_naive_loop(protocol: str, cameras: list[tuple[int, int]]) -> 
     assert given >= 4
 
 
+def test_the_curve_is_the_mean_of_naive_loops() -> None:
+    test = random_set(LLCM, 5, persons=30, most=4)
+    generator = torch.Generator().manual_seed(5)
+    embedding = torch.randn(40, 5, generator=generator)[torch.from_numpy(test.person_N)]
+    embedding = embedding + torch.randn(len(test.person_N), 5, generator=generator)
+    trials = PROTOCOLS["llcm-i2v"].trials(test, [0, 1])
+    compared = [compare(trial, test, embedding) for trial in trials]
+    curve = detection([search(one) for one in compared], points=9)
+    assert (len(curve.fpir), list(curve.fpir)) == (9, sorted(curve.fpir))
+    assert curve.fpir[0] * len(search(compared[0]).own_Q) == pytest.approx(DECIDING, abs=0.5)
+    for fpir, found in zip(curve.fpir.tolist(), curve.dir.tolist(), strict=True):
+        assert found == pytest.approx(np.mean([1 - (naive(one, fpir, 0) or 0) for one in compared]))
+    few = [Searches(np.arange(9.0), np.arange(9.0), 5)]
+    assert len(detection(few).fpir) == 0
+
+
 def test_few_errors_decide_nothing() -> None:
     searches = Searches(np.arange(999.0), np.arange(999.0), 5)
     assert fnir(searches, 0.01) is None  # nine of 999
@@ -75,8 +91,11 @@ def test_few_errors_decide_nothing() -> None:
 def test_a_row_states_the_gallery() -> None:
     test = random_set(LLCM, 1, persons=30)
     embedding = torch.randn(len(test.person_N), 5, generator=torch.Generator().manual_seed(0))
-    trials = [compare(trial, test, embedding) for trial in PROTOCOLS["llcm-i2v"].trials(test, [0, 1])]
-    found = open_set(trials)
-    assert found["gallery"] == pytest.approx(len(trials[0].gallery.person) / 2, abs=2)
+    rankings = rank_trials(PROTOCOLS["llcm-i2v"], test, embedding, [0, 1])
+    found = open_set([ranking.searches for ranking in rankings])
+    assert found["gallery"] == pytest.approx(len(rankings[0].trial.gallery_rows) / 2, abs=2)
     assert found["fnir_at_0.01"] is None
-    assert 0 < found["queries"] <= len(trials[0].query.person)
+    assert 0 < found["queries"] <= len(rankings[0].trial.query_rows)
+    for ranking in rankings:
+        own = search(compare(ranking.trial, test, embedding))
+        assert all(np.allclose(*pair) for pair in zip(ranking.searches, own, strict=True))

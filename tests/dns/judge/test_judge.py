@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from dns.evaluation.embedding import Embeddings, save_features
-from dns.evaluation.intervals import interval
-from dns.evaluation.open_set import open_set
 from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet
-from dns.evaluation.ranking import compare, rank_trials
-from dns.evaluation.tables import COLUMNS, make_row
+from dns.evaluation.ranking import rank_trials
+from dns.evaluation.tables import COLUMNS, make_row, ranked_row, table
 from dns.judge.__main__ import main
 from dns.judge.conventions import COSINE, DOT, EUCLIDEAN, protocols_of
 from dns.judge.orders import published_rows
 from dns.judge.subject import open_subject
+from ffcv_convert.common.errors import ConfigError
 from tests.support.made_sets import random_set
+from tests.support.read_page import read_page
+from tests.support.refusals import refusal
 
 Layout = Callable[[str], Path]
 SETS = ("sysu", "regdb", "llcm", "market_sketch_1k", "pku_sketch")
@@ -66,7 +67,7 @@ def test_judge_and_eval_give_equal_numbers(layout: str, converted_layout: Layout
         assert {protocol for protocol, _ in found} == set(names)
         for name in names:
             for kind, embedding_ND in (("BN(Z)", bn), ("Z", z)):
-                wanted = make_row(name, [one.metrics for one in rank_trials(PROTOCOLS[name], test, embedding_ND)])
+                wanted = ranked_row(name, rank_trials(PROTOCOLS[name], test, embedding_ND))
                 row = found[name, f"{kind}; {measure}"]
                 assert {key: row[key] for key in wanted} == json.loads(json.dumps(wanted)), name
 
@@ -217,12 +218,33 @@ def test_two_files_are_compared_in_pairs(
     assert "good.npz minus poor.npz" in (tmp_path / "judge.md").read_text()
 
 
-def test_a_row_has_intervals_and_the_open_set(converted_layout: Layout, tmp_path: Path) -> None:
-    folder = converted_layout("llcm")
+def test_a_report_needs_no_network(converted_layout: Layout, tmp_path: Path) -> None:
+    """It shows the table's numbers and all but the network's own sections; images by choice."""
+    folder = converted_layout("sysu")
     test = opened(folder)
-    matrix = drawn(test, 8)
-    for row in judged(folder, tmp_path, save(tmp_path / "a.npz", test, matrix)):
-        rankings = rank_trials(PROTOCOLS[row["protocol"]], test, torch.from_numpy(matrix))
-        pairs = [compare(one.trial, test, torch.from_numpy(matrix)) for one in rankings]
-        assert row["interval"] == json.loads(json.dumps(interval(rankings)))
-        assert row["open_set"] == json.loads(json.dumps(open_set(pairs)))
+    file = save(tmp_path / "a.npz", test, drawn(test, 8, unit=False))
+    out = tmp_path / "out"
+    rows = judged(folder, out, file, "--report")
+    page = read_page((out / "report.html").read_text())
+    assert page.tables["All results"] == table(rows)
+    found = {path.name for path in (out / "report").iterdir()}
+    assert {"intervals.csv", "cmc.svg", "roc.csv", "queries.csv", "ranked-sysu-all.png"} <= found
+    assert not {"speed.csv", "loss.csv"} & found
+    assert "Where the network looks" not in page.text
+    judged(folder, out, file, "--report", "--no-images")
+    assert not (out / "report" / "ranked-sysu-all.png").exists()
+    labels = save_labels(tmp_path / "labels.csv", test)
+    judged(tmp_path / "nowhere" / "sysu", out, file, "--report", labels)
+    assert "features; dot product" in read_page((out / "report.html").read_text()).text
+
+
+def test_a_report_of_a_part_of_the_images_is_refused(tmp_path: Path) -> None:
+    random = random_set(SEEN["llcm"], 5)
+    test = TestSet(random.person_N, random.camera_N, random.modality_N, [f"0/{path}" for path in random.path_N])
+    (trial,) = PROTOCOLS["llcm-i2v"].trials(test, [0])
+    save_parts(tmp_path, drawn(test, 4), *published_rows(test, trial))
+    labels = save_labels(tmp_path / "labels.csv", test)
+    with refusal(ConfigError, "--report", "both.npy"):
+        judged(tmp_path / "llcm", tmp_path, tmp_path / "both.npy", "--order=published", "--report", labels)
+    with refusal(ConfigError, "--report", "--write"):
+        main([str(tmp_path / "both.npy"), "--dataset=llcm", "--report"])

@@ -22,7 +22,7 @@ from dns.evaluation.protocols import Protocol
 from dns.evaluation.tables import Measured, table
 from dns.report import write
 from dns.report.page import where
-from dns.report.subject import Subject
+from dns.report.subject import Subject, TrainedNetwork, of_network
 from dns.training import checkpoint, selection
 from dns.training.network import build_network
 from dns.training.selection import config_for_checkpoint, protocols_of
@@ -75,9 +75,17 @@ def numbers(run: Path, name: str) -> list[dict[str, str]]:
 def test_training_writes_a_report(run: Path) -> None:
     page = page_of(run)
     assert "last.pt, epoch 1" in page.text
-    assert {"results.csv", "cmc.csv", "cmc.svg", "loss.csv", "roc.csv", "thresholds.csv", "queries.csv"} <= {
-        path.name for path in (run / "report").iterdir()
-    }
+    assert {
+        "results.csv",
+        "intervals.csv",
+        "open-set.csv",
+        "cmc.csv",
+        "cmc.svg",
+        "loss.csv",
+        "roc.csv",
+        "thresholds.csv",
+        "queries.csv",
+    } <= {path.name for path in (run / "report").iterdir()}
     assert not [*run.glob("*.partial"), *run.glob("*.unfinished")]
 
 
@@ -176,20 +184,21 @@ def subject(run: Path) -> Subject:
     opened = open_content(path, content, config_for_checkpoint(["--engine.precision=fp32"], content, 0, ""))
     embeddings = opened.embed()
     rankings = {"llcm-i2v": opened.evaluator.rankings(embeddings.bn, "llcm-i2v")}
-    return Subject(opened.config, opened.evaluator, opened.model, embeddings, rankings, path, "make report")
+    network = TrainedNetwork(opened.config, opened.evaluator, opened.model)
+    return of_network(network, embeddings, rankings, path, "make report")
 
 
 def measured(subject: Subject) -> Measured:
-    return subject.evaluator.measured(subject.model, "last.pt, epoch 1")
+    assert subject.network
+    return subject.network.evaluator.measured(subject.network.model, "last.pt, epoch 1")
 
 
 def test_names_with_markup_quotes_and_control_characters_are_text(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "<b>run\"'&"
     folder.mkdir()
     hostile = subject(run)
-    test = hostile.evaluator.test_set
-    hostile.evaluator.test_set = replace(test, path_N=[f"{n}{HOSTILE}" for n in range(len(test.path_N))])
-    hostile = replace(hostile, command=f"python {HOSTILE}")
+    test = replace(hostile.test, path_N=[f"{n}{HOSTILE}" for n in range(len(hostile.test.path_N))])
+    hostile = replace(hostile, test=test, command=f"python {HOSTILE}")
     rows = json.loads((run / "result.json").read_text())["evaluation"]
     rows = [{**row, "dataset": HOSTILE} for row in rows]
     (folder / "result.json").write_text(json.dumps({"evaluation": rows}))
@@ -327,7 +336,8 @@ def test_every_layout_has_a_report(layout: str, converted_layout: Callable[[str]
     made = evaluator.measured(model, "made")
     rows = [evaluator.row(found, name, "bn", made) for name, found in rankings.items()]
     results.add_rows(rows, tmp_path)
-    shown = Subject(asked, evaluator, model, embeddings, rankings, tmp_path / "last.pt", "make report")
+    network = TrainedNetwork(asked, evaluator, model)
+    shown = of_network(network, embeddings, rankings, tmp_path / "last.pt", "make report")
     write.write_report(tmp_path, shown, made)
     page = page_of(tmp_path)
     assert page.tables["All results"] == table(rows)
