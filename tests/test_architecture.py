@@ -15,7 +15,8 @@ from tests.support.scripts import REFUSED
 
 PACKAGES = ("ffcv_convert", "pipelines", "dns")
 PAPER = (
-    "network", "model", "backbone", "shifting", "losses", "optim", "option", "step", "engine", "inductor", "published",
+    "network", "model", "backbone", "shifting", "losses", "layers", "triplets", "optim", "option", "step", "engine",
+    "inductor", "published",
 )  # fmt: skip
 SCRIPTS = ("train_ffcv.py", "eval.py")
 COMMON = ("ffcv_convert.common",)

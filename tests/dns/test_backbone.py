@@ -191,13 +191,14 @@ def test_counters_are_gone() -> None:
 
 
 class Plain:
-    """A Backbone of three convolutions."""
+    """A Backbone of three convolutions, without a pooled stem."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, pooled: bool) -> None:
+        assert not pooled
         convolutions = list(network.children())
         self.stem: nn.Module = nn.Sequential(convolutions[0])
-        self.stages = (convolutions[1], convolutions[2])
-        self.widths = (8, 16)
+        self.stages = (nn.Sequential(convolutions[1]), nn.Sequential(convolutions[2]))
+        self.stem_width, self.widths = 4, (8, 16)
 
 
 def plain_network() -> nn.Module:

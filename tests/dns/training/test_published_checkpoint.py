@@ -43,7 +43,7 @@ def test_a_checkpoint_is_recognised_by_its_names(golden: str, wrapped: str) -> N
 
 
 def test_where_two_methods_have_the_same_names_the_user_says_which() -> None:
-    with refusal(CheckpointError, FILE, *LOOK_ALIKE, "METHOD=agw", "--model.method=agw"):
+    with refusal(CheckpointError, FILE, "METHOD=agw", "--model.method=agw", *LOOK_ALIKE):
         method_of(names_of("methods/agw.json"), FILE)
 
 
