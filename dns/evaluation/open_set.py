@@ -40,24 +40,21 @@ def search(compared: Compared, seed: int = SEED) -> Searches:
     if excluded_QG is not None:
         distance = distance.masked_fill(excluded_QG, torch.inf)
         same = same & ~excluded_QG
-    matched = same.any(dim=1)
-    distance, person = distance[matched], query.person[matched]
+    matched, person = same.any(dim=1).cpu().numpy(), query.person
     persons = np.unique(gallery.person.cpu().numpy())
     order = np.random.default_rng(seed).permutation(persons)
     stranger = torch.full((len(person),), torch.inf, dtype=torch.float64, device=distance.device)
     own, left = stranger.clone(), []
     for half in (order[: len(order) // 2], order[len(order) // 2 :]):
         out = torch.from_numpy(half).to(person.device)
-        kept = ~torch.isin(gallery.person, out)
-        left.append(int(kept.sum()))
-        if not kept.any():
-            continue
-        nearest, place = distance[:, kept].min(dim=1)
-        right = gallery.person[kept][place] == person
+        gone = torch.isin(gallery.person, out)
+        left.append(int((~gone).sum()))
+        nearest, place = distance.masked_fill(gone, torch.inf).min(dim=1)
+        right = gallery.person[place] == person  # of an empty gallery, infinitely far
         strange = torch.isin(person, out)
         stranger = torch.where(strange, nearest, stranger)
         own = torch.where(~strange & right, nearest, own)
-    return Searches(stranger.cpu().numpy(), own.cpu().numpy(), mean(left))
+    return Searches(stranger.cpu().numpy()[matched], own.cpu().numpy()[matched], mean(left))
 
 
 def fnir(searches: Searches, fpir: float) -> float | None:
