@@ -16,12 +16,16 @@ def gem(maps: Tensor) -> Tensor:
 
 
 def make_neck(width: int, *, bias: bool = True) -> nn.BatchNorm1d:
-    """Build the batch norm between Z and the classifier. bias: whether it is trained; else it stays 0."""
+    """Build the batch norm between Z and the classifier. bias: whether it is trained; else it is a buffer that stays 0,
+    so that neither an optimiser nor its weight decay has it."""
     neck = nn.BatchNorm1d(width)
     neck.num_batches_tracked = None
     nn.init.normal_(neck.weight, 1.0, 0.01)
     nn.init.zeros_(neck.bias)
-    neck.bias.requires_grad_(bias)
+    if not bias:
+        zeros = neck.bias.detach()
+        del neck.bias
+        neck.register_buffer("bias", zeros)
     return neck
 
 
@@ -33,11 +37,11 @@ def make_classifier(width: int, identities: int) -> nn.Linear:
 
 class Residual(nn.Module):
     """A residual step x + BN(conv1x1(y)), whose batch norm starts at 0: a block that ends with it starts as the
-    identity. stride: of the convolution, where y has a larger grid than x."""
+    identity."""
 
-    def __init__(self, inner: int, channels: int, stride: int = 1):
+    def __init__(self, inner: int, channels: int):
         super().__init__()
-        self.expand = nn.Conv2d(inner, channels, 1, stride=stride)
+        self.expand = nn.Conv2d(inner, channels, 1)
         self.norm = nn.BatchNorm2d(channels)
         self.norm.num_batches_tracked = None
         nn.init.zeros_(self.norm.weight)

@@ -69,8 +69,7 @@ class Network(nn.Module, ABC):
         """Return the trained parameters of these modules by their names, and all others as `rest`, which is first."""
         named = {name: list(getattr(self, name).parameters()) for name in names}
         taken = {id(parameter) for parameters in named.values() for parameter in parameters}
-        groups = {"rest": [parameter for parameter in self.parameters() if id(parameter) not in taken], **named}
-        return {name: [one for one in parameters if one.requires_grad] for name, parameters in groups.items()}
+        return {"rest": [parameter for parameter in self.parameters() if id(parameter) not in taken], **named}
 
     @property
     @abstractmethod

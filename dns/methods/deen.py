@@ -21,6 +21,7 @@ from dns.optim import MULTIPLIER
 from dns.option import option
 from dns.published import PublishedNames
 from dns.triplets import distances, hard_triplet, hinge, own_distances
+from ffcv_convert.common.errors import ConfigError
 
 PARTS = 3  # the map itself and two branches
 
@@ -145,17 +146,22 @@ class ChannelAttention(nn.Module):
         super().__init__()
         self.theta = nn.Conv2d(high, low, 1)
         self.phi = nn.Conv2d(low, low, 1, stride=stride)
-        self.g = nn.Conv2d(low, low, 1)
-        self.step = Residual(low, high, stride)
+        # The published g has every place, and the last convolution the stride: it sees the places that g has here.
+        self.g = nn.Conv2d(low, low, 1, stride=stride)
+        self.step = Residual(low, high)
 
     def forward(self, output: Tensor, given: Tensor) -> Tensor:
         theta, phi, g = self.theta(output).flatten(2), self.phi(given).flatten(2), self.g(given).flatten(2)
         attention = theta @ phi.transpose(1, 2) / theta.shape[1]
-        return self.step(output, (attention @ g).unflatten(2, given.shape[2:]))
+        return self.step(output, (attention @ g).unflatten(2, output.shape[2:]))
 
 
 class PositionAttention(nn.Module):
-    """The published code reshapes (C, n) to (2 C, n / 2): a position is a pair of places, half a map apart."""
+    """The published code reshapes (C, n) to (2 C, n / 2): a position is a pair of places, half a map apart.
+
+    Its attention is n / 2 x n / 2 numbers an image, 1,728 x 1,728 after layer1 of a 384 x 144 image. No softmax stands
+    in it, so that phi and g can be multiplied first: 2 C x 2 C numbers, and the same sums in another order.
+    """
 
     def __init__(self, high: int, low: int):
         super().__init__()
@@ -165,15 +171,18 @@ class PositionAttention(nn.Module):
 
     def forward(self, output: Tensor, given: Tensor) -> Tensor:
         theta, phi, g = (_paired(maps) for maps in (self.theta(output), self.phi(given), self.g(given)))
-        attention = theta.transpose(1, 2) @ phi / phi.shape[2]
-        attended = (attention @ g.transpose(1, 2)).transpose(1, 2)
-        batch, channels, _ = theta.shape
-        return self.step(output, attended.reshape(batch, channels // 2, *output.shape[2:]))
+        attended = (g @ phi.transpose(1, 2) / phi.shape[2]) @ theta
+        return self.step(output, attended.reshape(len(output), -1, *output.shape[2:]))
 
 
 def _paired(maps: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, 2 C, H W / 2), in the order of the elements."""
+    """(B, C, H, W) -> (B, 2 C, H W / 2), in the order of the elements. Raises ConfigError where H W is odd."""
     batch, channels, height, width = maps.shape
+    if height * width % 2:
+        raise ConfigError(
+            f"model.method=deen pairs the places of a map, and this one has {height} x {width}, an odd number. Take "
+            "images of another size: --data.height_px=384 --data.width_px=144 are the published ones"
+        )
     return maps.reshape(batch, 2 * channels, height * width // 2)
 
 
