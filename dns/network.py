@@ -30,10 +30,12 @@ class NetworkOptions:
 class Network(nn.Module, ABC):
     """A network in training and test.
 
-    blocks: how many blocks of rows each output of `forward` is made of; 2 are [visible, infrared]. parts: vectors side
+    views: of each visible image, which the recipe of augmentation has to give. blocks: how many blocks of rows each
+    output of `forward` is made of; 2 are [visible, infrared]. parts: vectors side
     by side in each row that `embed` returns; width: numbers in such a row.
     """
 
+    views: ClassVar[int] = 1
     blocks: ClassVar[int] = 2
     parts: ClassVar[int] = 1
     width: int

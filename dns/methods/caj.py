@@ -30,6 +30,7 @@ class LossOptions:
 class CAJ(AGW):
     """Rows are [first view of visible images, second view, infrared]."""
 
+    views: ClassVar[int] = 2
     blocks: ClassVar[int] = 3
 
     def __init__(

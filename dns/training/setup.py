@@ -109,9 +109,18 @@ def open_session(config: Config) -> Session:
 
 
 def plan_options(config: Config) -> PlanOptions:
+    """Return what a plan of batches needs. Raises ConfigError where the recipe does not give the views that the method
+    takes."""
+    recipe, views = RECIPES[config.augment.recipe], config.method.network.views
+    if recipe.views != views:
+        fitting = ", ".join(name for name, other in RECIPES.items() if other.views == views)
+        raise ConfigError(
+            f"augment.recipe = {config.augment.recipe!r} has {recipe.views} views of each visible image, and "
+            f"model.method = {config.model.method!r} takes {views}. Recipes with as many: {fitting}"
+        )
     return PlanOptions(
         persons=config.data.persons, pictures=config.data.pictures, replacement=config.data.replacement,
-        recipe=replace(RECIPES[config.augment.recipe], pad_px=config.augment.pad_px), seed=config.run.seed,
+        recipe=replace(recipe, pad_px=config.augment.pad_px), seed=config.run.seed,
         accumulate=config.optim.accumulate, extra_iteration=config.optim.published_schedule,
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """The captured step against the uncaptured one, and against the CPU's engine.
 
-    python -m tests.cuda_stand_in.run tests.cuda_stand_in.equal quick|whole
+    python -m tests.cuda_stand_in.run tests.cuda_stand_in.equal quick|methods|whole
 
 Prints one JSON object. On the stand-in both steps run the same kernels, so captured equals uncaptured in every bit, in
 any precision. A CPU's engine adds up in another order, so it is compared in float64, where rounding stays small; in
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from dns.methods import METHODS
 from dns.step import CapturedStep
 from tests.cuda_stand_in.small_training import Case, Run, engine, equal_bits, losses_apart, states_apart, train
 
@@ -24,9 +25,17 @@ BITS = [
 FP64 = [
     Case(), Case(optimiser="adamw"), Case(dropout=0.3), Case(batches=2), Case(batches=2, dropout=0.3, optimiser="adamw")
 ]  # fmt: skip
+OTHERS = [
+    Case(precision=precision, method=method, batches=batches, dropout=0.3 * (batches > 1))
+    for method in METHODS if method != "dns" for precision, batches in (("fp32", 1), ("bf16", 2))
+]  # fmt: skip
 QUICK = {"bits": [Case(precision="fp32"), Case(precision="bf16", batches=2, dropout=0.3)], "fp64": [Case()]}
 RESNET50 = [Case(precision="fp32", architecture="resnet50", steps=CapturedStep.WARM_UP + 2)]
-WHOLE = {"bits": [*BITS, OVERFLOWING, *RESNET50], "fp64": [*FP64, Case(architecture="resnet50", steps=1)]}
+WHOLE = {
+    "bits": [*BITS, OVERFLOWING, *RESNET50, *OTHERS],
+    "fp64": [*FP64, Case(architecture="resnet50", steps=1), *(Case(method=case.method) for case in OTHERS[::2])],
+}
+METHODS_ALONE = {"bits": OTHERS[1::2], "fp64": [Case(method=case.method) for case in OTHERS[::2]]}
 
 
 def captured_bits(case: Case) -> bool:
@@ -54,7 +63,7 @@ def rounded(precision: Any) -> float:
 
 
 def main(which: str) -> None:
-    cases: dict[str, Sequence[Case]] = {"quick": QUICK, "whole": WHOLE}[which]
+    cases: dict[str, Sequence[Case]] = {"quick": QUICK, "whole": WHOLE, "methods": METHODS_ALONE}[which]
     found: dict[str, Any] = {
         "captured_bits_equal": {str(case): captured_bits(case) for case in cases["bits"]},
         "equal_fp64": {str(case): apart_from_cpu(case) for case in cases["fp64"]},

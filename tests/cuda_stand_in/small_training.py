@@ -10,18 +10,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from dns.engine import Engine, Precision
-from dns.losses import LossOptions
-from dns.model import DNS, GROUPS, ModelOptions
-from dns.optim import MultiplierOptions, OptimOptions, make_optimiser, set_learning_rate
+from dns.methods import METHODS
+from dns.network import Network
+from dns.optim import OptimOptions, make_optimiser, set_learning_rate
 from dns.step import CapturedStep, Step, make_step
 from pipelines.augment.apply import Modalities, apply
 from pipelines.augment.draw import draw
-from pipelines.augment.recipes import RECIPES
+from pipelines.augment.recipes import RECIPES, Recipe
 from tests.cuda_stand_in import computing  # noqa: F401  first: it makes everything below compute
 from tests.cuda_stand_in.device import counts, violations
 from tests.cuda_stand_in.order import computed
 
-RECIPE = RECIPES["sysu"]
 HEIGHT, WIDTH, STORED, IDENTITIES = 64, 32, 24, 6
 LR = {"sgd": 0.005, "adamw": 0.001}
 SEED = 5
@@ -38,11 +37,16 @@ class Case:
     steps: int = CapturedStep.WARM_UP + 4
     first_scale: float | None = None
     architecture: str = "resnet10_half"
+    method: str = "dns"
+
+    @property
+    def recipe(self) -> Recipe:
+        return RECIPES.get(self.method, RECIPES["sysu"])
 
     def __str__(self) -> str:
         said = {
             "overflows": self.first_scale, "accumulated": self.batches > 1, "dropout": self.dropout,
-            self.architecture: self.architecture != "resnet10_half",
+            self.architecture: self.architecture != "resnet10_half", self.method: self.method != "dns",
         }  # fmt: skip
         return ", ".join([self.precision, self.optimiser, *(name for name, so in said.items() if so)])
 
@@ -51,7 +55,7 @@ class Case:
 class Parts:
     """Of a training, so that planted.py can put a fault into them."""
 
-    model: DNS
+    model: Network
     optimiser: torch.optim.Optimizer
     step: Step
     set_rate: Callable[[torch.optim.Optimizer, float], None] = set_learning_rate
@@ -99,9 +103,11 @@ def train(case: Case, engine: Engine, fault: Callable[[Parts], None] | None = No
 def _assemble(case: Case, engine: Engine) -> tuple[Parts, torch.amp.GradScaler]:
     engine.activate()
     torch.manual_seed(0)
-    options = ModelOptions(architecture=case.architecture, dropout=case.dropout)
-    model = engine.place(DNS(IDENTITIES, options, LossOptions())).train()
-    multipliers = MultiplierOptions(**{name: 0.25 + 0.15 * number for number, name in enumerate(GROUPS)})
+    method = METHODS[case.method]
+    dropout = {"dropout": case.dropout} if "dropout" in method.model.__dataclass_fields__ else {}
+    options = method.model(method=case.method, architecture=case.architecture, **dropout)
+    model = engine.place(method.network(IDENTITIES, options, method.loss())).train()
+    multipliers = method.multiplier(**{name: 0.25 + 0.15 * number for number, name in enumerate(model.groups())})
     optimiser = make_optimiser(
         model, OptimOptions(name=case.optimiser, lr=LR[case.optimiser]), multipliers, fused=engine.fused
     )
@@ -111,7 +117,7 @@ def _assemble(case: Case, engine: Engine) -> tuple[Parts, torch.amp.GradScaler]:
     stored = _images().to(engine.device)
 
     def augment(rows: Tensor, parameters: Tensor) -> Modalities:
-        return apply(stored[rows], parameters, RECIPE)
+        return apply(stored[rows], parameters, case.recipe)
 
     return Parts(
         model, optimiser, make_step(model, optimiser, scaler, augment, engine, accumulate=case.batches)
@@ -132,7 +138,7 @@ def _batches(case: Case, device: torch.device) -> Iterator[tuple[tuple[Tensor, .
         pairs = [np.sort(rng.permutation(IDENTITIES)[:2]).repeat(2) for _ in range(case.batches)]
         person = np.tile(np.concatenate(pairs), 2)
         rows = person * (STORED // IDENTITIES) + rng.integers(0, STORED // IDENTITIES, 2 * half)
-        parameters = draw(RECIPE, 2 * half, HEIGHT, WIDTH, seed=SEED, epoch=0, iteration=number)
+        parameters = draw(case.recipe, 2 * half, HEIGHT, WIDTH, seed=SEED, epoch=0, iteration=number)
         inputs = tuple(torch.from_numpy(one).to(device) for one in (rows, parameters, person))
         seeds = [1000 * number + batch for batch in range(case.batches)] if case.dropout else []
         yield inputs, LR[case.optimiser] * (1 + 0.3 * number), seeds

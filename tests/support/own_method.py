@@ -47,7 +47,7 @@ class OwnOutputs(NamedTuple):
 
 
 class OwnNetwork(Network):
-    blocks, parts = 3, 2
+    views, blocks, parts = 2, 3, 2
 
     def __init__(
         self, identities: int, options: OwnModelOptions, losses: OwnLossOptions, weights: dict | None = None

@@ -9,6 +9,7 @@ from dns.option import device_type, free
 from dns.training import checkpoint
 from dns.training.options import SECTIONS, declared
 from dns.training.run_folder import RunFolder
+from dns.training.setup import plan_options
 from ffcv_convert.common.errors import ConfigError
 from ffcv_convert.common.world import World
 from tests.support.configs import make_config
@@ -75,3 +76,10 @@ def test_every_option_of_a_recipe_s_training_is_kept() -> None:
     assert set(SECTIONS) == {
         "data", "augment", "model", "loss", "optim", "multiplier", "engine", "eval", "run", "report",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "recipe"), [("agw", "caj"), ("caj", "agw")])
+def test_a_recipe_with_other_views_than_the_method_takes_is_refused(method: str, recipe: str) -> None:
+    config = make_config(f"--model.method={method}", f"--augment.recipe={recipe}", recipe=f"{method}/sysu")
+    with refusal(ConfigError, "augment.recipe", recipe, f"model.method = '{method}'"):
+        plan_options(config)
