@@ -132,6 +132,11 @@ class ReportOptions:
     images: bool = option(True, "whether report.html shows images", resumed=free)
 
 
+def plain(value: Any) -> Any:
+    """Return an option's value as files hold it: several values as text."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """A whole configuration. A recipe in configs/ decides the sections down to `multiplier`; the others may differ from
@@ -163,11 +168,7 @@ class Config:
     def stored(self) -> dict[str, dict[str, Any]]:
         """Return section -> option -> plain value, as config.yaml and checkpoints hold them: several values as text."""
         return {
-            section: {
-                name: ",".join(map(str, value)) if isinstance(value, tuple) else value
-                for name, value in vars(part).items()
-            }
-            for section, part in vars(self).items()
+            section: {name: plain(value) for name, value in vars(part).items()} for section, part in vars(self).items()
         }
 
 

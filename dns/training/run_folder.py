@@ -20,7 +20,7 @@ from dns.evaluation.results import read_json, results_lock, write_json, writing
 from dns.training import checkpoint
 from dns.training.config import to_yaml
 from dns.training.log import JsonLines, MetricsLog
-from dns.training.options import DEFAULT_METHOD, Config, declared
+from dns.training.options import DEFAULT_METHOD, Config, declared, plain
 from dns.training.tensorboard import FOLDER, TensorBoard
 from ffcv_convert.common.errors import CheckpointError, ConfigError, TrainingError
 from ffcv_convert.common.locks import lock
@@ -143,7 +143,7 @@ class RunFolder:
             for key, value in options.items():
                 option, _, default = declared(section, self.config.model.method)[key]
                 # A run from before the option trained with its default; `auto` was resolved, to what it is now.
-                former = value if default in (MISSING, "auto") else default
+                former = value if default in (MISSING, "auto") else plain(default)
                 before, kept = stored.get(section, {}).get(key, former), option.resumed
                 if kept(before) == kept(value):
                     continue

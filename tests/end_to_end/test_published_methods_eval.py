@@ -50,7 +50,10 @@ def test_a_published_checkpoint_is_tested_by_its_method_s_recipe(
     path, root = tmp_path / f"llcm_{method}_best.t", converted_layout("llcm").parent
     torch.save({"net": net, "cmc": np.ones(3), "mAP": np.float64(0.5), "mINP": 0.5, "epoch": 7}, path)
     more, features = CASES[method]
-    options = ["--data.set=llcm", f"--data.beton_root={root}", f"--model.architecture={SMALL}", "--engine.device=cpu"]
+    options = [
+        "--data.set=llcm", f"--data.beton_root={root}", f"--model.architecture={SMALL}", "--engine.device=cpu",
+        "--engine.precision=fp32",
+    ]  # fmt: skip
     here = [f"--run.root={tmp_path / 'runs'}", "--eval.protocols=llcm-i2v", "--eval.batch_size=16"]
     export = tmp_path / "features.npz"
     assert eval_script.evaluate([f"--eval.checkpoint={path}", *options, *more, *here, f"--eval.export={export}"]) == 0
@@ -74,5 +77,5 @@ def test_of_names_that_two_methods_have_the_method_has_to_be_told(tmp_path: Path
     names = json.loads((Path(__file__).parents[1] / "data/methods/agw.json").read_text())["state_dict_shapes"]
     path = tmp_path / "agw.t"
     torch.save({"net": {name: torch.ones(1) for name in names}, "epoch": 1}, path)
-    with refusal(CheckpointError, path, "agw", "caj", "METHOD=agw"):
+    with refusal(CheckpointError, path, "METHOD=agw", "caj"):
         eval_script.evaluate([f"--eval.checkpoint={path}", "--data.set=sysu"])
