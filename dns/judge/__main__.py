@@ -103,14 +103,13 @@ def write_pages(
     each: Sequence[Placed], judged: Sequence[Judged], subject: Subject, options: argparse.Namespace, command: str
 ) -> None:
     """Write a report of each file's features; those of several files go into folders of their names."""
-    for placed, file in zip(each, options.files, strict=False):  # the published order makes one of two files
+    for placed in each:
         rows = [one for one in judged if one.file == placed.name]
         folder = options.write / placed.name if len(each) > 1 else options.write
         with results.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        page = write_report(
-            folder, placed, rows, subject, options.dataset, file=file, command=command, images=not options.no_images
-        )
+        images = not options.no_images
+        page = write_report(folder, placed, rows, subject, options.dataset, command=command, images=images)
         print(f"written: {page}")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -14,8 +15,10 @@ KNOWN_ORDER = ("sysu", "llcm", "regdb")  # families of protocols whose published
 
 @dataclass(frozen=True)
 class Placed:
-    """The features of a test set's N images. matrices: name -> (N, D), NaN where given_N is false."""
+    """The features of a test set's N images. file: the first that they come from; matrices: name -> (N, D), NaN where
+    given_N is false."""
 
+    file: Path
     name: str
     matrices: dict[str, np.ndarray]
     given_N: np.ndarray
@@ -47,7 +50,7 @@ def _placed(parts: Sequence[tuple[Features, np.ndarray]], images: int) -> Placed
         for features, row_F in parts:
             matrices[name][row_F] = features.matrices[name]
             given_N[row_F] = True
-    return Placed(" + ".join(features.file.name for features, _ in parts), matrices, given_N)
+    return Placed(first.file, " + ".join(features.file.name for features, _ in parts), matrices, given_N)
 
 
 def _rows_by_name(features: Features, test: TestSet) -> np.ndarray:

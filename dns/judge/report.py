@@ -15,7 +15,7 @@ from ffcv_convert.common.errors import ConfigError
 
 
 def write_report(
-    folder: Path, placed: Placed, judged: Sequence[Judged], subject: Subject, dataset: str, *, file: Path, command: str,
+    folder: Path, placed: Placed, judged: Sequence[Judged], subject: Subject, dataset: str, *, command: str,
     images: bool,
 ) -> Path:  # fmt: skip
     """Write the report of a file's features and rows into `folder`. Returns the page's path.
@@ -36,7 +36,7 @@ def write_report(
     pixels = subject.images.pixels if images and subject.images else None
     embedding_ND = torch.from_numpy(placed.matrices[one.matrix])
     about = reported.Subject(
-        dataset, subject.about["dataset"], subject.test, embedding_ND, rankings, how, pixels, file, command
+        dataset, subject.about["dataset"], subject.test, embedding_ND, rankings, how, pixels, placed.file, command
     )
     own: dict[str, Row] = {name: other.row for name, other in shown.items()}
     return write_page(folder, about, [other.row for other in judged], own)

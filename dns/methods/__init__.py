@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dns import losses, model, optim, published
-from dns.methods import agw, baseline, caj, deen
+from dns.methods import agw, baseline, caj, deen, two_stems
 from dns.network import Network, NetworkOptions
 from dns.published import PublishedNames
 
@@ -24,10 +24,10 @@ class Method:
 
 METHODS = {
     "dns": Method(model.DNS, model.ModelOptions, losses.LossOptions, optim.MultiplierOptions, (published.PUBLISHED,)),
-    "agw": Method(agw.AGW, NetworkOptions, agw.LossOptions, agw.MultiplierOptions, (agw.PUBLISHED,)),
-    "caj": Method(caj.CAJ, NetworkOptions, caj.LossOptions, agw.MultiplierOptions, (agw.PUBLISHED,)),
+    "agw": Method(agw.AGW, NetworkOptions, agw.LossOptions, two_stems.MultiplierOptions, (agw.PUBLISHED,)),
+    "caj": Method(caj.CAJ, NetworkOptions, caj.LossOptions, two_stems.MultiplierOptions, (agw.PUBLISHED,)),
     "deen": Method(
-        deen.DEEN, deen.ModelOptions, deen.LossOptions, deen.MultiplierOptions,
+        deen.DEEN, deen.ModelOptions, deen.LossOptions, two_stems.MultiplierOptions,
         (deen.PUBLISHED, deen.PUBLISHED_ON_REGDB), feature="sum",
     ),
     "baseline": Method(

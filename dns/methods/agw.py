@@ -2,19 +2,16 @@
 weighted regularised triplet loss. GeM's power is fixed, as in the published code.
 """
 
-import copy
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dns.backbone import build_backbone
-from dns.layers import NonLocal, gem, make_classifier, make_neck
+from dns.layers import NonLocal, gem
 from dns.losses import WEIGHT, at_least_float32, weighted_sum
-from dns.network import Losses, Network, NetworkOptions
-from dns.optim import MULTIPLIER
+from dns.methods.two_stems import Outputs, TwoStems
+from dns.network import Losses, NetworkOptions
 from dns.option import option
 from dns.published import PublishedNames
 from dns.triplets import weighted_triplet
@@ -30,40 +27,15 @@ class LossOptions:
     triplet: float = option(1.0, "weight of the weighted regularised triplet loss", WEIGHT)
 
 
-@dataclass(frozen=True, kw_only=True)
-class MultiplierOptions:
-    """Learning-rate multipliers of the parameter groups"""
-
-    rest: float = option(0.1, "stems and trunk", MULTIPLIER)
-    neck: float = option(1.0, "BN neck", MULTIPLIER)
-    classifier: float = option(1.0, "classifier", MULTIPLIER)
-
-
-class Outputs(NamedTuple):
-    """Z and the classifier's logits."""
-
-    pooled_BD: Tensor
-    logits_BC: Tensor
-
-
-class AGW(Network):
+class AGW(TwoStems):
     def __init__(
         self, identities: int, options: NetworkOptions, losses: LossOptions, weights: dict[str, Tensor] | None = None
     ):
-        super().__init__()
-        self._losses = losses
         backbone = build_backbone(options.architecture, weights, pooled=True)
-        self.visible_stem = backbone.stem
-        self.other_stem = copy.deepcopy(self.visible_stem)
+        super().__init__(backbone.stem, backbone.widths[-1], identities)
+        self._losses = losses
         stages = zip(backbone.stages, NON_LOCAL, backbone.widths, strict=True)
         self.stages = nn.ModuleList(Stage(stage, min(number, len(stage)), width) for stage, number, width in stages)
-        self.width = backbone.widths[-1]
-        self.neck = make_neck(self.width, bias=False)
-        self.classifier = make_classifier(self.width, identities)
-
-    def forward(self, visible: Tensor, other: Tensor) -> Outputs:
-        pooled = self._pooled(torch.cat([self.visible_stem(visible), self.other_stem(other)]))
-        return Outputs(pooled, self.classifier(self.neck(pooled)))
 
     def loss(self, outputs: Outputs, person_B: Tensor) -> Losses:
         return weighted_sum(
@@ -74,18 +46,11 @@ class AGW(Network):
             self._losses,
         )
 
-    def embed(self, images: Tensor, *, visible: bool) -> tuple[Tensor, Tensor]:
-        pooled = self._pooled((self.visible_stem if visible else self.other_stem)(images))
-        return functional.normalize(pooled, dim=1), functional.normalize(at_least_float32(self.neck(pooled)), dim=1)
-
-    def groups(self) -> dict[str, list[nn.Parameter]]:
-        return self.by_module("neck", "classifier")
-
     @property
     def last_map(self) -> nn.Module:
         return self.stages[-1]
 
-    def _pooled(self, maps: Tensor) -> Tensor:
+    def pooled(self, maps: Tensor) -> Tensor:
         for stage in self.stages:
             maps = stage(maps)
         return gem(maps)

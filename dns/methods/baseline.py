@@ -1,17 +1,16 @@
 """Builds the baseline of DNS (ECCV 2024): its two stems, shared layers and circle loss, without its modules."""
 
-import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dns.backbone import build_backbone
-from dns.layers import gem, make_classifier, make_neck
+from dns.layers import gem
 from dns.losses import WEIGHT, at_least_float32, circle_loss, weighted_sum
-from dns.network import Losses, Network, NetworkOptions
+from dns.methods.two_stems import TwoStems
+from dns.network import Losses, NetworkOptions
 from dns.optim import MULTIPLIER
 from dns.option import option
 from dns.published import PublishedNames
@@ -45,22 +44,17 @@ class Outputs(NamedTuple):
     logits_BC: Tensor
 
 
-class Baseline(Network):
+class Baseline(TwoStems):
     def __init__(
         self, identities: int, options: NetworkOptions, losses: LossOptions, weights: dict[str, Tensor] | None = None
     ):
-        super().__init__()
-        self._losses = losses
         backbone = build_backbone(options.architecture, weights)
-        self.visible_stem = backbone.stem
-        self.other_stem = copy.deepcopy(self.visible_stem)
+        super().__init__(backbone.stem, backbone.widths[-1], identities, neck_bias=True)
+        self._losses = losses
         self.layer3, self.layer4 = backbone.stages
-        self.width = backbone.widths[-1]
-        self.neck = make_neck(self.width)
-        self.classifier = make_classifier(self.width, identities)
 
     def forward(self, visible: Tensor, other: Tensor) -> Outputs:
-        embedding = self.neck(self._pooled(torch.cat([self.visible_stem(visible), self.other_stem(other)])))
+        embedding = self.neck(self.pooled_batch(visible, other))
         return Outputs(embedding, self.classifier(embedding))
 
     def loss(self, outputs: Outputs, person_B: Tensor) -> Losses:
@@ -75,10 +69,6 @@ class Baseline(Network):
             self._losses,
         )
 
-    def embed(self, images: Tensor, *, visible: bool) -> tuple[Tensor, Tensor]:
-        pooled = self._pooled((self.visible_stem if visible else self.other_stem)(images))
-        return functional.normalize(pooled, dim=1), functional.normalize(at_least_float32(self.neck(pooled)), dim=1)
-
     def groups(self) -> dict[str, list[nn.Parameter]]:
         return self.by_module("layer3", "layer4", "neck", "classifier")
 
@@ -86,7 +76,7 @@ class Baseline(Network):
     def last_map(self) -> nn.Module:
         return self.layer4
 
-    def _pooled(self, maps: Tensor) -> Tensor:
+    def pooled(self, maps: Tensor) -> Tensor:
         return gem(self.layer4(self.layer3(maps)))
 
 

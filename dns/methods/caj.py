@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from dns.losses import WEIGHT, at_least_float32, weighted_sum
-from dns.methods.agw import AGW, Outputs
+from dns.methods.agw import AGW
+from dns.methods.two_stems import Outputs
 from dns.network import Losses, NetworkOptions
 from dns.option import option
 from dns.triplets import squared_triplet, weighted_triplet

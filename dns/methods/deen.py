@@ -5,19 +5,18 @@ infrared], and all of them are trained and compared. Odd as they are, the pairin
 the orthogonal loss are the published code's: published weights and numbers depend on them.
 """
 
-import copy
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dns.backbone import build_backbone
-from dns.layers import Residual, make_classifier, make_neck
+from dns.layers import Residual
 from dns.losses import WEIGHT, at_least_float32, weighted_sum
-from dns.network import Losses, Network, NetworkOptions
-from dns.optim import MULTIPLIER
+from dns.methods.two_stems import Outputs, TwoStems
+from dns.network import Losses, NetworkOptions
 from dns.option import option
 from dns.published import PublishedNames
 from dns.triplets import distances, hard_triplet, hinge, own_distances
@@ -46,49 +45,25 @@ class LossOptions:
     orthogonal: float = option(0.01, "weight of the orthogonality of the branches", WEIGHT)
 
 
-@dataclass(frozen=True, kw_only=True)
-class MultiplierOptions:
-    """Learning-rate multipliers of the parameter groups"""
+class DEEN(TwoStems):
+    """Rows are [visible, infrared] of the map itself, of branch 1, of branch 2."""
 
-    rest: float = option(0.1, "stems, trunk, MFA, DEE", MULTIPLIER)
-    neck: float = option(1.0, "BN neck", MULTIPLIER)
-    classifier: float = option(1.0, "classifier", MULTIPLIER)
-
-
-class Outputs(NamedTuple):
-    """Z and the classifier's logits, [visible, infrared] of the map itself, of branch 1, of branch 2."""
-
-    pooled_BD: Tensor
-    logits_BC: Tensor
-
-
-class DEEN(Network):
     blocks: ClassVar[int] = 2 * PARTS
     parts: ClassVar[int] = PARTS
 
     def __init__(
         self, identities: int, options: ModelOptions, losses: LossOptions, weights: dict[str, Tensor] | None = None
     ):
-        super().__init__()
-        self._losses = losses
         backbone = build_backbone(options.architecture, weights, pooled=True)
-        self.visible_stem = backbone.stem
-        self.other_stem = copy.deepcopy(self.visible_stem)
-        self.stages = nn.ModuleList(backbone.stages[: options.stages])
         widths = (backbone.stem_width, *backbone.widths[: options.stages])
+        super().__init__(backbone.stem, widths[-1], identities)
+        self._losses = losses
+        self.stages = nn.ModuleList(backbone.stages[: options.stages])
         self.fusions = nn.ModuleList(
             MultistageFusion(widths[number + 1], widths[number], stride=1 if number == 0 else 2)
             for number in range(options.stages - 1)
         )
         self.expansion = EmbeddingExpansion(widths[-2], options.dropout)
-        self._width = widths[-1]
-        self.width = PARTS * self._width
-        self.neck = make_neck(self._width, bias=False)
-        self.classifier = make_classifier(self._width, identities)
-
-    def forward(self, visible: Tensor, other: Tensor) -> Outputs:
-        pooled = self._pooled(torch.cat([self.visible_stem(visible), self.other_stem(other)]))
-        return Outputs(pooled, self.classifier(self.neck(pooled)))
 
     def loss(self, outputs: Outputs, person_B: Tensor) -> Losses:
         options, pooled = self._losses, outputs.pooled_BD
@@ -106,21 +81,11 @@ class DEEN(Network):
             options,
         )
 
-    def embed(self, images: Tensor, *, visible: bool) -> tuple[Tensor, Tensor]:
-        pooled = self._pooled((self.visible_stem if visible else self.other_stem)(images))
-        both = (pooled, at_least_float32(self.neck(pooled)))
-        before, after = (torch.cat(functional.normalize(rows, dim=1).chunk(PARTS), dim=1) for rows in both)
-        return before, after
-
-    def groups(self) -> dict[str, list[nn.Parameter]]:
-        return self.by_module("neck", "classifier")
-
     @property
     def last_map(self) -> nn.Module:
         return self.stages[-1]
 
-    def _pooled(self, maps: Tensor) -> Tensor:
-        """(B, C, H, W) of the stems -> Z of the map itself and of both branches, (3 B, D), float32 at least."""
+    def pooled(self, maps: Tensor) -> Tensor:
         *stages, last = self.stages
         for stage, fusion in zip(stages, self.fusions, strict=True):
             maps = fusion(stage(maps), maps)

@@ -9,7 +9,7 @@ from terminaltables import AsciiTable
 
 from dns.methods import METHODS
 from dns.training.checkers import checker_of
-from dns.training.options import BY_METHOD, SECTIONS, declared, section_class
+from dns.training.options import BY_METHOD, SECTIONS, declared, plain, section_class
 
 REQUIRED = "(required)"
 
@@ -25,7 +25,7 @@ def help_text(description: str, method: str) -> str:
     for name in SECTIONS:
         rows = [["option", "default", "takes", "what it is"]]
         for key, (option, kind, default) in declared(name, method).items():
-            shown = REQUIRED if default is MISSING else _plain(default)
+            shown = REQUIRED if default is MISSING else _shown(default)
             rows.append([f"--{name}.{key}", shown, checker_of(option, kind).help(), option.help])
         parts.append(AsciiTable(rows, section_class(name, method).__doc__).table)
     if others:
@@ -33,7 +33,5 @@ def help_text(description: str, method: str) -> str:
     return "\n".join(parts)
 
 
-def _plain(default: Any) -> str:
-    if isinstance(default, tuple):
-        return ",".join(map(str, default))
-    return str(default).lower() if isinstance(default, bool) else str(default)
+def _shown(default: Any) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(plain(default))
