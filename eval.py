@@ -24,7 +24,9 @@ from dns.evaluation.embedding import Embeddings, save_features
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.ranking import Ranking
 from dns.evaluation.tables import Measured, Row, joined, together
-from dns.report.subject import Subject, TrainedNetwork, of_network, shown_feature
+from dns.export.description import FILE as EXPORTED
+from dns.network import Network
+from dns.report.subject import Subject, of_network, shown_feature
 from dns.report.write import write_report
 from dns.training import checkpoint
 from dns.training.config import METHOD, given_options, read_config, split_arguments
@@ -81,8 +83,9 @@ def evaluate(arguments: Sequence[str]) -> int:
         if config.report.write == "true" and subject is None:
             command = shlex.join(["python", "eval.py", *arguments])
             shown = {protocol: rankings[protocol, shown_feature(config)] for protocol in opened.protocols}
-            network = TrainedNetwork(config, opened.evaluator, opened.model)
-            subject = of_network(network, embeddings, shown, path, command)
+            model = opened.model if isinstance(opened.model, Network) else None
+            file = path / EXPORTED if path.is_dir() else path
+            subject = of_network(config, opened.evaluator, embeddings, shown, file, command, model)
     if folder is None or not ranks.is_main():
         return 0
     name = opened.name if len(checkpoints) == 1 else f"{pattern.name} of {len(checkpoints)} runs{how_chosen(pattern)}"

@@ -28,7 +28,7 @@ from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.ranking import Ranking
 from dns.evaluation.tables import Measured, Row, markdown
 from dns.optim import set_learning_rate
-from dns.report.subject import TrainedNetwork, of_network
+from dns.report.subject import of_network
 from dns.report.write import FIGURES, PAGE, write_report
 from dns.training import checkpoint, dry_run, jobs, repeats, throughput
 from dns.training.config import option_sources, read_config
@@ -363,8 +363,10 @@ def report(training: Training, run: RunFolder, evaluator: Evaluator, state: Trai
     # What a training's own table shows.
     tested_so = replace(config.eval, features=(evaluator.feature,), re_ranking=False)
     command = shlex.join(["python", "train_ffcv.py", "--config-file", str(run.path / CONFIG)])
-    network = TrainedNetwork(replace(config, eval=tested_so), evaluator, state.model)
-    subject = of_network(network, last.embeddings, {config.eval.protocol: last.rankings}, run.last, command)
+    subject = of_network(
+        replace(config, eval=tested_so), evaluator, last.embeddings, {config.eval.protocol: last.rankings}, run.last,
+        command, state.model,
+    )  # fmt: skip
     try:
         print(f"written: {write_report(run.path, subject, last.tested)}")
     except ReportError as error:

@@ -9,7 +9,7 @@ Collects finished runs into benchmarks/results/seeds-<dataset>-<hardware>-<date>
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -56,18 +56,23 @@ def table(content: Mapping[str, Any]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
-def main(paths: Sequence[str]) -> int:
+def collect(
+    paths: Sequence[str], question: str, usage: str | None,
+    gather: Callable[[list[dict[str, Any]]], dict[str, Any]], table: Callable[[dict[str, Any]], str],
+) -> int:  # fmt: skip
+    """Store what `gather` makes of the runs of these result.json as the answer to `question`, and print its table."""
     if not paths:
-        print(__doc__)
+        print(usage)
         return 2
     try:
-        content = gather([read(Path(path)) for path in paths])
+        results = [read(Path(path)) for path in paths]
+        content = gather(results)
     except (OSError, ValueError, KeyError) as error:
         print(f"error: {error}. Name the result.json of finished runs of one recipe", file=sys.stderr)
         return 2
-    device, name = content["runs"][0]["environment"], re.sub(r"[^a-z0-9_]+", "-", content["dataset"])
     print(table(content))
-    target = result_path(f"seeds-{name}", device)
+    name = re.sub(r"[^a-z0-9_]+", "-", content["dataset"])
+    target = result_path(f"{question}-{name}", results[0]["environment"])
     if target.exists():
         print(f"error: {target}: holds a result of today. Remove or rename it, then try again", file=sys.stderr)
         return 2
@@ -76,4 +81,4 @@ def main(paths: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(collect(sys.argv[1:], "seeds", __doc__, gather, table))

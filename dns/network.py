@@ -4,9 +4,10 @@ A batch holds P identities x K images of each modality. PK rows, one kind of ima
 are a block: the K rows of an identity are adjacent, and the identities stand in the same order in every block.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -27,6 +28,17 @@ class NetworkOptions:
     )
 
 
+class Embeds(Protocol):
+    """What testing needs of a network, see Network. digest: the SHA-256 of its weights."""
+
+    parts: int
+    width: int
+
+    def embed(self, images: Tensor, *, visible: bool) -> tuple[Tensor, Tensor]: ...
+
+    def digest(self) -> str: ...
+
+
 class Network(nn.Module, ABC):
     """A network in training and test.
 
@@ -37,7 +49,7 @@ class Network(nn.Module, ABC):
 
     views: ClassVar[int] = 1
     blocks: ClassVar[int] = 2
-    parts: ClassVar[int] = 1
+    parts: int = 1
     width: int
 
     @abstractmethod
@@ -77,6 +89,13 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def last_map(self) -> nn.Module:
         """The module that returns the last maps of features, (maps, C, h, w), one or several an image: for figures."""
+
+    def digest(self) -> str:
+        """Return the SHA-256 of all tensors, in whatever layout and on whatever device they are."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def begin_batch(self, number: int) -> None:
         """Do what a method does before batch `number` (from 0) of an optimiser step. Most do nothing."""

@@ -110,10 +110,12 @@ class TestImages:
 
 
 def open_test(
-    folder: Path, world: World, *, trial: int, styles: str, source: Source, batch_size: int, workers: int
-) -> TestImages:
-    """Open the test images of the set in `folder`. Raises DataError if the set lacks what is asked for."""
-    subset, device = open_subset(folder, "test", trial=trial, styles=styles), world.device
+    folder: Path, world: World, *, trial: int, styles: str, source: Source, batch_size: int, workers: int,
+    split: Literal["train", "test"] = "test",
+) -> TestImages:  # fmt: skip
+    """Open the test images of the set in `folder`, or its training images as a test reads images. Raises DataError if
+    the set lacks what is asked for."""
+    subset, device = open_subset(folder, split, trial=trial, styles=styles), world.device
     loader: StreamedTestLoader | ResidentTestLoader
     if is_resident(source, subset, device):
         loader = ResidentTestLoader(subset, batch_size=batch_size, device=device, workers=workers)

@@ -30,6 +30,7 @@ ALLOWED = {
     "dns.methods": ("dns.methods", *(f"dns.{name}" for name in PAPER), *COMMON),
     "dns.exchange": ("dns.ranks", *COMMON),
     "dns.evaluation": ("dns", "pipelines.data", "ffcv_convert.beton.labels", *COMMON),
+    "dns.export": ("dns", "pipelines", "ffcv_convert.beton.labels", *COMMON),
     "dns.judge": ("dns", "pipelines", "ffcv_convert.beton.labels", *COMMON),
     "dns.report": ("dns", "pipelines.data", "ffcv_convert.beton.labels", *COMMON),
     "dns.training": ("dns", "pipelines", "ffcv_convert.beton.labels", *COMMON),

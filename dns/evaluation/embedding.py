@@ -12,7 +12,7 @@ from torch.nn import functional
 from dns.engine import Engine
 from dns.evaluation import results
 from dns.evaluation.protocols import TestSet
-from dns.network import Network
+from dns.network import Embeds
 
 Flip = Literal["published", "normalised", "off"]
 
@@ -47,19 +47,20 @@ def compared_width(width: int, feature: str) -> int:
 class Embedder(nn.Module):
     """Turns uint8 images into L2-normalised features: normalisation, the modality's stem, the trunk, the neck, flip.
 
-    normalise: images uint8 (B, H, W, 3) -> float32 (B, 3, H, W). flip: "published" adds the mirrored image's feature
-    without normalising again, "normalised" normalises the sum (of each part), "off" takes only the image itself.
+    prepare: images uint8 (B, H, W, 3) -> what the network takes, (B, 3, H, W): normalised float32. flip: "published"
+    adds the mirrored image's feature without normalising again, "normalised" normalises the sum (of each part), "off"
+    takes only the image itself.
     """
 
-    def __init__(self, model: Network, normalise: Callable[[Tensor], Tensor], engine: Engine, *, flip: Flip):
+    def __init__(self, model: Embeds, prepare: Callable[[Tensor], Tensor], engine: Engine, *, flip: Flip):
         super().__init__()
         self.model, self.width = model, model.width
-        self._normalise, self._engine, self._flip = normalise, engine, flip
+        self._prepare, self._engine, self._flip = prepare, engine, flip
         self._embed = engine.compiled(model.embed)
 
     def forward(self, images_BHWC: Tensor, *, visible: bool) -> Embeddings:
         """Return both features, (B, D) each, of images of one modality, on the images' device."""
-        images = self._engine.arrange(self._normalise(images_BHWC))
+        images = self._engine.arrange(self._prepare(images_BHWC))
         with self._engine.autocast():
             z, bn = self._embed(images, visible=visible)
             if self._flip != "off":

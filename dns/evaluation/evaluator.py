@@ -1,6 +1,5 @@
 """Embeds a set's test images, ranks them under the named protocols, and makes the rows of reports."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from dns.evaluation.embedding import FEATURES, Embedder, Embeddings, Flip
 from dns.evaluation.protocols import PROTOCOLS, TestSet
 from dns.evaluation.ranking import Ranking, rank_trials
 from dns.evaluation.tables import Measured, Row, joined, ranked_row
-from dns.network import Network
+from dns.network import Embeds
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.world import World
 from pipelines.data import TestImages
@@ -35,12 +34,17 @@ class Evaluator:
         self.test_set = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)
         self.images, self._world, self.engine = images, world, engine
         self.dataset, self.flip, self.feature, self.about = dataset, flip, feature, dict(about or {})
+        self.prepare, self.precision = images.normalise, str(engine.precision)
+
+    def take_exported(self, precision: str) -> None:
+        """Make ready for a network that normalises by itself: it gets uint8 images. precision: that of its rows."""
+        self.prepare, self.precision = channels_first, precision
 
     @torch.inference_mode()
-    def embed(self, model: Network, row_N: np.ndarray | None = None, flip: Flip | None = None) -> Embeddings:
+    def embed(self, model: Embeds, row_N: np.ndarray | None = None, flip: Flip | None = None) -> Embeddings:
         """Return the features of every test image, or only of those of `row_N` (the result's other rows are NaN), on
         the device. flip: that of the tables unless another is given. Leaves the model in evaluation mode."""
-        embedder = Embedder(model, self.images.normalise, self.engine, flip=flip or self.flip).eval()
+        embedder = Embedder(model, self.prepare, self.engine, flip=flip or self.flip).eval()
         rows = np.arange(len(self.test_set.person_N)) if row_N is None else row_N
         shape = (len(self.test_set.person_N), embedder.width)
         embeddings = Embeddings(*(torch.full(shape, torch.nan, device=self._world.device) for _ in Embeddings._fields))
@@ -61,7 +65,7 @@ class Evaluator:
         """Rank the trials of a protocol, see rank_trials."""
         return rank_trials(PROTOCOLS[protocol], self.test_set, embedding_ND, trials, re_ranking=re_ranking)
 
-    def choosing_rank1(self, model: Network, protocol: str) -> float:
+    def choosing_rank1(self, model: Embeds, protocol: str) -> float:
         """Return the number by which the published code chooses an epoch: Rank-1 of `feature` on trial 0, without flip.
 
         It embeds only the queries and that trial's gallery: 4,104 of SYSU-MM01's 10,578 images.
@@ -70,14 +74,11 @@ class Evaluator:
         embedding_ND = embeddings.compared(self.feature)
         return ranks.on_main(self._world, lambda: self.rankings(embedding_ND, protocol, [0])[0].metrics.cmc[0])
 
-    def measured(self, model: Network, checkpoint: str) -> Measured:
+    def measured(self, model: Embeds, checkpoint: str) -> Measured:
         """Return what rows of this network on this evaluator's images are of. checkpoint: its name in reports."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(model.state_dict().items()):  # in whatever layout and on whatever device they are
-            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-        return Measured(checkpoint, digest.hexdigest(), joined(self.images.digests().values()))
+        return Measured(checkpoint, model.digest(), joined(self.images.digests().values()))
 
-    def own_row(self, model: Network, protocol: str, checkpoint: str) -> Row:
+    def own_row(self, model: Embeds, protocol: str, checkpoint: str) -> Row:
         """Return a report's row of the method's own `feature`, over every trial."""
         embedding_ND, tested = self.embed(model).compared(self.feature), self.measured(model, checkpoint)
         return ranks.on_main(
@@ -95,4 +96,9 @@ class Evaluator:
         """Return what a row says of how its features were made and compared."""
         again = "k-reciprocal" if re_ranking else "off"
         how = {"feature": FEATURES[feature], "flip": self.flip, "re_ranking": again}
-        return {**how, "precision": self.engine.precision}
+        return {**how, "precision": self.precision}
+
+
+def channels_first(images_BHWC: Tensor) -> Tensor:
+    """(B, H, W, 3) -> (B, 3, H, W), the same numbers."""
+    return images_BHWC.permute(0, 3, 1, 2)

@@ -49,7 +49,7 @@ class DEEN(TwoStems):
     """Rows are [visible, infrared] of the map itself, of branch 1, of branch 2."""
 
     blocks: ClassVar[int] = 2 * PARTS
-    parts: ClassVar[int] = PARTS
+    parts: int = PARTS
 
     def __init__(
         self, identities: int, options: ModelOptions, losses: LossOptions, weights: dict[str, Tensor] | None = None
@@ -137,7 +137,7 @@ class PositionAttention(nn.Module):
     def forward(self, output: Tensor, given: Tensor) -> Tensor:
         theta, phi, g = (_paired(maps) for maps in (self.theta(output), self.phi(given), self.g(given)))
         attended = (g @ phi.transpose(1, 2) / phi.shape[2]) @ theta
-        return self.step(output, attended.reshape(len(output), -1, *output.shape[2:]))
+        return self.step(output, attended.reshape(output.shape[0], -1, *output.shape[2:]))
 
 
 def _paired(maps: Tensor) -> Tensor:

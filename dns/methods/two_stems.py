@@ -65,4 +65,5 @@ class TwoStems(Network):
 
     def _side_by_side(self, rows: Tensor) -> Tensor:
         """Return (B, parts D) of (parts B, D), each part L2-normalised."""
-        return torch.cat(functional.normalize(rows, dim=1).chunk(self.parts), dim=1)
+        parts = functional.normalize(rows, dim=1).unflatten(0, (self.parts, -1))  # not chunk: export would fix B
+        return parts.transpose(0, 1).flatten(1)

@@ -69,7 +69,7 @@ def looks(evaluator: Evaluator, model: Network, queries: Sequence[RankedQuery]) 
 
 def _input(evaluator: Evaluator, pixels: np.ndarray) -> Tensor:
     images = torch.from_numpy(pixels)[None].to(evaluator.engine.device)
-    return evaluator.engine.arrange(evaluator.images.normalise(images))
+    return evaluator.engine.arrange(evaluator.prepare(images))
 
 
 def _map(model: Network, embed: Embed, image: Tensor, modality: int, target_1D: Tensor) -> np.ndarray:

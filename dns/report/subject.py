@@ -73,12 +73,13 @@ class Subject:
 
 
 def of_network(
-    network: TrainedNetwork, embeddings: Embeddings, rankings: Mapping[str, Sequence[Ranking]], checkpoint: Path,
-    command: str,
+    config: Config, evaluator: Evaluator, embeddings: Embeddings, rankings: Mapping[str, Sequence[Ranking]],
+    checkpoint: Path, command: str, model: Network | None = None,
 ) -> Subject:  # fmt: skip
-    """Return the subject of a network's report. rankings: by shown_feature."""
-    config, evaluator, _ = network
+    """Return the subject of a network's report. rankings: by shown_feature; model: None where it was exported, and has
+    no gradients and no layers to look into."""
     feature = shown_feature(config)
+    network = None if model is None else TrainedNetwork(config, evaluator, model)
     return Subject(
         config.data.set, evaluator.dataset, evaluator.test_set, embeddings.compared(feature), rankings,
         evaluator.how(feature, re_ranking=config.eval.re_ranking),
@@ -102,7 +103,7 @@ def timings(evaluator: Evaluator, model: Network, size_px: tuple[int, int]) -> l
     and width.
     """
     engine = replace(evaluator.engine, compile=False)
-    embedder = Embedder(model, evaluator.images.normalise, engine, flip=evaluator.flip).eval()
+    embedder = Embedder(model, evaluator.prepare, engine, flip=evaluator.flip).eval()
     found = []
     for batch in BATCHES:
         images = torch.zeros(batch, *size_px, 3, dtype=torch.uint8, device=engine.device)

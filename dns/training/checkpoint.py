@@ -9,6 +9,7 @@ from typing import Any, TypedDict, cast, get_type_hints
 import torch
 from torch import Tensor
 
+from dns.export import description
 from dns.network import Network
 from dns.training import published_checkpoint
 from dns.training.checkpoint_reader import FETCH_AGAIN, read
@@ -18,8 +19,8 @@ from ffcv_convert.common.errors import CheckpointError, after_failed_write
 FORMAT, VERSION = "dns-ffcv", 1
 
 
-class Tested(TypedDict):
-    """What testing needs of a checkpoint. model: a state dict; epoch: how many are complete; config: see Config.stored,
+class Trained(TypedDict):
+    """What every checkpoint holds. model: a state dict; epoch: how many are complete; config: see Config.stored,
     `model.method` alone where the published code wrote it; size_px: height and width of the images; lists: digests of
     the data."""
 
@@ -30,7 +31,15 @@ class Tested(TypedDict):
     lists: dict[str, str]
 
 
-class Checkpoint(Tested):
+class Tested(Trained):
+    """What testing needs. file: the checkpoint's own name; identities: how many it was trained on; model: empty where
+    the network was exported."""
+
+    file: str
+    identities: int
+
+
+class Checkpoint(Trained):
     """What a run goes on from, see TrainingState.save. ranks: `statistics`, those of each rank if there are several;
     code: what trained it, see TrainingState."""
 
@@ -80,15 +89,17 @@ def load(path: Path) -> Checkpoint:
 
 
 def load_to_test(path: Path, method: str | None = None) -> Tested:
-    """Read a checkpoint of ours, or of the published code as far as testing needs it: model, epoch, the method.
+    """Read what testing needs of a checkpoint of ours or of the published code, or of an exported network's folder.
 
     The published ones are `{"net": tensors, "cmc", "mAP", "mINP", "epoch"}`, with numpy's numbers and arrays beside the
     tensors. method: whose a published one is, where its keys do not tell. Raises CheckpointError for any other file,
     for tensors that are not known, and where several methods have such tensors.
     """
+    if path.is_dir():
+        return _exported(path)
     content = read(path)
     if not isinstance(content, dict) or not isinstance(content.get("net"), Mapping):
-        return checked(content, path)
+        return _to_test(checked(content, path), path)
     try:
         epoch = operator.index(content["epoch"])
     except (KeyError, TypeError):
@@ -98,7 +109,24 @@ def load_to_test(path: Path, method: str | None = None) -> Tested:
     net = {str(name): tensor for name, tensor in content["net"].items()}
     method = method or published_checkpoint.method_of(net, path)
     model = published_checkpoint.renamed(net, path, method)
-    return {"model": model, "epoch": epoch, "config": {"model": {"method": method}}, "size_px": None, "lists": {}}
+    config = {"model": {"method": method}}
+    return _to_test({"model": model, "epoch": epoch, "config": config, "size_px": None, "lists": {}}, path)
+
+
+def _exported(folder: Path) -> Tested:
+    content = description.read(folder)
+    source = content["checkpoint"]
+    if not _is_configuration(source["config"]) and is_ours(source["config"]):
+        raise CheckpointError(f"{folder / description.FILE}: damaged (config of another type). {description.AGAIN}")
+    return {
+        "model": {}, "epoch": source["epoch"], "config": source["config"], "size_px": content["size_px"],
+        "lists": source["lists"], "file": source["file"], "identities": source["identities"],
+    }  # fmt: skip
+
+
+def _to_test(content: Trained, path: Path) -> Tested:
+    kept = {key: content[key] for key in get_type_hints(Trained)}  # type: ignore[literal-required]
+    return cast(Tested, {**kept, "file": path.name, "identities": identities_of(content["model"], path)})
 
 
 def is_ours(stored: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ import torch
 from dns import ranks
 from dns.evaluation.protocols import TestSet, fitting
 from dns.option import device_type
-from dns.training.checkpoint import Tested, identities_of, is_ours
+from dns.training.checkpoint import Tested, Trained, is_ours
 from dns.training.config import METHOD, Stored, given_options, method_of, read_config, split_arguments, stored_model
 from dns.training.fine_tuning import INITIAL
 from dns.training.options import DEFAULT_METHOD, Config, EvalOptions
@@ -160,7 +160,7 @@ def check_trials(config: Config, pattern: Path, numbers: Sequence[int], trial: i
         raise ConfigError(f"eval.export = {export!r}: several runs need {{trial}} in the name")
 
 
-def describe(path: Path, content: Tested, tested: str) -> str:
+def describe(path: Path, content: Trained, tested: str) -> str:
     """Return a checkpoint's name in a report: file, epoch, the set it was trained on if that is not the tested one, and
     that it was chosen on the test set, where it was."""
     file = "/".join(path.parts[-2:]) if path.parent.name.startswith("trial-") else path.name
@@ -235,7 +235,7 @@ def check_training(path: Path, content: Tested, dataset: str, training: tuple[st
             f"{path}: was trained on other images than {dataset} has for training now, and may know "
             "those that it would be tested on. Convert the set again from the lists that it was trained with"
         )
-    trained = identities_of(content["model"], path)
+    trained = content["identities"]
     if known != trained:
         print(f"note: {path} was trained on {trained} identities, {dataset} trains on {known}: "
               "is it another set's?", file=sys.stderr)  # fmt: skip

@@ -20,6 +20,8 @@ from dns.evaluation.embedding import Embeddings, compared_width
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import PROTOCOLS, fitting
 from dns.evaluation.ranking import check_memory
+from dns.export import description
+from dns.export.runtime import ExportedNetwork
 from dns.network import Network
 from dns.optim import make_optimiser, schedule
 from dns.step import Step, make_step
@@ -67,15 +69,15 @@ class Training:
 
 @dataclass(frozen=True)
 class Opened:
-    """A trained network in evaluation and what it is tested on. protocols: those of its configuration; name: its name
-    in reports."""
+    """A trained network in evaluation and what it is tested on. model: perhaps one that was exported; protocols: those
+    of its configuration; name: its name in reports."""
 
     path: Path
     config: Config
     world: World
     engine: Engine
     evaluator: Evaluator
-    model: Network
+    model: Network | ExportedNetwork
     protocols: Sequence[str]
     name: str
 
@@ -228,9 +230,25 @@ def open_content(path: Path, content: checkpoint.Tested, config: Config) -> Open
     selection.check_size(path, content, images.path, images.size_px, config.data.published_px)
     training = data.training_digest(config.data.folder, trial=config.data.trial, styles=config.data.styles)
     selection.check_training(path, content, config.data.set, training)
-    model = engine.place(trained_network(path, content["model"], config)).eval()
+    model = open_network(path, content, config, engine)
+    if isinstance(model, ExportedNetwork):
+        evaluator.take_exported(model.precision)
     for protocol in protocols if config.eval.re_ranking else ():  # rank 0 re-ranks
         width = max(compared_width(model.width, feature) for feature in config.features)
         ranks.on_main(world, partial(check_memory, PROTOCOLS[protocol], test_set, width, engine.device))
-    name = selection.describe(path, content, config.data.set)
+    name = describe(path, content, config.data.set)
     return Opened(path, config, world, engine, evaluator, model, protocols, name)
+
+
+def open_network(path: Path, content: checkpoint.Tested, config: Config, engine: Engine) -> Network | ExportedNetwork:
+    """Build the network of a checkpoint in evaluation mode, or open that of an exported folder."""
+    if path.is_dir():
+        return ExportedNetwork(path, description.read(path), torch.get_num_threads())
+    return engine.place(trained_network(path, content["model"], config)).eval()
+
+
+def describe(path: Path, content: checkpoint.Tested, tested: str) -> str:
+    """Return the name in a report of a checkpoint, or of the folder that one was exported to."""
+    if path.is_dir():
+        return f"{path.name}: {selection.describe(path / content['file'], content, tested)}"
+    return selection.describe(path, content, tested)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.seeds import MEASURES, MUST_MATCH, gather, main, read, table
+from benchmarks import methods
+from benchmarks.seeds import MEASURES, MUST_MATCH, collect, gather, read, table
 
 
 def result(rank1: float, seed: int, **changes: object) -> dict:
@@ -47,13 +48,33 @@ def test_a_stored_result_is_not_overwritten(
     run = {**result(0.5, 7, dataset="drawn"), "environment": {"device": "a cpu", "cores": 2}}
     (tmp_path / "result.json").write_text(json.dumps(run))
     (tmp_path / "config.yaml").write_text("run: {seed: 7}")
-    assert main([str(tmp_path / "result.json")]) == 0
+    assert collect([str(tmp_path / "result.json")], "seeds", None, gather, table) == 0
     (stored,) = (tmp_path / "results").iterdir()
     before = stored.read_bytes()
-    assert main([str(tmp_path / "result.json")]) == 2
+    assert collect([str(tmp_path / "result.json")], "seeds", None, gather, table) == 2
     assert str(stored) in capsys.readouterr().err
     assert stored.read_bytes() == before
 
 
 def test_missing_results_are_an_error(tmp_path: Path) -> None:
-    assert main([str(tmp_path / "gone")]) == 2
+    assert collect([str(tmp_path / "gone")], "seeds", None, gather, table) == 2
+
+
+def of(method: str, seed: int, rank1: float = 0.5, **changes: object) -> dict:
+    recipe = {} if method == "dns" else {"model": {"method": method}}
+    return result(rank1, seed, recipe=recipe, **changes)
+
+
+def test_methods_stand_side_by_side() -> None:
+    runs = [of("dns", 0, 0.2), of("dns", 1, 0.4), of("agw", 1, 0.8), of("agw", 0, 0.6)]
+    content = methods.gather(runs)
+    assert list(content["methods"]) == ["dns", "agw"]
+    rows = methods.table(content).splitlines()
+    assert rows[2].startswith("| dns | 20.0 | 40.0 | 30.0 | 50.0 ")
+    assert rows[3].startswith("| agw | 60.0 | 80.0 | 70.0 | 50.0 ")  # by the seed, in whatever order they were named
+
+
+@pytest.mark.parametrize("other", [of("agw", 1), of("agw", 0, dataset="another"), of("agw", 0, protocol="another")])
+def test_methods_that_cannot_be_compared_are_refused(other: dict) -> None:
+    with pytest.raises(ValueError, match="methods"):
+        methods.gather([of("dns", 0), other])

@@ -20,9 +20,10 @@ import train_ffcv
 from dns.evaluation import ranking, results
 from dns.evaluation.protocols import Protocol
 from dns.evaluation.tables import Measured, table
+from dns.network import Network
 from dns.report import write
 from dns.report.page import where
-from dns.report.subject import Subject, TrainedNetwork, of_network
+from dns.report.subject import Subject, of_network
 from dns.training import checkpoint, selection
 from dns.training.network import build_network
 from dns.training.selection import config_for_checkpoint, protocols_of
@@ -184,8 +185,8 @@ def subject(run: Path) -> Subject:
     opened = open_content(path, content, config_for_checkpoint(["--engine.precision=fp32"], content, 0, ""))
     embeddings = opened.embed()
     rankings = {"llcm-i2v": opened.evaluator.rankings(embeddings.bn, "llcm-i2v")}
-    network = TrainedNetwork(opened.config, opened.evaluator, opened.model)
-    return of_network(network, embeddings, rankings, path, "make report")
+    assert isinstance(opened.model, Network)
+    return of_network(opened.config, opened.evaluator, embeddings, rankings, path, "make report", opened.model)
 
 
 def measured(subject: Subject) -> Measured:
@@ -336,8 +337,7 @@ def test_every_layout_has_a_report(layout: str, converted_layout: Callable[[str]
     made = evaluator.measured(model, "made")
     rows = [evaluator.row(found, name, "bn", made) for name, found in rankings.items()]
     results.add_rows(rows, tmp_path)
-    network = TrainedNetwork(asked, evaluator, model)
-    shown = of_network(network, embeddings, rankings, tmp_path / "last.pt", "make report")
+    shown = of_network(asked, evaluator, embeddings, rankings, tmp_path / "last.pt", "make report", model)
     write.write_report(tmp_path, shown, made)
     page = page_of(tmp_path)
     assert page.tables["All results"] == table(rows)

@@ -1,0 +1,185 @@
+"""Exports a checkpoint into a folder, if it computes what the checkpoint computes."""
+
+import json
+import os
+import shutil
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dns.evaluation.embedding import compared_width
+from dns.evaluation.protocols import PROTOCOLS
+from dns.export import description, parity, precision
+from dns.export.graph import OPSET, to_onnx
+from dns.export.runtime import ExportedNetwork
+from dns.network import Network
+from dns.training import checkpoint
+from dns.training.config import METHOD, given_options
+from dns.training.environment import this_code
+from dns.training.options import Config
+from dns.training.selection import config_for_checkpoint
+from dns.training.setup import Opened, decoders, open_content, open_network, start_engine
+from ffcv_convert.beton.labels import Modality
+from ffcv_convert.common.atomic import partial_folder
+from ffcv_convert.common.errors import CheckpointError, ConfigError
+from ffcv_convert.common.world import World
+from pipelines import data
+from pipelines.augment.recipes import MEAN, STD
+
+# What is exported computes in float32 on a CPU, and is compared with PyTorch doing so.
+ENGINE = ("--engine.device=cpu", "--engine.precision=fp32", "--engine.channels_last=false", "--engine.compile=false")
+NOT_RUN = "the test set is not converted here"
+LIBRARIES = ("torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "openvino")
+SEED = 0  # draws the calibration's images
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to export. options: those of eval.py; command: the command line, for export.json."""
+
+    checkpoint: Path
+    to: Path
+    precision: str
+    max_loss: float
+    options: tuple[str, ...]
+    command: str
+
+
+def export(wanted: Wanted) -> dict[str, Any]:
+    """Write the folder and return what its export.json says. Raises a UserError, and writes nothing, where the numbers
+    differ by more than `parity` allows."""
+    if wanted.checkpoint.is_dir():
+        raise CheckpointError(f"{wanted.checkpoint}: a folder. Name the checkpoint to export, such as best.pt in a run")
+    _check_target(wanted.to)
+    options = (*wanted.options, *ENGINE)
+    content = checkpoint.load_to_test(wanted.checkpoint, given_options(options).get(METHOD))
+    config = config_for_checkpoint(options, content, 0, "")
+    opened = open_content(wanted.checkpoint, content, config) if _has_test_set(config) else None
+    world, engine = (opened.world, opened.engine) if opened else start_engine(config.engine)
+    model = opened.model if opened else open_network(wanted.checkpoint, content, config, engine)
+    assert isinstance(model, Network)
+    tested_px = opened.evaluator.images.size_px if opened else config.data.published_px
+    height, width = content["size_px"] or tested_px
+    made = _networks(wanted, config, world, model, (height, width))
+    about = _about(wanted, config, content, (height, width), model)
+    unfinished = wanted.to.with_name(wanted.to.name + ".unfinished")
+    wanted.to.parent.mkdir(parents=True, exist_ok=True)
+    with partial_folder(unfinished):
+        for modality, network in made.items():
+            _write(unfinished / description.file_of(modality), network)
+        compared = _images(opened, (height, width), list(made))
+        about["networks"] = description.of_files(unfinished, list(made))
+        exported = ExportedNetwork(unfinished, about, torch.get_num_threads())
+        limits = parity.Limits.of(wanted.precision, wanted.max_loss)
+        about["parity"] = {
+            "images": "random" if opened is None else "of the test set",
+            "outputs": parity.of_outputs(unfinished, model, config.method.feature, compared, limits),
+            "openvino": parity.openvino_differences(unfinished, compared),
+            "protocols": [] if opened is None else parity.of_protocols(opened, exported, limits),
+            "not_run": NOT_RUN if opened is None else None,
+            "limits": vars(limits),
+        }
+        _write(unfinished / description.FILE, (json.dumps(about, indent=1) + "\n").encode())
+        if wanted.to.exists():
+            shutil.rmtree(wanted.to)
+        unfinished.rename(wanted.to)
+    return about
+
+
+def _check_target(folder: Path) -> None:
+    """Raise ConfigError where the folder holds something else than an export, which would be replaced."""
+    if not folder.exists():
+        return
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / description.FILE).exists()):
+        raise ConfigError(f"{folder}: is there, and is no exported network. Name another folder: --to=FOLDER")
+
+
+def _has_test_set(config: Config) -> bool:
+    return (config.data.folder / ("all.beton" if config.data.trial else "test.beton")).exists()
+
+
+def _modalities(config: Config) -> list[Modality]:
+    """Return visible and the other modality, that of the recipe's protocols: infrared where they are not named."""
+    named = [PROTOCOLS[name] for name in (config.eval.protocol, *config.eval.protocols) if name in PROTOCOLS]
+    others = {modality for one in named for modality in (one.query, one.gallery)} - {Modality.VISIBLE}
+    return [Modality.VISIBLE, *(others or {Modality.INFRARED})]
+
+
+def _networks(
+    wanted: Wanted, config: Config, world: World, model: Network, size_px: tuple[int, int]
+) -> dict[Modality, bytes]:
+    """Return the ONNX file of each modality, in the precision that is wanted."""
+    made = {}
+    for modality in _modalities(config):
+        print(f"exporting the network of {modality.name.lower()} images", file=sys.stderr)
+        network = to_onnx(model, size_px, config.method.feature, visible=modality == Modality.VISIBLE)
+        if wanted.precision == "float16":
+            network = precision.to_float16(network)
+        if wanted.precision == "int8":
+            network = precision.to_int8(network, _training_images(config, world, modality))
+        made[modality] = network
+    return made
+
+
+def _training_images(config: Config, world: World, modality: Modality) -> np.ndarray:
+    """Return the images that int8 is calibrated on, uint8 (N, H, W, 3). Raises DataError where there are none."""
+    images = data.open_test(
+        config.data.folder, world, split="train", trial=config.data.trial, styles=config.data.styles, source="stream",
+        batch_size=config.eval.batch_size, workers=decoders(config),
+    )  # fmt: skip
+    own = np.flatnonzero(images.modality_N == modality)
+    chosen = np.random.default_rng(SEED).permutation(own)[: precision.CALIBRATED]
+    return np.stack(images.pixels(np.sort(chosen)))
+
+
+def _images(opened: Opened | None, size_px: tuple[int, int], modalities: list[Modality]) -> dict[Modality, np.ndarray]:
+    """Return images to compare outputs on: the first test images of each modality, or noise without a test set."""
+    if opened is None:
+        return parity.random_images(size_px, modalities)
+    images, most = opened.evaluator.images, max(parity.BATCHES)
+    rows = {modality: np.flatnonzero(images.modality_N == modality) for modality in modalities}
+    return {modality: np.stack(images.pixels(np.resize(own, most))) for modality, own in rows.items()}
+
+
+def _about(
+    wanted: Wanted, config: Config, content: checkpoint.Tested, size_px: tuple[int, int], model: Network
+) -> dict[str, Any]:
+    """Return what export.json says, but for the files and the parity."""
+    width, feature = model.width, config.method.feature
+    calibrated = {"images_each": precision.CALIBRATED, "seed": SEED, "weight_bits": precision.weight_bits()}
+    found = {
+        "format": description.FORMAT, "version": description.VERSION, "size_px": list(size_px), "resize": "lanczos",
+        "mean": list(MEAN), "deviation": list(STD), "precision": wanted.precision, "feature": feature,
+        "parts": model.parts, "opset": OPSET,
+        "outputs": {"embedding": compared_width(width, feature), "bn": width, "z": width},
+        "checkpoint": {
+            "file": wanted.checkpoint.name, "sha256": description.digest(wanted.checkpoint),
+            "epoch": content["epoch"], "method": config.model.method, "architecture": config.model.architecture,
+            "dataset": config.data.set, "identities": content["identities"], "lists": content["lists"],
+            "config": content["config"],
+        },
+        "calibration": calibrated if wanted.precision == "int8" else None,
+        "versions": {**_versions(), **this_code()}, "command": wanted.command,
+    }  # fmt: skip
+    return {**found, "python": description.usage(found)}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for library in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[library] = version(library)
+    return found
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
