@@ -91,6 +91,9 @@ eval: $(READY) ## test a checkpoint (CHECKPOINT=...) of DATASET under PROTOCOL
 report: $(READY) ## the same, and write report.html; RUNS='runs/a runs/b': set runs side by side
 	'$(RUN)' $(if $(RUNS),-m dns.report $$RUNS,eval.py --report.write=true $(TESTED)) $(ARGS)
 
+export: $(READY) ## hand the network of CHECKPOINT on as ONNX files, compared with it; ARGS='--precision=int8'
+	'$(RUN)' -m dns.export $(TESTED) $(ARGS)
+
 judge: $(READY) ## rank FEATURES of any method under every convention of DATASET; ARGS=--claim=rank1=57.45,mAP=64.11
 	'$(RUN)' -m dns.judge $$FEATURES --dataset="$(SET)" --beton-root="$$BETON_ROOT" $(if $(TRIAL),--trial="$$TRIAL") $(ARGS)
 
