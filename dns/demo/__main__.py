@@ -1,0 +1,102 @@
+"""Write a page that searches a test set in the browser, without a server that computes.
+
+    python -m dns.demo runs/synthetic-seed0/best.pt --serve
+    make demo CHECKPOINT=runs/synthetic-seed0/best.pt          # the same
+
+CHECKPOINT is a checkpoint, which is exported first (python -m dns.export), or a folder that was exported. The page
+takes an image of either modality and ranks the test images of the other one; nothing is uploaded. docs/demo.md says
+more.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dns.demo.exported import Exported, open_exported
+from dns.demo.folder import check_folder, write_folder
+from dns.demo.gallery import embed, modalities
+from dns.demo.onnxruntime_web import onnxruntime_web
+from dns.demo.serve import LOOPBACK, serve, server
+from dns.judge.subject import open_images
+from dns.report.write import is_drawn
+from ffcv_convert.common.errors import CheckpointError, DataError, user_errors
+from ffcv_convert.common.streams import lasting_streams
+
+PORT = 8000
+
+
+def parser() -> argparse.ArgumentParser:
+    description, _, more = (__doc__ or "").partition("\n")
+    top = argparse.ArgumentParser(
+        "python -m dns.demo", description=description, epilog=more,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    top.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint, or a folder of exported networks"
+    )
+    top.add_argument("--folder", type=Path, help="where the page goes; by default demo/ beside the checkpoint")
+    top.add_argument("--dataset", type=str.lower, help="whose test images; by default the set of the checkpoint")
+    top.add_argument("--beton-root", type=Path, default=Path("Beton"), help="folder that holds the converted sets")
+    top.add_argument("--trial", type=int, help="RegDB's split, 1 to 10")
+    top.add_argument(
+        "--images", choices=["true", "false"],
+        help="whether the page shows the test images; by default only where a program drew the people",
+    )  # fmt: skip
+    top.add_argument(
+        "--onnxruntime-web", type=Path, metavar="FOLDER", help="where its files lie; by default npm fetches them"
+    )
+    top.add_argument("--serve", action="store_true", help="serve the page on this machine until Ctrl-C")
+    top.add_argument("--port", type=int, default=PORT, help="of --serve; 0: any that is free")
+    return top
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parser().parse_args(arguments)
+    folder = options.folder or options.checkpoint.absolute().parent / "demo"
+    check_folder(folder)
+    if options.serve:  # a port that is taken stops here, before the work begins
+        server(folder, options.port).server_close()
+    with exported_networks(options.checkpoint) as exported:
+        runtime = onnxruntime_web(options.onnxruntime_web)
+        set_name = options.dataset or exported.checkpoint["dataset"]
+        images = open_images(converted(options.beton_root, set_name), options.trial)
+        modalities(exported, images)
+        shown = options.images == "true" if options.images else is_drawn(images.manifest.dataset)
+        print(f"embedding {len(images.person_N):,} test images", flush=True)
+        write_folder(folder, exported, embed(exported, images, thumbnails=shown), runtime, set_name)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    print(f"written: {folder} ({len(files):,} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB)")
+    if not shown:
+        print("note: the page names identities and shows no images. Their terms allow them? --images=true")
+    if options.serve:
+        serve(folder, options.port)
+    else:
+        print(f"to open it: python -m http.server --bind {LOOPBACK} --directory '{folder}' {PORT}")
+        print(f"then http://{LOOPBACK}:{PORT}/")
+    return 0
+
+
+@contextmanager
+def exported_networks(checkpoint: Path) -> Iterator[Exported]:
+    """Open a folder of exported networks; export a checkpoint into one for the moment. Raises CheckpointError."""
+    if checkpoint.is_dir():
+        yield open_exported(checkpoint)
+        return
+    raise CheckpointError(f"{checkpoint}: not yet")
+
+
+def converted(root: Path, set_name: str) -> Path:
+    """Return the folder of a converted set. Raises DataError."""
+    if not (root / set_name).is_dir():
+        raise DataError(
+            f"{root / set_name}: no such folder. Convert the set (make data DATASET={set_name}), or name another one: "
+            "--dataset=NAME (make DATASET=NAME)"
+        )
+    return root / set_name
+
+
+if __name__ == "__main__":
+    with lasting_streams(), user_errors("stopped"):
+        sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,82 @@
+"""Embeds a set's test images with exported networks, in onnxruntime, and makes them small for the page."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dns.demo.exported import Exported
+from dns.report.html import HEIGHTS_PX, jpeg
+from dns.training.selection import check_same_size
+from ffcv_convert.beton.labels import Modality
+from ffcv_convert.common.errors import CheckpointError, ConfigError
+from pipelines.data import TestImages
+
+BATCH = 32
+
+
+class Gallery(NamedTuple):
+    """All test images. embedding_ND: float32, rows of length 1; thumbnails: a JPEG each, or none at all; names:
+    modality -> the numbers of its rows."""
+
+    images: TestImages
+    embedding_ND: np.ndarray
+    thumbnails: list[bytes]
+
+    def rows(self, modality: Modality) -> np.ndarray:
+        return np.flatnonzero(self.images.modality_N == modality)
+
+
+def modalities(exported: Exported, images: TestImages) -> tuple[Modality, Modality]:
+    """Return the set's modalities, visible last. Raises ConfigError, DataError where images and networks do not fit."""
+    found = sorted({Modality(number) for number in images.modality_N.tolist()}, reverse=True)
+    names = [modality.name.lower() for modality in found]
+    if len(found) != 2 or found[1] != Modality.VISIBLE:
+        raise ConfigError(
+            f"{images.path}: has {', '.join(names)} test images. The page searches visible ones and others"
+        )
+    if missing := [name for name in names if name not in exported.networks]:
+        raise ConfigError(
+            f"{exported.folder}: has no network for {missing[0]} images, as {images.path} has. Name another set"
+        )
+    check_same_size(str(exported.folder), exported.size_px, images.path, images.size_px)
+    return found[0], found[1]
+
+
+def embed(exported: Exported, images: TestImages, *, thumbnails: bool) -> Gallery:
+    """Embed every test image. Raises CheckpointError where a network cannot be run, ConfigError without onnxruntime."""
+    count = len(images.modality_N)
+    gallery = Gallery(images, np.zeros((count, exported.width), dtype=np.float32), [b""] * count if thumbnails else [])
+    for modality in modalities(exported, images):
+        path = exported.networks[modality.name.lower()]
+        session, rows = _session(path), gallery.rows(modality)
+        for begin in range(0, len(rows), BATCH):
+            some = rows[begin : begin + BATCH]
+            pixels = images.pixels(some)
+            gallery.embedding_ND[some] = _embedded(session, np.stack(pixels), path)
+            if thumbnails:
+                for row, one in zip(some.tolist(), pixels, strict=True):
+                    gallery.thumbnails[row] = jpeg(one, HEIGHTS_PX[0])
+    return gallery
+
+
+def _session(path: Path) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ConfigError("onnxruntime is not installed, and embeds the test images: pip install '.[export]'") from None
+    try:
+        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises errors of many kinds
+        raise CheckpointError(f"{path}: onnxruntime cannot open it ({error}). Export the checkpoint again") from None
+
+
+def _embedded(session: Any, images_BHWC: np.ndarray, path: Path) -> np.ndarray:
+    try:
+        (embedding_BD,) = session.run(["embedding"], {"images": images_BHWC})
+    except Exception as error:
+        raise CheckpointError(f"{path}: onnxruntime cannot run it ({error}). Export the checkpoint again") from None
+    norm_B1 = np.linalg.norm(embedding_BD, axis=1, keepdims=True)
+    if not (np.isfinite(norm_B1) & (norm_B1 > 0)).all():
+        raise CheckpointError(f"{path}: gives embeddings that cannot be compared. Export another checkpoint")
+    return embedding_BD / norm_B1
