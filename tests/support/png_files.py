@@ -17,8 +17,8 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def png(samples: np.ndarray, kind: int, depth: int, *chunks: bytes, interlaced: bool = False) -> bytes:
-    """Return a PNG file. samples: (H, W, channels) below 2^depth; kind: the colour type; each row takes the next of the
-    five filters, but the numbers it filters are drawn: they are what they become, so any filter is valid."""
+    """Return a PNG file. samples: (H, W, channels) below 2^depth; kind: the colour type. Each row is filtered by the next
+    of the five filters."""
     high, wide, _ = samples.shape
     header = wide.to_bytes(4, "big") + high.to_bytes(4, "big") + bytes([depth, kind, 0, 0, int(interlaced)])
     rows = b""
@@ -33,7 +33,7 @@ def png(samples: np.ndarray, kind: int, depth: int, *chunks: bytes, interlaced: 
 
 
 def _filtered(samples: np.ndarray, depth: int) -> Iterator[bytes]:
-    high, wide, channels = samples.shape
+    high, _, channels = samples.shape
     bits = (samples.reshape(high, -1)[..., None] >> np.arange(depth - 1, -1, -1)) & 1
     packed = np.packbits(bits.reshape(high, -1).astype(np.uint8), axis=1).astype(int)
     back = max(1, channels * depth // 8)
@@ -57,8 +57,8 @@ def exif(orientation: int) -> bytes:
 
 
 def write_kinds(folder: Path, seed: int = 0) -> list[Path]:
-    """Write a file of each kind, of several sizes: grey, RGB, palette, with alpha, with a transparent colour or palette,
-    of few bits, interlaced, with a colour profile, gamma and an orientation. Returns their paths."""
+    """Write a file of each kind, of several sizes, and return their paths: grey, RGB, palette, with alpha, with a
+    transparent colour or palette, of few bits, interlaced, with gamma, with an orientation."""
     rng = np.random.default_rng(seed)
     made: dict[str, bytes] = {}
     for kind, depths in {0: (1, 2, 4, 8), 2: (8,), 3: (1, 2, 4, 8), 4: (8,), 6: (8,)}.items():
