@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from ffcv_convert.common.errors import CheckpointError
 
 DESCRIPTION, FORMAT, VERSION = "export.json", "dns-ffcv-export", 1
+SAID = ("name", "epoch", "method", "architecture", "dataset")  # of the checkpoint, on the page
 AGAIN = "Export the checkpoint again: python -m dns.export"
 
 
 class Exported(NamedTuple):
     """Exported networks. size_px: height and width of their images; width: numbers in an embedding; networks: modality
-    -> file; checkpoint: what is said of it (name, epoch, method, architecture, dataset)."""
+    -> file; checkpoint: what is said of it, by SAID."""
 
     folder: Path
     size_px: tuple[int, int]
@@ -32,7 +33,8 @@ def open_exported(folder: Path) -> Exported:
             raise CheckpointError(f"{path}: is no {FORMAT} of version {VERSION}. {AGAIN}")
         height, width = map(int, content["size_px"])
         networks = {name: _whole(folder, entry["file"], entry["sha256"]) for name, entry in content["networks"].items()}
-        return Exported(folder, (height, width), int(content["outputs"]["embedding"]), networks, content["checkpoint"])
+        checkpoint = {name: content["checkpoint"][name] for name in SAID}
+        return Exported(folder, (height, width), int(content["outputs"]["embedding"]), networks, checkpoint)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; a folder of exported networks holds one. {AGAIN}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

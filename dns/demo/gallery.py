@@ -53,7 +53,7 @@ def embed(exported: Exported, images: TestImages, *, thumbnails: bool) -> Galler
         for begin in range(0, len(rows), BATCH):
             some = rows[begin : begin + BATCH]
             pixels = images.pixels(some)
-            gallery.embedding_ND[some] = _embedded(session, np.stack(pixels), path)
+            gallery.embedding_ND[some] = _embedded(session, np.stack(pixels), path, exported.width)
             if thumbnails:
                 for row, one in zip(some.tolist(), pixels, strict=True):
                     gallery.thumbnails[row] = jpeg(one, HEIGHTS_PX[0])
@@ -71,11 +71,15 @@ def _session(path: Path) -> Any:
         raise CheckpointError(f"{path}: onnxruntime cannot open it ({error}). Export the checkpoint again") from None
 
 
-def _embedded(session: Any, images_BHWC: np.ndarray, path: Path) -> np.ndarray:
+def _embedded(session: Any, images_BHWC: np.ndarray, path: Path, width: int) -> np.ndarray:
     try:
         (embedding_BD,) = session.run(["embedding"], {"images": images_BHWC})
     except Exception as error:
         raise CheckpointError(f"{path}: onnxruntime cannot run it ({error}). Export the checkpoint again") from None
+    if embedding_BD.shape != (len(images_BHWC), width):
+        raise CheckpointError(
+            f"{path}: gives {embedding_BD.shape[1:]} numbers, not {width}. Export the checkpoint again"
+        )
     norm_B1 = np.linalg.norm(embedding_BD, axis=1, keepdims=True)
     if not (np.isfinite(norm_B1) & (norm_B1 > 0)).all():
         raise CheckpointError(f"{path}: gives embeddings that cannot be compared. Export another checkpoint")

@@ -17,8 +17,8 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def png(samples: np.ndarray, kind: int, depth: int, *chunks: bytes, interlaced: bool = False) -> bytes:
-    """Return a PNG file. samples: (H, W, channels) below 2^depth; kind: the colour type. Each row is filtered by the next
-    of the five filters."""
+    """Return a PNG file, whose rows take the five filters in turn. samples: (H, W, channels) below 2^depth; kind: the
+    colour type."""
     high, wide, _ = samples.shape
     header = wide.to_bytes(4, "big") + high.to_bytes(4, "big") + bytes([depth, kind, 0, 0, int(interlaced)])
     rows = b""
