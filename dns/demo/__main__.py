@@ -64,7 +64,6 @@ def main(arguments: Sequence[str]) -> int:
         images = open_images(converted(options.beton_root, set_name), options.trial)
         modalities(exported, images)
         shown = options.images == "true" if options.images else is_drawn(images.manifest.dataset)
-        print(f"embedding {len(images.person_N):,} test images", flush=True)
         write_folder(folder, exported, embed(exported, images, thumbnails=shown), runtime, set_name)
     files = [path for path in folder.rglob("*") if path.is_file()]
     print(f"written: {folder} ({len(files):,} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB)")

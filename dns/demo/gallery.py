@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from dns.demo.exported import Exported
 from dns.report.html import HEIGHTS_PX, jpeg
@@ -45,18 +46,19 @@ def modalities(exported: Exported, images: TestImages) -> tuple[Modality, Modali
 
 def embed(exported: Exported, images: TestImages, *, thumbnails: bool) -> Gallery:
     """Embed every test image. Raises CheckpointError where a network cannot be run, ConfigError without onnxruntime."""
-    count = len(images.modality_N)
+    count, both = len(images.modality_N), modalities(exported, images)
     gallery = Gallery(images, np.zeros((count, exported.width), dtype=np.float32), [b""] * count if thumbnails else [])
-    for modality in modalities(exported, images):
-        path = exported.networks[modality.name.lower()]
-        session, rows = _session(path), gallery.rows(modality)
-        for begin in range(0, len(rows), BATCH):
-            some = rows[begin : begin + BATCH]
-            pixels = images.pixels(some)
-            gallery.embedding_ND[some] = _embedded(session, np.stack(pixels), path, exported.width)
-            if thumbnails:
-                for row, one in zip(some.tolist(), pixels, strict=True):
+    with tqdm(total=count, desc="embedding", unit="images", dynamic_ncols=True) as bar:
+        for modality in both:
+            path, rows = exported.networks[modality.name.lower()], gallery.rows(modality)
+            session = _session(path)
+            for begin in range(0, len(rows), BATCH):
+                some = rows[begin : begin + BATCH]
+                pixels = images.pixels(some)
+                gallery.embedding_ND[some] = _embedded(session, np.stack(pixels), path, exported.width)
+                for row, one in zip(some.tolist(), pixels, strict=True) if thumbnails else ():
                     gallery.thumbnails[row] = jpeg(one, HEIGHTS_PX[0])
+                bar.update(len(some))
     return gallery
 
 

@@ -1,5 +1,5 @@
 // Reads an image file as conversion does (ffcv_convert/images.py): upright, its transparent parts on white, in RGB.
-// PNG is decoded here, to conversion's bytes; JPEG, BMP and WebP by the browser.
+// PNG is decoded here, to conversion's bytes; JPEG and BMP by the browser.
 
 import { decodePng } from "./png.js";
 
@@ -7,7 +7,7 @@ const MOST_PIXELS = 25_000_000; // limits of conversion
 const MOST_SIDE_PX = 16_384;
 const MOST_BYTES = 2 ** 27;
 const ORIENTATION = 0x0112; // EXIF's tag
-const FORMATS = { PNG: "89504e470d0a1a0a", JPEG: "ffd8ff", BMP: "424d", WebP: "52494646........57454250" };
+const FORMATS = { PNG: [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a], JPEG: [0xff, 0xd8, 0xff], BMP: [0x42, 0x4d] };
 
 /** Return {pixels: uint8 RGB, height, width} of a File. Throws an Error whose message says what is wrong. */
 export async function readImage(file) {
@@ -15,15 +15,14 @@ export async function readImage(file) {
   if (file.size > MOST_BYTES) throw new Error(`has ${file.size} bytes, which is no image of a person. Choose another one`);
   const bytes = new Uint8Array(await file.arrayBuffer());
   const format = formatOf(bytes);
-  if (!format) throw new Error("is no PNG, JPEG, BMP or WebP. Convert it to 8-bit PNG");
+  if (!format) throw new Error("is no PNG, JPEG or BMP. Convert it to 8-bit PNG");
   if (format !== "PNG") return decodedByBrowser(bytes, format);
   const { width, height, rgba, exif } = await decodePng(bytes, checkSize);
   return upright({ pixels: onWhite(rgba), width, height }, exif ? orientationOf(exif) : 1);
 }
 
 function formatOf(bytes) {
-  const begin = [...bytes.subarray(0, 12)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return Object.keys(FORMATS).find((name) => new RegExp(`^${FORMATS[name]}`).test(begin));
+  return Object.keys(FORMATS).find((name) => FORMATS[name].every((byte, at) => bytes[at] === byte));
 }
 
 function checkSize(width, height) {
@@ -44,8 +43,6 @@ async function decodedByBrowser(bytes, format) {
   const { width, height } = bitmap;
   checkSize(width, height);
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  context.fillStyle = "white";
-  context.fillRect(0, 0, width, height);
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
   const rgba = context.getImageData(0, 0, width, height).data;

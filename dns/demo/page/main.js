@@ -4,7 +4,7 @@ import { readImage } from "./image.js";
 import { fetched, openNetwork } from "./network.js";
 import { ranked, said, similarities, strangers, toCsv } from "./search.js";
 
-const SHOWN = 12; // images of a ranked list; the table has LISTED lines, the CSV all
+const SHOWN = 10; // images of a ranked list; the table has LISTED lines, the CSV all
 const LISTED = 50;
 const [form, input, results, status, problems] =
   ["ask", "file", "results", "status", "problems"].map((id) => document.getElementById(id));
@@ -91,7 +91,7 @@ function cell(line) {
     : element("span", { className: "blank" }, String(line.identity));
   return element("li", { className: "cell", title: line.path }, picture, element("b", {}, `${line.rank}`),
     element("br"), `identity ${line.identity}`, element("br"), line.similarity.toFixed(3),
-    element("br"), `strangers ${said(line.strangers, "people").replace("fewer than", "<")}`);
+    element("br"), `${said(line.strangers, "people").replace("fewer than", "<")} strangers`);
 }
 
 const HEADER = ["rank", "image", "identity", "camera", "similarity", "strangers (people)", "strangers (images)"];

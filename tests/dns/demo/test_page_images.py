@@ -84,8 +84,8 @@ def test_every_transparency_is_laid_on_white_as_conversion_does(tmp_path: Path) 
 WHOLE = png(np.zeros((9, 9, 3), dtype=int), 2, 8)
 REFUSED = {
     "empty": (b"", "is empty"),
-    "text": (b"rank,image\n", "is no PNG, JPEG, BMP or WebP"),
-    "gif": (b"GIF89a" + bytes(30), "is no PNG, JPEG, BMP or WebP"),
+    "text": (b"rank,image\n", "is no PNG, JPEG or BMP"),
+    "gif": (b"GIF89a" + bytes(30), "is no PNG, JPEG or BMP"),
     "cut": (WHOLE[:60], "damaged PNG"),
     "header-only": (WHOLE[:33], "cut off"),
     "flipped": (WHOLE[:50] + bytes([WHOLE[50] ^ 4]) + WHOLE[51:], "chunk IDAT"),
