@@ -91,7 +91,7 @@ function cell(line) {
     : element("span", { className: "blank" }, String(line.identity));
   return element("li", { className: "cell", title: line.path }, picture, element("b", {}, `${line.rank}`),
     element("br"), `identity ${line.identity}`, element("br"), line.similarity.toFixed(3),
-    element("br"), `${said(line.strangers, "people").replace("fewer than", "<")} strangers`);
+    element("br"), `${said(line.strangers, "people").replace("fewer than ", "<")} strangers`);
 }
 
 const HEADER = ["rank", "image", "identity", "camera", "similarity", "strangers (people)", "strangers (images)"];
