@@ -44,14 +44,15 @@ def write_folder(
     """Write the folder; a former one stands until the new one is whole. Raises ConfigError, ReportError."""
     check_folder(folder)
     files = _files(exported, gallery, runtime, set_name)
-    partial, former = (folder.with_name(f"{folder.name}.{ending}") for ending in ("partial", "former"))
+    # Not .partial: a resumed run, in whose folder this lies, unlinks files of that name.
+    unfinished, former = (folder.with_name(f"{folder.name}.{ending}") for ending in ("unfinished", "former"))
     with results.writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.partial_folder(partial):
+        with atomic.partial_folder(unfinished):
             for name in (RUNTIME, IMAGES) if gallery.thumbnails else (RUNTIME,):
-                (partial / name).mkdir()
+                (unfinished / name).mkdir()
             for name, content in files.items():
-                with (partial / name).open("wb") as file:
+                with (unfinished / name).open("wb") as file:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
@@ -59,7 +60,7 @@ def write_folder(
                 shutil.rmtree(former, ignore_errors=True)  # of a process that was killed
                 if folder.exists():
                     folder.rename(former)
-                partial.rename(folder)
+                unfinished.rename(folder)
             shutil.rmtree(former, ignore_errors=True)
 
 
@@ -113,5 +114,6 @@ def _lead(exported: Exported, gallery: Gallery) -> str:
     images, tested = gallery.images, exported.checkpoint
     counts = [f"{len(gallery.rows(one)):,} {one.name.lower()}" for one in modalities(exported, images)]
     people = len(np.unique(images.person_N))
-    what = f"{tested['name']}, epoch {tested['epoch']} ({tested['method']}, {tested['architecture']})"
+    epoch = "" if tested["epoch"] is None else f", epoch {tested['epoch']}"  # published checkpoints name none
+    what = f"{tested['name']}{epoch} ({tested['method']}, {tested['architecture']})"
     return f"{images.manifest.dataset}: {' and '.join(counts)} test images of {people} people, compared by {what}."

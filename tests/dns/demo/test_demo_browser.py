@@ -97,8 +97,8 @@ def ranking(tab: Browser, folder: Path) -> list[dict[str, str]]:
 
 
 def similarities(opened: Opened, query: int, modality: Modality) -> dict[str, float]:
-    """Return path -> similarity, by the network in PyTorch, of every test image of a modality. An export adds no mirrored
-    images."""
+    """Return path -> similarity of every test image of a modality, by the network in PyTorch. An export adds no
+    mirrored images."""
     embeddings = opened.evaluator.embed(opened.model, flip="off")
     embedding_ND = embeddings.compared(opened.config.method.feature).double().numpy()
     embedding_ND /= np.linalg.norm(embedding_ND, axis=1, keepdims=True)

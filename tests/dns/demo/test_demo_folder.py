@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -222,7 +223,7 @@ def test_a_full_disk_is_told_and_holds_nothing_half_written(write: Write, tmp_pa
             write(folder=disk.path / "demo")
         assert os.listdir(disk.path) == ["filler"]
     finally:
-        os.system(f"umount '{disk.path}'")
+        subprocess.run(["umount", str(disk.path)], check=True)
 
 
 def test_it_is_served_on_this_machine_alone(write: Write) -> None:
