@@ -67,8 +67,8 @@ def main(arguments: Sequence[str]) -> int:
         write_folder(folder, exported, embed(exported, images, thumbnails=shown), runtime, set_name)
     files = [path for path in folder.rglob("*") if path.is_file()]
     print(f"written: {folder} ({len(files):,} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB)")
-    if not shown:
-        print("note: the page names identities and shows no images. Their terms allow them? --images=true")
+    if not shown and options.images is None:
+        print("note: the page shows numbers of identities. Where the terms of the images allow it: --images=true")
     if options.serve:
         serve(folder, options.port)
     else:
