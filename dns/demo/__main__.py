@@ -3,25 +3,24 @@
     python -m dns.demo runs/synthetic-seed0/best.pt --serve
     make demo CHECKPOINT=runs/synthetic-seed0/best.pt          # the same
 
-CHECKPOINT is a checkpoint, which is exported first (python -m dns.export), or a folder that was exported. The page
-takes an image of either modality and ranks the test images of the other one; nothing is uploaded. docs/demo.md says
-more.
+CHECKPOINT is a checkpoint, which is exported first (python -m dns.export), or a folder that was exported. Options with
+a point in their names, such as --model.method=agw, are those of the export. The page takes an image of either modality
+and ranks the test images of the other one; nothing is uploaded. docs/demo.md says more.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from dns.demo.exported import Exported, open_exported
+from dns.demo.exported import open_networks
 from dns.demo.folder import check_folder, write_folder
 from dns.demo.gallery import embed, modalities
 from dns.demo.onnxruntime_web import onnxruntime_web
 from dns.demo.serve import LOOPBACK, serve, server
 from dns.judge.subject import open_images
 from dns.report.write import is_drawn
-from ffcv_convert.common.errors import CheckpointError, DataError, user_errors
+from ffcv_convert.common.errors import DataError, user_errors
 from ffcv_convert.common.streams import lasting_streams
 
 PORT = 8000
@@ -31,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     description, _, more = (__doc__ or "").partition("\n")
     top = argparse.ArgumentParser(
         "python -m dns.demo", description=description, epilog=more,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     top.add_argument(
         "checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint, or a folder of exported networks"
@@ -53,18 +52,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parser().parse_args(arguments)
+    options, more = parser().parse_known_args(arguments)
     folder = options.folder or options.checkpoint.absolute().parent / "demo"
     check_folder(folder)
     if options.serve:  # a port that is taken stops here, before the work begins
         server(folder, options.port).server_close()
-    with exported_networks(options.checkpoint) as exported:
-        runtime = onnxruntime_web(options.onnxruntime_web)
-        set_name = options.dataset or exported.checkpoint["dataset"]
-        images = open_images(converted(options.beton_root, set_name), options.trial)
-        modalities(exported, images)
-        shown = options.images == "true" if options.images else is_drawn(images.manifest.dataset)
-        write_folder(folder, exported, embed(exported, images, thumbnails=shown), runtime, set_name)
+    runtime = onnxruntime_web(options.onnxruntime_web)
+    exported = open_networks(options.checkpoint, more, options.beton_root, options.dataset)
+    set_name = options.dataset or exported.checkpoint["dataset"]
+    trained_trial = exported.checkpoint["config"].get("data", {}).get("trial")  # a published one does not say
+    images = open_images(converted(options.beton_root, set_name, exported.size_px), options.trial or trained_trial)
+    modalities(exported, images)
+    shown = options.images == "true" if options.images else is_drawn(images.manifest.dataset)
+    write_folder(folder, exported, embed(exported, images, thumbnails=shown), runtime, set_name)
     files = [path for path in folder.rglob("*") if path.is_file()]
     print(f"written: {folder} ({len(files):,} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB)")
     if not shown and options.images is None:
@@ -77,23 +77,16 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-@contextmanager
-def exported_networks(checkpoint: Path) -> Iterator[Exported]:
-    """Open a folder of exported networks; export a checkpoint into one for the moment. Raises CheckpointError."""
-    if checkpoint.is_dir():
-        yield open_exported(checkpoint)
-        return
-    raise CheckpointError(f"{checkpoint}: not yet")
-
-
-def converted(root: Path, set_name: str) -> Path:
-    """Return the folder of a converted set. Raises DataError."""
-    if not (root / set_name).is_dir():
+def converted(root: Path, set_name: str, size_px: tuple[int, int]) -> Path:
+    """Return the folder of a converted set: that of images of this size, if there is one. Raises DataError."""
+    places = [root / f"{size_px[0]}x{size_px[1]}" / set_name, root / set_name]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
         raise DataError(
             f"{root / set_name}: no such folder. Convert the set (make data DATASET={set_name}), or name another one: "
             "--dataset=NAME (make DATASET=NAME)"
         )
-    return root / set_name
+    return found
 
 
 if __name__ == "__main__":

@@ -1,52 +1,72 @@
-"""Opens the networks that `python -m dns.export` wrote, and checks that they are whole."""
+"""Opens the networks of the page: a folder of dns.export, or the one that a checkpoint is exported into first."""
 
-import hashlib
-import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ffcv_convert.common.errors import CheckpointError
+from dns.export import description
+from dns.export.command import Wanted, export
+from dns.training import checkpoint
+from dns.training.config import METHOD, given_options
+from ffcv_convert.beton.labels import Modality
+from ffcv_convert.common.errors import CheckpointError, ConfigError
 
-DESCRIPTION, FORMAT, VERSION = "export.json", "dns-ffcv-export", 1
-SAID = ("name", "epoch", "method", "architecture", "dataset")  # of the checkpoint, on the page
-AGAIN = "Export the checkpoint again: python -m dns.export"
+PRECISION = "float32"
+FOR_FLOAT32 = 0.0  # the Rank-1 that coarser precisions may lose
 
 
 class Exported(NamedTuple):
-    """Exported networks. size_px: height and width of their images; width: numbers in an embedding; networks: modality
-    -> file; checkpoint: what is said of it, by SAID."""
+    """Exported networks. content: what description.read says of them."""
 
     folder: Path
-    size_px: tuple[int, int]
-    width: int
-    networks: Mapping[str, Path]
-    checkpoint: Mapping[str, Any]
+    content: Mapping[str, Any]
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Return height and width of the images."""
+        height, width = self.content["size_px"]
+        return height, width
+
+    @property
+    def width(self) -> int:
+        """Return the numbers in an embedding."""
+        return self.content["outputs"]["embedding"]
+
+    @property
+    def checkpoint(self) -> Mapping[str, Any]:
+        """Return what is known of the checkpoint: file, epoch, method, architecture, dataset, config."""
+        return self.content["checkpoint"]
+
+    def network(self, modality: Modality) -> Path | None:
+        """Return the file of a modality's network, if there is one."""
+        name = modality.name.lower()
+        return self.folder / description.file_of(modality) if name in self.content["networks"] else None
 
 
-def open_exported(folder: Path) -> Exported:
-    """Read a folder of dns.export. Raises CheckpointError where it is none, where a file lacks or has other bytes."""
-    path = folder / DESCRIPTION
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if (content["format"], content["version"]) != (FORMAT, VERSION):
-            raise CheckpointError(f"{path}: is no {FORMAT} of version {VERSION}. {AGAIN}")
-        height, width = map(int, content["size_px"])
-        networks = {name: _whole(folder, entry["file"], entry["sha256"]) for name, entry in content["networks"].items()}
-        checkpoint = {name: content["checkpoint"][name] for name in SAID}
-        return Exported(folder, (height, width), int(content["outputs"]["embedding"]), networks, checkpoint)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file; a folder of exported networks holds one. {AGAIN}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: damaged ({type(error).__name__}: {error}). {AGAIN}") from None
+def open_networks(path: Path, options: Sequence[str], beton_root: Path, set_name: str | None) -> Exported:
+    """Open the folder of exported networks, or export the checkpoint to where `make export` does, unless it is there.
 
-
-def _whole(folder: Path, name: str, sha256: str) -> Path:
-    path = folder / name
-    if Path(name).name != name:  # a folder that was sent along may be hostile
-        raise CheckpointError(f"{folder / DESCRIPTION}: names {name}, which is not in this folder. {AGAIN}")
+    options: those of eval.py, for the export; beton_root: where it finds test images to compare on; set_name: the set
+    that a published checkpoint is exported for. Raises a UserError.
+    """
+    if path.is_dir():
+        if options:
+            raise ConfigError(f"{options[0]}: says how a checkpoint is exported, and {path} is exported. Leave it out")
+        return Exported(path, description.read(path))
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file, but {DESCRIPTION} names it. {AGAIN}")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-        raise CheckpointError(f"{path}: damaged (its SHA-256 is not the one in {DESCRIPTION}). {AGAIN}")
-    return path
+        raise CheckpointError(
+            f"{path}: no such checkpoint. Train one (make train), or name one: make demo CHECKPOINT=..."
+        )
+    folder = path.with_name(f"{path.stem}-{PRECISION}")
+    if (folder / description.FILE).is_file():
+        former = description.read(folder)
+        if former["checkpoint"]["sha256"] == description.digest(path):
+            return Exported(folder, former)
+    stored = checkpoint.load_to_test(path, given_options(options).get(METHOD))["config"]
+    own = [] if checkpoint.is_ours(stored) or set_name is None else [f"--data.set={set_name}"]
+    asked = (f"--data.beton_root={beton_root}", *own, *options)
+    command = shlex.join(["python", "-m", "dns.export", str(path), *asked])
+    made = export(Wanted(path, folder, PRECISION, FOR_FLOAT32, asked, command))
+    print(f"exported: {folder}", flush=True)
+    return Exported(folder, made)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from dns.demo.exported import Exported
-from dns.demo.gallery import Gallery, modalities
+from dns.demo.gallery import Gallery, modalities, network_of
 from dns.demo.strangers import expected_strangers
 from dns.evaluation import results
 from dns.report import page
 from dns.report.write import terms
+from dns.training.selection import how_chosen
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common import atomic
 from ffcv_convert.common.errors import ConfigError
@@ -76,7 +77,7 @@ def _files(
     both = modalities(exported, gallery.images)
     for modality, searched in (both, both[::-1]):
         name = modality.name.lower()
-        files[f"{name}.onnx"] = exported.networks[name].read_bytes()
+        files[f"{name}.onnx"] = network_of(exported, modality, gallery.images).read_bytes()
         files[f"{name}.f32"] = np.ascontiguousarray(gallery.embedding_ND[gallery.rows(modality)], dtype="<f4").tobytes()
         size, curve = len(files[f"{name}.onnx"]), _curve(gallery, modality, searched)
         networks[name] = {"file": f"{name}.onnx", "bytes": size, "searches": searched.name.lower(), "strangers": curve}
@@ -114,6 +115,7 @@ def _lead(exported: Exported, gallery: Gallery) -> str:
     images, tested = gallery.images, exported.checkpoint
     counts = [f"{len(gallery.rows(one)):,} {one.name.lower()}" for one in modalities(exported, images)]
     people = len(np.unique(images.person_N))
-    epoch = "" if tested["epoch"] is None else f", epoch {tested['epoch']}"  # published checkpoints name none
-    what = f"{tested['name']}{epoch} ({tested['method']}, {tested['architecture']})"
-    return f"{images.manifest.dataset}: {' and '.join(counts)} test images of {people} people, compared by {what}."
+    chosen = how_chosen(Path(tested["file"]))
+    what = f"{tested['method']}, {tested['architecture']}, {exported.content['precision']}"
+    network = f"{tested['file']}, epoch {tested['epoch']}{chosen} ({what})"
+    return f"{images.manifest.dataset}: {' and '.join(counts)} test images of {people} people, compared by {network}."

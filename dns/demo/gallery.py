@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from dns.demo.exported import Exported
+from dns.export.description import AGAIN
+from dns.export.runtime import open_session, run
 from dns.report.html import HEIGHTS_PX, jpeg
 from dns.training.selection import check_same_size
 from ffcv_convert.beton.labels import Modality
@@ -36,12 +39,21 @@ def modalities(exported: Exported, images: TestImages) -> tuple[Modality, Modali
         raise ConfigError(
             f"{images.path}: has {', '.join(names)} test images. The page searches visible ones and others"
         )
-    if missing := [name for name in names if name not in exported.networks]:
-        raise ConfigError(
-            f"{exported.folder}: has no network for {missing[0]} images, as {images.path} has. Name another set"
-        )
+    for modality in found:
+        network_of(exported, modality, images)
     check_same_size(str(exported.folder), exported.size_px, images.path, images.size_px)
     return found[0], found[1]
+
+
+def network_of(exported: Exported, modality: Modality, images: TestImages) -> Path:
+    """Return the file of a modality's network. Raises ConfigError where there is none."""
+    path = exported.network(modality)
+    if path is None:
+        name = modality.name.lower()
+        raise ConfigError(
+            f"{exported.folder}: has no network for {name} images, as {images.path} has. Name another set"
+        )
+    return path
 
 
 def embed(exported: Exported, images: TestImages, *, thumbnails: bool) -> Gallery:
@@ -50,8 +62,8 @@ def embed(exported: Exported, images: TestImages, *, thumbnails: bool) -> Galler
     gallery = Gallery(images, np.zeros((count, exported.width), dtype=np.float32), [b""] * count if thumbnails else [])
     with tqdm(total=count, desc="embedding", unit="images", dynamic_ncols=True) as bar:
         for modality in both:
-            path, rows = exported.networks[modality.name.lower()], gallery.rows(modality)
-            session = _session(path)
+            path, rows = network_of(exported, modality, images), gallery.rows(modality)
+            session = open_session(path, torch.get_num_threads())
             for begin in range(0, len(rows), BATCH):
                 some = rows[begin : begin + BATCH]
                 pixels = images.pixels(some)
@@ -62,27 +74,11 @@ def embed(exported: Exported, images: TestImages, *, thumbnails: bool) -> Galler
     return gallery
 
 
-def _session(path: Path) -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ConfigError("onnxruntime is not installed, and embeds the test images: pip install '.[export]'") from None
-    try:
-        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises errors of many kinds
-        raise CheckpointError(f"{path}: onnxruntime cannot open it ({error}). Export the checkpoint again") from None
-
-
 def _embedded(session: Any, images_BHWC: np.ndarray, path: Path, width: int) -> np.ndarray:
-    try:
-        (embedding_BD,) = session.run(["embedding"], {"images": images_BHWC})
-    except Exception as error:
-        raise CheckpointError(f"{path}: onnxruntime cannot run it ({error}). Export the checkpoint again") from None
+    (embedding_BD,) = run(session, images_BHWC, "embedding")
     if embedding_BD.shape != (len(images_BHWC), width):
-        raise CheckpointError(
-            f"{path}: gives {embedding_BD.shape[1:]} numbers, not {width}. Export the checkpoint again"
-        )
+        raise CheckpointError(f"{path}: gives {embedding_BD.shape[1:]} numbers, not {width}. {AGAIN}")
     norm_B1 = np.linalg.norm(embedding_BD, axis=1, keepdims=True)
     if not (np.isfinite(norm_B1) & (norm_B1 > 0)).all():
-        raise CheckpointError(f"{path}: gives embeddings that cannot be compared. Export another checkpoint")
+        raise CheckpointError(f"{path}: gives embeddings that cannot be compared. Name another checkpoint")
     return embedding_BD / norm_B1

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from dns.export import description
+
 WIDTH = 24  # numbers in an embedding
 
 
@@ -22,10 +24,12 @@ def make_export(
         digest = hashlib.sha256(content).hexdigest()
         networks[name] = {"file": f"{name}.onnx", "sha256": digest, "bytes": len(content)}
     about = {
-        "format": "dns-ffcv-export", "version": 1, "size_px": list(size_px), "outputs": {"embedding": WIDTH},
-        "networks": networks, "checkpoint": {
-            "name": "runs/made/best.pt", "sha256": "0" * 64, "epoch": 4, "method": "dns",
-            "architecture": "resnet10_half", "dataset": "synthetic",
+        "format": description.FORMAT, "version": description.VERSION, "size_px": list(size_px), "resize": "lanczos",
+        "mean": [0.0] * 3, "deviation": [1.0] * 3, "precision": "float32", "feature": "bn", "parts": 1, "opset": 18,
+        "outputs": dict.fromkeys(description.OUTPUTS, WIDTH), "networks": networks, "versions": {}, "parity": {},
+        "checkpoint": {
+            "file": "best.pt", "sha256": "0" * 64, "epoch": 4, "method": "dns", "architecture": "resnet10_half",
+            "dataset": "synthetic", "identities": 8, "config": {}, "lists": {},
         },
     }  # fmt: skip
     (folder / "export.json").write_text(json.dumps(about))
@@ -48,9 +52,10 @@ def _network(seed: int, size_px: tuple[int, int]) -> bytes:
         helper.make_node("Relu", ["map"], ["positive"]),
         helper.make_node("ReduceMean", ["positive", "places"], ["mean"], keepdims=0),
         helper.make_node("LpNormalization", ["mean"], ["embedding"], axis=1, p=2),
+        *(helper.make_node("Identity", ["embedding"], [name]) for name in ("bn", "z")),
     ]
     given = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", *size_px, 3])
-    found = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", WIDTH])
+    found = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", WIDTH]) for name in description.OUTPUTS]
     stored = [numpy_helper.from_array(value, name) for name, value in weights.items()]
-    graph = helper.make_graph(nodes, "made", [given], [found], stored)
+    graph = helper.make_graph(nodes, "made", [given], found, stored)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10).SerializeToString()

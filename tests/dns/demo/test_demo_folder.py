@@ -140,7 +140,7 @@ def no_network(folder: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no description": (lambda folder: (folder / "export.json").unlink(), "export.json"),
+    "no description": (lambda folder: (folder / "export.json").unlink(), "."),
     "cut": (lambda folder: os.truncate(folder / "export.json", 100), "export.json"),
     "a list": (lambda folder: (folder / "export.json").write_text("[1, 2]"), "export.json"),
     "another format": (lambda folder: damaged(folder, format="another"), "export.json"),
@@ -148,10 +148,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a part lacks": (lambda folder: damaged(folder, outputs={}), "export.json"),
     "a bit of a network": (spoil_network, "infrared.onnx"),
     "a network lacks": (lambda folder: (folder / "visible.onnx").unlink(), "visible.onnx"),
-    "a name that leads out": (lead_out, "export.json"),
+    "a name that leads out": (lead_out, "visible.onnx"),
     "an empty network": (no_network, "visible.onnx"),
     "nothing of the checkpoint": (lambda folder: damaged(folder, checkpoint={"name": "x"}), "export.json"),
-    "another width": (lambda folder: damaged(folder, outputs={"embedding": WIDTH + 1}), "infrared.onnx"),
+    "another width": (
+        lambda folder: damaged(folder, outputs={"embedding": WIDTH + 1, "bn": WIDTH, "z": WIDTH}),
+        "infrared.onnx",
+    ),
 }
 
 
