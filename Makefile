@@ -95,7 +95,7 @@ judge: $(READY) ## rank FEATURES of any method under every convention of DATASET
 	'$(RUN)' -m dns.judge $$FEATURES --dataset="$(SET)" --beton-root="$$BETON_ROOT" $(if $(TRIAL),--trial="$$TRIAL") $(ARGS)
 
 demo: $(READY) ## a page that ranks the test images in your browser for an image that you drop on it; nothing is uploaded
-	'$(RUN)' -m dns.demo "$${CHECKPOINT:-runs/$(SET)$(if $(filter-out dns DNS,$(METHOD)),-$(OWN_METHOD))-seed0/best.pt}" --serve --beton-root="$$BETON_ROOT" $(if $(filter-out file,$(origin DATASET)),--dataset="$(SET)") $(if $(TRIAL),--trial="$$TRIAL") $(ARGS)
+	'$(RUN)' -m dns.demo "$${CHECKPOINT:-runs/$(SET)$(if $(filter-out dns DNS,$(METHOD)),-$(OWN_METHOD))-seed0/best.pt}" --serve --beton-root="$$BETON_ROOT" $(if $(CHECKPOINT),$(if $(METHOD),--model.method="$(OWN_METHOD)")) $(if $(filter-out file,$(origin DATASET)),--dataset="$(SET)") $(if $(TRIAL),--trial="$$TRIAL") $(ARGS)
 
 convert-datasets: $(READY) ## convert every data set found under DATA_ROOT, list what is missing; ARGS='--height-px ...'
 	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" $(INCOMPLETE) $(ARGS)

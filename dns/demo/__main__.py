@@ -53,6 +53,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     options, more = parser().parse_known_args(arguments)
+    if unknown := [word for word in more if "." not in word.partition("=")[0]]:
+        parser().error(f"unrecognized arguments: {' '.join(unknown)}")
     folder = options.folder or options.checkpoint.absolute().parent / "demo"
     check_folder(folder)
     if options.serve:  # a port that is taken stops here, before the work begins

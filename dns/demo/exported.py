@@ -45,7 +45,8 @@ class Exported(NamedTuple):
 
 
 def open_networks(path: Path, options: Sequence[str], beton_root: Path, set_name: str | None) -> Exported:
-    """Open the folder of exported networks, or export the checkpoint to where `make export` does, unless it is there.
+    """Open the folder of exported networks, or export the checkpoint to where `make export` does. An export of the same
+    checkpoint that lies there is taken, unless options ask for another one.
 
     options: those of eval.py, for the export; beton_root: where it finds test images to compare on; set_name: the set
     that a published checkpoint is exported for. Raises a UserError.
@@ -59,7 +60,7 @@ def open_networks(path: Path, options: Sequence[str], beton_root: Path, set_name
             f"{path}: no such checkpoint. Train one (make train), or name one: make demo CHECKPOINT=..."
         )
     folder = path.with_name(f"{path.stem}-{PRECISION}")
-    if (folder / description.FILE).is_file():
+    if not options and (folder / description.FILE).is_file():
         former = description.read(folder)
         if former["checkpoint"]["sha256"] == description.digest(path):
             return Exported(folder, former)

@@ -130,7 +130,7 @@ function listen() {
   for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
     document.addEventListener(name, (event) => {
       event.preventDefault(); // else the browser would leave this page for the file
-      document.body.classList.toggle("over", name.startsWith("drago") || name === "dragenter");
+      document.body.classList.toggle("over", ["dragenter", "dragover"].includes(name));
       if (name === "drop") take([...event.dataTransfer.files]);
     });
   }

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from dns.demo import exported as module
-from dns.demo.__main__ import converted
+from dns.demo.__main__ import converted, main
 from dns.demo.exported import open_networks
 from dns.export import description
 from dns.export.command import Wanted
@@ -25,6 +25,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Wanted]:
     stored = SimpleNamespace(load_to_test=lambda *_: {"config": {"model": {"method": "dns"}}}, is_ours=lambda _: False)
     monkeypatch.setattr(module, "checkpoint", stored)
     return found
+
+
+def lay_export(folder: Path, *, same: bool) -> None:
+    """Put a checkpoint into the folder, and an export of it, or of another one, beside it."""
+    pytest.importorskip("onnx")
+    (folder / "best.pt").write_bytes(b"a checkpoint")
+    about = make_export(folder / "best-float32") / "export.json"
+    content = json.loads(about.read_text())
+    if same:
+        content["checkpoint"]["sha256"] = description.digest(folder / "best.pt")
+    about.write_text(json.dumps(content))
 
 
 def test_a_folder_is_taken_as_it_is(exported: Path) -> None:
@@ -46,15 +57,22 @@ def test_a_checkpoint_is_exported_where_make_export_writes(asked: list[Wanted], 
 
 @pytest.mark.parametrize("same", [True, False])
 def test_an_export_of_the_same_checkpoint_is_not_made_again(same: bool, asked: list[Wanted], tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    (tmp_path / "best.pt").write_bytes(b"a checkpoint")
-    about = make_export(tmp_path / "best-float32") / "export.json"
-    content = json.loads(about.read_text())
-    if same:
-        content["checkpoint"]["sha256"] = description.digest(tmp_path / "best.pt")
-    about.write_text(json.dumps(content))
+    lay_export(tmp_path, same=same)
     open_networks(tmp_path / "best.pt", [], Path("Beton"), None)
     assert bool(asked) is not same
+
+
+def test_options_of_the_export_are_told_from_mistyped_ones(
+    asked: list[Wanted], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """With options of its own, a checkpoint is exported again; another option that nobody reads is refused."""
+    lay_export(tmp_path, same=True)
+    open_networks(tmp_path / "best.pt", ["--model.method=agw"], Path("Beton"), None)
+    assert len(asked) == 1
+    with pytest.raises(SystemExit) as left:
+        main([str(tmp_path / "best.pt"), "--image=true"])
+    assert left.value.code == 2
+    assert "--image=true" in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_is_not_there_is_told(tmp_path: Path) -> None:
