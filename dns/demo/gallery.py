@@ -20,14 +20,14 @@ BATCH = 32
 
 
 class Gallery(NamedTuple):
-    """All test images. embedding_ND: float32, rows of length 1; thumbnails: a JPEG each, or none at all; names:
-    modality -> the numbers of its rows."""
+    """All test images. embedding_ND: float32, rows of length 1; thumbnails: a JPEG each, or none at all."""
 
     images: TestImages
     embedding_ND: np.ndarray
     thumbnails: list[bytes]
 
     def rows(self, modality: Modality) -> np.ndarray:
+        """Return the rows of a modality's images."""
         return np.flatnonzero(self.images.modality_N == modality)
 
 
