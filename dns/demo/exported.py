@@ -67,7 +67,7 @@ def open_networks(path: Path, options: Sequence[str], beton_root: Path, set_name
     stored = checkpoint.load_to_test(path, given_options(options).get(METHOD))["config"]
     own = [] if checkpoint.is_ours(stored) or set_name is None else [f"--data.set={set_name}"]
     asked = (f"--data.beton_root={beton_root}", *own, *options)
-    command = shlex.join(["python", "-m", "dns.export", str(path), *asked])
-    made = export(Wanted(path, folder, PRECISION, FOR_FLOAT32, asked, command))
+    command = shlex.join(["python", "-m", "dns.export", f"--eval.checkpoint={path}", *asked])
+    made = export(Wanted(path, 0, folder, PRECISION, FOR_FLOAT32, asked, command))
     print(f"exported: {folder}", flush=True)
     return Exported(folder, made)
