@@ -93,7 +93,7 @@ def ranking(tab: Browser, folder: Path) -> list[dict[str, str]]:
     tab.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
     tab.evaluate("document.querySelector('.query a[download]').click()")
     end = time.monotonic() + PATIENCE_S
-    while not (new := set(folder.glob("*.csv")) - before):
+    while not (new := {path for path in folder.glob("*.csv") if path.stat().st_size} - before):  # empty at first
         assert time.monotonic() < end, "nothing was saved"
         time.sleep(0.02)
     return list(csv.DictReader(new.pop().read_text().splitlines()))
