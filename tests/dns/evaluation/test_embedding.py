@@ -165,7 +165,8 @@ def test_the_file_of_features_opens_without_pickle(tmp_path: Path) -> None:
         content = dict(stored)
     assert {name: column.tolist() for name, column in content.items()} == {
         "embeddings": [[1, 2], [3, 4]], "before_neck": [[5, 6], [7, 8]],
-        "persons": [4, 2], "cameras": [1, 3], "modality": [0, 1], "paths": ["vis/ä.jpg", "nir/long/name.jpg"], "compared": ["bn", "z"],
+        "persons": [4, 2], "cameras": [1, 3], "modality": [0, 1], "paths": ["vis/ä.jpg", "nir/long/name.jpg"],
+        "compared": ["bn", "z"],
     }  # fmt: skip
     assert {content[name].dtype for name in ("embeddings", "before_neck")} == {np.dtype("float32")}
     assert {content[name].dtype for name in ("persons", "cameras", "modality")} == {np.dtype("int64")}
