@@ -124,6 +124,21 @@ def small_run(beton_root: Path, made_once: MadeOnce) -> Path:
     return made_once("runs", train) / "run"
 
 
+@pytest.fixture(scope="session")
+def export(small_run: Path, beton_root: Path, made_once: MadeOnce) -> Path:
+    """The exported networks of last.pt of the small run, made with the test set at hand. Read only."""
+
+    def make(root: Path) -> None:
+        from dns.export.__main__ import main
+        from tests.support.configs import small_set
+
+        assert (
+            main([f"--eval.checkpoint={small_run / 'last.pt'}", *small_set(beton_root), f"--to={root / 'export'}"]) == 0
+        )
+
+    return made_once("export", make) / "export"
+
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Refused = Callable[[Callable[[list[str]], int], list[object]], str]
 

@@ -1,5 +1,6 @@
 """Makes configurations for tests."""
 
+from pathlib import Path
 from typing import Any
 
 from dns.training.config import read_config
@@ -12,6 +13,11 @@ SMALL_RUN = [
     "--optim.epochs=1", "--eval.batch_size=16", "--run.log_every=1", "--data.workers=1", "--engine.device=cpu",
     "--engine.precision=fp32", "--run.name=run",
 ]  # fmt: skip
+
+
+def small_set(beton_root: Path) -> list[str]:
+    """Return how eval.py reads the small set."""
+    return [f"--data.beton_root={beton_root}", "--eval.batch_size=16", "--data.workers=1"]
 
 
 def make_config(*arguments: str, recipe: str = "synthetic") -> Config:

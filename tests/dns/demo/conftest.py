@@ -13,8 +13,6 @@ from tests.support.made_export import make_export
 @pytest.fixture(scope="session")
 def exported(made_once: MadeOnce) -> Path:
     """A folder of small exported networks, for images of 96 x 48. Read only."""
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
     return made_once("exported", make_export)
 
 

@@ -29,7 +29,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Wanted]:
 
 def lay_export(folder: Path, *, same: bool) -> None:
     """Put a checkpoint into the folder, and an export of it, or of another one, beside it."""
-    pytest.importorskip("onnx")
     (folder / "best.pt").write_bytes(b"a checkpoint")
     about = make_export(folder / "best-float32") / "export.json"
     content = json.loads(about.read_text())

@@ -23,23 +23,10 @@ from dns.network import Network
 from dns.training.setup import open_checkpoint
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import CheckpointError, ConfigError
-from tests.conftest import MadeOnce, Refused
+from tests.conftest import Refused
+from tests.support.configs import small_set
 from tests.support.made_sets import random_set
 from tests.support.refusals import assert_tells, refusal
-
-
-@pytest.fixture(scope="session")
-def export(small_run: Path, beton_root: Path, made_once: MadeOnce) -> Path:
-    """The exported network of the small run, with the test set at hand. Read only."""
-
-    def make(root: Path) -> None:
-        assert main([f"--eval.checkpoint={small_run / 'last.pt'}", *on(beton_root), f"--to={root / 'export'}"]) == 0
-
-    return made_once("export", make) / "export"
-
-
-def on(beton_root: Path) -> list[str]:
-    return [f"--data.beton_root={beton_root}", "--eval.batch_size=16", "--data.workers=1"]
 
 
 def use_made(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +44,7 @@ def rows_of(checkpoint: Path, beton_root: Path, root: Path) -> list[dict[str, An
     """What eval.py reports of a copy of the checkpoint, so that its rows go beside the copy."""
     copy = root / checkpoint.name
     (shutil.copytree if checkpoint.is_dir() else shutil.copy)(checkpoint, copy)
-    assert eval_script.evaluate([f"--eval.checkpoint={copy}", *on(beton_root), "--engine.precision=fp32"]) == 0
+    assert eval_script.evaluate([f"--eval.checkpoint={copy}", *small_set(beton_root), "--engine.precision=fp32"]) == 0
     return [dict(row) for row in read_rows(root / "result.json", "evaluation")]
 
 
@@ -100,7 +87,7 @@ def test_eval_tests_the_folder_like_the_checkpoint(
 def test_the_report_of_a_folder_has_no_look_into_the_network(export: Path, beton_root: Path, tmp_path: Path) -> None:
     copy = tmp_path / "export"
     shutil.copytree(export, copy)
-    options = [f"--eval.checkpoint={copy}", *on(beton_root), "--report.write=true"]
+    options = [f"--eval.checkpoint={copy}", *small_set(beton_root), "--report.write=true"]
     assert eval_script.evaluate(options) == 0
     page = (tmp_path / "report.html").read_text()
     assert "onnxruntime float32" in page
@@ -118,7 +105,9 @@ def test_the_lines_of_python_that_it_states_run(
     monkeypatch.chdir(folder)
     found: dict[str, Any] = {}
     exec("\n".join(described(folder)["python"]), found)
-    opened = open_checkpoint(small_run / "last.pt", *on(beton_root), "--engine.precision=fp32", "--engine.device=cpu")
+    opened = open_checkpoint(
+        small_run / "last.pt", *small_set(beton_root), "--engine.precision=fp32", "--engine.device=cpu"
+    )
     assert isinstance(opened.model, Network)
     pixels = np.array(photo.resize((48, 96), Image.Resampling.LANCZOS))[None]
     with torch.inference_mode():
@@ -151,7 +140,7 @@ def test_coarser_numbers_are_smaller_and_refused_where_they_lose_too_much(
     precision: str, smaller: float, export: Path, small_run: Path, beton_root: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    arguments = [f"--eval.checkpoint={small_run / 'last.pt'}", *on(beton_root), f"--precision={precision}"]
+    arguments = [f"--eval.checkpoint={small_run / 'last.pt'}", *small_set(beton_root), f"--precision={precision}"]
     to = tmp_path / "made" / precision
     assert main([*arguments, f"--to={to}", "--max-loss=100"]) == 0
     about, whole = described(to), described(export)
@@ -182,7 +171,7 @@ def test_what_differs_by_more_than_is_allowed_is_not_written(
     use_made(export, monkeypatch)
     monkeypatch.setattr(parity.Limits, "of", lambda *arguments: limits)
     with refusal(CheckpointError, tells, "Nothing was written"):
-        main([f"--eval.checkpoint={small_run / 'last.pt'}", *on(beton_root), f"--to={tmp_path / 'export'}"])
+        main([f"--eval.checkpoint={small_run / 'last.pt'}", *small_set(beton_root), f"--to={tmp_path / 'export'}"])
     assert not list(tmp_path.iterdir())
 
 
@@ -275,7 +264,7 @@ def test_a_damaged_or_foreign_folder_is_refused(
     folder = tmp_path / "export"
     shutil.copytree(export, folder)
     named = damage(folder)
-    message = refused(eval_script.evaluate, [f"--eval.checkpoint={folder}", *on(beton_root)])
+    message = refused(eval_script.evaluate, [f"--eval.checkpoint={folder}", *small_set(beton_root)])
     assert_tells(message, folder / named, "make export")
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
 
