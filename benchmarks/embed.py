@@ -115,17 +115,18 @@ def _drawn_images() -> np.ndarray:
 
 
 def _images_per_s(way: Way, pixels_BHWC: np.ndarray) -> float:
-    begin, images = time.perf_counter(), 0
-    while (seconds := time.perf_counter() - begin) < ROUND_S:
+    begin, seconds, images = time.perf_counter(), 0.0, 0
+    while not images or seconds < ROUND_S:
         way(pixels_BHWC)
         images += len(pixels_BHWC)
+        seconds = time.perf_counter() - begin
     return images / seconds
 
 
 def _likeness(given_BD: np.ndarray, wanted_BD: np.ndarray) -> float:
     """Return the lowest cosine between rows; wanted may have more of them."""
-    pairs = (torch.from_numpy(np.array(one)) for one in (given_BD, wanted_BD[: len(given_BD)]))
-    return float(cosine_similarity(*pairs).min())
+    given, wanted = (torch.from_numpy(np.array(one)) for one in (given_BD, wanted_BD[: len(given_BD)]))
+    return float(cosine_similarity(given, wanted).min())
 
 
 def _speedups(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -17,6 +17,7 @@ from dns.export.graph import to_onnx
 from dns.export.precision import to_float16, to_int8
 from dns.export.runtime import open_session, run
 from dns.network import Network
+from dns.option import AutoSwitch
 from dns.training.config import read_config
 from dns.training.network import build_network
 from ffcv_convert.common.errors import ConfigError
@@ -54,7 +55,8 @@ def _network(subject: Subject, precision: Precision = "fp32", *, compiled: bool 
         ["--config-file", str(REPOSITORY / "configs" / f"{subject.recipe}.yaml"), "--model.pretrained=none"],
         description="",
     )
-    engine = make_engine(replace(config.engine, device="cpu", precision=precision, compile=str(compiled).lower()))
+    compile_: AutoSwitch = "true" if compiled else "false"
+    engine = make_engine(replace(config.engine, device="cpu", precision=precision, compile=compile_))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return engine.place(build_network(config, IDENTITIES)).eval(), engine, config.method.feature
