@@ -34,10 +34,10 @@ def test_every_way_computes_the_same_network(small: None, capsys: pytest.Capture
         pytest.importorskip(library)
     found = embed.measure()
     exported = [f"onnxruntime, {form}" for form in ("float32", "float16", "int8")]
-    assert set(cases(found)) == {*PYTORCH, *exported, "OpenVINO, float32", "OpenVINO, int8"}
+    assert set(cases(found)) == {*PYTORCH, *exported, "OpenVINO, float32"}
     assert found["likeness"].keys() == found["cases"].keys()
     for name, cosine in found["likeness"].items():
-        assert cosine > (0.99 if "int8" in name else 0.999 if "16" in name else 0.999999), name
+        assert cosine > (0.99 if "int8" in name else 0.9999 if "16" in name else 0.999999), name
     assert all(case["least"] > 0 for case in found["cases"].values())
     assert found["speedups"]["small"][EAGER] == 1
     assert list(found["left_out"]) == ["small: PyTorch, compiled"]
@@ -54,7 +54,7 @@ def test_a_missing_library_leaves_its_cases_out(small: None, monkeypatch: pytest
     assert "onnxscript" in found["left_out"]["small: onnxruntime, int8"]
     assert "openvino" in found["left_out"]["small: OpenVINO, float32"]
     said = " ".join(embed.words(found))
-    assert said.count("Left out: ") == len(found["left_out"]) == 6
+    assert said.count("Left out: ") == len(found["left_out"]) == 5
     assert "pip install" in said
 
 
