@@ -12,7 +12,7 @@ RESUME     ?= auto#        auto goes on with a stopped run; never renames its fo
 TRIAL      ?=#             which of RegDB's ten splits; by default all, one after another
 JOBS       ?=#             so many trials or seeds side by side, each on a GPU or a share of the cores
 RANKS      ?=#             train (or test) one network on so many devices together, by torchrun
-CHECKPOINT ?=#             what `make eval` and `make report` test; by default best.pt of the run
+CHECKPOINT ?=#             what `make eval`, `make report` and `make demo` take; by default best.pt of the run
 RUNS       ?=#             run folders that `make report` sets side by side, as in RUNS='runs/a runs/b'
 FEATURES   ?=#             files of features that `make judge` ranks, as in FEATURES='a.npz b.mat'
 PROTOCOL   ?=#             what they report, with commas; by default those of the recipe
@@ -56,7 +56,7 @@ MADE_FROM := $(firstword $(shell cat pyproject.toml constraints.txt .ci/pins.py 
 again_unless_made = $(if $(filter $(MADE_FROM),$(shell cat '$(1)' 2>/dev/null || true)),,again)
 
 .PHONY: help train options plan eval report judge convert-datasets setup synthesise data verify benchmark benchmark-gpu profile \
-        test test-slow test-older-cpu check-cuda faults lint format clean again
+        demo test test-slow test-older-cpu check-cuda faults lint format clean again
 
 ##@ What everybody needs
 
@@ -91,8 +91,14 @@ eval: $(READY) ## test a checkpoint (CHECKPOINT=...) of DATASET under PROTOCOL
 report: $(READY) ## the same, and write report.html; RUNS='runs/a runs/b': set runs side by side
 	'$(RUN)' $(if $(RUNS),-m dns.report $$RUNS,eval.py --report.write=true $(TESTED)) $(ARGS)
 
+export: $(READY) ## hand the network of CHECKPOINT on as ONNX files, compared with it; ARGS='--precision=int8'
+	'$(RUN)' -m dns.export $(TESTED) $(ARGS)
+
 judge: $(READY) ## rank FEATURES of any method under every convention of DATASET; ARGS=--claim=rank1=57.45,mAP=64.11
 	'$(RUN)' -m dns.judge $$FEATURES --dataset="$(SET)" --beton-root="$$BETON_ROOT" $(if $(TRIAL),--trial="$$TRIAL") $(ARGS)
+
+demo: $(READY) ## a page that ranks the test images in your browser for an image that you drop on it; nothing is uploaded
+	'$(RUN)' -m dns.demo "$${CHECKPOINT:-runs/$(SET)$(if $(filter-out dns DNS,$(METHOD)),-$(OWN_METHOD))-seed0/best.pt}" --serve --beton-root="$$BETON_ROOT" $(if $(CHECKPOINT),$(if $(METHOD),--model.method="$(OWN_METHOD)")) $(if $(filter-out file,$(origin DATASET)),--dataset="$(SET)") $(if $(TRIAL),--trial="$$TRIAL") $(ARGS)
 
 convert-datasets: $(READY) ## convert every data set found under DATA_ROOT, list what is missing; ARGS='--height-px ...'
 	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" $(INCOMPLETE) $(ARGS)

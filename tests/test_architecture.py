@@ -31,6 +31,7 @@ ALLOWED = {
     "dns.exchange": ("dns.ranks", *COMMON),
     "dns.evaluation": ("dns", "pipelines.data", "ffcv_convert.beton.labels", *COMMON),
     "dns.export": ("dns", "pipelines", "ffcv_convert.beton.labels", *COMMON),
+    "dns.demo": ("dns", "pipelines.data", "ffcv_convert.beton.labels", *COMMON),
     "dns.judge": ("dns", "pipelines", "ffcv_convert.beton.labels", *COMMON),
     "dns.report": ("dns", "pipelines.data", "ffcv_convert.beton.labels", *COMMON),
     "dns.training": ("dns", "pipelines", "ffcv_convert.beton.labels", *COMMON),

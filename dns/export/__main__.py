@@ -1,11 +1,11 @@
 """Export a trained network: one ONNX file a modality, compared with PyTorch before anything is written.
 
-    python -m dns.export runs/llcm-seed0/best.pt
-    make export CHECKPOINT=runs/llcm-seed0/best.pt ARGS='--precision=int8 --max-loss=0.5'
+    python -m dns.export --eval.checkpoint=runs/llcm-seed0/best.pt
+    make export DATASET=llcm ARGS='--precision=int8 --max-loss=0.5'
+    make export DATASET=sysu CHECKPOINT=sysu_p6_n4_lr_0.2_seed_0_best.pth
 
-Options with a point in their names, such as --data.set=sysu, are those of eval.py: a published checkpoint needs the
-set. Where the test set is converted, its protocols are run through the export as well. docs/export.md explains the
-files.
+The checkpoint, the data set and everything else with a point in its name are chosen as eval.py chooses them. Where the
+test set is converted, its protocols are run through the export as well. docs/export.md explains the files.
 """
 
 import argparse
@@ -17,7 +17,9 @@ from typing import Any
 
 from dns.export.command import Wanted, export
 from dns.export.description import PRECISIONS
-from ffcv_convert.common.errors import user_errors
+from dns.training.config import given_options
+from dns.training.selection import checkpoint_pattern, expand_pattern
+from ffcv_convert.common.errors import ConfigError, user_errors
 from ffcv_convert.common.streams import lasting_streams
 
 
@@ -27,7 +29,6 @@ def parser() -> argparse.ArgumentParser:
         "python -m dns.export", description=description, epilog=more, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    top.add_argument("checkpoint", type=Path, help="a checkpoint of this program or of the published code")
     top.add_argument("--to", type=Path, metavar="FOLDER", help="by default beside the checkpoint: best-float32")
     top.add_argument("--precision", choices=PRECISIONS, default="float32", help="int8 is calibrated on training images")
     top.add_argument(
@@ -39,9 +40,18 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     given, more = parser().parse_known_args(arguments)
     command = shlex.join(["python", "-m", "dns.export", *arguments])
-    to = given.to or given.checkpoint.with_name(f"{given.checkpoint.stem}-{given.precision}")
-    report(export(Wanted(given.checkpoint, to, given.precision, given.max_loss, tuple(more), command)), to)
+    path, trial = chosen(more)
+    to = given.to or path.with_name(f"{path.stem}-{given.precision}")
+    report(export(Wanted(path, trial, to, given.precision, given.max_loss, tuple(more), command)), to)
     return 0
+
+
+def chosen(options: Sequence[str]) -> tuple[Path, int]:
+    """Return the checkpoint that the options name, and its trial, or 0. Raises ConfigError where they name several."""
+    found = expand_pattern(*checkpoint_pattern(given_options(options)))
+    if len(found) > 1:
+        raise ConfigError(f"{len(found)} checkpoints of trials or seeds, {found[0][0]} first. Name one: --data.trial=3")
+    return found[0]
 
 
 def report(content: dict[str, Any], folder: Path) -> None:

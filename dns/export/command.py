@@ -41,9 +41,11 @@ SEED = 0  # draws the calibration's images
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to export. options: those of eval.py; command: the command line, for export.json."""
+    """What to export. trial: the checkpoint's where its name holds one, else 0; options: those of eval.py; command: the
+    command line, for export.json."""
 
     checkpoint: Path
+    trial: int
     to: Path
     precision: str
     max_loss: float
@@ -59,7 +61,7 @@ def export(wanted: Wanted) -> dict[str, Any]:
     _check_target(wanted.to)
     options = (*wanted.options, *ENGINE)
     content = checkpoint.load_to_test(wanted.checkpoint, given_options(options).get(METHOD))
-    config = config_for_checkpoint(options, content, 0, "")
+    config = config_for_checkpoint(options, content, wanted.trial, "")
     opened = open_content(wanted.checkpoint, content, config) if _has_test_set(config) else None
     world, engine = (opened.world, opened.engine) if opened else start_engine(config.engine)
     model = opened.model if opened else open_network(wanted.checkpoint, content, config, engine)

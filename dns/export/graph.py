@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import UserError
 
 from dns.evaluation.embedding import Embeddings
 from dns.export.description import INPUT, OUTPUTS, missing
@@ -43,16 +44,22 @@ def to_onnx(model: Network, size_px: tuple[int, int], feature: str, *, visible: 
     """Return an ONNX file with its weights inside, of any number of images a batch. model: in evaluation mode, on the
     CPU, float32; size_px: height and width; feature: one of FEATURES.
 
-    Raises ConfigError where the exporter is not installed.
+    Raises ConfigError where the exporter is not installed, and where the network takes one size of batch alone.
     """
     try:
         import onnxscript.optimizer
-    except ImportError as error:
-        raise ConfigError(missing(error.name or "onnxscript")) from None
+    except ImportError:
+        raise ConfigError(missing("onnxscript")) from None
     branch = ExportedBranch(model, feature, visible=visible).eval()
     images = torch.zeros(TRACED, *size_px, 3, dtype=torch.uint8)
     with _quiet():
-        traced = torch.export.export(branch, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        try:
+            traced = torch.export.export(branch, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        except UserError as error:
+            raise ConfigError(
+                f"{type(model).__name__}.embed fixes the number of images in a batch, as len(images) does: take "
+                f"images.shape[0]. torch.export says: {error}"
+            ) from None
         program = torch.onnx.export(
             traced, dynamo=True, optimize=False, opset_version=OPSET, input_names=[INPUT], output_names=list(OUTPUTS),
             external_data=False, verbose=False,

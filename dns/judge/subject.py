@@ -35,7 +35,9 @@ def open_subject(
     DataError, ConfigError."""
     folder = beton_root / dataset
     if labels is None and folder.is_dir():
-        return _converted(folder, trial)
+        images = open_images(folder, trial)
+        test = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)
+        return Subject(test, {"dataset": images.manifest.dataset, "images": joined(images.digests().values())}, images)
     source, columns = _labels(files, labels, folder)
     test = TestSet(columns["person"], columns["camera"], columns["modality"], columns["path"])
     numbers = (columns[name].astype("<i8").tobytes() for name in ("person", "camera", "modality"))
@@ -45,16 +47,15 @@ def open_subject(
     return Subject(test, {"dataset": dataset, "images": digest.hexdigest()})
 
 
-def _converted(folder: Path, trial: int | None) -> Subject:
+def open_images(folder: Path, trial: int | None) -> TestImages:
+    """Open the test part of a converted set, or of a trial of a set that is split. Raises DataError, ConfigError."""
     splits = trials_of(folder)
     if splits and not trial:
-        raise ConfigError(f"{folder}: has {len(splits)} splits. Name that of the features: --trial=1 (make TRIAL=1)")
-    images = open_test(
+        raise ConfigError(f"{folder}: has {len(splits)} splits. Name one: --trial=1 (make TRIAL=1)")
+    return open_test(
         folder, World(torch.device("cpu")), trial=(trial or 0) if splits else 0, styles=STYLES, source="stream",
         batch_size=64, workers=1,
     )  # fmt: skip
-    test = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)
-    return Subject(test, {"dataset": images.manifest.dataset, "images": joined(images.digests().values())}, images)
 
 
 def _labels(files: Sequence[Features], labels: Path | None, folder: Path) -> tuple[Path, dict[str, Any]]:

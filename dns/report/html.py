@@ -64,11 +64,16 @@ def thumbnails(pixels: Mapping[int, np.ndarray], shown: Sequence[int], *, bytes_
 
 
 def data_uri(pixels: np.ndarray, height_px: int) -> str:
-    """Return a JPEG of this height, or of the image's own if that is less."""
+    """Return a JPEG of this height, or of the image's own if that is less, as an address that holds it."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(pixels, height_px)).decode()
+
+
+def jpeg(pixels: np.ndarray, height_px: int) -> bytes:
+    """Return a JPEG of this height, or of the image's own if that is less. pixels: uint8 (H, W, 3)."""
     picture = Image.fromarray(pixels)
     if picture.height > height_px:
         width_px = max(1, round(picture.width * height_px / picture.height))
         picture = picture.resize((width_px, height_px), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     picture.save(file, "jpeg", quality=QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()

@@ -24,8 +24,7 @@ Table = tuple[Sequence[str], Sequence[Sequence[str | float]]]
 
 def document(title: str, lead: str, facts: Mapping[str, str], sections: Sequence[Section]) -> str:
     """Return the whole page as HTML. lead: HTML below the title; facts: numbers to see first, by name."""
-    here = Path(__file__).parent
-    css, script = ((here / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    css, script = style(), (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
     links = "".join(f'<li><a href="#{anchor}">{text(name)}</a></li>' for anchor, name, _ in sections)
     shown = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in facts.items())
     body = "".join(
@@ -40,6 +39,11 @@ def document(title: str, lead: str, facts: Mapping[str, str], sections: Sequence
         f'<header><h1>{text(title)}</h1>{lead}<dl class="facts">{shown}</dl><nav aria-label="Sections"><ul>{links}'
         f"</ul></nav></header><main>{body}</main><script>{script}</script></body></html>\n"
     )
+
+
+def style() -> str:
+    """Return the style sheet of the report, which the page of dns/demo/ shares."""
+    return (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
 def ranked_lists(queries: Sequence[RankedQuery], test: TestSet, images: Mapping[int, str]) -> str:

@@ -79,10 +79,15 @@ def _lead(subject: Subject, tested: str) -> str:
 def terms(set_name: str, dataset: str) -> str:
     """Say in a sentence under whose terms the page shows people. dataset: the set's name in reports, which says where
     its people are drawn."""
-    if "synthetic" in dataset:
+    if is_drawn(dataset):
         return "The people in the images are drawn by a program: nobody's terms apply."
     whose = TERMS.get(set_name, "What you agreed with the people in these images, or with who gave you the images,")
     return f"{whose} decides who may see the images on this page."
+
+
+def is_drawn(dataset: str) -> bool:
+    """Whether the people of a set are drawn by a program. dataset: the set's name in reports."""
+    return "synthetic" in dataset
 
 
 def _is_of(row: Row, subject: Subject, tested: Measured) -> bool:

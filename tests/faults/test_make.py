@@ -74,6 +74,16 @@ def test_make_passes_a_name_on_as_it_is(echo: Path) -> None:
     assert told < set(json.loads(tested.stdout))
 
 
+def test_make_demo_takes_the_run_s_best_checkpoint_or_the_one_that_is_named(echo: Path) -> None:
+    name = "O'Brien's best.pt"
+    said = json.loads(make("demo", VENV=echo).stdout)
+    assert said[:4] == ["-m", "dns.demo", "runs/synthetic-seed0/best.pt", "--serve"]
+    assert not any(word.startswith("--dataset") for word in said)
+    said = json.loads(make("demo", VENV=echo, CHECKPOINT=name, DATASET="LLCM", TRIAL=3, ARGS="--images=true").stdout)
+    assert said[2] == name
+    assert {"--dataset=llcm", "--trial=3", "--images=true"} < set(said)
+
+
 def installs(checkout: Path, target: str) -> bool:
     """Whether make would install packages there."""
     done = subprocess.run(["make", "-n", target], cwd=checkout, capture_output=True, text=True, check=True)
