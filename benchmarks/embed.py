@@ -93,11 +93,11 @@ def words(content: dict[str, Any]) -> list[str]:
     found.append(
         f"{content['threads']} threads each, batches of {content['images']} images, int8 with weights of "
         f"{content['weight_bits']} bits. Lowest cosine with {EAGER}: "
-        + ", ".join(f"{way} {cosine:.4f}" for way, cosine in alike.items() if way != EAGER)
+        + ", ".join(f"{way} {cosine:.5f}" for way, cosine in alike.items() if way != EAGER)
         + "."
     )
     if not content["bf16"]:
-        found.append(f"The processor lacks bf16: its figure is of {SLOW_IMAGES} images, once.")
+        found.append(f"The processor lacks bf16: that case embeds batches of {SLOW_IMAGES} in a single round.")
     found += [f"Left out: {case}: {why}." for case, why in content["left_out"].items()]
     return found
 
