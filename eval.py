@@ -119,7 +119,7 @@ def export(config: Config, number: int, embeddings: Embeddings, evaluator: Evalu
     if config.eval.export == "none":
         return
     target = Path(config.eval.export.replace("{trial}", str(number)))
-    save_features(target, embeddings, evaluator.test_set)
+    save_features(target, embeddings, evaluator.test_set, config.features)
     print(f"written: {target}")
 
 

@@ -1,8 +1,6 @@
 """Joins page, networks, embeddings and small images in a folder, which is whole or not there at all."""
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,24 +43,11 @@ def write_folder(
     """Write the folder; a former one stands until the new one is whole. Raises ConfigError, ReportError."""
     check_folder(folder)
     files = _files(exported, gallery, runtime, set_name)
-    # Not .partial: a resumed run, in whose folder this lies, unlinks files of that name.
-    unfinished, former = (folder.with_name(f"{folder.name}.{ending}") for ending in ("unfinished", "former"))
-    with results.writing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.partial_folder(unfinished):
-            for name in (RUNTIME, IMAGES) if gallery.thumbnails else (RUNTIME,):
-                (unfinished / name).mkdir()
-            for name, content in files.items():
-                with (unfinished / name).open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-            with atomic.stops_held():
-                shutil.rmtree(former, ignore_errors=True)  # of a process that was killed
-                if folder.exists():
-                    folder.rename(former)
-                unfinished.rename(folder)
-            shutil.rmtree(former, ignore_errors=True)
+    with results.writing(folder), atomic.replacing_folder(folder) as unfinished:
+        for name in (RUNTIME, IMAGES) if gallery.thumbnails else (RUNTIME,):
+            (unfinished / name).mkdir()
+        for name, content in files.items():
+            atomic.write_flushed(unfinished / name, content)
 
 
 def _files(

@@ -1,6 +1,6 @@
 """Turns uint8 test images into the features that are compared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -74,9 +74,9 @@ class Embedder(nn.Module):
         return functional.normalize(embedding.unflatten(1, (self.model.parts, -1)), dim=2).flatten(1)
 
 
-def save_features(path: Path, embeddings: Embeddings, test: TestSet) -> None:
+def save_features(path: Path, embeddings: Embeddings, test: TestSet, features: Sequence[str]) -> None:
     """Write an .npz, whole or not at all: embeddings (after the BN neck) and before_neck, float32 (N, D); persons,
-    cameras, modality, int64; paths. Raises ReportError."""
+    cameras, modality, int64; paths; `compared`, those of FEATURES that the method compares. Raises ReportError."""
     with results.writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with results.replacing(path) as file:
@@ -88,4 +88,5 @@ def save_features(path: Path, embeddings: Embeddings, test: TestSet) -> None:
             cameras=test.camera_N,
             modality=test.modality_N,
             paths=np.array(test.path_N),
+            compared=np.array(features),
         )

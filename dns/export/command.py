@@ -1,8 +1,6 @@
 """Exports a checkpoint into a folder, if it computes what the checkpoint computes."""
 
 import json
-import os
-import shutil
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dns.evaluation import results
 from dns.evaluation.embedding import compared_width
 from dns.evaluation.protocols import PROTOCOLS
 from dns.export import description, parity, precision
@@ -26,7 +25,7 @@ from dns.training.options import Config
 from dns.training.selection import config_for_checkpoint
 from dns.training.setup import Opened, decoders, open_content, open_network, start_engine
 from ffcv_convert.beton.labels import Modality
-from ffcv_convert.common.atomic import partial_folder
+from ffcv_convert.common.atomic import replacing_folder, write_flushed
 from ffcv_convert.common.errors import CheckpointError, ConfigError
 from ffcv_convert.common.world import World
 from pipelines import data
@@ -54,8 +53,8 @@ class Wanted:
 
 
 def export(wanted: Wanted) -> dict[str, Any]:
-    """Write the folder and return what its export.json says. Raises a UserError, and writes nothing, where the numbers
-    differ by more than `parity` allows."""
+    """Write the folder and return what its export.json says; a former one stands until it is whole. Raises a UserError,
+    and writes nothing, where the numbers differ by more than `parity` allows."""
     if wanted.checkpoint.is_dir():
         raise CheckpointError(f"{wanted.checkpoint}: a folder. Name the checkpoint to export, such as best.pt in a run")
     _check_target(wanted.to)
@@ -70,11 +69,9 @@ def export(wanted: Wanted) -> dict[str, Any]:
     height, width = content["size_px"] or tested_px
     made = _networks(wanted, config, world, model, (height, width))
     about = _about(wanted, config, content, (height, width), model)
-    unfinished = wanted.to.with_name(wanted.to.name + ".unfinished")
-    wanted.to.parent.mkdir(parents=True, exist_ok=True)
-    with partial_folder(unfinished):
+    with results.writing(wanted.to), replacing_folder(wanted.to) as unfinished:
         for modality, network in made.items():
-            _write(unfinished / description.file_of(modality), network)
+            write_flushed(unfinished / description.file_of(modality), network)
         compared = _images(opened, (height, width), list(made))
         about["networks"] = description.of_files(unfinished, list(made))
         exported = ExportedNetwork(unfinished, about, torch.get_num_threads())
@@ -87,10 +84,7 @@ def export(wanted: Wanted) -> dict[str, Any]:
             "not_run": NOT_RUN if opened is None else None,
             "limits": vars(limits),
         }
-        _write(unfinished / description.FILE, (json.dumps(about, indent=1) + "\n").encode())
-        if wanted.to.exists():
-            shutil.rmtree(wanted.to)
-        unfinished.rename(wanted.to)
+        write_flushed(unfinished / description.FILE, (json.dumps(about, indent=1) + "\n").encode())
     return about
 
 
@@ -178,10 +172,3 @@ def _versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[library] = version(library)
     return found
-
-
-def _write(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

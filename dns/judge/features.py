@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from dns.evaluation.embedding import FEATURES, Embeddings
-from dns.judge.names import BEFORE_NECK, LABELS, MATRIX, NAMES, label_of
+from dns.evaluation.embedding import FEATURES, WEIGHTS, Embeddings
+from dns.judge.names import BEFORE_NECK, COMPARED, LABELS, MATRIX, NAMES, label_of
 from dns.judge.readers import Content, read
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import DataError
@@ -71,8 +72,13 @@ def _named(content: Content, names: Sequence[str]) -> Any:
 def _matrices(file: Path, content: Content) -> dict[str, np.ndarray]:
     both = {BEFORE_NECK, NAMES["vectors"][0]} <= content.keys()
     if both:
-        pair = (content[NAMES["vectors"][0]], content[BEFORE_NECK])
-        return {FEATURES[name]: _matrix(file, array) for name, array in zip(Embeddings._fields, pair, strict=True)}
+        bn, z = (_matrix(file, array) for array in (content[NAMES["vectors"][0]], content[BEFORE_NECK]))
+        if bn.shape != z.shape:
+            raise DataError(f"{file}: holds {bn.shape} numbers after the neck and {z.shape} before it. Export it again")
+        pair = Embeddings(torch.from_numpy(bn), torch.from_numpy(z))
+        compared = _texts(content[COMPARED]) if COMPARED in content else []  # older files hold none
+        names = [*Embeddings._fields, *(name for name in WEIGHTS if name in compared)]
+        return {FEATURES[name]: pair.compared(name).numpy() for name in names}
     array = _named(content, NAMES["vectors"])
     if array is None:
         rest = {name: value for name, value in content.items() if label_of(name) is None}

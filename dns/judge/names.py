@@ -2,6 +2,7 @@
 
 MATRIX = "features"  # the name of a matrix that has none
 BEFORE_NECK = "before_neck"  # the second matrix of eval.export
+COMPARED = "compared"  # which features the method of eval.export compares
 NAMES = {
     "vectors": ("embeddings", MATRIX, "feature", "feats", "feat", "embedding"),
     "path": ("paths", "path", "names", "name", "images", "image", "files", "file"),

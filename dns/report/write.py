@@ -1,6 +1,5 @@
 """Writes a report: report.html, and the folder report/ with each figure as SVG and PDF and its numbers as CSV."""
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -107,10 +106,7 @@ def write(folder: Path, page: str, files: Mapping[str, bytes]) -> Path:
     unfinished = folder / f"{FIGURES}.unfinished"  # not .partial: a resumed run unlinks files of that name
     with results.results_lock(folder), results.writing(figures), atomic.partial_folder(unfinished):
         for name, content in files.items():
-            with open(unfinished / name, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            atomic.write_flushed(unfinished / name, content)
         with results.replacing(path) as file:
             file.write(page_bytes)
         if figures.exists():

@@ -83,6 +83,35 @@ def partial_folder(partial: Path) -> Iterator[None]:
 
 
 @contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder` that takes its place, whatever it holds, when the block ends; after an
+    exception `folder` is unchanged. Where a process is killed while the two change places, the old one is left as
+    `<folder>.former`.
+
+    Raises BlockingIOError while another process writes it.
+    """
+    # Not .partial: a run that goes on removes files of that name from its folder.
+    unfinished, former = (folder.with_name(f"{folder.name}.{ending}") for ending in ("unfinished", "former"))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with partial_folder(unfinished):
+        yield unfinished
+        with stops_held():
+            shutil.rmtree(former, ignore_errors=True)  # of a process that was killed
+            if folder.exists():
+                folder.rename(former)
+            unfinished.rename(folder)
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def write_flushed(path: Path, content: bytes) -> None:
+    """Write a file and flush it to the disk, in a folder that is still unfinished."""
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
 def stops_held() -> Iterator[None]:
     """Delay Ctrl-C, SIGTERM and the other signals that stop a program until the end of the block."""
     came: list[int] = []

@@ -160,12 +160,13 @@ def test_the_file_of_features_opens_without_pickle(tmp_path: Path) -> None:
     embeddings = Embeddings(bn=torch.tensor([[1.0, 2], [3, 4]]), z=torch.tensor([[5.0, 6], [7, 8]]))
     path = tmp_path / "new" / "features.npz"
     for _ in range(2):  # a second time over the first
-        save_features(path, embeddings, test)
+        save_features(path, embeddings, test, ["bn", "z"])
     with np.load(path, allow_pickle=False) as stored:
         content = dict(stored)
     assert {name: column.tolist() for name, column in content.items()} == {
         "embeddings": [[1, 2], [3, 4]], "before_neck": [[5, 6], [7, 8]],
         "persons": [4, 2], "cameras": [1, 3], "modality": [0, 1], "paths": ["vis/ä.jpg", "nir/long/name.jpg"],
+        "compared": ["bn", "z"],
     }  # fmt: skip
     assert {content[name].dtype for name in ("embeddings", "before_neck")} == {np.dtype("float32")}
     assert {content[name].dtype for name in ("persons", "cameras", "modality")} == {np.dtype("int64")}

@@ -199,7 +199,7 @@ def test_a_full_disk_leaves_the_former_export(
         path.write_bytes(content)
 
     use_made(export, monkeypatch)
-    monkeypatch.setattr(command, "_write", full)
+    monkeypatch.setattr(command, "write_flushed", full)
     arguments: list[object] = [f"--eval.checkpoint={small_run / 'last.pt'}", f"--data.beton_root={tmp_path}"]
     message = refused(main, [*arguments, f"--to={to}"])
     assert "No space left on device" in message

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dns.evaluation.embedding import Embeddings, save_features
+from dns.evaluation.embedding import FEATURES, Embeddings, save_features
 from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet
 from dns.evaluation.ranking import rank_trials
 from dns.evaluation.tables import COLUMNS, make_row, ranked_row, table
@@ -59,16 +59,18 @@ def test_judge_and_eval_give_equal_numbers(layout: str, converted_layout: Layout
     test = opened(folder)
     for unit in (True, False):
         bn, z = (torch.from_numpy(drawn(test, seed, unit=unit)) for seed in (1, 2))
-        save_features(tmp_path / "export.npz", Embeddings(bn, z), test)
+        exported = Embeddings(bn, z)
+        compared = ["sum", "weighted"] if layout == "llcm" else ["bn", "z"]
+        save_features(tmp_path / "export.npz", exported, test, compared)
         rows = judged(folder, tmp_path, tmp_path / "export.npz")
         measure = f"{COSINE}, {EUCLIDEAN}" if unit else DOT
         found = {(row["protocol"], row["feature"]): row for row in rows}
         names = [one.name for one in protocols_of(layout, test) if "official" not in one.name]
         assert {protocol for protocol, _ in found} == set(names)
         for name in names:
-            for kind, embedding_ND in (("BN(Z)", bn), ("Z", z)):
-                wanted = ranked_row(name, rank_trials(PROTOCOLS[name], test, embedding_ND))
-                row = found[name, f"{kind}; {measure}"]
+            for feature in dict.fromkeys(["bn", "z", *compared]):
+                wanted = ranked_row(name, rank_trials(PROTOCOLS[name], test, exported.compared(feature)))
+                row = found[name, f"{FEATURES[feature]}; {measure}"]
                 assert {key: row[key] for key in wanted} == json.loads(json.dumps(wanted)), name
 
 
