@@ -15,14 +15,14 @@ from typing import Any
 
 import torch
 
-from benchmarks import compare, convert, epoch, evaluate, intervals, loader, pipeline, plot, save, startup, step
+from benchmarks import compare, convert, embed, epoch, evaluate, intervals, loader, pipeline, plot, save, startup, step
 from benchmarks.harness import RESULTS, digits, hardware, result_path, write_json
 from dns.evaluation.results import write_text
 from dns.training.environment import environment
 
 QUESTIONS = {
     module.__name__.split(".")[-1]: module
-    for module in (startup, convert, loader, pipeline, step, save, epoch, evaluate, intervals)
+    for module in (startup, convert, loader, pipeline, step, save, epoch, evaluate, intervals, embed)
 }
 # Key in the summary -> the question and the key in its result. The summary has null for what was not measured.
 SUMMARY = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import __main__ as menu
-from benchmarks import cuda_tables, duration, gpu, methods, ranks, seeds, sysu_size
+from benchmarks import cuda_tables, duration, exports, gpu, methods, ranks, seeds, sysu_size
 from benchmarks.harness import RESULTS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -60,6 +60,8 @@ def _table(name: str, content: dict[str, Any]) -> str:
         return ranks.table(content)
     if name.startswith("methods"):
         return methods.table(content)
+    if name.startswith("exports"):
+        return exports.table(content)
     if name.startswith("seeds"):
         return seeds.table(content)
     if name.startswith("sysu-size"):

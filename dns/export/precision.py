@@ -27,13 +27,47 @@ def to_float16(network: bytes) -> bytes:
     try:
         import onnx
         from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+        from onnxruntime.transformers.onnx_model import OnnxModel
     except ImportError as error:
         raise ConfigError(missing(error.name or "onnx")) from None
-    blocked = [*DEFAULT_OP_BLOCK_LIST, *IN_FLOAT32]
+    model = onnx.load_from_string(network)
     model = convert_float_to_float16(
-        onnx.load_from_string(network), keep_io_types=True, op_block_list=blocked, disable_shape_infer=True
-    )
+        model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *IN_FLOAT32],
+        node_block_list=_from_pooling(model.graph), disable_shape_infer=True,
+    )  # fmt: skip
+    _join(model.graph, onnx.TensorProto)
+    del model.graph.value_info[:]  # says float16 of what stayed float32
+    OnnxModel(model).topological_sort(is_deterministic=True)  # the converter puts its casts at the end
     return model.SerializeToString()
+
+
+def _from_pooling(graph: Any) -> list[str]:
+    """Return the names of the nodes from GeM's cubes to the outputs, and of the constants that they alone read."""
+    after: list[str] = []
+    reached: set[str] = set()
+    read_before: set[str] = set()
+    for node in graph.node:
+        if node.op_type == "Pow" or reached.intersection(node.input):
+            after.append(node.name)
+            reached.update(node.output)
+        else:
+            read_before.update(node.input)
+    constants = [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in read_before]
+    return [*after, *(node.name for node in constants)]
+
+
+def _join(graph: Any, kinds: Any) -> None:
+    """Let a node that stays float32 take the result of another one as it is. The converter casts both ways between the
+    two, so that GeM's cubes would be rounded to float16 all the same."""
+    casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast"}
+    kind = {name: next(one.i for one in node.attribute if one.name == "to") for name, node in casts.items()}
+    for name, node in casts.items():
+        before = casts.get(node.input[0])
+        if before is not None and (kind[before.output[0]], kind[name]) == (kinds.FLOAT16, kinds.FLOAT):
+            node.input[0] = before.input[0]
+    read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    for name in casts.keys() - read:
+        graph.node.remove(casts[name])
 
 
 def to_int8(network: bytes, images_NHWC: np.ndarray) -> bytes:
