@@ -104,7 +104,7 @@ def _openvino(files: _Files) -> Way:
     try:
         import openvino
     except ImportError:
-        raise ConfigError(missing("openvino")) from None
+        raise ConfigError(missing("openvino", "openvino")) from None
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled = openvino.Core().compile_model(str(files.path("float32")), "CPU", settings)
     return lambda pixels_BHWC: compiled(pixels_BHWC)["bn"]

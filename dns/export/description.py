@@ -33,9 +33,9 @@ CHECKPOINT_KINDS = {
 }  # fmt: skip
 
 
-def missing(library: str) -> str:
-    """Say what to install where a library of the extra is missing."""
-    return f"exporting needs {library}, which is not installed here: .venv/bin/pip install '.[export]'"
+def missing(library: str, extra: str = "export") -> str:
+    """Say what to install where a library of an extra is missing."""
+    return f"this needs {library}, which is not installed here: .venv/bin/pip install '.[{extra}]'"
 
 
 def file_of(modality: Modality) -> str:
