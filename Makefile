@@ -55,7 +55,7 @@ BENCH := $(VENV)/.dns-ffcv-bench
 MADE_FROM := $(firstword $(shell cat pyproject.toml constraints.txt .ci/pins.py | sha256sum))
 again_unless_made = $(if $(filter $(MADE_FROM),$(shell cat '$(1)' 2>/dev/null || true)),,again)
 
-.PHONY: help train options plan eval report judge convert-datasets setup synthesise data verify benchmark benchmark-gpu profile \
+.PHONY: help train options plan eval report export judge convert-datasets setup synthesise data verify benchmark benchmark-gpu profile \
         demo test test-slow test-older-cpu check-cuda faults lint format clean again
 
 ##@ What everybody needs

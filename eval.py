@@ -20,7 +20,7 @@ from pathlib import Path
 
 from dns import ranks
 from dns.evaluation import results
-from dns.evaluation.embedding import Embeddings, save_features
+from dns.evaluation.embedding import COUNTERPART, Embeddings, save_features
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.ranking import Ranking
 from dns.evaluation.tables import Measured, Row, joined, together
@@ -119,7 +119,8 @@ def export(config: Config, number: int, embeddings: Embeddings, evaluator: Evalu
     if config.eval.export == "none":
         return
     target = Path(config.eval.export.replace("{trial}", str(number)))
-    save_features(target, embeddings, evaluator.test_set, config.features)
+    own = config.method.feature
+    save_features(target, embeddings, evaluator.test_set, [own, COUNTERPART[own]])
     print(f"written: {target}")
 
 

@@ -21,12 +21,13 @@ from dns.training.config import method_of
 
 def gather(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return each method's runs and means, see seeds.gather. Raises ValueError where a method's runs differ in more
-    than the seed, where the methods have other seeds, or other test images."""
+    than the seed, where the methods have other seeds or test images, or where the runs come from other machines or
+    versions."""
     by_method = defaultdict(list)
     for result in sorted(results, key=itemgetter("seed")):
         by_method[method_of(result["recipe"])].append(result)
-    for key in ("dataset", "protocol", "identities"):
-        if len({result[key] for result in results}) != 1:
+    for key in ("dataset", "protocol", "identities", "images", "environment"):
+        if any(result[key] != results[0][key] for result in results):
             raise ValueError(f"the methods differ in {key}")
     if len({tuple(sorted(result["seed"] for result in runs)) for runs in by_method.values()}) != 1:
         raise ValueError("the methods have other seeds")

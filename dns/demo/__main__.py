@@ -13,15 +13,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dns.demo.exported import open_networks
+from dns.demo.exported import Exported, open_networks
 from dns.demo.folder import check_folder, write_folder
 from dns.demo.gallery import embed, modalities
 from dns.demo.onnxruntime_web import onnxruntime_web
 from dns.demo.serve import LOOPBACK, serve, server
 from dns.judge.subject import open_images
 from dns.report.write import is_drawn
-from ffcv_convert.common.errors import DataError, user_errors
+from dns.training.checkpoint import load_to_test
+from dns.training.selection import check_training
+from ffcv_convert.beton.labels import STYLES
+from ffcv_convert.common.errors import ConfigError, DataError, user_errors
 from ffcv_convert.common.streams import lasting_streams
+from pipelines.data import training_digest
 
 PORT = 8000
 
@@ -60,11 +64,17 @@ def main(arguments: Sequence[str]) -> int:
     if options.serve:  # a port that is taken stops here, before the work begins
         server(folder, options.port).server_close()
     runtime = onnxruntime_web(options.onnxruntime_web)
+    more += [f"--data.trial={options.trial}"] * bool(options.trial and not options.checkpoint.is_dir())
     exported = open_networks(options.checkpoint, more, options.beton_root, options.dataset)
     set_name = options.dataset or exported.checkpoint["dataset"]
-    trained_trial = exported.checkpoint["config"].get("data", {}).get("trial")  # a published one does not say
-    images = open_images(converted(options.beton_root, set_name, exported.size_px), options.trial or trained_trial)
+    place, trial = (
+        converted(options.beton_root, set_name, exported.size_px),
+        trial_of(exported, options.trial, set_name),
+    )
+    images = open_images(place, trial)
     modalities(exported, images)
+    training = training_digest(place, trial=trial or 0, styles=STYLES)
+    check_training(exported.folder, load_to_test(exported.folder), set_name, training)
     shown = options.images == "true" if options.images else is_drawn(images.manifest.dataset)
     write_folder(folder, exported, embed(exported, images, thumbnails=shown), runtime, set_name)
     files = [path for path in folder.rglob("*") if path.is_file()]
@@ -77,6 +87,18 @@ def main(arguments: Sequence[str]) -> int:
         print(f"to open it: python -m http.server --bind {LOOPBACK} --directory '{folder}' {PORT}")
         print(f"then http://{LOOPBACK}:{PORT}/")
     return 0
+
+
+def trial_of(exported: Exported, asked: int | None, set_name: str) -> int | None:
+    """Return the split to search in: the network's own, where it says one. Raises ConfigError for another one of the
+    same set, whose test people the network may have seen."""
+    trained = exported.checkpoint["config"].get("data", {}).get("trial")  # a published one does not say
+    if asked and trained and asked != trained and set_name == exported.checkpoint["dataset"]:
+        raise ConfigError(
+            f"--trial={asked}: {exported.folder} was trained on split {trained}, and may have seen the people of "
+            "another one. Leave --trial (make TRIAL=) out"
+        )
+    return asked or trained
 
 
 def converted(root: Path, set_name: str, size_px: tuple[int, int]) -> Path:

@@ -20,9 +20,9 @@ def server(folder: Path, port: int) -> ThreadingHTTPServer:
     """Return a server of the folder that listens already. port: 0 for any that is free. Raises ConfigError."""
     try:
         return ThreadingHTTPServer((LOOPBACK, port), partial(Quiet, directory=str(folder)))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise ConfigError(
-            f"--port={port}: cannot be served ({error.strerror}). Name another one, or 0 for any"
+            f"--port={port}: cannot be served ({getattr(error, 'strerror', error)}). Name another one, or 0 for any"
         ) from None
 
 

@@ -9,6 +9,7 @@ test set is converted, its protocols are run through the export as well. docs/ex
 """
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,22 @@ from dns.training.selection import checkpoint_pattern, expand_pattern
 from ffcv_convert.common.errors import ConfigError, user_errors
 from ffcv_convert.common.streams import lasting_streams
 
+MAX_LOSS = 1.0
+NOT_ASKED = (
+    "engine.",
+    "report.",
+    "eval.features",
+    "eval.export",
+    "eval.re_ranking",
+)  # options that change nothing here
+
+
+def points(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
 
 def parser() -> argparse.ArgumentParser:
     description, _, more = (__doc__ or "").partition("\n")
@@ -32,17 +49,23 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--to", type=Path, metavar="FOLDER", help="by default beside the checkpoint: best-float32")
     top.add_argument("--precision", choices=PRECISIONS, default="float32", help="int8 is calibrated on training images")
     top.add_argument(
-        "--max-loss", type=float, default=1.0, metavar="POINTS", help="of Rank-1 that float16 and int8 may lose: 1"
+        "--max-loss", type=points, metavar="POINTS", help="of Rank-1 that float16 and int8 may lose; by default 1"
     )
     return top
 
 
 def main(arguments: Sequence[str]) -> int:
     given, more = parser().parse_known_args(arguments)
+    if given.max_loss is not None and given.precision == "float32":
+        raise ConfigError("--max-loss: float32 loses nothing. Leave it out, or add --precision=float16 or int8")
+    for name in given_options(more):
+        if name.startswith(NOT_ASKED):
+            raise ConfigError(f"--{name}: an export computes in float32 on the CPU and writes one folder. Leave it out")
     command = shlex.join(["python", "-m", "dns.export", *arguments])
     path, trial = chosen(more)
+    loss = MAX_LOSS if given.max_loss is None else given.max_loss
     to = given.to or path.with_name(f"{path.stem}-{given.precision}")
-    report(export(Wanted(path, trial, to, given.precision, given.max_loss, tuple(more), command)), to)
+    report(export(Wanted(path, trial, to, given.precision, loss, tuple(more), command)), to)
     return 0
 
 
@@ -50,7 +73,9 @@ def chosen(options: Sequence[str]) -> tuple[Path, int]:
     """Return the checkpoint that the options name, and its trial, or 0. Raises ConfigError where they name several."""
     found = expand_pattern(*checkpoint_pattern(given_options(options)))
     if len(found) > 1:
-        raise ConfigError(f"{len(found)} checkpoints of trials or seeds, {found[0][0]} first. Name one: --data.trial=3")
+        raise ConfigError(
+            f"{len(found)} checkpoints of trials or seeds, {found[0][0]} first. Name one: --eval.checkpoint=FILE"
+        )
     return found[0]
 
 

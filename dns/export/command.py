@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -22,14 +23,15 @@ from dns.training import checkpoint
 from dns.training.config import METHOD, given_options
 from dns.training.environment import this_code
 from dns.training.options import Config
-from dns.training.selection import config_for_checkpoint
+from dns.training.selection import check_trials, config_for_checkpoint
 from dns.training.setup import Opened, decoders, open_content, open_network, start_engine
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.atomic import replacing_folder, write_flushed
-from ffcv_convert.common.errors import CheckpointError, ConfigError
+from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError
 from ffcv_convert.common.world import World
 from pipelines import data
 from pipelines.augment.recipes import MEAN, STD
+from pipelines.subset import trials_of
 
 # What is exported computes in float32 on a CPU, and is compared with PyTorch doing so.
 ENGINE = ("--engine.device=cpu", "--engine.precision=fp32", "--engine.channels_last=false", "--engine.compile=false")
@@ -61,13 +63,14 @@ def export(wanted: Wanted) -> dict[str, Any]:
     options = (*wanted.options, *ENGINE)
     content = checkpoint.load_to_test(wanted.checkpoint, given_options(options).get(METHOD))
     config = config_for_checkpoint(options, content, wanted.trial, "")
+    check_trials(config, wanted.checkpoint, [wanted.trial], wanted.trial, trials_of(config.data.folder))
     opened = open_content(wanted.checkpoint, content, config) if _has_test_set(config) else None
     world, engine = (opened.world, opened.engine) if opened else start_engine(config.engine)
     model = opened.model if opened else open_network(wanted.checkpoint, content, config, engine)
     assert isinstance(model, Network)
     tested_px = opened.evaluator.images.size_px if opened else config.data.published_px
     height, width = content["size_px"] or tested_px
-    made = _networks(wanted, config, world, model, (height, width))
+    made = _networks(wanted, _modalities(config, opened), config, world, model, (height, width))
     about = _about(wanted, config, content, (height, width), model)
     with results.writing(wanted.to), replacing_folder(wanted.to) as unfinished:
         for modality, network in made.items():
@@ -79,12 +82,12 @@ def export(wanted: Wanted) -> dict[str, Any]:
         about["parity"] = {
             "images": "random" if opened is None else "of the test set",
             "outputs": parity.of_outputs(unfinished, model, config.method.feature, compared, limits),
-            "openvino": parity.openvino_differences(unfinished, compared),
+            "openvino": parity.openvino_differences(unfinished, compared, limits),
             "protocols": [] if opened is None else parity.of_protocols(opened, exported, limits),
             "not_run": NOT_RUN if opened is None else None,
             "limits": vars(limits),
         }
-        write_flushed(unfinished / description.FILE, (json.dumps(about, indent=1) + "\n").encode())
+        write_flushed(unfinished / description.FILE, (json.dumps(about, indent=1, allow_nan=False) + "\n").encode())
     return about
 
 
@@ -92,27 +95,33 @@ def _check_target(folder: Path) -> None:
     """Raise ConfigError where the folder holds something else than an export, which would be replaced."""
     if not folder.exists():
         return
-    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / description.FILE).exists()):
-        raise ConfigError(f"{folder}: is there, and is no exported network. Name another folder: --to=FOLDER")
+    own = {description.FILE, *map(description.file_of, Modality)}
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+    if there and not {description.FILE} <= there <= own:
+        raise ConfigError(f"{folder}: is there, and holds more than an exported network. Name another one: --to=FOLDER")
 
 
 def _has_test_set(config: Config) -> bool:
     return (config.data.folder / ("all.beton" if config.data.trial else "test.beton")).exists()
 
 
-def _modalities(config: Config) -> list[Modality]:
-    """Return visible and the other modality, that of the recipe's protocols: infrared where they are not named."""
+def _modalities(config: Config, opened: Opened | None) -> list[Modality]:
+    """Return visible and the other modality: that of the test set, or without one that of the recipe's protocols,
+    infrared where they are not named."""
+    if opened is not None:
+        return [Modality(number) for number in np.unique(opened.evaluator.test_set.modality_N)]
     named = [PROTOCOLS[name] for name in (config.eval.protocol, *config.eval.protocols) if name in PROTOCOLS]
     others = {modality for one in named for modality in (one.query, one.gallery)} - {Modality.VISIBLE}
     return [Modality.VISIBLE, *(others or {Modality.INFRARED})]
 
 
 def _networks(
-    wanted: Wanted, config: Config, world: World, model: Network, size_px: tuple[int, int]
-) -> dict[Modality, bytes]:
+    wanted: Wanted, modalities: Sequence[Modality], config: Config, world: World, model: Network,
+    size_px: tuple[int, int],
+) -> dict[Modality, bytes]:  # fmt: skip
     """Return the ONNX file of each modality, in the precision that is wanted."""
     made = {}
-    for modality in _modalities(config):
+    for modality in modalities:
         print(f"exporting the network of {modality.name.lower()} images", file=sys.stderr)
         network = to_onnx(model, size_px, config.method.feature, visible=modality == Modality.VISIBLE)
         if wanted.precision == "float16":
@@ -130,6 +139,8 @@ def _training_images(config: Config, world: World, modality: Modality) -> np.nda
         batch_size=config.eval.batch_size, workers=decoders(config),
     )  # fmt: skip
     own = np.flatnonzero(images.modality_N == modality)
+    if not len(own):
+        raise DataError(f"{images.path}: has no {modality.name.lower()} images to calibrate int8 on. Leave int8 out")
     chosen = np.random.default_rng(SEED).permutation(own)[: precision.CALIBRATED]
     return np.stack(images.pixels(np.sort(chosen)))
 
@@ -148,7 +159,9 @@ def _about(
 ) -> dict[str, Any]:
     """Return what export.json says, but for the files and the parity."""
     width, feature = model.width, config.method.feature
-    calibrated = {"images_each": precision.CALIBRATED, "seed": SEED, "weight_bits": precision.weight_bits()}
+    calibrated = None
+    if wanted.precision == "int8":
+        calibrated = {"images_each": precision.CALIBRATED, "seed": SEED, "weight_bits": precision.weight_bits()}
     found = {
         "format": description.FORMAT, "version": description.VERSION, "size_px": list(size_px), "resize": "lanczos",
         "mean": list(MEAN), "deviation": list(STD), "precision": wanted.precision, "feature": feature,
@@ -160,7 +173,7 @@ def _about(
             "dataset": config.data.set, "identities": content["identities"], "lists": content["lists"],
             "config": content["config"],
         },
-        "calibration": calibrated if wanted.precision == "int8" else None,
+        "calibration": calibrated,
         "versions": {**_versions(), **this_code()}, "command": wanted.command,
     }  # fmt: skip
     return {**found, "python": description.usage(found)}

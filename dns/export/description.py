@@ -9,6 +9,7 @@ export.json                                    size, resize filter, statistics, 
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ffcv_convert.common.errors import CheckpointError
 FORMAT, VERSION = "dns-ffcv-export", 1
 FILE = "export.json"
 INPUT, OUTPUTS = "images", ("embedding", "bn", "z")
+MOST_NUMBERS = 1 << 16  # in an embedding, and pixels of a side: more is damage
 PRECISIONS = ("float32", "float16", "int8")
 AGAIN = "Export the checkpoint again: make export CHECKPOINT=..."
 KINDS = {
@@ -65,9 +67,10 @@ def usage(content: Mapping[str, Any]) -> list[str]:
     high, wide = content["size_px"]
     return [
         "import numpy, onnxruntime",
-        "from PIL import Image",
+        "from PIL import Image, ImageOps",
         'session = onnxruntime.InferenceSession("visible.onnx")',
-        f'image = Image.open("photo.png").convert("RGB").resize(({wide}, {high}), Image.Resampling.LANCZOS)',
+        'photo = ImageOps.exif_transpose(Image.open("photo.png")).convert("RGB")  # transparent parts: on white first',
+        f"image = photo.resize(({wide}, {high}), Image.Resampling.LANCZOS)",
         "images = numpy.asarray(image)[None]  # uint8 (batch, height, width, 3)",
         '(embedding,) = session.run(["embedding"], {"images": images})  # compare rows by their dot product',
     ]
@@ -83,7 +86,7 @@ def read(folder: Path) -> dict[str, Any]:
             f"{folder}: a folder without {FILE}, so not an exported network. Name a checkpoint, or a folder that "
             "`make export` wrote"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}). {AGAIN}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: does not describe an exported network of this program. {AGAIN}")
@@ -101,17 +104,23 @@ def _wrong(content: Mapping[str, Any], kinds: Mapping[str, type]) -> str:
 
 
 def _wrong_parts(content: Mapping[str, Any]) -> str:
-    if len(content["size_px"]) != 2 or not all(type(side) is int and side > 0 for side in content["size_px"]):
+    size_px, outputs, parts, networks = (content[name] for name in ("size_px", "outputs", "parts", "networks"))
+    if len(size_px) != 2 or not all(type(side) is int and 0 < side <= MOST_NUMBERS for side in size_px):
         return "size_px"
-    if set(content["outputs"]) != set(OUTPUTS) or not all(type(width) is int for width in content["outputs"].values()):
+    if set(outputs) != set(OUTPUTS) or not all(type(width) is int for width in outputs.values()):
         return "outputs"
-    known = {modality.name.lower() for modality in Modality}
-    described = (
-        isinstance(one, dict) and {"file", "sha256", "bytes"} <= set(one) for one in content["networks"].values()
-    )
-    return (
-        "" if "visible" in content["networks"] and set(content["networks"]) <= known and all(described) else "networks"
-    )
+    width = outputs["bn"]
+    if not 0 < width <= MOST_NUMBERS or outputs["z"] != width or outputs["embedding"] not in (width, 2 * width):
+        return "outputs"
+    if not 0 < parts <= width or width % parts:
+        return "parts"
+    if not re.fullmatch(r"\w+", content["checkpoint"]["dataset"]):
+        return "checkpoint: dataset"
+    others = {modality.name.lower() for modality in Modality if modality != Modality.VISIBLE}
+    described = all(isinstance(one, dict) and {"file", "sha256", "bytes"} <= set(one) for one in networks.values())
+    if len(networks) != 2 or "visible" not in networks or not set(networks) - {"visible"} <= others or not described:
+        return "networks"
+    return ""
 
 
 def _check_files(folder: Path, content: Mapping[str, Any]) -> None:

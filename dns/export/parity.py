@@ -66,6 +66,11 @@ def of_outputs(
             with torch.inference_mode():
                 wanted = branch(torch.from_numpy(pixels_NHWC[:batch]))
             given = run(session, pixels_NHWC[:batch], *OUTPUTS)
+            if not all(np.isfinite(one).all() for one in given):
+                raise CheckpointError(
+                    f"{file_of(modality)}: gives numbers that are not finite. Nothing was written: take another "
+                    "--precision, or an earlier checkpoint"
+                )
             worst = max(float(np.abs(one - two.numpy()).max()) for one, two in zip(given, wanted, strict=True))
             if limits.output is not None and not worst <= limits.output:
                 raise CheckpointError(
@@ -90,6 +95,11 @@ def of_protocols(opened: Opened, exported: ExportedNetwork, limits: Limits) -> l
         after = evaluator.embed(exported).compared(feature)
     finally:
         evaluator.prepare, evaluator.precision = own
+    if not torch.isfinite(after).all():
+        raise CheckpointError(
+            "the export gives embeddings of test images that are not finite. Nothing was written: take another "
+            "--precision, or an earlier checkpoint"
+        )
     return [_of_protocol(opened, protocol, before, after, limits) for protocol in opened.protocols]
 
 
@@ -126,27 +136,30 @@ def _check(row: Mapping[str, Any], limits: Limits) -> None:
     torch_row, export_row = row["torch"], row["export"]
     off = max(abs(torch_row[name] - export_row[name]) for name in torch_row)
     told = ", ".join(f"{name} {torch_row[name]:.2f} became {export_row[name]:.2f}" for name in torch_row)
-    if limits.points is not None and off > limits.points:
+    if limits.points is not None and not off <= limits.points:
         raise CheckpointError(
             f"{row['protocol']}: {told}, and {limits.points:g} points are allowed. Nothing was written: please "
             "report it with the versions"
         )
-    if limits.near is not None and row["farthest"] > limits.near:
+    if limits.near is not None and not row["farthest"] <= limits.near:
         raise CheckpointError(
             f"{row['protocol']}: images changed places whose similarities differ by {row['farthest']:.1e}, and "
             f"{limits.near:g} is allowed. Nothing was written: please report it with the versions"
         )
     lost = torch_row["rank1"] - export_row["rank1"]
-    if limits.max_loss is not None and lost > limits.max_loss:
+    if limits.max_loss is not None and not lost <= limits.max_loss:
         raise CheckpointError(
             f"{row['protocol']}: {told}: {lost:.2f} points of Rank-1 are lost, and --max-loss={limits.max_loss:g} "
             "allows no more. Nothing was written: allow more, or take another --precision"
         )
 
 
-def openvino_differences(folder: Path, images: Mapping[Modality, np.ndarray]) -> dict[str, float] | None:
+def openvino_differences(
+    folder: Path, images: Mapping[Modality, np.ndarray], limits: Limits
+) -> dict[str, float] | None:
     """Return the largest difference between OpenVINO and onnxruntime by OpenVINO's precision hint, over the modalities,
-    with a batch of the largest size; None where OpenVINO is not installed."""
+    with a batch of the largest size; None where OpenVINO is not installed. Raises CheckpointError where it cannot run a
+    file, or where the hint f32 goes beyond the limit."""
     try:
         import openvino
     except ImportError:
@@ -156,11 +169,19 @@ def openvino_differences(folder: Path, images: Mapping[Modality, np.ndarray]) ->
         worst = 0.0
         for modality, pixels_NHWC in images.items():
             path, batch = folder / file_of(modality), pixels_NHWC[: max(BATCHES)]
-            compiled = core.compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": hint})
-            given, wanted = compiled(batch), run(open_session(path, torch.get_num_threads()), batch, *OUTPUTS)
+            try:
+                given = core.compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": hint})(batch)
+            except RuntimeError as error:
+                raise CheckpointError(f"{path.name}: OpenVINO cannot run it ({error}). Nothing was written") from None
+            wanted = run(open_session(path, torch.get_num_threads()), batch, *OUTPUTS)
             worst = max(
                 worst, *(float(np.abs(given[name] - one).max()) for name, one in zip(OUTPUTS, wanted, strict=True))
             )
+            if hint == "f32" and limits.output is not None and not worst <= limits.output:
+                raise CheckpointError(
+                    f"{path.name}: OpenVINO and onnxruntime differ by {worst:.1e}, and {limits.output:g} is allowed. "
+                    "Nothing was written: please report it with the versions"
+                )
         found[hint] = worst
     return found
 

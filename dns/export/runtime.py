@@ -24,8 +24,8 @@ class ExportedNetwork:
         self._sha256 = [about["sha256"] for _, about in sorted(content["networks"].items())]
         visible, *others = sorted(content["networks"], key=lambda name: name != Modality.VISIBLE.name.lower())
         self._sessions = {
-            seen: open_session(folder / f"{name}.onnx", threads)
-            for seen, name in zip((True, False), (visible, *others), strict=False)
+            seen: _fitting_session(folder / f"{name}.onnx", content, threads)
+            for seen, name in zip((True, False), (visible, *others), strict=True)
         }
 
     @torch.compiler.disable
@@ -40,6 +40,19 @@ class ExportedNetwork:
         return hashlib.sha256("".join(self._sha256).encode()).hexdigest()
 
 
+def _fitting_session(path: Path, content: Mapping[str, Any], threads: int) -> Any:
+    """Open a network of the described size and widths. Raises CheckpointError for another one."""
+    session = open_session(path, threads)
+    size_px = session.get_inputs()[0].shape[1:3]
+    widths = {one.name: one.shape[-1] for one in session.get_outputs()}
+    if size_px != content["size_px"] or widths != content["outputs"]:
+        raise CheckpointError(
+            f"{path}: takes images of {size_px} px and gives {widths}, but {description.FILE} says "
+            f"{content['size_px']} and {content['outputs']}. {description.AGAIN}"
+        )
+    return session
+
+
 def open_session(path: Path, threads: int) -> Any:
     """Return an onnxruntime session on the CPU. Raises CheckpointError for a file that is no network of ours, and
     ConfigError where onnxruntime is not installed."""
@@ -50,14 +63,18 @@ def open_session(path: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3  # errors alone
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # From its bytes: weights that lie in other files, which no checksum covers, are refused.
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises errors of its own, without a common class
         raise CheckpointError(f"{path}: no network that onnxruntime can open ({error}). {description.AGAIN}") from None
-    inputs, outputs = [one.name for one in session.get_inputs()], [one.name for one in session.get_outputs()]
-    if inputs != [description.INPUT] or outputs != list(description.OUTPUTS):
+    inputs, outputs = session.get_inputs(), [one.name for one in session.get_outputs()]
+    shape = inputs[0].shape if len(inputs) == 1 and inputs[0].name == description.INPUT else []
+    taken = len(shape) == 4 and inputs[0].type == "tensor(uint8)" and not isinstance(shape[0], int) and shape[3] == 3
+    if not taken or outputs != list(description.OUTPUTS):
+        takes = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
         raise CheckpointError(
-            f"{path}: takes {', '.join(inputs)} and gives {', '.join(outputs)}: no network of this program. "
-            f"{description.AGAIN}"
+            f"{path}: takes {takes} and gives {', '.join(outputs)}: no network of this program, which takes any number "
+            f"of uint8 images. {description.AGAIN}"
         )
     return session
 

@@ -73,11 +73,9 @@ def _matrices(file: Path, content: Content) -> dict[str, np.ndarray]:
     both = {BEFORE_NECK, NAMES["vectors"][0]} <= content.keys()
     if both:
         bn, z = (_matrix(file, array) for array in (content[NAMES["vectors"][0]], content[BEFORE_NECK]))
-        if bn.shape != z.shape:
-            raise DataError(f"{file}: holds {bn.shape} numbers after the neck and {z.shape} before it. Export it again")
         pair = Embeddings(torch.from_numpy(bn), torch.from_numpy(z))
         compared = _texts(content[COMPARED]) if COMPARED in content else []  # older files hold none
-        names = [*Embeddings._fields, *(name for name in WEIGHTS if name in compared)]
+        names = [*Embeddings._fields, *(name for name in WEIGHTS if name in compared and bn.shape == z.shape)]
         return {FEATURES[name]: pair.compared(name).numpy() for name in names}
     array = _named(content, NAMES["vectors"])
     if array is None:

@@ -116,7 +116,7 @@ def load_to_test(path: Path, method: str | None = None) -> Tested:
 def _exported(folder: Path) -> Tested:
     content = description.read(folder)
     source = content["checkpoint"]
-    if not _is_configuration(source["config"]) and is_ours(source["config"]):
+    if not _is_configuration(source["config"]) and source["config"] != {"model": {"method": source["method"]}}:
         raise CheckpointError(f"{folder / description.FILE}: damaged (config of another type). {description.AGAIN}")
     return {
         "model": {}, "epoch": source["epoch"], "config": source["config"], "size_px": content["size_px"],

@@ -204,7 +204,7 @@ def how_chosen(path: Path, whose: str = "the") -> str:
 def result_folder(pattern: Path, root: Path, *, ours: bool) -> Path:
     """Return where results are written: the run's own folder; for a checkpoint from elsewhere, and for one in a folder
     that cannot be written, a folder of its name in `root`. Raises ReportError where that cannot be written either."""
-    elsewhere = root / PLACEHOLDER.sub("all", pattern.stem)
+    elsewhere = root / PLACEHOLDER.sub("all", pattern.name if pattern.is_dir() else pattern.stem)
     if ours:
         own = next(folder for folder in pattern.parents if not PLACEHOLDER.search(str(folder)))
         if can_write(own):

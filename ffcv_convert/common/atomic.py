@@ -90,6 +90,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
     Raises BlockingIOError while another process writes it.
     """
+    folder = folder.resolve()  # a link stays a link
     # Not .partial: a run that goes on removes files of that name from its folder.
     unfinished, former = (folder.with_name(f"{folder.name}.{ending}") for ending in ("unfinished", "former"))
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +100,12 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(former, ignore_errors=True)  # of a process that was killed
             if folder.exists():
                 folder.rename(former)
-            unfinished.rename(folder)
+            try:
+                unfinished.rename(folder)
+            except OSError:
+                former.rename(folder)
+                raise
+            _synchronise_folder(folder.parent)
         shutil.rmtree(former, ignore_errors=True)
 
 

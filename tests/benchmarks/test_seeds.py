@@ -62,7 +62,7 @@ def test_missing_results_are_an_error(tmp_path: Path) -> None:
 
 def of(method: str, seed: int, rank1: float = 0.5, **changes: object) -> dict:
     recipe = {} if method == "dns" else {"model": {"method": method}}
-    return result(rank1, seed, recipe=recipe, **changes)
+    return result(rank1, seed, recipe=recipe, **{"images": "digest", **changes})
 
 
 def test_methods_stand_side_by_side() -> None:
@@ -74,7 +74,7 @@ def test_methods_stand_side_by_side() -> None:
     assert rows[3].startswith("| agw | 60.0 | 80.0 | 70.0 | 50.0 ")  # by the seed, in whatever order they were named
 
 
-@pytest.mark.parametrize("other", [of("agw", 1), of("agw", 0, dataset="another"), of("agw", 0, protocol="another")])
-def test_methods_that_cannot_be_compared_are_refused(other: dict) -> None:
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"dataset": "other"}, {"protocol": "other"}, {"images": "other"}])
+def test_methods_that_cannot_be_compared_are_refused(changes: dict) -> None:
     with pytest.raises(ValueError, match="methods"):
-        methods.gather([of("dns", 0), other])
+        methods.gather([of("dns", 0), {**of("agw", 0), **changes}])

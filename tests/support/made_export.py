@@ -29,7 +29,7 @@ def make_export(
         "outputs": dict.fromkeys(description.OUTPUTS, WIDTH), "networks": networks, "versions": {}, "parity": {},
         "checkpoint": {
             "file": "best.pt", "sha256": "0" * 64, "epoch": 4, "method": "dns", "architecture": "resnet10_half",
-            "dataset": "synthetic", "identities": 8, "config": {}, "lists": {},
+            "dataset": "synthetic", "identities": 8, "config": {"model": {"method": "dns"}}, "lists": {},
         },
     }  # fmt: skip
     (folder / "export.json").write_text(json.dumps(about))

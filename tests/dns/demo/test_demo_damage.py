@@ -50,7 +50,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "an empty network": (no_network, "visible.onnx"),
     "nothing of the checkpoint": (lambda folder: damaged(folder, checkpoint={"name": "x"}), "export.json"),
     "another width": (
-        lambda folder: damaged(folder, outputs={"embedding": WIDTH + 1, "bn": WIDTH, "z": WIDTH}),
+        lambda folder: damaged(folder, outputs={"embedding": 2 * WIDTH, "bn": WIDTH, "z": WIDTH}),
         "infrared.onnx",
     ),
 }

@@ -227,24 +227,49 @@ def foreign_network(folder: Path) -> str:
     """An ONNX file that does something else, with the JSON that belongs to it."""
     import onnx
 
-    about = described(folder)
     images = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ["batch", 96, 48, 3])
     other = onnx.helper.make_tensor_value_info("other", onnx.TensorProto.UINT8, ["batch", 96, 48, 3])
     node = onnx.helper.make_node("Identity", ["images"], ["other"])
     model = onnx.helper.make_model(
         onnx.helper.make_graph([node], "foreign", [images], [other]), opset_imports=[onnx.helper.make_opsetid("", 18)]
     )
-    (folder / "visible.onnx").write_bytes(model.SerializeToString())
-    about["networks"]["visible"]["sha256"] = description.digest(folder / "visible.onnx")
-    rewritten(folder, **about)
+    return resigned(folder, model.SerializeToString())
+
+
+def frozen_batch(folder: Path) -> str:
+    """The network as an exporter freezes it: one image a batch."""
+    import onnx
+
+    model = onnx.load(folder / "visible.onnx")
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0]
+    batch.Clear()
+    batch.dim_value = 1
+    return resigned(folder, model.SerializeToString())
+
+
+def weights_elsewhere(folder: Path) -> str:
+    import onnx
+
+    path = folder / "visible.onnx"
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return resigned(folder, path.read_bytes())
+
+
+def resigned(folder: Path, network: bytes) -> str:
+    """Replace the network of visible images, with the checksum that belongs to it."""
+    (folder / "visible.onnx").write_bytes(network)
+    networks = described(folder)["networks"]
+    networks["visible"]["sha256"] = description.digest(folder / "visible.onnx")
+    rewritten(folder, networks=networks)
     return "visible.onnx"
 
 
 def no_network(folder: Path) -> str:
-    (folder / "visible.onnx").write_bytes(b"text")
-    networks = described(folder)["networks"]
-    networks["visible"]["sha256"] = description.digest(folder / "visible.onnx")
-    rewritten(folder, networks=networks)
+    return resigned(folder, b"text")
+
+
+def other_widths(folder: Path) -> str:
+    rewritten(folder, outputs={"embedding": 128, "bn": 128, "z": 128})
     return "visible.onnx"
 
 
@@ -252,6 +277,11 @@ def no_network(folder: Path) -> str:
     "damage",
     [
         other_file, flipped_byte, without_a_file, no_json, foreign_network, no_network,
+        frozen_batch, weights_elsewhere, other_widths, lambda folder: rewritten(folder, parts=7),
+        lambda folder: rewritten(folder, outputs={"embedding": 10**13, "bn": 10**13, "z": 10**13}),
+        lambda folder: rewritten(folder, networks={"visible": described(folder)["networks"]["visible"]}),
+        lambda folder: rewritten(folder, checkpoint={**described(folder)["checkpoint"], "dataset": "../synthetic"}),
+        lambda folder: rewritten(folder, checkpoint={**described(folder)["checkpoint"], "config": {"model": 5}}),
         lambda folder: rewritten(folder, format="another"), lambda folder: rewritten(folder, version=2),
         lambda folder: rewritten(folder, size_px=[0, 1]), lambda folder: rewritten(folder, outputs={"bn": 1}),
         lambda folder: rewritten(folder, networks={}), lambda folder: rewritten(folder, checkpoint={}),
@@ -267,6 +297,39 @@ def test_a_damaged_or_foreign_folder_is_refused(
     message = refused(eval_script.evaluate, [f"--eval.checkpoint={folder}", *small_set(beton_root)])
     assert_tells(message, folder / named, "make export")
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
+
+
+def test_numbers_that_are_not_finite_are_not_written(
+    small_run: Path, export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one network alone, whatever may be lost."""
+    import onnx
+
+    model = onnx.load(export / "visible.onnx")
+    neck = next(one for one in model.graph.initializer if one.name.endswith("neck.weight"))
+    values = onnx.numpy_helper.to_array(neck).copy()
+    values[0] = np.nan
+    neck.CopyFrom(onnx.numpy_helper.from_array(values, neck.name))
+    infrared = (export / "infrared.onnx").read_bytes()
+    made = {Modality.VISIBLE: model.SerializeToString(), Modality.INFRARED: infrared}
+    monkeypatch.setattr(command, "_networks", lambda *arguments: made)
+    for precision in ("float32", "float16"):
+        with refusal(CheckpointError, "visible.onnx", "not finite"):
+            options = [f"--data.beton_root={tmp_path}", f"--to={tmp_path / 'export'}", f"--precision={precision}"]
+            main([f"--eval.checkpoint={small_run / 'last.pt'}", *options])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["--max-loss=1", "--engine.device=cuda", "--eval.features=z"])
+def test_options_that_would_change_nothing_are_refused(option: str, small_run: Path, tmp_path: Path) -> None:
+    with refusal(ConfigError, option.partition("=")[0]):
+        main([f"--eval.checkpoint={small_run / 'last.pt'}", option, f"--to={tmp_path / 'export'}"])
+
+
+def test_a_loss_that_is_no_number_is_refused(small_run: Path, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main([f"--eval.checkpoint={small_run / 'last.pt'}", "--precision=int8", "--max-loss=nan"])
+    assert "--max-loss" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_export_is_named(tmp_path: Path, refused: Refused, export: Path) -> None:

@@ -1,5 +1,6 @@
 """Replacing a file: completely or not at all, by one process at a time, also after a killed one."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ffcv_convert.common.atomic import partial_file, partial_folder, publish, replacing
+from ffcv_convert.common.atomic import partial_file, partial_folder, publish, replacing, replacing_folder, write_flushed
 from ffcv_convert.common.errors import DataError, as_data_errors
 from tests.conftest import REPOSITORY
 from tests.support.refusals import refusal
@@ -19,7 +20,7 @@ from tests.support.refusals import refusal
 WRITER = """
 import sys
 from pathlib import Path
-from ffcv_convert.common.atomic import replacing
+from ffcv_convert.common.atomic import replacing_folder, write_flushed, replacing
 with replacing(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()
@@ -88,7 +89,7 @@ MANY = """
 import sys
 from pathlib import Path
 import numpy as np
-from ffcv_convert.common.atomic import replacing
+from ffcv_convert.common.atomic import replacing_folder, write_flushed, replacing
 for _ in range(30):
     try:
         with replacing(Path(sys.argv[1])) as file:
@@ -194,3 +195,33 @@ def test_a_folder_is_renamed_or_removed(tmp_path: Path) -> None:
     with partial_folder(partial):
         (partial / "new.txt").touch()
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_folder_takes_a_former_ones_place_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+
+    def write(content: bytes) -> None:
+        with replacing_folder(folder) as unfinished:
+            write_flushed(unfinished / "file", content)
+
+    write(b"old")
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    with replacing_folder(link) as unfinished:
+        write_flushed(unfinished / "file", b"through the link")
+    assert link.is_symlink()
+    assert (folder / "file").read_bytes() == b"through the link"
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if path.suffix == ".unfinished":
+            raise OSError(errno.EIO, "failed", str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="failed"):
+        write(b"new")
+    assert (folder / "file").read_bytes() == b"through the link"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link"]
