@@ -12,7 +12,7 @@ RESUME     ?= auto#        auto goes on with a stopped run; never renames its fo
 TRIAL      ?=#             which of RegDB's ten splits; by default all, one after another
 JOBS       ?=#             so many trials or seeds side by side, each on a GPU or a share of the cores
 RANKS      ?=#             train (or test) one network on so many devices together, by torchrun
-CHECKPOINT ?=#             what `make eval`, `make report` and `make demo` take; by default best.pt of the run
+CHECKPOINT ?=#             what `make export`, `make eval`, `make report` and `make demo` take; by default best.pt of the run
 RUNS       ?=#             run folders that `make report` sets side by side, as in RUNS='runs/a runs/b'
 FEATURES   ?=#             files of features that `make judge` ranks, as in FEATURES='a.npz b.mat'
 PROTOCOL   ?=#             what they report, with commas; by default those of the recipe

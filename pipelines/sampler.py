@@ -84,8 +84,8 @@ def plan_epoch(
     rng = np.random.default_rng([RANDOM_STREAM, seed, epoch])
     chosen = np.stack([rng.choice(identities, persons * world, replace=False) for _ in range(iterations)])
     halves = [_draw_images(pool, chosen, pictures, replacement, rng) for pool in (visible, other)]
-    mine = slice(rank * persons, (rank + 1) * persons)
-    return np.concatenate([half[:, mine].reshape(iterations, -1) for half in halves], axis=1)
+    own = slice(rank * persons, (rank + 1) * persons)
+    return np.concatenate([half[:, own].reshape(iterations, -1) for half in halves], axis=1)
 
 
 def _draw_images(

@@ -83,8 +83,8 @@ def read(folder: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
-            f"{folder}: a folder without {FILE}, so not an exported network. Name a checkpoint, or a folder that "
-            "`make export` wrote"
+            f"{folder}: a folder without {FILE}, so not an exported network. Name a checkpoint, such as best.pt in a "
+            "run's folder, or a folder that `make export` wrote"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}). {AGAIN}") from None
