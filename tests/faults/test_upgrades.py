@@ -114,10 +114,11 @@ def test_a_checkpoint_of_version_1_tests_as_it_did(v1: Path) -> None:
     assert eval_script.evaluate([f"--eval.checkpoint={last}", *options]) == 0
     rows = json.loads(last.with_name("result.json").read_text())["evaluation"]
     found, stored = {row["feature"]: row["mAP"] for row in rows}, EXPECTED["mAP"]
-    # An AMD EPYC's rounding swaps two images in one ranking: of so few that is 0.0026, and exactly this.
-    assert found["Z"] == pytest.approx(stored["Z"], abs=0.002)
-    neck = found["BN(Z)"]
-    assert neck == pytest.approx(stored["BN(Z)"], abs=0.002) or neck == pytest.approx(0.39799326458149253, abs=1e-6)
+    # The rounding of AMD EPYCs swaps two images in one ranking: of so few that is more than 0.002, and exactly this.
+    swapped = {"Z": 0.3848636132363176, "BN(Z)": 0.39799326458149253}
+    for feature, mAP in found.items():
+        near = mAP == pytest.approx(stored[feature], abs=0.002)
+        assert near or mAP == pytest.approx(swapped[feature], abs=1e-6), feature
 
 
 def test_training_goes_on_from_a_checkpoint_of_version_1(v1: Path, capsys: pytest.CaptureFixture) -> None:
