@@ -5,14 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from dns.evaluation import results
 from dns.evaluation.tables import Row, below, remarks, table
 from dns.report import figures, html
 from dns.report.page import Parts, document
 from dns.report.write import FIGURES, write
 from dns.training.log import JsonLines, Line
+from dns.training.options import DEFAULT_METHOD
+from dns.training.run_folder import CONFIG
 from ffcv_convert.common.errors import ReportError
 
+COMPARABLE = ("protocol", "feature", "flip", "re_ranking")  # rows that differ in these say nothing of the runs
 MOST = 20  # queries shown for each pair of runs and protocol, in each direction
 Images = Callable[[Sequence[str]], Mapping[str, str]]  # paths of test images -> data URIs of those that can be shown
 
@@ -31,10 +36,12 @@ class Query:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run's folder holds. rows: result.json's; lines: log.jsonl's, by kind; queries: protocol -> path -> query,
-    empty without a report."""
+    """What a run's folder holds. method, epochs: those of its config.yaml, "" without one; rows: result.json's; lines:
+    log.jsonl's, by kind; queries: protocol -> path -> query, empty without a report."""
 
     name: str
+    method: str
+    epochs: str
     rows: Sequence[Row]
     lines: Mapping[str, Sequence[Line]]
     queries: Mapping[str, Mapping[str, Query]]
@@ -50,7 +57,19 @@ def read_run(folder: Path) -> Run:
     log = JsonLines(folder / "log.jsonl")
     lines = {kind: log.read(kind) for kind in ("train", "epoch", "eval")}
     rows = results.read_rows(result, "evaluation")
-    return Run(folder.absolute().name, rows, lines, _queries(folder / FIGURES / "queries.csv"))
+    queries = _queries(folder / FIGURES / "queries.csv")
+    return Run(folder.absolute().name, *_trained(folder / CONFIG), rows, lines, queries)
+
+
+def _trained(config: Path) -> tuple[str, str]:
+    """Return the method and the number of epochs of a run. Raises ReportError for a damaged configuration."""
+    if not config.exists():
+        return "", ""
+    try:
+        stored = yaml.safe_load(config.read_text(encoding="utf-8"))
+        return stored.get("model", {}).get("method", DEFAULT_METHOD), str(stored["optim"]["epochs"])
+    except (OSError, ValueError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise ReportError(f"{config}: damaged ({error}). Name the folder of another run") from None
 
 
 def _queries(path: Path) -> dict[str, dict[str, Query]]:
@@ -94,20 +113,29 @@ def compare(folders: Sequence[Path], target: Path, images: Images) -> Path:
 
 
 def _show_results(parts: Parts, runs: Sequence[Run]) -> None:
-    header, *_ = table(runs[0].rows)
-    lines = [[run.name, *cells] for run in runs for cells in table(run.rows)[1:]]
-    parts.tables["results"] = (["run", *header], lines)
+    header = ["run", "method", "epochs", *table(runs[0].rows)[0]]
+    pairs = [
+        (row, [run.name, run.method, run.epochs, *cells])
+        for run in runs
+        for row, cells in zip(run.rows, table(run.rows)[1:], strict=True)
+    ]
+    # Rows that can be compared stand together; within them, the runs in the order in which they were named.
+    lines = [cells for _, cells in sorted(pairs, key=lambda pair: [str(pair[0].get(key, "")) for key in COMPARABLE])]
+    parts.tables["results"] = (header, lines)
     protocols = dict.fromkeys(row["protocol"] for run in runs for row in run.rows)
     charts = [
         figures.cmc({run.name: row for run in runs if (row := _row(run, name))}, f"cmc-{name}") for name in protocols
     ]
-    note = "Per cent, mean over the trials. The curves are of each run's first row of that protocol."
+    note = (
+        "Per cent, mean over the trials. Compare rows of one protocol, feature, flip and re-ranking; a run lacks the "
+        "protocols that it was not tested under (make eval). The curves are of each run's first row of that protocol."
+    )
     apart = [name for name in protocols if len({row.get("images") for run in runs if (row := _row(run, name))}) > 1]
     differ = f"These curves are of different test images, and tell nothing of the runs: {', '.join(apart)}."
     warnings = [html.paragraph(f"{remark}.") for run in runs for row in run.rows for remark in remarks(row)]
     parts.section(
         "results", "Results", html.paragraph(note, differ if apart else ""), *warnings,
-        html.table(["run", *header], lines, caption="All results"), *_uncertain(parts, runs), parts.charts(charts),
+        html.table(header, lines, caption="All results"), *_uncertain(parts, runs), parts.charts(charts),
     )  # fmt: skip
 
 

@@ -55,10 +55,12 @@ def test_queries_that_one_finds_and_the_other_misses() -> None:
 def test_the_page_sets_tables_curves_and_queries_side_by_side(tmp_path: Path) -> None:
     one = made(tmp_path / "one", 0.5, [("<i>a.jpg", 1, 0.9), ("b.jpg", 2, 0.5)])
     two = made(tmp_path / "two", 0.75, [("<i>a.jpg", 2, 0.25), ("b.jpg", 1, 1.0)])
+    (one / "config.yaml").write_text("optim: {epochs: 4}")
+    (two / "config.yaml").write_text("model: {method: agw}\noptim: {epochs: 4}")
     path = compare([one, two], tmp_path / "both", lambda paths: {})
     page = read_page(path.read_text())
-    lines = [[name, *cells] for run, name in ((one, "one"), (two, "two")) for cells in table(read_run(run).rows)[1:]]
-    assert page.tables["All results"][1:] == lines
+    first, second = (table(read_run(run).rows)[1] for run in (one, two))
+    assert page.tables["All results"][1:] == [["one", "dns", "4", *first], ["two", "agw", "4", *second]]
     assert "one finds 1 of 2 queries that two misses" in page.text
     assert "two finds 1 of 2 queries that one misses" in page.text
     assert "AP 90.0 % and 25.0 %, first right rank 2 there <i>a.jpg" in page.text
@@ -66,6 +68,20 @@ def test_the_page_sets_tables_curves_and_queries_side_by_side(tmp_path: Path) ->
         text = (path.parent / "report" / f"{name}.csv").read_text()
         assert "\none," in text
         assert "\ntwo," in text
+
+
+def test_rows_that_can_be_compared_stand_together(tmp_path: Path) -> None:
+    runs = [made(tmp_path / name, 0.5, []) for name in ("one", "two")]
+    for run in runs:
+        (row,) = json.loads((run / "result.json").read_text())["evaluation"]
+        rows = [row, row | {"flip": "published"}, row | {"feature": "Z"}]
+        (run / "result.json").write_text(json.dumps({"evaluation": rows}))
+    (runs[1] / "config.yaml").write_text("model: [")
+    with pytest.raises(ReportError, match=r"config\.yaml"):
+        compare(runs, tmp_path / "both", lambda paths: {})
+    (runs[1] / "config.yaml").unlink()
+    page = read_page(compare(runs, tmp_path / "both", lambda paths: {}).read_text())
+    assert [cells[0] for cells in page.tables["All results"][1:]] == ["one", "two"] * 3
 
 
 def test_a_run_without_a_report_is_named(tmp_path: Path) -> None:
