@@ -15,7 +15,7 @@ from dns.evaluation.embedding import Embedder
 from dns.export.description import missing
 from dns.export.graph import to_onnx
 from dns.export.precision import to_float16, to_int8
-from dns.export.runtime import open_session, run
+from dns.export.runtime import import_openvino, open_session, run
 from dns.network import Network
 from dns.option import AutoSwitch
 from dns.training.config import read_config
@@ -102,7 +102,7 @@ def _onnxruntime(files: _Files, form: str) -> Way:
 
 def _openvino(files: _Files) -> Way:
     try:
-        import openvino
+        openvino = import_openvino()
     except ImportError:
         raise ConfigError(missing("openvino", "openvino")) from None
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}

@@ -14,7 +14,7 @@ from dns.evaluation.protocols import PROTOCOLS, TestSet
 from dns.evaluation.ranking import compare
 from dns.export.description import OUTPUTS, file_of
 from dns.export.graph import ExportedBranch
-from dns.export.runtime import ExportedNetwork, open_session, run
+from dns.export.runtime import ExportedNetwork, import_openvino, open_session, run
 from dns.network import Network
 from dns.training.setup import Opened
 from ffcv_convert.beton.labels import Modality
@@ -161,7 +161,7 @@ def openvino_differences(
     with a batch of the largest size; None where OpenVINO is not installed. Raises CheckpointError where it cannot run a
     file, or where the hint f32 goes beyond the limit."""
     try:
-        import openvino
+        openvino = import_openvino()
     except ImportError:
         return None
     core, found = openvino.Core(), {}

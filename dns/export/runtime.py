@@ -1,6 +1,7 @@
 """Runs an exported network with onnxruntime, as testing asks a network."""
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,14 @@ def _fitting_session(path: Path, content: Mapping[str, Any], threads: int) -> An
             f"{content['size_px']} and {content['outputs']}. {description.AGAIN}"
         )
     return session
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry, which would report each call to a web address. Raises ImportError."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO takes its own stub then
+    import openvino
+
+    return openvino
 
 
 def open_session(path: Path, threads: int) -> Any:

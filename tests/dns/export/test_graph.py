@@ -17,6 +17,7 @@ from dns.layers import GEM_EPSILON
 from dns.methods import METHODS
 from dns.network import Network
 from ffcv_convert.common.errors import ConfigError
+from tests.conftest import Run
 from tests.support.refusals import refusal
 
 IDENTITIES, SIZE_PX = 5, (64, 32)
@@ -124,3 +125,16 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatc
     monkeypatch.setitem(sys.modules, "onnxscript.optimizer", None)
     with refusal(ConfigError, "onnxscript", "pip install '.[export]'"):
         to_onnx(network("baseline"), SIZE_PX, "bn", visible=True)
+
+
+def test_openvino_reports_to_nobody(program: Run) -> None:
+    """Its telemetry starts a process that sends events; the stub that takes its place does nothing."""
+    lines = [
+        "import sys",
+        "from dns.export.runtime import import_openvino",
+        "import_openvino().Core()",
+        "assert 'openvino.tools.ovc.telemetry_stub' in sys.modules",
+        "assert not any(name.startswith('openvino_telemetry.') for name in sys.modules)",
+    ]
+    done = program("-c", "\n".join(lines))
+    assert done.returncode == 0, done.stderr
