@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from dns.backbone import ARCHITECTURES
 from dns.export.description import OUTPUTS
 from dns.export.graph import ExportedBranch, to_onnx
 from dns.export.runtime import open_session, run
@@ -51,9 +50,7 @@ def differences(model: Network, session: Any, feature: str, pixels: np.ndarray, 
     return [float(np.abs(one - two.numpy()).max()) for one, two in zip(given, wanted, strict=True)]
 
 
-@pytest.mark.parametrize(
-    "method", ["dns", *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS if name != "dns")]
-)
+@pytest.mark.parametrize("method", ["dns", *(pytest.param(name, marks=pytest.mark.slow) for name in ("agw", "deen"))])
 def test_any_batch_gives_pytorch_s_numbers(method: str, tmp_path: Path) -> None:
     model, feature = network(method), METHODS[method].feature
     for visible in (True, False) if method == "dns" else (False,):
@@ -76,9 +73,9 @@ def normalised(pixels: np.ndarray) -> Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
-def test_every_architecture_gives_pytorch_s_numbers(architecture: str, tmp_path: Path) -> None:
-    model = network("dns", architecture)
+def test_the_largest_architecture_gives_pytorch_s_numbers(tmp_path: Path) -> None:
+    """docs/results.md has every method and architecture."""
+    model = network("dns", "resnet50")
     session = session_of(model, tmp_path / "network.onnx", "bn")
     assert max(differences(model, session, "bn", images(3))) < 1e-5
 
