@@ -37,7 +37,7 @@ def test_captured_equals_uncaptured_in_every_bit_and_the_cpu_in_float64(on_stand
     assert all(apart["losses"] < SAME and apart["state"] < 1e-9 for apart in found["equal_fp64"].values()), found
 
 
-@pytest.mark.slow
+@pytest.mark.inductor  # it compiles nothing, but takes more than a minute: make check-cuda runs it
 def test_every_method_is_captured_and_computes_what_the_cpu_does(on_stand_in: OnStandIn) -> None:
     """Two accumulated batches in bf16; one in float64."""
     found = on_stand_in("equal", "methods")
