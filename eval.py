@@ -15,7 +15,7 @@ checkpoints, these are of the first. Under torchrun (make RANKS=4) each process 
 import shlex
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dns import ranks
@@ -81,11 +81,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         for key, trials in rankings.items():
             found[key] += trials
         if config.report.write == "true" and subject is None:
-            command = shlex.join(["python", "eval.py", *arguments])
-            shown = {protocol: rankings[protocol, shown_feature(config)] for protocol in opened.protocols}
-            model = opened.model if isinstance(opened.model, Network) else None
-            file = path / EXPORTED if path.is_dir() else path
-            subject = of_network(config, opened.evaluator, embeddings, shown, file, command, model)
+            subject = subject_of(opened, embeddings, rankings, shlex.join(["python", "eval.py", *arguments]))
     if folder is None or not ranks.is_main():
         return 0
     name = opened.name if len(checkpoints) == 1 else f"{pattern.name} of {len(checkpoints)} runs{how_chosen(pattern)}"
@@ -112,6 +108,17 @@ def rank(opened: Opened, embeddings: Embeddings) -> dict[tuple[str, str], list[R
         for protocol in opened.protocols
         for feature in opened.config.features
     }
+
+
+def subject_of(
+    opened: Opened, embeddings: Embeddings, rankings: Mapping[tuple[str, str], list[Ranking]], command: str
+) -> Subject:
+    """Return what the report is about. An exported network has no gradients and no layers to look into."""
+    path, config = opened.path, opened.config
+    shown = {protocol: rankings[protocol, shown_feature(config)] for protocol in opened.protocols}
+    model = opened.model if isinstance(opened.model, Network) else None
+    file = path / EXPORTED if path.is_dir() else path
+    return of_network(config, opened.evaluator, embeddings, shown, file, command, model)
 
 
 def export(config: Config, number: int, embeddings: Embeddings, evaluator: Evaluator) -> None:

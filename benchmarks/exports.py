@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.harness import result_path, write_json
+from benchmarks.seeds import store
 from dns.export import description
 from dns.methods import METHODS
 from dns.training.environment import environment
@@ -89,18 +89,13 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__)
         return 2
     place = environment(torch.device("cpu"))
-    target = result_path("exports", place)
     try:
         content = gather([read(Path(folder)) for folder in arguments], place)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     print(table(content))
-    if target.exists():
-        print(f"error: {target}: holds a result of today. Remove or rename it, then try again", file=sys.stderr)
-        return 2
-    print(f"written: {write_json(target, content)}")
-    return 0
+    return store("exports", content, place)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,12 @@ def collect(
         return 2
     print(table(content))
     name = re.sub(r"[^a-z0-9_]+", "-", content["dataset"])
-    target = result_path(f"{question}-{name}", results[0]["environment"])
+    return store(f"{question}-{name}", content, results[0]["environment"])
+
+
+def store(question: str, content: Mapping[str, Any], environment: Mapping[str, Any]) -> int:
+    """Write a result, unless one of today is there. Returns the exit code."""
+    target = result_path(question, environment)
     if target.exists():
         print(f"error: {target}: holds a result of today. Remove or rename it, then try again", file=sys.stderr)
         return 2

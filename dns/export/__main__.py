@@ -24,13 +24,8 @@ from ffcv_convert.common.errors import ConfigError, user_errors
 from ffcv_convert.common.streams import lasting_streams
 
 MAX_LOSS = 1.0
-NOT_ASKED = (
-    "engine.",
-    "report.",
-    "eval.features",
-    "eval.export",
-    "eval.re_ranking",
-)  # options that change nothing here
+# Options of eval.py that change nothing here.
+NOT_ASKED = ("engine.", "report.", "eval.features", "eval.export", "eval.re_ranking")
 
 
 def points(text: str) -> float:

@@ -60,12 +60,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_a_damaged_export_is_refused_and_nothing_is_written(
     damage: str, exported: Path, runtime: Path, beton_root: Path, tmp_path: Path, refused: Refused
 ) -> None:
-    spoil, named = DAMAGES[damage]
-    spoil(make_export(tmp_path / "spoilt"))
-    given = [tmp_path / "spoilt", f"--beton-root={beton_root}", f"--onnxruntime-web={runtime}"]
+    damage_it, named = DAMAGES[damage]
+    damage_it(make_export(tmp_path / "damaged"))
+    given = [tmp_path / "damaged", f"--beton-root={beton_root}", f"--onnxruntime-web={runtime}"]
     message = refused(command.main, given)
-    assert_tells(message, tmp_path / "spoilt" / named)
-    assert sorted(os.listdir(tmp_path)) == ["onnxruntime-web", "spoilt"]
+    assert_tells(message, tmp_path / "damaged" / named)
+    assert sorted(os.listdir(tmp_path)) == ["damaged", "onnxruntime-web"]
 
 
 def test_images_that_do_not_fit_are_refused(
