@@ -1,0 +1,1 @@
+"""One segment: a folder of three files, written once and never changed."""

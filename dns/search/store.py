@@ -1,0 +1,1 @@
+"""The index: a folder of segments and the manifest that names them."""
