@@ -2,7 +2,6 @@
 
 exported.py           the networks: a folder of dns.export, checked; or that of a checkpoint, exported first
 gallery.py            the test images: embedded by these networks, as small JPEGs
-strangers.py          how many strangers are expected to be as similar as an image that was found
 onnxruntime_web.py    the files of onnxruntime-web: from npm or a folder, by their checksums
 folder.py             joins all of them in a folder, whole or not at all
 serve.py              serves the folder on this machine

@@ -18,12 +18,12 @@ from dns.demo.folder import check_folder, write_folder
 from dns.demo.gallery import embed, modalities
 from dns.demo.onnxruntime_web import onnxruntime_web
 from dns.demo.serve import LOOPBACK, serve, server
-from dns.judge.subject import open_images
+from dns.judge.subject import converted, open_images
 from dns.report.write import is_drawn
 from dns.training.checkpoint import load_to_test
 from dns.training.selection import check_training
 from ffcv_convert.beton.labels import STYLES
-from ffcv_convert.common.errors import ConfigError, DataError, user_errors
+from ffcv_convert.common.errors import ConfigError, user_errors
 from ffcv_convert.common.streams import lasting_streams
 from pipelines.data import training_digest
 
@@ -99,18 +99,6 @@ def trial_of(exported: Exported, asked: int | None, set_name: str) -> int | None
             "another one. Leave --trial (make TRIAL=) out"
         )
     return asked or trained
-
-
-def converted(root: Path, set_name: str, size_px: tuple[int, int]) -> Path:
-    """Return the folder of a converted set: that of images of this size, if there is one. Raises DataError."""
-    places = [root / f"{size_px[0]}x{size_px[1]}" / set_name, root / set_name]
-    found = next((place for place in places if place.is_dir()), None)
-    if found is None:
-        raise DataError(
-            f"{root / set_name}: no such folder. Convert the set (make data DATASET={set_name}), or name another one: "
-            "--dataset=NAME (make DATASET=NAME)"
-        )
-    return found
 
 
 if __name__ == "__main__":

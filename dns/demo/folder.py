@@ -9,8 +9,8 @@ import numpy as np
 
 from dns.demo.exported import Exported
 from dns.demo.gallery import Gallery, modalities, network_of
-from dns.demo.strangers import expected_strangers
 from dns.evaluation import results
+from dns.evaluation.strangers import expected_strangers
 from dns.report import page
 from dns.report.write import terms
 from dns.training.selection import how_chosen

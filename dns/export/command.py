@@ -14,7 +14,6 @@ import torch
 
 from dns.evaluation import results
 from dns.evaluation.embedding import compared_width
-from dns.evaluation.protocols import PROTOCOLS
 from dns.export import description, parity, precision
 from dns.export.graph import OPSET, to_onnx
 from dns.export.runtime import ExportedNetwork
@@ -23,7 +22,7 @@ from dns.training import checkpoint
 from dns.training.config import METHOD, given_options
 from dns.training.environment import this_code
 from dns.training.options import Config
-from dns.training.selection import check_trials, config_for_checkpoint
+from dns.training.selection import check_trials, config_for_checkpoint, other_modalities
 from dns.training.setup import Opened, decoders, open_content, open_network, start_engine
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.atomic import replacing_folder, write_flushed
@@ -110,9 +109,7 @@ def _modalities(config: Config, opened: Opened | None) -> list[Modality]:
     infrared where they are not named."""
     if opened is not None:
         return [Modality(number) for number in np.unique(opened.evaluator.test_set.modality_N)]
-    named = [PROTOCOLS[name] for name in (config.eval.protocol, *config.eval.protocols) if name in PROTOCOLS]
-    others = {modality for one in named for modality in (one.query, one.gallery)} - {Modality.VISIBLE}
-    return [Modality.VISIBLE, *(others or {Modality.INFRARED})]
+    return [Modality.VISIBLE, *(other_modalities(config) or {Modality.INFRARED})]
 
 
 def _networks(

@@ -18,7 +18,8 @@ from ffcv_convert.common.errors import DataError
 @dataclass(frozen=True)
 class Features:
     """The features of N images. matrices: name in the table -> float (N, D). path_N and the rest: what the file says of
-    the images, None where it says nothing."""
+    the images, None where it says nothing. compared: what the method compares, its own first, where the file says
+    that."""
 
     file: Path
     matrices: Mapping[str, np.ndarray]
@@ -26,6 +27,13 @@ class Features:
     person_N: np.ndarray | None = None
     camera_N: np.ndarray | None = None
     modality_N: np.ndarray | None = None
+    compared: Sequence[str] = ()
+
+    @property
+    def own(self) -> str:
+        """Return the name of the matrix that the method compares: the first, where the file does not say it."""
+        named = (FEATURES.get(name, "") for name in self.compared)
+        return next((name for name in named if name in self.matrices), next(iter(self.matrices)))
 
     def __len__(self) -> int:
         return len(next(iter(self.matrices.values())))
@@ -39,7 +47,8 @@ def read_features(file: Path) -> Features:
     content = read(file)
     matrices = _matrices(file, content)
     labels = read_labels(file, content)
-    features = Features(file, matrices, **{f"{name}_N": column for name, column in labels.items()})
+    columns = {f"{name}_N": column for name, column in labels.items()}
+    features = Features(file, matrices, **columns, compared=_compared(content))
     for name, matrix_ND in matrices.items():
         _check(features, name, matrix_ND)
     for name, column in labels.items():
@@ -74,7 +83,7 @@ def _matrices(file: Path, content: Content) -> dict[str, np.ndarray]:
     if both:
         bn, z = (_matrix(file, array) for array in (content[NAMES["vectors"][0]], content[BEFORE_NECK]))
         pair = Embeddings(torch.from_numpy(bn), torch.from_numpy(z))
-        compared = _texts(content[COMPARED]) if COMPARED in content else []  # older files hold none
+        compared = _compared(content)
         names = [*Embeddings._fields, *(name for name in WEIGHTS if name in compared and bn.shape == z.shape)]
         return {FEATURES[name]: pair.compared(name).numpy() for name in names}
     array = _named(content, NAMES["vectors"])
@@ -86,6 +95,10 @@ def _matrices(file: Path, content: Content) -> dict[str, np.ndarray]:
             raise DataError(f"{file}: which array holds the features? It holds {held}. Name one of them {MATRIX!r}")
         (array,) = wide
     return {MATRIX: _matrix(file, array)}
+
+
+def _compared(content: Content) -> list[str]:
+    return _texts(content[COMPARED]) if COMPARED in content else []  # older files hold none
 
 
 def _matrix(file: Path, array: np.ndarray) -> np.ndarray:

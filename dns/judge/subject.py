@@ -47,6 +47,18 @@ def open_subject(
     return Subject(test, {"dataset": dataset, "images": digest.hexdigest()})
 
 
+def converted(root: Path, set_name: str, size_px: tuple[int, int]) -> Path:
+    """Return the folder of a converted set: that of images of this size, if there is one. Raises DataError."""
+    places = [root / f"{size_px[0]}x{size_px[1]}" / set_name, root / set_name]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise DataError(
+            f"{root / set_name}: no such folder. Convert the set (make data DATASET={set_name}), or name another one: "
+            "--dataset=NAME (make DATASET=NAME)"
+        )
+    return found
+
+
 def open_images(folder: Path, trial: int | None) -> TestImages:
     """Open the test part of a converted set, or of a trial of a set that is split. Raises DataError, ConfigError."""
     splits = trials_of(folder)

@@ -1,9 +1,16 @@
 """Answers a query: the most similar of the rows that the filters choose, and how far each can be trusted."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from dns.search.rows import Row
+import numpy as np
+import torch
+
+from dns.search.calibration import Calibration, Direction
+from dns.search.exact import Part, most_similar
+from dns.search.rows import Filters, Row
+from dns.search.store import Index
 from ffcv_convert.beton.labels import Modality
 
 Decision = Literal["somebody", "nobody", "unknown"]
@@ -35,3 +42,69 @@ class Answer:
     threshold: float | None
     reason: str
     hits: list[Hit]
+
+
+def answer(
+    index: Index, query_D: np.ndarray, modality: Modality, filters: Filters, *, hits: int, fpir: float,
+    calibration: Calibration | None, device: torch.device,
+) -> list[Answer]:  # fmt: skip
+    """Search the rows that the filters choose, modality by modality: similarities of two modalities cannot be compared.
+
+    query_D: float32, of length 1, of an image of `modality`; hits: how many rows to return at most; fpir: the share of
+    queries of people who are not there that may find somebody. Raises DataError where rows are damaged.
+    """
+    wanted = [filters.modality] if filters.modality is not None else list(Modality)
+    found = []
+    for rows in wanted:
+        parts = index.parts(replace(filters, modality=rows))
+        if sum(map(len, parts)) or filters.modality is not None:
+            direction = calibration.directions.get((modality, rows)) if calibration else None
+            found.append(_among(index, parts, query_D, rows, hits=hits, fpir=fpir, direction=direction, device=device))
+    return found
+
+
+def _among(
+    index: Index, parts: Sequence[Part], query_D: np.ndarray, modality: Modality, *, hits: int, fpir: float,
+    direction: Direction | None, device: torch.device,
+) -> Answer:  # fmt: skip
+    searched = sum(map(len, parts))
+    (best,) = most_similar(query_D[None], parts, hits, device)
+    found = []
+    for part, position, similarity in zip(*(column.tolist() for column in best), strict=True):
+        strangers, at_most = direction.expected(similarity, searched) if direction else (None, False)
+        row, thumbnail = index.shown(part, position)
+        found.append(Hit(len(found) + 1, similarity, strangers, at_most, row, thumbnail))
+    decision, threshold, reason = decide(found[0].similarity if found else None, searched, fpir, direction)
+    return Answer(modality, searched, decision, threshold, reason, found)
+
+
+def decide(
+    best: float | None, searched: int, fpir: float, direction: Direction | None
+) -> tuple[Decision, float | None, str]:
+    """Decide whether the most similar row is somebody. Also returns the similarity from which it is, and the reason in
+    a sentence. best: the similarity of that row, None where no row was searched."""
+    if best is None:
+        return "nobody", None, "No row fits the filters."
+    if direction is None:
+        return (
+            "unknown",
+            None,
+            "Nothing is calibrated for these modalities: nobody knows how strangers score.",
+        )
+    threshold = direction.threshold(searched, fpir)
+    strangers, at_most = direction.expected(best, searched)
+    if at_most and strangers > fpir:
+        needed, known = direction.needed(searched, fpir), min(direction.identities)
+        return "unknown", threshold, (
+            f"Too few people were calibrated on to tell at {searched:,} rows and an FPIR of {fpir:g}: {known}, and "
+            f"about {needed:,} are needed."
+        )  # fmt: skip
+    reason = (
+        f"Among {searched:,} rows {number(strangers, at_most)} strangers are expected to be as similar as the best."
+    )
+    return ("somebody" if strangers <= fpir else "nobody"), threshold, reason
+
+
+def number(strangers: float, at_most: bool) -> str:
+    """Return how many strangers are expected, in words."""
+    return f"{'at most ' * at_most}{strangers:.2g}"

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from dns import ranks
-from dns.evaluation.protocols import TestSet, fitting
+from dns.evaluation.protocols import PROTOCOLS, TestSet, fitting
 from dns.option import device_type
 from dns.training.checkpoint import Tested, Trained, is_ours
 from dns.training.config import METHOD, Stored, given_options, method_of, read_config, split_arguments, stored_model
 from dns.training.fine_tuning import INITIAL
 from dns.training.options import DEFAULT_METHOD, Config, EvalOptions
 from dns.training.run_folder import run_path
-from ffcv_convert.beton.labels import STYLES
+from ffcv_convert.beton.labels import STYLES, Modality
 from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError, ReportError
 from ffcv_convert.common.paths import can_write
 from pipelines.epoch_plan import images_a_step
@@ -139,6 +139,13 @@ def protocols_of(options: EvalOptions, test_set: TestSet) -> list[str]:
         name = options.protocol if name == "auto" else name
         chosen += fitting(test_set) if name == "auto" else [name]
     return list(dict.fromkeys(chosen))
+
+
+def other_modalities(config: Config) -> set[Modality]:
+    """Return what the recipe's protocols compare with visible images; empty where it names none, as for a set of one's
+    own."""
+    named = [PROTOCOLS[name] for name in (config.eval.protocol, *config.eval.protocols) if name in PROTOCOLS]
+    return {modality for one in named for modality in (one.query, one.gallery)} - {Modality.VISIBLE}
 
 
 def check_trials(config: Config, pattern: Path, numbers: Sequence[int], trial: int, known: Sequence[int]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dns.demo.strangers import POINTS, expected_strangers
+from dns.evaluation.strangers import POINTS, expected_strangers
 from dns.evaluation.open_set import DECIDING
 from tests.support.page_modules import in_node, needs_node
 
@@ -69,7 +69,7 @@ def test_many_images_of_few_people_tell_nothing() -> None:
 def test_more_queries_than_are_multiplied_at_once_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     given = drawn(5, identities=12)
     whole = expected_strangers(*given)
-    monkeypatch.setattr("dns.demo.strangers.QUERIES", 5)
+    monkeypatch.setattr("dns.evaluation.strangers.QUERIES", 5)
     for one, other in zip(expected_strangers(*given), whole, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 

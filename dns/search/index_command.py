@@ -1,0 +1,225 @@
+"""Adds rows to an index, calibrates it, and removes rows: python -m dns.search index, compact, verify."""
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from dns.judge.subject import converted, open_images
+from dns.ranks import share_of_cores
+from dns.search import calibration, store
+from dns.search.adding import BATCH, Embedded, embed_sightings, join_tracks, read_embeddings
+from dns.search.lists import read_boxes, read_folder
+from dns.search.network import SearchNetwork, open_search_network
+from dns.search.rows import Filters
+from dns.search.sightings import LeftOut, Sighting
+from dns.search.store import Index
+from ffcv_convert.beton.labels import Modality
+from ffcv_convert.common.errors import ConfigError, DataError
+from pipelines.data import TestImages
+
+AT_ONCE = 1024  # rows that are handed to the index together
+
+
+def run(options: argparse.Namespace, more: Sequence[str]) -> int:
+    """Add rows, calibrate, or remove rows, as the command line says. Raises a UserError."""
+    if options.remove:
+        return remove(options)
+    _check(options)
+    index = Index.open(options.index) if store.exists(options.index) else None
+    network = _network(options, index, more)
+    if _adds(options):
+        add(options, network)
+        index = Index.open(options.index)
+    if index is None:
+        raise ConfigError(f"{options.index}: no index yet. Add rows first: --boxes and --frames, or --crops")
+    if network is not None:
+        calibrate(options, index, network)
+    return 0
+
+
+def _adds(options: argparse.Namespace) -> bool:
+    return bool(options.boxes or options.crops or options.embeddings)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.crops and (options.boxes or options.embeddings):
+        raise ConfigError("--crops: names whole images of people. Leave --boxes and --embeddings out")
+    if ((options.boxes and not options.embeddings) or options.calibrate) and not options.frames:
+        raise ConfigError(
+            "the folder of the images that the boxes are in is missing: --frames=FOLDER (make FRAMES=...)"
+        )
+    if not _adds(options) and not options.calibrate:
+        raise ConfigError("nothing to do. Name what to add: --boxes and --frames, --crops or --embeddings; or --remove")
+
+
+def _network(options: argparse.Namespace, index: Index | None, more: Sequence[str]) -> SearchNetwork | None:
+    """Open the network that is named, else the index's own; None where embeddings come from elsewhere."""
+    path = options.checkpoint
+    if path is None and index is not None and index.network["path"]:
+        path = Path(index.network["path"])
+    if path is None:
+        if options.embeddings:
+            return None
+        raise ConfigError("which network embeds the images? Name it: --checkpoint=FILE (make CHECKPOINT=...)")
+    network = open_search_network(path, more)
+    if index is not None:
+        network.check_made(options.index, index.network)
+    return network
+
+
+def add(options: argparse.Namespace, network: SearchNetwork | None) -> None:
+    """Add the rows of the command line's list, and print how many, and what was left out."""
+    left_out = LeftOut()
+    before = len(Index.open(options.index)) if store.exists(options.index) else 0
+    rows, about = _rows(options, network, left_out)
+    first = next(rows, None)
+    for line in left_out.lines() if first is None else ():
+        print(f"note: {line}")
+    if first is None:
+        raise DataError(f"{options.boxes or options.crops or options.embeddings}: nothing to add. Correct the list")
+    images = 0
+    with store.appending(options.index, about, len(first.vector_D)) as writer:
+        for some in _batched(_with(first, rows), AT_ONCE):
+            writer.add(
+                np.stack([one.vector_D for one in some]), [one.row for one in some], [one.thumbnail for one in some]
+            )
+            images += sum(one.row.images for one in some)
+    for line in left_out.lines():
+        print(f"note: {line}")
+    total = len(Index.open(options.index))
+    print(f"{options.index}: {total - before:,} rows of {images:,} images added, {total:,} rows now")
+
+
+def _rows(
+    options: argparse.Namespace, network: SearchNetwork | None, left_out: LeftOut
+) -> tuple[Iterator[Embedded], dict[str, Any]]:
+    """Return the rows to add, and what the index says of the network that embedded them."""
+    sightings = _sightings(options, left_out) if options.boxes or options.crops else None
+    if options.embeddings:
+        known, vectors = read_embeddings(options.embeddings, sightings, options.camera, options.modality)
+        elsewhere = {"path": None, "file": options.embeddings.name, "sha256": None, "feature": "embeddings"}
+        return join_tracks(vectors, known), network.about if network else elsewhere
+    assert network is not None
+    assert sightings is not None
+    embedded = embed_sightings(
+        options.crops or options.frames, sightings, network, left_out,
+        workers=share_of_cores(), thumbnails=options.images == "true",
+    )  # fmt: skip
+    return join_tracks(embedded, sightings), network.about
+
+
+def _sightings(options: argparse.Namespace, left_out: LeftOut) -> list[Sighting]:
+    if options.crops:
+        return read_folder(options.crops, camera=options.camera, modality=options.modality, left_out=left_out)
+    return read_boxes(
+        options.boxes, camera=options.camera, modality=options.modality, start_ms=options.start, fps=options.fps,
+        left_out=left_out,
+    )  # fmt: skip
+
+
+def _with(first: Embedded, rest: Iterable[Embedded]) -> Iterator[Embedded]:
+    yield first
+    yield from rest
+
+
+def _batched(rows: Iterator[Embedded], size: int) -> Iterator[list[Embedded]]:
+    while some := list(islice(rows, size)):
+        yield some
+
+
+def calibrate(options: argparse.Namespace, index: Index, network: SearchNetwork) -> None:
+    """Calibrate on the labelled list that is named; an index without a calibration, on the test set."""
+    if options.calibrate:
+        known, source = _labelled(options, network), f"the people of {options.calibrate.name}"
+    elif calibration.load(options.index, index.network) is None:
+        found = _test_set(options, network)
+        if found is None:
+            return
+        known, source = _embedded_test_set(found, network), f"the test set of {found.manifest.dataset}"
+    else:
+        return
+    made = calibration.calibrate(known, source)
+    calibration.save(options.index, made, network.about)
+    pairs = ", ".join(
+        f"{query.name.lower()} to {rows.name.lower()} {min(one.identities)} identities"
+        for (query, rows), one in made.directions.items()
+    )
+    print(f"{options.index / calibration.FILE}: calibrated on {source}: {pairs}")
+
+
+def _labelled(options: argparse.Namespace, network: SearchNetwork) -> calibration.Labelled:
+    """Embed a labelled list as rows are: its tracks share a row."""
+    left_out = LeftOut()
+    sightings = read_boxes(
+        options.calibrate, camera=options.camera, modality=options.modality, start_ms=options.start, fps=options.fps,
+        left_out=left_out,
+    )  # fmt: skip
+    if unlabelled := next((one for one in sightings if one.person is None), None):
+        raise DataError(f"{unlabelled.source}: names no person. Label every box: a column `person` of whole numbers")
+    vectors = embed_sightings(options.frames, sightings, network, left_out, workers=share_of_cores(), thumbnails=False)
+    rows = list(join_tracks(vectors, sightings))
+    for line in left_out.lines():
+        print(f"note: {line}")
+    if not rows:
+        raise DataError(f"{options.calibrate}: nothing to calibrate on. Correct the list")
+    return calibration.Labelled(
+        np.stack([one.vector_D for one in rows]), np.array([one.person for one in rows], dtype=np.int64),
+        np.array([one.row.modality for one in rows], dtype=np.int64),
+    )  # fmt: skip
+
+
+def _test_set(options: argparse.Namespace, network: SearchNetwork) -> TestImages | None:
+    name = options.dataset or network.about["dataset"]
+    try:
+        folder = converted(options.beton_root, name, network.size_px)
+        return open_images(folder, options.trial or network.about["trial"])
+    except DataError as error:
+        if options.dataset:
+            raise
+        print(f"note: not calibrated, so nothing says how strangers score: {error}")
+        print("note: or calibrate on labelled boxes of your own cameras: make index CALIBRATE=labelled.csv FRAMES=...")
+        return None
+
+
+def _embedded_test_set(images: TestImages, network: SearchNetwork) -> calibration.Labelled:
+    found = np.zeros((len(images.person_N), network.width), dtype=np.float32)
+    with tqdm(total=len(found), desc="calibrating", unit="images", dynamic_ncols=True) as bar:
+        for modality in np.unique(images.modality_N).tolist():
+            rows = np.flatnonzero(images.modality_N == modality)
+            for begin in range(0, len(rows), BATCH):
+                some = rows[begin : begin + BATCH]
+                found[some] = network.embed(np.stack(images.pixels(some)), Modality(modality))
+                bar.update(len(some))
+    return calibration.Labelled(found, images.person_N, images.modality_N)
+
+
+def remove(options: argparse.Namespace) -> int:
+    """Remove the rows that the filters choose."""
+    if _adds(options) or options.calibrate:
+        raise ConfigError("--remove: removes, and adds nothing. Leave what to add out")
+    gone = store.remove(options.index, filters(options))
+    print(f"{options.index}: {gone:,} rows removed, with their images and all that was made of them")
+    return 0
+
+
+def filters(options: argparse.Namespace, modality: Modality | None = None) -> Filters:
+    """Return the filters of the command line. Raises ConfigError for an empty span of time."""
+    if None not in (options.since, options.until) and options.until <= options.since:
+        raise ConfigError("--until: is not later than --since. Exchange them")
+    return Filters(tuple(options.cameras), modality, options.since, options.until)
+
+
+def compact(options: argparse.Namespace, more: Sequence[str]) -> int:
+    before, after = store.compact(options.index)
+    print(f"{options.index}: {before} segments, now {after}")
+    return 0
+
+
+def verify(options: argparse.Namespace, more: Sequence[str]) -> int:
+    print(*store.verify(options.index), sep="\n")
+    return 0

@@ -1,0 +1,151 @@
+"""Asks an index with an image of a person: python -m dns.search search."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dns.evaluation.tables import on_screen
+from dns.judge.features import read_features
+from dns.judge.readers import READERS
+from dns.report.write import terms
+from dns.search import calibration
+from dns.search.answer import Answer, Hit, answer, number
+from dns.search.crops import crops
+from dns.search.index_command import filters
+from dns.search.network import open_search_network
+from dns.search.page import About, Query, write_page
+from dns.search.rows import Filters, moment
+from dns.search.sightings import Box, LeftOut, Sighting
+from dns.search.store import Index
+from ffcv_convert.beton.labels import Modality
+from ffcv_convert.common.errors import ConfigError, DataError
+
+HEADER = ("rank", "similarity", "strangers", "camera", "first seen", "last seen", "images", "row", "image")
+SAID = {"somebody": "somebody", "nobody": "nobody", "unknown": "cannot tell"}
+
+
+def run(options: argparse.Namespace, more: Sequence[str]) -> int:
+    """Search, print a table or JSON, and write a page, as the command line says. Raises a UserError."""
+    index = Index.open(options.index)
+    chosen = filters(options, options.rows)
+    check_cameras(options.index, index, chosen)
+    vector_D, picture = _query(options, index, more)
+    known = calibration.load(options.index, index.network)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    answers = answer(
+        index, vector_D, options.modality, chosen, hits=options.hits, fpir=options.fpir, calibration=known, device=device
+    )  # fmt: skip
+    if options.page:
+        about = About(
+            options.index.name, len(index), network_in_words(index.network), options.fpir,
+            known.source if known else None, terms("", ""),
+        )  # fmt: skip
+        query = Query(options.query.name, options.modality, picture, in_words(chosen))
+        write_page(options.page, query, answers, about)
+    if options.json:
+        print(json.dumps(as_json(options, answers), indent=1, allow_nan=False))
+        return 0
+    for one in answers or [Answer(options.modality, 0, "nobody", None, "No row fits the filters.", [])]:
+        print(on_screen(f"Among {one.searched:,} {one.modality.name.lower()} rows: {SAID[one.decision]}", _table(one)))
+        print(one.reason)
+    print('On cameras unlike those of the calibration, the numbers of strangers and "nobody" promise nothing.')
+    if options.page:
+        print(f"written: {options.page}")
+    return 0
+
+
+def check_cameras(folder: Path, index: Index, chosen: Filters) -> None:
+    """Raise ConfigError for a camera that no row names."""
+    known = index.cameras()
+    if unknown := [name for name in chosen.cameras if name not in known]:
+        there = ", ".join(sorted(known)[:20])
+        raise ConfigError(f"--cameras: {folder} has no rows of camera {unknown[0]}. It has those of {there}")
+
+
+def _query(options: argparse.Namespace, index: Index, more: Sequence[str]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the query's vector, float32 of length 1, and its picture, None for one that was embedded elsewhere."""
+    path = options.query
+    if path.suffix.lower() in READERS:
+        return _embedding(path, index), None
+    checkpoint = options.checkpoint or index.network["path"]
+    if checkpoint is None:
+        raise ConfigError(
+            f"{options.index}: its rows were embedded elsewhere ({index.network['file']}). Name the query's embedding "
+            "(QUERY=query.npz), or the network that made them: --checkpoint=FILE"
+        )
+    network = open_search_network(Path(checkpoint), more)
+    network.check_made(options.index, index.network)
+    left_out = LeftOut()
+    box = Box(*options.box) if options.box else None
+    asked = Sighting(path.name, box, None, "", options.modality, source=str(path))
+    for _, crop in crops(path.parent, [asked], network.size_px, left_out, 1):
+        return network.embed(crop[None], options.modality)[0], crop
+    raise DataError(f"{path}: cannot be searched for: {'; '.join(left_out.lines())}. Name another image or --box")
+
+
+def _embedding(path: Path, index: Index) -> np.ndarray:
+    features = read_features(path)
+    matrix_ND = features.matrices[features.own]
+    if matrix_ND.shape != (1, index.width):
+        raise DataError(
+            f"{path}: holds {matrix_ND.shape[0]:,} x {matrix_ND.shape[1]:,} numbers; a query is one row of "
+            f"{index.width:,}, as in the index. Save the query's embedding alone"
+        )
+    return (matrix_ND[0] / np.linalg.norm(matrix_ND[0])).astype(np.float32)
+
+
+def _table(found: Answer) -> list[Sequence[str]]:
+    return [HEADER, *map(_line, found.hits)]
+
+
+def _line(hit: Hit) -> list[str]:
+    row = hit.row
+    strangers = "" if hit.strangers is None else number(hit.strangers, hit.at_most)
+    seen = moment(row.first_ms), moment(row.last_ms)
+    return [
+        str(hit.rank), f"{hit.similarity:.3f}", strangers, row.camera, *seen, str(row.images), str(row.number), row.image,
+    ]  # fmt: skip
+
+
+def in_words(chosen: Filters) -> str:
+    """Return the filters as a reader would say them."""
+    parts = [f"cameras {', '.join(chosen.cameras)}" if chosen.cameras else "all cameras"]
+    parts += [f"{chosen.modality.name.lower()} rows"] if chosen.modality is not None else []
+    parts += [f"since {moment(chosen.since_ms)}"] if chosen.since_ms is not None else []
+    parts += [f"until {moment(chosen.until_ms)}"] if chosen.until_ms is not None else []
+    return ", ".join(parts)
+
+
+def network_in_words(network: dict[str, Any]) -> str:
+    """Return which network embedded the rows."""
+    if network["sha256"] is None:
+        return f"embedded elsewhere ({network['file']})"
+    return f"{network['file']}, epoch {network['epoch']} ({network['method']}, {network['architecture']})"
+
+
+def as_json(options: argparse.Namespace, answers: Sequence[Answer]) -> dict[str, Any]:
+    """Return what --json prints. Times are in milliseconds since 1970, UTC."""
+    return {
+        "index": str(options.index), "query": str(options.query), "modality": options.modality.name.lower(),
+        "fpir": options.fpir,
+        "answers": [
+            {
+                "rows": one.modality.name.lower(), "searched": one.searched, "decision": one.decision,
+                "threshold": one.threshold, "reason": one.reason, "hits": [_hit(hit) for hit in one.hits],
+            }
+            for one in answers
+        ],
+    }  # fmt: skip
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    row = hit.row._asdict() | {"modality": Modality(hit.row.modality).name.lower()}
+    row["box"] = list(hit.row.box) if hit.row.box else None
+    return {
+        "rank": hit.rank, "similarity": hit.similarity, "strangers": hit.strangers, "at_most": hit.at_most, **row
+    }  # fmt: skip
