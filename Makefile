@@ -16,6 +16,18 @@ CHECKPOINT ?=#             what `make export`, `make eval`, `make report` and `m
 RUNS       ?=#             run folders that `make report` sets side by side, as in RUNS='runs/a runs/b'
 FEATURES   ?=#             files of features that `make judge` ranks, as in FEATURES='a.npz b.mat'
 PROTOCOL   ?=#             what they report, with commas; by default those of the recipe
+INDEX      ?= Index#       folder of the index that `make index` writes and `make search` reads
+BOXES      ?=#             boxes of people for `make index`: .csv, .txt (MOT), .json (COCO); FRAMES: folder of their images
+FRAMES     ?=#             the folder of the images that BOXES or CALIBRATE are in
+IMAGES     ?=#             folder of cropped images for `make index`, one person each
+EMBEDDINGS ?=#             embeddings for `make index` that were made elsewhere, as in EMBEDDINGS=a.npz
+CALIBRATE  ?=#             labelled boxes in FRAMES, from which `make index` learns how similar strangers are
+QUERY      ?=#             an image of a person, for `make search`
+MODALITY   ?=#             that of QUERY: visible, infrared or sketch; for `make index`, of all rows where BOXES names none
+CAMERAS    ?=#             which cameras `make search` searches, as in CAMERAS=1,4; all by default
+SINCE      ?=#             from when, as in SINCE=2026-03-02T08:00 (UTC without a zone)
+UNTIL      ?=#             until when
+PAGE       ?= search.html# the page that `make search` writes
 PARTS      ?=#             which parts `make benchmark-gpu` repeats
 ARGS       ?=#             further options, as in ARGS='--optim.lr=0.1 --optim.epochs=3'
 VENV       ?= .venv#       where Python packages go
@@ -27,7 +39,8 @@ PYTHON     ?= $(shell for p in python3.12 python3.11 python3.13 python3.10 pytho
                 $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
 # The recipes take these from the environment, as they were typed: a folder may be called O'Brien or US$.
-PASSED_ON := DATASET METHOD DATA_ROOT BETON_ROOT RESUME TRIAL JOBS RANKS CHECKPOINT FEATURES PROTOCOL RUNS
+PASSED_ON := DATASET METHOD DATA_ROOT BETON_ROOT RESUME TRIAL JOBS RANKS CHECKPOINT FEATURES PROTOCOL RUNS \
+             INDEX BOXES FRAMES IMAGES EMBEDDINGS CALIBRATE QUERY MODALITY CAMERAS SINCE UNTIL PAGE
 $(foreach name,$(PASSED_ON),$(if $(filter-out file,$(origin $(name))),$(eval override $(name) := $$(value $(name)))))
 export $(PASSED_ON)
 
@@ -55,7 +68,7 @@ BENCH := $(VENV)/.dns-ffcv-bench
 MADE_FROM := $(firstword $(shell cat pyproject.toml constraints.txt .ci/pins.py | sha256sum))
 again_unless_made = $(if $(filter $(MADE_FROM),$(shell cat '$(1)' 2>/dev/null || true)),,again)
 
-.PHONY: help train options plan eval report export judge convert-datasets setup synthesise data verify benchmark benchmark-gpu profile \
+.PHONY: help train options plan eval report export judge index search convert-datasets setup synthesise data verify benchmark benchmark-gpu profile \
         demo test test-slow test-older-cpu check-cuda faults lint format clean again
 
 ##@ What everybody needs
@@ -97,8 +110,21 @@ export: $(READY) ## hand the network of CHECKPOINT on as ONNX files, compared wi
 judge: $(READY) ## rank FEATURES of any method under every convention of DATASET; ARGS=--claim=rank1=57.45,mAP=64.11
 	'$(RUN)' -m dns.judge $$FEATURES --dataset="$(SET)" --beton-root="$$BETON_ROOT" $(if $(TRIAL),--trial="$$TRIAL") $(ARGS)
 
+OWN_RUN = runs/$(SET)$(if $(filter-out dns DNS,$(METHOD)),-$(OWN_METHOD))-seed0# of `make train`
+
 demo: $(READY) ## a page that ranks the test images in your browser for an image that you drop on it; nothing is uploaded
-	'$(RUN)' -m dns.demo "$${CHECKPOINT:-runs/$(SET)$(if $(filter-out dns DNS,$(METHOD)),-$(OWN_METHOD))-seed0/best.pt}" --serve --beton-root="$$BETON_ROOT" $(if $(CHECKPOINT),$(if $(METHOD),--model.method="$(OWN_METHOD)")) $(if $(filter-out file,$(origin DATASET)),--dataset="$(SET)") $(if $(TRIAL),--trial="$$TRIAL") $(ARGS)
+	'$(RUN)' -m dns.demo "$${CHECKPOINT:-$(OWN_RUN)/best.pt}" --serve --beton-root="$$BETON_ROOT" $(if $(CHECKPOINT),$(if $(METHOD),--model.method="$(OWN_METHOD)")) $(if $(filter-out file,$(origin DATASET)),--dataset="$(SET)") $(if $(TRIAL),--trial="$$TRIAL") $(ARGS)
+
+# The network of a new index, where CHECKPOINT names none: that of the run that `make demo` takes. An index has its own.
+INDEXED_BY = $(if $(CHECKPOINT),--checkpoint="$$CHECKPOINT",$(if $(EMBEDDINGS),,$$(test -d "$$INDEX" || printf -- '--checkpoint=%s' "$(OWN_RUN)/best.pt")))
+
+index: $(READY) ## index people of your own cameras: BOXES=boxes.csv FRAMES=folder, or IMAGES=folder; CALIBRATE=labelled.csv
+	'$(RUN)' -m dns.search index "$$INDEX" $(if $(BOXES),--boxes="$$BOXES") $(if $(FRAMES),--frames="$$FRAMES") $(if $(IMAGES),--crops="$$IMAGES") $(if $(EMBEDDINGS),--embeddings="$$EMBEDDINGS") $(if $(CALIBRATE),--calibrate="$$CALIBRATE") $(if $(MODALITY),--modality="$$MODALITY") --beton-root="$$BETON_ROOT" $(FILTERED) $(INDEXED_BY) $(ARGS)
+
+search: $(READY) ## where else was the person of QUERY=photo.jpg MODALITY=infrared seen? CAMERAS=1,4 SINCE=... UNTIL=...
+	'$(RUN)' -m dns.search search "$$INDEX" "$$QUERY" --modality="$$MODALITY" --page="$$PAGE" $(FILTERED) $(if $(CHECKPOINT),--checkpoint="$$CHECKPOINT") $(ARGS)
+
+FILTERED = $(if $(CAMERAS),--cameras="$$CAMERAS") $(if $(SINCE),--since="$$SINCE") $(if $(UNTIL),--until="$$UNTIL")
 
 convert-datasets: $(READY) ## convert every data set found under DATA_ROOT, list what is missing; ARGS='--height-px ...'
 	'$(RUN)' -m ffcv_convert convert --data-root "$$DATA_ROOT" --beton-root "$$BETON_ROOT" $(INCOMPLETE) $(ARGS)

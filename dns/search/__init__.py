@@ -9,6 +9,7 @@ segment.py        the files of one addition: unit vectors, table, small images
 store.py          the index: segments and a manifest; adds, removes, compacts, verifies
 adding.py         sightings -> crops -> embeddings -> rows
 exact.py          the most similar rows, by every product
+labelled.py       people whose identities are known, embedded to calibrate on
 calibration.py    how many strangers are expected to be as similar
 answer.py         a query -> hits among the chosen rows, or nobody
 page.py           the answer as a page, with a timeline

@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
 
-from dns.search.calibration import Calibration, Direction
+from dns.search.calibration import Calibration, Decision, Direction, decide
 from dns.search.exact import Part, most_similar
 from dns.search.rows import Filters, Row
 from dns.search.store import Index
 from ffcv_convert.beton.labels import Modality
-
-Decision = Literal["somebody", "nobody", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -76,35 +73,3 @@ def _among(
         found.append(Hit(len(found) + 1, similarity, strangers, at_most, row, thumbnail))
     decision, threshold, reason = decide(found[0].similarity if found else None, searched, fpir, direction)
     return Answer(modality, searched, decision, threshold, reason, found)
-
-
-def decide(
-    best: float | None, searched: int, fpir: float, direction: Direction | None
-) -> tuple[Decision, float | None, str]:
-    """Decide whether the most similar row is somebody. Also returns the similarity from which it is, and the reason in
-    a sentence. best: the similarity of that row, None where no row was searched."""
-    if best is None:
-        return "nobody", None, "No row fits the filters."
-    if direction is None:
-        return (
-            "unknown",
-            None,
-            "Nothing is calibrated for these modalities: nobody knows how strangers score.",
-        )
-    threshold = direction.threshold(searched, fpir)
-    strangers, at_most = direction.expected(best, searched)
-    if at_most and strangers > fpir:
-        needed, known = direction.needed(searched, fpir), min(direction.identities)
-        return "unknown", threshold, (
-            f"Too few people were calibrated on to tell at {searched:,} rows and an FPIR of {fpir:g}: {known}, and "
-            f"about {needed:,} are needed."
-        )  # fmt: skip
-    reason = (
-        f"Among {searched:,} rows {number(strangers, at_most)} strangers are expected to be as similar as the best."
-    )
-    return ("somebody" if strangers <= fpir else "nobody"), threshold, reason
-
-
-def number(strangers: float, at_most: bool) -> str:
-    """Return how many strangers are expected, in words."""
-    return f"{'at most ' * at_most}{strangers:.2g}"

@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import DataError
 
 FILE, FORMAT, VERSION = "calibration.json", "dns-ffcv-search-calibration", 1
+Decision = Literal["somebody", "nobody", "unknown"]
 AGAIN = "Calibrate again: make index CALIBRATE=labelled.csv"
 
 
@@ -106,6 +107,38 @@ def _direction(labelled: Labelled, query: Modality, rows: Modality) -> Direction
     pairs = sum(len(person_G) - own.get(person, 0) for person in person_Q.tolist())
     share = curve.images * len(person_Q) / max(pairs, 1)
     return Direction(curve.similarity, share, (len(np.unique(person_Q)), len(identities)))
+
+
+def decide(
+    best: float | None, searched: int, fpir: float, direction: Direction | None
+) -> tuple[Decision, float | None, str]:
+    """Decide whether the most similar row is somebody. Also returns the similarity from which it is, and the reason in
+    a sentence. best: the similarity of that row, None where no row was searched."""
+    if best is None:
+        return "nobody", None, "No row fits the filters."
+    if direction is None:
+        return (
+            "unknown",
+            None,
+            "Nothing is calibrated for these modalities: nobody knows how strangers score.",
+        )
+    threshold = direction.threshold(searched, fpir)
+    strangers, at_most = direction.expected(best, searched)
+    if at_most and strangers > fpir:
+        needed, known = direction.needed(searched, fpir), min(direction.identities)
+        return "unknown", threshold, (
+            f"Too few people were calibrated on to tell at {searched:,} rows and an FPIR of {fpir:g}: {known}, and "
+            f"about {needed:,} are needed."
+        )  # fmt: skip
+    reason = (
+        f"Among {searched:,} rows {number(strangers, at_most)} strangers are expected to be as similar as the best."
+    )
+    return ("somebody" if strangers <= fpir else "nobody"), threshold, reason
+
+
+def number(strangers: float, at_most: bool) -> str:
+    """Return how many strangers are expected, in words."""
+    return f"{'at most ' * at_most}{strangers:.2g}"
 
 
 def save(folder: Path, calibration: Calibration, network: Mapping[str, Any]) -> None:

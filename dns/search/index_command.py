@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
-
 from dns.judge.subject import converted, open_images
 from dns.ranks import share_of_cores
-from dns.search import calibration, store
-from dns.search.adding import BATCH, Embedded, embed_sightings, join_tracks, read_embeddings
+from dns.search import calibration, labelled, store
+from dns.search.adding import Embedded, embed_sightings, join_tracks, read_embeddings
 from dns.search.lists import read_boxes, read_folder
 from dns.search.network import SearchNetwork, open_search_network
 from dns.search.rows import Filters
@@ -78,9 +76,8 @@ def add(options: argparse.Namespace, network: SearchNetwork | None) -> None:
     before = len(Index.open(options.index)) if store.exists(options.index) else 0
     rows, about = _rows(options, network, left_out)
     first = next(rows, None)
-    for line in left_out.lines() if first is None else ():
-        print(f"note: {line}")
     if first is None:
+        report(left_out)
         raise DataError(f"{options.boxes or options.crops or options.embeddings}: nothing to add. Correct the list")
     images = 0
     with store.appending(options.index, about, len(first.vector_D)) as writer:
@@ -89,8 +86,7 @@ def add(options: argparse.Namespace, network: SearchNetwork | None) -> None:
                 np.stack([one.vector_D for one in some]), [one.row for one in some], [one.thumbnail for one in some]
             )
             images += sum(one.row.images for one in some)
-    for line in left_out.lines():
-        print(f"note: {line}")
+    report(left_out)
     total = len(Index.open(options.index))
     print(f"{options.index}: {total - before:,} rows of {images:,} images added, {total:,} rows now")
 
@@ -116,10 +112,19 @@ def _rows(
 def _sightings(options: argparse.Namespace, left_out: LeftOut) -> list[Sighting]:
     if options.crops:
         return read_folder(options.crops, camera=options.camera, modality=options.modality, left_out=left_out)
+    return _boxes(options, options.boxes, left_out)
+
+
+def _boxes(options: argparse.Namespace, path: Path, left_out: LeftOut) -> list[Sighting]:
     return read_boxes(
-        options.boxes, camera=options.camera, modality=options.modality, start_ms=options.start, fps=options.fps,
+        path, camera=options.camera, modality=options.modality, start_ms=options.start, fps=options.fps,
         left_out=left_out,
     )  # fmt: skip
+
+
+def report(left_out: LeftOut) -> None:
+    for line in left_out.lines():
+        print(f"note: {line}")
 
 
 def _with(first: Embedded, rest: Iterable[Embedded]) -> Iterator[Embedded]:
@@ -135,14 +140,18 @@ def _batched(rows: Iterator[Embedded], size: int) -> Iterator[list[Embedded]]:
 def calibrate(options: argparse.Namespace, index: Index, network: SearchNetwork) -> None:
     """Calibrate on the labelled list that is named; an index without a calibration, on the test set."""
     if options.calibrate:
-        known, source = _labelled(options, network), f"the people of {options.calibrate.name}"
-    elif calibration.load(options.index, index.network) is None:
-        found = _test_set(options, network)
-        if found is None:
-            return
-        known, source = _embedded_test_set(found, network), f"the test set of {found.manifest.dataset}"
-    else:
+        left_out = LeftOut()
+        sightings = _boxes(options, options.calibrate, left_out)
+        known = labelled.of_list(options.calibrate, options.frames, sightings, network, left_out)
+        source = f"the people of {options.calibrate.name}"
+        report(left_out)
+    elif calibration.load(options.index, index.network) is not None:
         return
+    else:
+        images = _test_set(options, network)
+        if images is None:
+            return
+        known, source = labelled.of_test_set(images, network), f"the test set of {images.manifest.dataset}"
     made = calibration.calibrate(known, source)
     calibration.save(options.index, made, network.about)
     pairs = ", ".join(
@@ -152,50 +161,18 @@ def calibrate(options: argparse.Namespace, index: Index, network: SearchNetwork)
     print(f"{options.index / calibration.FILE}: calibrated on {source}: {pairs}")
 
 
-def _labelled(options: argparse.Namespace, network: SearchNetwork) -> calibration.Labelled:
-    """Embed a labelled list as rows are: its tracks share a row."""
-    left_out = LeftOut()
-    sightings = read_boxes(
-        options.calibrate, camera=options.camera, modality=options.modality, start_ms=options.start, fps=options.fps,
-        left_out=left_out,
-    )  # fmt: skip
-    if unlabelled := next((one for one in sightings if one.person is None), None):
-        raise DataError(f"{unlabelled.source}: names no person. Label every box: a column `person` of whole numbers")
-    vectors = embed_sightings(options.frames, sightings, network, left_out, workers=share_of_cores(), thumbnails=False)
-    rows = list(join_tracks(vectors, sightings))
-    for line in left_out.lines():
-        print(f"note: {line}")
-    if not rows:
-        raise DataError(f"{options.calibrate}: nothing to calibrate on. Correct the list")
-    return calibration.Labelled(
-        np.stack([one.vector_D for one in rows]), np.array([one.person for one in rows], dtype=np.int64),
-        np.array([one.row.modality for one in rows], dtype=np.int64),
-    )  # fmt: skip
-
-
 def _test_set(options: argparse.Namespace, network: SearchNetwork) -> TestImages | None:
-    name = options.dataset or network.about["dataset"]
+    """Open the test set that is named, else that of the checkpoint's set; None, with a note, where that is not
+    converted here."""
     try:
-        folder = converted(options.beton_root, name, network.size_px)
-        return open_images(folder, options.trial or network.about["trial"])
+        folder = converted(options.beton_root, options.dataset or network.about["dataset"], network.size_px)
     except DataError as error:
         if options.dataset:
             raise
-        print(f"note: not calibrated, so nothing says how strangers score: {error}")
+        print(f"note: not calibrated, so nothing says how strangers score. {error}")
         print("note: or calibrate on labelled boxes of your own cameras: make index CALIBRATE=labelled.csv FRAMES=...")
         return None
-
-
-def _embedded_test_set(images: TestImages, network: SearchNetwork) -> calibration.Labelled:
-    found = np.zeros((len(images.person_N), network.width), dtype=np.float32)
-    with tqdm(total=len(found), desc="calibrating", unit="images", dynamic_ncols=True) as bar:
-        for modality in np.unique(images.modality_N).tolist():
-            rows = np.flatnonzero(images.modality_N == modality)
-            for begin in range(0, len(rows), BATCH):
-                some = rows[begin : begin + BATCH]
-                found[some] = network.embed(np.stack(images.pixels(some)), Modality(modality))
-                bar.update(len(some))
-    return calibration.Labelled(found, images.person_N, images.modality_N)
+    return open_images(folder, options.trial or network.about["trial"])
 
 
 def remove(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from dns.judge.features import read_features
 from dns.judge.readers import READERS
 from dns.report.write import terms
 from dns.search import calibration
-from dns.search.answer import Answer, Hit, answer, number
+from dns.search.answer import Answer, Hit, answer
 from dns.search.crops import crops
 from dns.search.index_command import filters
 from dns.search.network import open_search_network
@@ -38,7 +38,8 @@ def run(options: argparse.Namespace, more: Sequence[str]) -> int:
     known = calibration.load(options.index, index.network)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     answers = answer(
-        index, vector_D, options.modality, chosen, hits=options.hits, fpir=options.fpir, calibration=known, device=device
+        index, vector_D, options.modality, chosen,
+        hits=options.hits, fpir=options.fpir, calibration=known, device=device,
     )  # fmt: skip
     if options.page:
         about = About(
@@ -105,11 +106,9 @@ def _table(found: Answer) -> list[Sequence[str]]:
 
 def _line(hit: Hit) -> list[str]:
     row = hit.row
-    strangers = "" if hit.strangers is None else number(hit.strangers, hit.at_most)
-    seen = moment(row.first_ms), moment(row.last_ms)
-    return [
-        str(hit.rank), f"{hit.similarity:.3f}", strangers, row.camera, *seen, str(row.images), str(row.number), row.image,
-    ]  # fmt: skip
+    strangers = "" if hit.strangers is None else calibration.number(hit.strangers, hit.at_most)
+    scores = str(hit.rank), f"{hit.similarity:.3f}", strangers
+    return [*scores, row.camera, *map(moment, (row.first_ms, row.last_ms)), str(row.images), str(row.number), row.image]
 
 
 def in_words(chosen: Filters) -> str:

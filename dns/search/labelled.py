@@ -1,0 +1,47 @@
+"""Embeds people whose identities are known, to calibrate on: a labelled list, or a converted test set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dns.ranks import share_of_cores
+from dns.search.adding import BATCH, embed_sightings, join_tracks
+from dns.search.calibration import Labelled
+from dns.search.network import SearchNetwork
+from dns.search.sightings import LeftOut, Sighting
+from ffcv_convert.beton.labels import Modality
+from ffcv_convert.common.errors import DataError
+from pipelines.data import TestImages
+
+
+def of_list(
+    path: Path, frames: Path, sightings: Sequence[Sighting], network: SearchNetwork, left_out: LeftOut
+) -> Labelled:
+    """Embed the sightings of a labelled list as rows of an index are: those of a track share one. Raises DataError where
+    a sighting has no identity, or none can be used."""
+    if unlabelled := next((one for one in sightings if one.person is None), None):
+        raise DataError(f"{unlabelled.source}: names no person. Label every box: a column `person` of whole numbers")
+    vectors = embed_sightings(frames, sightings, network, left_out, workers=share_of_cores(), thumbnails=False)
+    rows = list(join_tracks(vectors, sightings))
+    if not rows:
+        raise DataError(f"{path}: nothing to calibrate on ({'; '.join(left_out.lines())}). Correct the list")
+    return Labelled(
+        np.stack([one.vector_D for one in rows]),
+        np.array([one.person for one in rows], dtype=np.int64),
+        np.array([one.row.modality for one in rows], dtype=np.int64),
+    )
+
+
+def of_test_set(images: TestImages, network: SearchNetwork) -> Labelled:
+    """Embed every image of a converted test set."""
+    found_ND = np.zeros((len(images.person_N), network.width), dtype=np.float32)
+    with tqdm(total=len(found_ND), desc="calibrating", unit="images", dynamic_ncols=True) as bar:
+        for number in np.unique(images.modality_N).tolist():
+            rows = np.flatnonzero(images.modality_N == number)
+            for begin in range(0, len(rows), BATCH):
+                some = rows[begin : begin + BATCH]
+                found_ND[some] = network.embed(np.stack(images.pixels(some)), Modality(number))
+                bar.update(len(some))
+    return Labelled(found_ND, images.person_N, images.modality_N)
