@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from dns.judge.subject import converted, open_images
 from dns.ranks import share_of_cores
 from dns.search import calibration, labelled, store

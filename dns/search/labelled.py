@@ -19,8 +19,8 @@ from pipelines.data import TestImages
 def of_list(
     path: Path, frames: Path, sightings: Sequence[Sighting], network: SearchNetwork, left_out: LeftOut
 ) -> Labelled:
-    """Embed the sightings of a labelled list as rows of an index are: those of a track share one. Raises DataError where
-    a sighting has no identity, or none can be used."""
+    """Embed the sightings of a labelled list as rows of an index are: those of a track share one. Raises DataError
+    where a sighting has no identity, or none can be used."""
     if unlabelled := next((one for one in sightings if one.person is None), None):
         raise DataError(f"{unlabelled.source}: names no person. Label every box: a column `person` of whole numbers")
     vectors = embed_sightings(frames, sightings, network, left_out, workers=share_of_cores(), thumbnails=False)
