@@ -119,11 +119,11 @@ def share(text: str) -> float:
     return float(text)
 
 
-def box(text: str) -> tuple[float, float, float, float]:
-    numbers = tuple(float(one) for one in text.split(","))
+def box(text: str) -> list[float]:
+    numbers = [float(one) for one in text.split(",")]
     if len(numbers) != 4:
         raise argparse.ArgumentTypeError(f"{text} is not four numbers: x,y,w,h")
-    return numbers  # type: ignore[return-value]
+    return numbers
 
 
 def main(arguments: Sequence[str]) -> int:

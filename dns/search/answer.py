@@ -66,10 +66,11 @@ def _among(
 ) -> Answer:  # fmt: skip
     searched = sum(map(len, parts))
     (best,) = most_similar(query_D[None], parts, hits, device)
-    found = []
+    found: list[Hit] = []
     for part, position, similarity in zip(*(column.tolist() for column in best), strict=True):
         strangers, at_most = direction.expected(similarity, searched) if direction else (None, False)
-        row, thumbnail = index.shown(part, position)
+        segment = index.segments[part]
+        (row,), (thumbnail,) = segment.rows([position]), segment.thumbnails([position])
         found.append(Hit(len(found) + 1, similarity, strangers, at_most, row, thumbnail))
     decision, threshold, reason = decide(found[0].similarity if found else None, searched, fpir, direction)
     return Answer(modality, searched, decision, threshold, reason, found)

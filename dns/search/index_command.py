@@ -10,7 +10,7 @@ import numpy as np
 
 from dns.judge.subject import converted, open_images
 from dns.ranks import share_of_cores
-from dns.search import calibration, labelled, store
+from dns.search import calibration, labelled, manifest, removal, store, verification
 from dns.search.adding import Embedded, embed_sightings, join_tracks, read_embeddings
 from dns.search.lists import read_boxes, read_folder
 from dns.search.network import SearchNetwork, open_search_network
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace, more: Sequence[str]) -> int:
     if options.remove:
         return remove(options)
     _check(options)
-    index = Index.open(options.index) if store.exists(options.index) else None
+    index = Index.open(options.index) if manifest.find(options.index) else None
     network = _network(options, index, more)
     if _adds(options):
         add(options, network)
@@ -74,7 +74,7 @@ def _network(options: argparse.Namespace, index: Index | None, more: Sequence[st
 def add(options: argparse.Namespace, network: SearchNetwork | None) -> None:
     """Add the rows of the command line's list, and print how many, and what was left out."""
     left_out = LeftOut()
-    before = len(Index.open(options.index)) if store.exists(options.index) else 0
+    before = len(Index.open(options.index)) if manifest.find(options.index) else 0
     rows, about = _rows(options, network, left_out)
     first = next(rows, None)
     if first is None:
@@ -180,7 +180,7 @@ def remove(options: argparse.Namespace) -> int:
     """Remove the rows that the filters choose."""
     if _adds(options) or options.calibrate:
         raise ConfigError("--remove: removes, and adds nothing. Leave what to add out")
-    gone = store.remove(options.index, filters(options))
+    gone = removal.remove(options.index, filters(options))
     print(f"{options.index}: {gone:,} rows removed, with their images and all that was made of them")
     return 0
 
@@ -193,11 +193,11 @@ def filters(options: argparse.Namespace, modality: Modality | None = None) -> Fi
 
 
 def compact(options: argparse.Namespace, more: Sequence[str]) -> int:
-    before, after = store.compact(options.index)
+    before, after = removal.compact(options.index)
     print(f"{options.index}: {before} segments, now {after}")
     return 0
 
 
 def verify(options: argparse.Namespace, more: Sequence[str]) -> int:
-    print(*store.verify(options.index), sep="\n")
+    print(*verification.verify(options.index), sep="\n")
     return 0

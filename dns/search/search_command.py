@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,8 @@ def _embedding(path: Path, index: Index) -> np.ndarray:
     return (matrix_ND[0] / np.linalg.norm(matrix_ND[0])).astype(np.float32)
 
 
-def _table(found: Answer) -> list[Sequence[str]]:
-    return [HEADER, *map(_line, found.hits)]
+def _table(found: Answer) -> list[list[str]]:
+    return [list(HEADER), *map(_line, found.hits)]
 
 
 def _line(hit: Hit) -> list[str]:
@@ -120,7 +120,7 @@ def in_words(chosen: Filters) -> str:
     return ", ".join(parts)
 
 
-def network_in_words(network: dict[str, Any]) -> str:
+def network_in_words(network: Mapping[str, Any]) -> str:
     """Return which network embedded the rows."""
     if network["sha256"] is None:
         return f"embedded elsewhere ({network['file']})"

@@ -64,6 +64,10 @@ class Segment:
         table is damaged."""
         return self._each(positions, OF_THUMBNAILS, self.thumbnails_of)
 
+    def names(self, column: str) -> set[str]:
+        """Return the different names in a column, such as camera. Raises DataError where the table is damaged."""
+        return {name for _, part in self.groups([column]) for name in part.column(column).unique().to_pylist()}
+
     def thumbnails_of(self, table: pa.Table) -> list[bytes]:
         """Return the thumbnails of a part of the table. Raises DataError where one does not lie in their file."""
         kept, found = self.bytes[THUMBNAILS], []

@@ -23,8 +23,9 @@ import numpy as np
 
 from dns.evaluation.results import writing
 from dns.search import manifest as manifests
-from dns.search.manifest import AGAIN, NAME, SEGMENTS, Manifest, SegmentEntry
-from dns.search.rows import Row
+from dns.search.exact import Part
+from dns.search.manifest import AGAIN, NAME, SEGMENTS, VECTORS, Manifest, SegmentEntry
+from dns.search.rows import Filters, Row
 from dns.search.segment import LENGTH_TOLERANCE, Segment, not_unit
 from dns.search.segment_writer import SegmentWriter, new_segment
 from dns.search.table import table_of
@@ -43,6 +44,20 @@ class Index:
 
     def __len__(self) -> int:
         return sum(map(len, self.segments))
+
+    def parts(self, filters: Filters) -> list[Part]:
+        """Return what a search goes through: the rows of each segment that the filters choose. Raises DataError where a
+        table is damaged."""
+        found = []
+        for segment in self.segments:
+            chosen = segment.chosen(filters)
+            every = chosen is None or len(chosen) == len(segment)
+            found.append(Part(segment.vectors_ND, None if every else chosen, str(segment.folder / VECTORS)))
+        return found
+
+    def cameras(self) -> set[str]:
+        """Return the names of all cameras. Raises DataError where a table is damaged."""
+        return {name for segment in self.segments for name in segment.names("camera")}
 
     @classmethod
     def open(cls, folder: Path) -> "Index":
