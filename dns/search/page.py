@@ -138,20 +138,20 @@ def _cells(hits: Sequence[Hit], most_bytes: int) -> Iterator[str]:
 
 
 def _strangers(hit: Hit) -> str:
-    return "not calibrated" if hit.strangers is None else f"{_expected(hit)} strangers"
-
-
-def _expected(hit: Hit) -> str:
-    """Return how many strangers are expected, or at most so many, in two digits."""
     if hit.strangers is None:
-        return ""
-    if hit.at_most or hit.strangers < FEWEST:
-        return f"fewer than {_number(max(hit.strangers, FEWEST))}"
-    return _number(hit.strangers)
+        return "not calibrated"
+    number, at_most = _expected(hit)
+    return f"{'fewer than ' * at_most}{number} strangers"
+
+
+def _expected(hit: Hit) -> tuple[str, bool]:
+    """Return how many strangers are expected, in two digits, and whether they are at most so many."""
+    strangers = hit.strangers or 0.0
+    return _number(max(strangers, FEWEST)), hit.at_most or strangers < FEWEST
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _box(hit: Hit) -> str:
@@ -163,4 +163,8 @@ def _line(hit: Hit) -> list[object]:
     row = hit.row
     times = ["" if time_ms is None else moment(time_ms) for time_ms in (row.first_ms, row.last_ms)]
     seen = [row.camera, *times, row.images, row.track, row.image, _box(hit), row.number]
-    return [hit.rank, f"{hit.similarity:.3f}", _expected(hit), *seen]
+    strangers = ""
+    if hit.strangers is not None:  # begins with the number, by which the page sorts the column
+        number, at_most = _expected(hit)
+        strangers = f"{number}{' or fewer' * at_most}"
+    return [hit.rank, f"{hit.similarity:.3f}", strangers, *seen]

@@ -67,21 +67,24 @@ def test_a_hit_is_shown_with_all_that_is_known_of_it(show: Show) -> None:
 
 
 @pytest.mark.parametrize(
-    ("strangers", "at_most", "said"),
+    ("strangers", "at_most", "said", "listed"),
     [
-        (0.02, False, "0.02 strangers"),
-        (0.4, True, "fewer than 0.4 strangers"),
-        (None, False, "not calibrated"),
-        (0.0, True, "fewer than 0.0001 strangers"),
-        (0.00003, False, "fewer than 0.0001 strangers"),
-        (0.00042, False, "0.00042 strangers"),
-        (7.654, False, "7.7 strangers"),
-        (1234.5, False, "1,234 strangers"),
+        (0.02, False, "0.02 strangers", "0.02"),
+        (0.4, True, "fewer than 0.4 strangers", "0.4 or fewer"),
+        (None, False, "not calibrated", ""),
+        (0.0, True, "fewer than 0.0001 strangers", "0.0001 or fewer"),
+        (0.00003, False, "fewer than 0.0001 strangers", "0.0001 or fewer"),
+        (0.00042, False, "0.00042 strangers", "0.00042"),
+        (7.654, False, "7.7 strangers", "7.7"),
+        (1234.5, False, "1234 strangers", "1234"),
     ],
 )
-def test_strangers_are_said_in_two_digits(show: Show, strangers: float | None, at_most: bool, said: str) -> None:
+def test_strangers_are_said_in_two_digits(
+    show: Show, strangers: float | None, at_most: bool, said: str, listed: str
+) -> None:
     found = show(made_answer(made_hit(1, strangers=strangers, at_most=at_most)))
-    assert said in found.text
+    assert f"similarity 0.990{said}cam1" in found.text
+    assert found.tables[CAPTION][1][2] == listed
 
 
 @pytest.mark.parametrize(
