@@ -1,8 +1,9 @@
-"""python -m ffcv_convert convert | verify | synthesise
+"""python -m ffcv_convert convert | verify | synthesise | footage
 
 convert     write a .beton file below BETON_ROOT for each raw data set below DATA_ROOT, unless it is up to date
 verify      check counts, structure and checksums of .beton files; --deep also decodes every image
 synthesise  draw synthetic people in the folder layout of one of the data sets
+footage     put drawn people into frames of cameras, with a list of boxes, as a user's cameras deliver them
 """
 
 import argparse
@@ -56,6 +57,10 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--" + name.replace("_", "-"), type=kind, default=default, help=help_text)
     command.add_argument("--workers", type=_positive, default=cores, help="processes")
     command.set_defaults(run=run_synthesise)
+    command = commands.add_parser("footage", help="draw frames of cameras with people", formatter_class=_HELP)
+    command.add_argument("--data-root", type=_path, default=Path("Dataset"), help="folder that holds the drawn set")
+    command.add_argument("--to", type=_path, default=Path("Footage"), help="folder to create")
+    command.set_defaults(run=run_footage)
     return top
 
 
@@ -168,6 +173,11 @@ def run_synthesise(options: argparse.Namespace) -> None:
     root = options.root or Path("Dataset") / synthetic.FOLDERS[options.layout]
     count = synthetic.synthesise(root, synthetic.Options(**values), workers=options.workers)
     say(f"{root}: {f'{count} images drawn' if count else 'up to date'}")
+
+
+def run_footage(options: argparse.Namespace) -> None:
+    count = synthetic.draw_footage(options.data_root, options.to)
+    say(f"{options.to}: {f'{count} frames drawn' if count else 'up to date'}")
 
 
 def say(message: str) -> None:

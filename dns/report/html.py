@@ -65,7 +65,11 @@ def thumbnails(pixels: Mapping[int, np.ndarray], shown: Sequence[int], *, bytes_
 
 def data_uri(pixels: np.ndarray, height_px: int) -> str:
     """Return a JPEG of this height, or of the image's own if that is less, as an address that holds it."""
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg(pixels, height_px)).decode()
+    return jpeg_uri(jpeg(pixels, height_px))
+
+
+def jpeg_uri(content: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(content).decode()
 
 
 def jpeg(pixels: np.ndarray, height_px: int) -> bytes:

@@ -14,7 +14,8 @@ for (const table of document.querySelectorAll("table")) {
       head.setAttribute("aria-sort", rising ? "ascending" : "descending");
       const compare = (a, b) => a.cells[column].textContent.localeCompare(b.cells[column].textContent, "en", { numeric: true });
       const numbers = (a, b) => parseFloat(a.cells[column].textContent) - parseFloat(b.cells[column].textContent);
-      const all = rows.every((row) => !Number.isNaN(parseFloat(row.cells[column].textContent)));
+      const isNumber = (text) => !Number.isNaN(parseFloat(text)) && !/^\d+-\d\d-\d\d/.test(text); // not a date
+      const all = rows.every((row) => isNumber(row.cells[column].textContent));
       rows.sort((a, b) => (rising ? 1 : -1) * (all ? numbers(a, b) : compare(a, b)));
       table.tBodies[0].append(...rows);
     });

@@ -4,7 +4,6 @@
 its options, which are stored in its `synthetic.json`. Accuracies on such a set say nothing about real ones.
 """
 
-import json
 import os
 import signal
 import sys
@@ -19,13 +18,14 @@ from pathlib import Path
 
 import cv2
 
-from ffcv_convert.common.atomic import partial_folder, stops_held
-from ffcv_convert.common.errors import DataError, as_data_errors, named
+from ffcv_convert.common.atomic import stops_held
+from ffcv_convert.common.errors import DataError, named
 from ffcv_convert.datasets.dataset import OPTIONS_FILE
 from ffcv_convert.progress import progress
 from ffcv_convert.synthetic.options import Options, PlannedImage
 from ffcv_convert.synthetic.people import draw_person
 from ffcv_convert.synthetic.plan import plan
+from ffcv_convert.synthetic.whole import drawn_once
 
 JPEG_QUALITY = 90
 MAX_PROCESSES = 64  # each takes eight file descriptors, and programs are often limited to 1,024
@@ -38,23 +38,9 @@ def synthesise(root: Path, options: Options, *, workers: int) -> int:
     Raises DataError, and changes nothing, if `root` holds anything else or another process is drawing it. The folder
     appears only when it is complete.
     """
-    if _is_there(root, options):
-        return 0
-    root.parent.mkdir(parents=True, exist_ok=True)
-    partial = root.with_name(f"{root.name}.dns-ffcv.partial")  # a name that no folder of a user has
-    with as_data_errors(), partial_folder(partial):
-        if _is_there(root, options):  # another process has finished it since the first check
-            return 0
-        count = _write(partial, options, workers)
-        os.replace(partial, root)
-    return count
-
-
-def _is_there(root: Path, options: Options) -> bool:
-    """Whether `root` holds this set. Raises DataError if it holds anything else."""
-    if root.exists() and _stored_options(root) != asdict(options):
-        raise DataError(f"{root}: exists, but is not this set. Remove it, or name another folder with --root")
-    return root.exists()
+    return drawn_once(
+        root, OPTIONS_FILE, asdict(options), lambda partial: _write(partial, options, workers), option="--root"
+    )
 
 
 def _write(root: Path, options: Options, workers: int) -> int:
@@ -62,19 +48,10 @@ def _write(root: Path, options: Options, workers: int) -> int:
     for folder in {str(Path(path).parent) for path in (*lists, *(image.path for image in images))}:
         (root / folder).mkdir(parents=True, exist_ok=True)
     _draw(root, images, options, workers)
-    for path, text in {**lists, OPTIONS_FILE: json.dumps(asdict(options))}.items():
+    for path, text in lists.items():
         with named(root / path):
             (root / path).write_text(text, encoding="utf-8")
     return len(images)
-
-
-def _stored_options(root: Path) -> dict | None:
-    try:
-        stored = json.loads((root / OPTIONS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    # Older sets name no layout, because there was only one.
-    return {"layout": "llcm", "official_size": False, **stored} if isinstance(stored, dict) else None
 
 
 def _draw(root: Path, images: list[PlannedImage], options: Options, workers: int) -> None:
