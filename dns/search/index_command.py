@@ -99,7 +99,7 @@ def _rows(
     sightings = _sightings(options, left_out) if options.boxes or options.crops else None
     if options.embeddings:
         known, vectors = read_embeddings(options.embeddings, sightings, options.camera, options.modality)
-        elsewhere = {"path": None, "file": options.embeddings.name, "sha256": None, "feature": "embeddings"}
+        elsewhere = {"path": None, "file": options.embeddings.name, "sha256": "", "feature": "embeddings"}
         return join_tracks(vectors, known), network.about if network else elsewhere
     assert network is not None
     assert sightings is not None

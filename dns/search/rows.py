@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from dns.search.sightings import Box
@@ -34,10 +33,3 @@ class Filters:
     modality: Modality | None = None
     since_ms: int | None = None
     until_ms: int | None = None
-
-
-def moment(time_ms: int | None) -> str:
-    """Return a time as text, in UTC; empty where it is unknown."""
-    if time_ms is None:
-        return ""
-    return (datetime(1970, 1, 1) + timedelta(milliseconds=time_ms)).isoformat(" ", "seconds")

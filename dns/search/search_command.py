@@ -17,16 +17,16 @@ from dns.search import calibration
 from dns.search.answer import Answer, Hit, answer
 from dns.search.crops import crops
 from dns.search.index_command import filters
+from dns.search.moments import moment
 from dns.search.network import open_search_network
-from dns.search.page import About, Query, write_page
-from dns.search.rows import Filters, moment
+from dns.search.page import DECISIONS, About, Query, write_page
+from dns.search.rows import Filters, Row
 from dns.search.sightings import Box, LeftOut, Sighting
 from dns.search.store import Index
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import ConfigError, DataError
 
 HEADER = ("rank", "similarity", "strangers", "camera", "first seen", "last seen", "images", "row", "image")
-SAID = {"somebody": "somebody", "nobody": "nobody", "unknown": "cannot tell"}
 
 
 def run(options: argparse.Namespace, more: Sequence[str]) -> int:
@@ -43,8 +43,8 @@ def run(options: argparse.Namespace, more: Sequence[str]) -> int:
     )  # fmt: skip
     if options.page:
         about = About(
-            options.index.name, len(index), network_in_words(index.network), options.fpir,
-            known.source if known else None, terms("", ""),
+            options.index.absolute().name, len(index), network_in_words(index.network), options.fpir,
+            f"Strangers were counted on {known.source}." if known else None, terms("", ""),
         )  # fmt: skip
         query = Query(options.query.name, options.modality, picture, in_words(chosen))
         write_page(options.page, query, answers, about)
@@ -52,11 +52,13 @@ def run(options: argparse.Namespace, more: Sequence[str]) -> int:
         print(json.dumps(as_json(options, answers), indent=1, allow_nan=False))
         return 0
     for one in answers or [Answer(options.modality, 0, "nobody", None, "No row fits the filters.", [])]:
-        print(on_screen(f"Among {one.searched:,} {one.modality.name.lower()} rows: {SAID[one.decision]}", _table(one)))
+        print(
+            on_screen(
+                f"Among {one.searched:,} {one.modality.name.lower()} rows: {DECISIONS[one.decision]}", _table(one)
+            )
+        )
         print(one.reason)
     print('On cameras unlike those of the calibration, the numbers of strangers and "nobody" promise nothing.')
-    if options.page:
-        print(f"written: {options.page}")
     return 0
 
 
@@ -108,7 +110,11 @@ def _line(hit: Hit) -> list[str]:
     row = hit.row
     strangers = "" if hit.strangers is None else calibration.number(hit.strangers, hit.at_most)
     scores = str(hit.rank), f"{hit.similarity:.3f}", strangers
-    return [*scores, row.camera, *map(moment, (row.first_ms, row.last_ms)), str(row.images), str(row.number), row.image]
+    return [*scores, row.camera, *_seen(row), str(row.images), str(row.number), row.image]
+
+
+def _seen(row: Row) -> list[str]:
+    return ["" if time_ms is None else moment(time_ms) for time_ms in (row.first_ms, row.last_ms)]
 
 
 def in_words(chosen: Filters) -> str:
@@ -121,10 +127,11 @@ def in_words(chosen: Filters) -> str:
 
 
 def network_in_words(network: Mapping[str, Any]) -> str:
-    """Return which network embedded the rows."""
-    if network["sha256"] is None:
-        return f"embedded elsewhere ({network['file']})"
-    return f"{network['file']}, epoch {network['epoch']} ({network['method']}, {network['architecture']})"
+    """Say which network embedded the rows."""
+    if not network["sha256"]:
+        return f"The rows were embedded elsewhere ({network['file']})."
+    how = f"{network['method']}, {network['architecture']}"
+    return f"The rows were embedded by {network['file']}, epoch {network['epoch']} ({how})."
 
 
 def as_json(options: argparse.Namespace, answers: Sequence[Answer]) -> dict[str, Any]:
