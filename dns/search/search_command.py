@@ -51,15 +51,19 @@ def run(options: argparse.Namespace, more: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(as_json(options, answers), indent=1, allow_nan=False))
         return 0
-    for one in answers or [Answer(options.modality, 0, "nobody", None, "No row fits the filters.", [])]:
-        print(
-            on_screen(
-                f"Among {one.searched:,} {one.modality.name.lower()} rows: {DECISIONS[one.decision]}", _table(one)
-            )
-        )
-        print(one.reason)
-    print('On cameras unlike those of the calibration, the numbers of strangers and "nobody" promise nothing.')
+    report(answers)
+    print(*([PROMISE] if known else []), *([f"written: {options.page}"] if options.page else []), sep="\n")
     return 0
+
+
+def report(answers: Sequence[Answer]) -> None:
+    """Print the hits of each modality, and whether they are somebody."""
+    if not answers:
+        print("No row fits the filters: nobody")
+    for one in answers:
+        title = f"Among {one.searched:,} {one.modality.name.lower()} rows: {DECISIONS[one.decision]}"
+        print(on_screen(title, _table(one)))
+        print(one.reason)
 
 
 def check_cameras(folder: Path, index: Index, chosen: Filters) -> None:
