@@ -57,8 +57,7 @@ class Manifest:
 
     def after(self, segments: tuple[SegmentEntry, ...], *, new: int, rows: int = 0) -> "Manifest":
         """Return what follows: these segments, after `new` names and `rows` numbers were given."""
-        numbers = {"next_segment": self.next_segment + new, "next_row": self.next_row + rows}
-        return replace(self, segments=segments, **numbers)
+        return replace(self, segments=segments, next_segment=self.next_segment + new, next_row=self.next_row + rows)
 
 
 def write(folder: Path, manifest: Manifest) -> None:

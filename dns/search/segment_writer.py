@@ -1,6 +1,7 @@
 """Writes the files of a new segment as its rows come, in little memory."""
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ class HashedFile:
     closed = False  # pyarrow asks
 
     def __init__(self, path: Path):
-        self._file = open(path, "wb")
+        self._file = io.BufferedWriter(io.FileIO(path, "w"))
         self._digest = hashlib.sha256()
         self.bytes = 0
 

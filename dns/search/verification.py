@@ -38,7 +38,7 @@ def check_files(segment: Segment) -> None:
         found = hashlib.sha256()
         content = segment.bytes[name]
         for begin in range(0, len(content), BLOCK_BYTES):
-            found.update(content[begin : begin + BLOCK_BYTES])
+            found.update(content[begin : begin + BLOCK_BYTES].data)
         if found.hexdigest() != segment.entry.files[name].sha256:
             raise DataError(f"{segment.folder / name}: damaged (its SHA-256 is not the manifest's). {AGAIN}")
 
