@@ -119,7 +119,7 @@ def _mapped(path: Path, size_bytes: int) -> np.ndarray:
 
 
 def not_unit(vectors_BD: np.ndarray, tolerance: float) -> tuple[int, float] | None:
-    """Return the position and the length of the first row that is not finite, or not of length 1; None where all are."""
+    """Return the position and the length of the first row that is not finite, or not of length 1, or None."""
     vectors_BD = np.asarray(vectors_BD, np.float32)
     length_B = np.sqrt(np.einsum("bd,bd->b", vectors_BD, vectors_BD))
     wrong = np.flatnonzero(~(np.abs(length_B - 1) <= tolerance))  # NaN is wrong as well
