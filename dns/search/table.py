@@ -114,6 +114,8 @@ def chosen_lines(table: pa.Table, filters: Filters) -> np.ndarray:
         chosen_N &= _true(pc.greater_equal(table.column("last"), pa.scalar(filters.since_ms, TIME)))
     if filters.until_ms is not None:
         chosen_N &= _true(pc.less(table.column("first"), pa.scalar(filters.until_ms, TIME)))
+        if filters.since_ms is not None:
+            chosen_N &= filters.since_ms < filters.until_ms  # a track may begin before and end after an empty span
     return chosen_N
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from dns.search.manifest import AGAIN, FILES, THUMBNAILS
 from dns.search.segment import Segment
 from dns.search.store import Index
-from dns.search.table import SCHEMA, rows_of
+from dns.search.table import SCHEMA
 from ffcv_convert.common.errors import DataError
 
-BLOCK, BLOCK_BYTES = 4096, 1 << 24  # vectors, bytes that are read at once
+BLOCK, BLOCK_BYTES = 4096, 1 << 24  # rows, bytes that are read at once
 JPEG_BEGINS, JPEG_ENDS = b"\xff\xd8\xff", b"\xff\xd9"
 
 
@@ -49,9 +49,14 @@ def _check_content(segment: Segment) -> np.ndarray:
         segment.vectors(begin, begin + BLOCK)
     numbers = []
     for begin, group in segment.groups(SCHEMA.names):
-        numbers.append(np.array([row.number for row in rows_of(group)], np.int64))
-        for position, thumbnail in enumerate(segment.thumbnails_of(group), begin):
-            if thumbnail and not (thumbnail.startswith(JPEG_BEGINS) and thumbnail.endswith(JPEG_ENDS)):
-                what = f"the thumbnail at position {position:,} is no JPEG"
-                raise DataError(f"{segment.folder / THUMBNAILS}: damaged ({what}). {AGAIN}")
+        numbers.append(group.column("row").to_numpy())
+        for first in range(0, len(group), BLOCK):
+            _check_thumbnails(segment, begin + first, segment.thumbnails_of(group.slice(first, BLOCK)))
     return np.concatenate(numbers)
+
+
+def _check_thumbnails(segment: Segment, begin: int, thumbnails: list[bytes]) -> None:
+    for position, thumbnail in enumerate(thumbnails, begin):
+        if thumbnail and not (thumbnail.startswith(JPEG_BEGINS) and thumbnail.endswith(JPEG_ENDS)):
+            what = f"the thumbnail at position {position:,} is no JPEG"
+            raise DataError(f"{segment.folder / THUMBNAILS}: damaged ({what}). {AGAIN}")
