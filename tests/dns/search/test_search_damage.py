@@ -45,6 +45,14 @@ def everything(folder: Path) -> object:
     return index.network, content(index), chosen
 
 
+def seen(folder: Path, right: object, path: Path) -> str:
+    """Return "right", "refused" with the path of the file, or "silent"."""
+    try:
+        return "right" if everything(folder) == right else "silent"
+    except DataError as error:
+        return "refused" if str(path) in str(error) else str(error)
+
+
 def flipped(path: Path, at: int, bit: int) -> None:
     damaged = bytearray(path.read_bytes())
     damaged[at] ^= 1 << bit
@@ -78,18 +86,15 @@ def test_a_missing_file_is_refused_when_it_is_opened(file: str, folder: Path) ->
 def test_any_bit_of_the_table_is_noticed_where_it_is_read(intact: Path, folder: Path) -> None:
     path, right = folder / "segments" / "000001" / "rows.parquet", everything(intact)
     whole, rng = path.read_bytes(), np.random.default_rng(0)
-    refused = 0
+    outcomes = []
     for _ in range(150):
         flipped(path, int(rng.integers(len(whole))), int(rng.integers(8)))
         with refusal(DataError, path):
             verify(folder)
-        try:
-            assert everything(folder) == right  # such as a byte of padding
-        except DataError as error:
-            assert str(path) in str(error)
-            refused += 1
+        outcomes.append(seen(folder, right, path))
         path.write_bytes(whole)
-    assert refused > 100
+    assert set(outcomes) <= {"refused", "right"}  # right: such as a column's offset that is not used
+    assert outcomes.count("refused") > 100
     assert everything(folder) == right
 
 
@@ -153,7 +158,7 @@ def test_a_manifest_that_was_changed_is_refused(change: Callable[[dict[str, Any]
     for use in (Index.open, compact, verify, lambda folder: append(folder, [])):
         with refusal(DataError, folder / "manifest.json"):
             use(folder)
-    assert files_in(folder) - {"writer.partial"} == before
+    assert files_in(folder) == before
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"format": 1e999}'])
@@ -168,10 +173,7 @@ def test_any_bit_of_the_manifest_is_noticed(intact: Path, folder: Path) -> None:
     whole, right = path.read_bytes(), everything(intact)
     for _ in range(60):
         flipped(path, int(rng.integers(len(whole))), int(rng.integers(8)))
-        try:
-            assert everything(folder) == right  # another white space
-        except DataError as error:
-            assert str(path) in str(error)
+        assert seen(folder, right, path) in ("refused", "right")  # right: another white space
         path.write_bytes(whole)
 
 
