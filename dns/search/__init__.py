@@ -5,8 +5,13 @@ lists.py          reads sightings: CSV, MOT text, COCO JSON, a folder of cropped
 crops.py          cuts the boxes out of their images, and counts what cannot be used
 network.py        embeds crops, by a checkpoint or an exported network
 rows.py           what the index says of each row; filters
+manifest.py       the file that names the segments of an index, with sizes and checksums
+table.py          the rows as a Parquet table, and which of them the filters choose
 segment.py        the files of one addition: unit vectors, table, small images
-store.py          the index: segments and a manifest; adds, removes, compacts, verifies
+segment_writer.py writes them as the rows come
+store.py          the index: opens it, and adds rows
+removal.py        removes rows, joins segments
+verification.py   reads every byte of an index
 adding.py         sightings -> crops -> embeddings -> rows
 exact.py          the most similar rows, by every product
 labelled.py       people whose identities are known, embedded to calibrate on

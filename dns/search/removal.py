@@ -54,7 +54,7 @@ def remove(folder: Path, filters: Filters) -> int:
 
 
 def compact(folder: Path) -> tuple[int, int]:
-    """Join all segments into one, with the same rows in the same order. Returns the number of segments before and after.
+    """Join all segments into one, with the same rows in the same order. Returns how many segments there were and are.
 
     Raises DataError for a damaged index or while another process writes it, ReportError where it cannot be written; the
     index is as before then.

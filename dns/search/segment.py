@@ -15,12 +15,11 @@ import pyarrow.parquet as pq
 
 from dns.search.manifest import AGAIN, FILES, TABLE, THUMBNAILS, VECTORS, SegmentEntry
 from dns.search.rows import Filters, Row
-from dns.search.table import OF_ROWS, OF_THUMBNAILS, SCHEMA, chosen_lines, columns_of, reading, rows_of
+from dns.search.table import OF_ROWS, OF_THUMBNAILS, chosen_lines, columns_of, footer_sha256, reading, rows_of
 from ffcv_convert.common.errors import DataError
 
 LENGTH_TOLERANCE = 1e-3  # how far a vector may be from length 1 when it comes
 ROUNDING = 1e-3  # how much farther float16 may put it: its numbers are off by 1 in 2,048 at most
-CHECKED_AT_ONCE = 4096  # vectors
 
 
 class Segment:
@@ -35,16 +34,25 @@ class Segment:
         self.bytes = {file: _mapped(folder / file, entry.files[file].bytes) for file in FILES}
         self.vectors_ND: np.ndarray = self.bytes[VECTORS].view("<f2").reshape(entry.rows, width)
         with reading(folder / TABLE):
+            if footer_sha256(self.bytes[TABLE]) != entry.footer_sha256:
+                raise ValueError("its footer is not what was written")
             source = pa.BufferReader(pa.py_buffer(self.bytes[TABLE]))
             self.table = pq.ParquetFile(source, page_checksum_verification=True)
             about = self.table.metadata
             groups = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
-            if not self.table.schema_arrow.equals(SCHEMA) or sum(groups) != entry.rows:
-                raise ValueError("other columns or another number of rows than the manifest says")
         self._ends = np.cumsum(groups)
 
     def __len__(self) -> int:
         return self.entry.rows
+
+    def vectors(self, begin: int, end: int) -> np.ndarray:
+        """Return the vectors from a position to before another, float32 (B, D). Raises DataError where one is not of
+        length 1; `vectors_ND` looks at none."""
+        found_BD = self.vectors_ND[begin:end].astype(np.float32)
+        if wrong := not_unit(found_BD, LENGTH_TOLERANCE + ROUNDING):
+            what = f"the vector at position {begin + wrong[0]:,} has the length {wrong[1]:.4g}, not 1"
+            raise DataError(f"{self.folder / VECTORS}: damaged ({what}). {AGAIN}")
+        return found_BD
 
     def chosen(self, filters: Filters) -> np.ndarray | None:
         """Return the positions of the rows that the filters choose: int64, rising; None where that is all of them
@@ -114,13 +122,9 @@ def _mapped(path: Path, size_bytes: int) -> np.ndarray:
     return np.memmap(path, np.uint8, mode="r") if size_bytes else np.empty(0, np.uint8)
 
 
-def not_unit(vectors_ND: np.ndarray, tolerance: float) -> tuple[int, float] | None:
-    """Return the position and the length of the first row that is not finite, or not of length 1; None where all are.
-    It takes little memory."""
-    for begin in range(0, len(vectors_ND), CHECKED_AT_ONCE):
-        block_BD = np.asarray(vectors_ND[begin : begin + CHECKED_AT_ONCE], np.float32)
-        length_B = np.sqrt(np.einsum("bd,bd->b", block_BD, block_BD))
-        wrong = np.flatnonzero(~(np.abs(length_B - 1) <= tolerance))  # NaN is wrong as well
-        if len(wrong):
-            return begin + int(wrong[0]), float(length_B[wrong[0]])
-    return None
+def not_unit(vectors_BD: np.ndarray, tolerance: float) -> tuple[int, float] | None:
+    """Return the position and the length of the first row that is not finite, or not of length 1, or None."""
+    vectors_BD = np.asarray(vectors_BD, np.float32)
+    length_B = np.sqrt(np.einsum("bd,bd->b", vectors_BD, vectors_BD))
+    wrong = np.flatnonzero(~(np.abs(length_B - 1) <= tolerance))  # NaN is wrong as well
+    return (int(wrong[0]), float(length_B[wrong[0]])) if len(wrong) else None

@@ -1,6 +1,7 @@
 """Writes the files of a new segment as its rows come, in little memory."""
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dns.search.manifest import FILES, SEGMENTS, TABLE, THUMBNAILS, VECTORS, FileEntry, SegmentEntry
-from dns.search.table import OF_THUMBNAILS, PLAIN, ROW_GROUP, SCHEMA
+from dns.search.table import OF_THUMBNAILS, PLAIN, ROW_GROUP, SCHEMA, footer_sha256
 from ffcv_convert.common import atomic
 
 
@@ -21,7 +22,7 @@ class HashedFile:
     closed = False  # pyarrow asks
 
     def __init__(self, path: Path):
-        self._file = open(path, "wb")
+        self._file = io.BufferedWriter(io.FileIO(path, "w"))
         self._digest = hashlib.sha256()
         self.bytes = 0
 
@@ -58,6 +59,7 @@ class SegmentWriter:
     entry: SegmentEntry
 
     def __init__(self, folder: Path):
+        self._folder = folder
         self._files = {file: HashedFile(folder / file) for file in FILES}
         # A camera or a modality is one of few, an image is not.
         options = {"compression": "zstd", "use_dictionary": ["camera", "modality"], "write_page_checksum": True}
@@ -84,7 +86,9 @@ class SegmentWriter:
         if self._waiting:
             self._write_group()
         self._table.close()
-        self.entry = SegmentEntry(name, self._rows, {file: self._files[file].finish() for file in FILES})
+        files = {file: self._files[file].finish() for file in FILES}
+        footer = footer_sha256(np.memmap(self._folder / TABLE, np.uint8, mode="r"))
+        self.entry = SegmentEntry(name, self._rows, files, footer)
 
     def close(self) -> None:
         """Close the files, finished or not."""

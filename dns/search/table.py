@@ -1,5 +1,6 @@
 """The table of a segment, as Parquet: one line a row, and a checksum for each page."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,12 @@ SCHEMA = pa.schema(
 PLAIN = pa.schema([field.with_type(pa.string()) if field.type == NAMES else field for field in SCHEMA])
 OF_ROWS, OF_THUMBNAILS = PLAIN.names[:-2], PLAIN.names[-2:]
 DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError)  # what damaged bytes make pyarrow raise
+
+
+def footer_sha256(content: np.ndarray) -> str:
+    """Return the SHA-256 of the footer of a Parquet file, uint8 (bytes,): it says where everything else lies."""
+    size = int.from_bytes(content[-8:-4].tobytes(), "little")
+    return hashlib.sha256(content[-8 - size :].data).hexdigest()
 
 
 @contextmanager
@@ -107,6 +114,8 @@ def chosen_lines(table: pa.Table, filters: Filters) -> np.ndarray:
         chosen_N &= _true(pc.greater_equal(table.column("last"), pa.scalar(filters.since_ms, TIME)))
     if filters.until_ms is not None:
         chosen_N &= _true(pc.less(table.column("first"), pa.scalar(filters.until_ms, TIME)))
+        if filters.since_ms is not None:
+            chosen_N &= filters.since_ms < filters.until_ms  # a track may begin before and end after an empty span
     return chosen_N
 
 

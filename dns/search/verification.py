@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dns.search.manifest import AGAIN, FILES, THUMBNAILS, VECTORS
-from dns.search.segment import LENGTH_TOLERANCE, ROUNDING, Segment, not_unit
+from dns.search.manifest import AGAIN, FILES, THUMBNAILS
+from dns.search.segment import Segment
 from dns.search.store import Index
-from dns.search.table import SCHEMA, rows_of
+from dns.search.table import SCHEMA
 from ffcv_convert.common.errors import DataError
 
-BLOCK_BYTES = 1 << 24
+BLOCK, BLOCK_BYTES = 4096, 1 << 24  # rows, bytes that are read at once
 JPEG_BEGINS, JPEG_ENDS = b"\xff\xd8\xff", b"\xff\xd9"
 
 
@@ -38,21 +38,25 @@ def check_files(segment: Segment) -> None:
         found = hashlib.sha256()
         content = segment.bytes[name]
         for begin in range(0, len(content), BLOCK_BYTES):
-            found.update(content[begin : begin + BLOCK_BYTES])
+            found.update(content[begin : begin + BLOCK_BYTES].data)
         if found.hexdigest() != segment.entry.files[name].sha256:
             raise DataError(f"{segment.folder / name}: damaged (its SHA-256 is not the manifest's). {AGAIN}")
 
 
 def _check_content(segment: Segment) -> np.ndarray:
     """Check vectors, lines and thumbnails. Returns the rows' numbers, int64 (N,)."""
-    if wrong := not_unit(segment.vectors_ND, LENGTH_TOLERANCE + ROUNDING):
-        what = f"the vector at position {wrong[0]:,} has the length {wrong[1]:.4g}, not 1"
-        raise DataError(f"{segment.folder / VECTORS}: damaged ({what}). {AGAIN}")
+    for begin in range(0, len(segment), BLOCK):
+        segment.vectors(begin, begin + BLOCK)
     numbers = []
     for begin, group in segment.groups(SCHEMA.names):
-        numbers.append(np.array([row.number for row in rows_of(group)], np.int64))
-        for position, thumbnail in enumerate(segment.thumbnails_of(group), begin):
-            if thumbnail and not (thumbnail.startswith(JPEG_BEGINS) and thumbnail.endswith(JPEG_ENDS)):
-                what = f"the thumbnail at position {position:,} is no JPEG"
-                raise DataError(f"{segment.folder / THUMBNAILS}: damaged ({what}). {AGAIN}")
+        numbers.append(group.column("row").to_numpy())
+        for first in range(0, len(group), BLOCK):
+            _check_thumbnails(segment, begin + first, segment.thumbnails_of(group.slice(first, BLOCK)))
     return np.concatenate(numbers)
+
+
+def _check_thumbnails(segment: Segment, begin: int, thumbnails: list[bytes]) -> None:
+    for position, thumbnail in enumerate(thumbnails, begin):
+        if thumbnail and not (thumbnail.startswith(JPEG_BEGINS) and thumbnail.endswith(JPEG_ENDS)):
+            what = f"the thumbnail at position {position:,} is no JPEG"
+            raise DataError(f"{segment.folder / THUMBNAILS}: damaged ({what}). {AGAIN}")
