@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from ffcv_convert.common.errors import DataError
-from ffcv_convert.images import MAX_SCANS, Encoding, ImageFormat, load_image
+from ffcv_convert.decoding import MAX_SCANS
+from ffcv_convert.images import Encoding, ImageFormat, load_image
 from tests.support.refusals import refusal
 
 
