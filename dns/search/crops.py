@@ -21,8 +21,8 @@ from ffcv_convert.images import in_order
 from ffcv_convert.lanczos import resize
 
 AHEAD_BYTES = 1 << 25  # of the crops of an image that are made ahead, some 270; a list may name a million
-MISSING = "in images that are missing"
-UNREADABLE = "in images that cannot be used"
+MISSING = "sightings in images that are missing"
+UNREADABLE = "sightings in images that cannot be used"
 NOT_FINITE = "boxes of numbers that are not finite"
 NO_PIXEL = "boxes of less than a pixel"
 OUTSIDE = "boxes outside their image"
@@ -66,9 +66,10 @@ def _crops_of(folder: Path, size_px: tuple[int, int], of_image: tuple[str, list[
     try:
         frame_HWC = decode(path).pixels
     except DataError as error:
-        note = UNREADABLE if os.path.exists(path) else MISSING
+        if not os.path.exists(path):
+            return [_Crop(sighting, None, MISSING) for sighting in sightings]
         why = str(error).removeprefix(f"{path}: ").rpartition(". ")[0]  # without the advice
-        return [_Crop(sighting, None, note, why) for sighting in sightings]
+        return [_Crop(sighting, None, UNREADABLE, why) for sighting in sightings]
     found = (_crop(frame_HWC, sighting, size_px) for sighting in sightings)
     return list(found) if 3 * math.prod(size_px) * len(sightings) <= AHEAD_BYTES else found
 

@@ -100,4 +100,5 @@ def is_utf8(text: str) -> bool:
 
 
 def _told(value: object) -> str:
-    return str(value) if isinstance(value, str | int | float) else type(value).__name__
+    """Return a value for a message. JSON's lists and objects may be endless, and are told by their type."""
+    return "null" if value is None else str(value) if isinstance(value, str | int | float) else type(value).__name__
