@@ -43,6 +43,17 @@ def inside(root: Path, name: str, source: str) -> str:
     return str(path)
 
 
+def below(root: Path, path: str) -> str:
+    """Return `path` relative to `root` if it is an absolute path below it, else `path` itself."""
+    given = Path(path)
+    if given.is_absolute():
+        for whole in (given, given.parent.resolve() / given.name):  # the image itself may be a link to a store
+            for folder in (root.absolute(), root.resolve()):
+                if whole.is_relative_to(folder):
+                    return str(whole.relative_to(folder))
+    return path
+
+
 def check_records(records: Sequence[Record], root: Path) -> None:
     """Raise DataError unless every training identity has images in two modalities, and no image is listed twice, or for
     both training and testing."""

@@ -34,6 +34,7 @@ ALLOWED = {
     "dns.demo": ("dns", "pipelines.data", "ffcv_convert.beton.labels", *COMMON),
     "dns.judge": ("dns", "pipelines", "ffcv_convert.beton.labels", *COMMON),
     "dns.report": ("dns", "pipelines.data", "ffcv_convert.beton.labels", *COMMON),
+    "dns.search": ("dns", "pipelines", "ffcv_convert"),
     "dns.training": ("dns", "pipelines", "ffcv_convert.beton.labels", *COMMON),
 }
 

@@ -1,7 +1,8 @@
 """Searches one's own images: boxes of people in, who was where out.
 
 sightings.py      one person's box in an image: where, when, by which camera, in which modality
-lists.py          reads sightings: CSV, MOT text, COCO JSON, a folder of cropped images
+lists/            reads sightings: CSV, MOT text, COCO JSON, a folder of cropped images
+times.py          reads the times that lists and users write
 crops.py          cuts the boxes out of their images, and counts what cannot be used
 network.py        embeds crops, by a checkpoint or an exported network
 rows.py           what the index says of each row; filters

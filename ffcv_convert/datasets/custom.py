@@ -14,8 +14,6 @@ Each split has its own numbers: 1 in train and 1 in test are two identities, and
 is in both. An image listed in both splits is refused. Commas, semicolons, tabs or | separate the columns.
 """
 
-import csv
-import io
 import os
 import re
 from collections.abc import Mapping
@@ -27,13 +25,12 @@ from ffcv_convert.beton import Modality
 from ffcv_convert.beton.labels import UNKNOWN_CAMERA
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
-from ffcv_convert.datasets.files import images_in, is_system, read_text, refuse_broken_link
-from ffcv_convert.records import Record, inside, shown
+from ffcv_convert.datasets.files import images_in, is_system, read_table, refuse_broken_link
+from ffcv_convert.records import Record, below, inside, shown
 
 COLUMNS = ("path", "person", "camera", "modality", "split")
 SPLITS = ("train", "test")
 LAYOUT = "Folders are read as train/visible/0001/c2, train/infrared/0001/c3 or train/sketch/0001, and the same in test"
-SEPARATORS = ",;\t|"
 UNKNOWN = ("", "na", "nan", "none", "null")  # what R and pandas write for an empty cell
 WHOLE_NUMBER = re.compile(r"(\d{1,18})(\.0*)?", re.ASCII)  # pandas writes 1.0 where a column has an empty cell
 
@@ -50,30 +47,9 @@ def list_records(root: Path) -> list[Record]:
 
 
 def _from_csv(root: Path, path: Path) -> list[Record]:
-    text = read_text(path)
-    first, _, rest = text.partition("\n")
-    if first.strip().lower().startswith("sep="):  # Excel's own line
-        text = rest
-    header = text.lstrip().partition("\n")[0]
-    separator = max(SEPARATORS, key=header.count)
-    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
-    records: list[Record] = []
-    columns: list[str] = []
-    try:
-        for cells in reader:
-            row = [cell.strip() for cell in cells]
-            if not any(row):  # Excel leaves rows of separators behind
-                continue
-            if columns:
-                values = dict(zip(columns, row, strict=False))
-                records.append(_record(root, values, f"{path.name} line {reader.line_num}"))
-            else:
-                columns = _columns(path, row)
-    except csv.Error as error:
-        raise DataError(f"{path} line {reader.line_num}: not readable as CSV ({error}). Correct the line") from None
-    if not columns:
-        raise DataError(f"{path}: is empty. Its first line should be {','.join(COLUMNS)}")
-    return records
+    rows = read_table(path, ",".join(COLUMNS))
+    columns = _columns(path, next(rows)[1])
+    return [_record(root, dict(zip(columns, row, strict=False)), place) for place, row in rows]
 
 
 def _columns(path: Path, header: list[str]) -> list[str]:
@@ -106,19 +82,8 @@ def _record(root: Path, row: Mapping[str, str], place: str) -> Record:
             raise DataError(f"{root / place}: {name} is {shown(values[name])}, but must be {takes}. Correct the line")
     assert person is not None
     assert modality is not None
-    image = inside(root, _below(root, values["path"]), place)
+    image = inside(root, below(root, values["path"]), place)
     return Record(image, int(person[1]), int(camera[1]) if camera else UNKNOWN_CAMERA, modality, split)
-
-
-def _below(root: Path, path: str) -> str:
-    """Return `path` relative to `root` if it is an absolute path below it, else `path` itself."""
-    given = Path(path)
-    if given.is_absolute():
-        for whole in (given, given.parent.resolve() / given.name):  # the image itself may be a link to a store
-            for folder in (root.absolute(), root.resolve()):
-                if whole.is_relative_to(folder):
-                    return str(whole.relative_to(folder))
-    return path
 
 
 def _from_folders(root: Path) -> list[Record]:

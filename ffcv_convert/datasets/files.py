@@ -1,13 +1,14 @@
 """Reads list files and image folders for all data sets."""
 
 import codecs
+import csv
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ffcv_convert.common.errors import DataError
-from ffcv_convert.images import RESTORE
+from ffcv_convert.decoding import RESTORE
 from ffcv_convert.records import inside, shown
 
 ENDINGS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
@@ -15,6 +16,7 @@ SYSTEM = {
     "__MACOSX", "lost+found", "System Volume Information", "Network Trash Folder", "Temporary Items", "Thumbs.db",
     "desktop.ini",
 }  # fmt: skip
+SEPARATORS = ",;\t|"
 
 
 def is_system(name: str) -> bool:
@@ -51,6 +53,32 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
             yield f"{path.name} line {number}", line.strip()
     if empty:
         raise DataError(f"{path}: the list is empty. {RESTORE}")
+
+
+def read_table(path: Path, first_line: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield (place, cells) for every row of a CSV file that is not blank, its header first; place, such as "records.csv
+    line 3", is for messages. Of commas, semicolons, tabs and |, that separates which the header has most of.
+
+    Raises DataError for a line that is no CSV, and for an empty file: `first_line` says what should stand there.
+    """
+    text = read_text(path)
+    begin = text.find("\n") + 1
+    has_hint = text[:begin].strip().lower().startswith("sep=")  # Excel's own line
+    begin *= has_hint
+    header = re.compile(r"\S.*").search(text, begin)
+    if not header:
+        raise DataError(f"{path}: is empty. Its first line should be {first_line}")
+    # One line at a time: io.StringIO would take four bytes a character.
+    lines = (line[0] for line in re.compile(r".*\n|.+").finditer(text, begin))
+    reader = csv.reader(lines, delimiter=max(SEPARATORS, key=header[0].count), strict=True)
+    try:
+        for cells in reader:
+            row = [cell.strip() for cell in cells]
+            if any(row):  # Excel leaves rows of separators behind
+                yield f"{path.name} line {reader.line_num + has_hint}", row
+    except csv.Error as error:
+        place = f"{path} line {reader.line_num + has_hint}"
+        raise DataError(f"{place}: not readable as CSV ({error}). Correct the line") from None
 
 
 def wrong_line(folder: Path, place: str, line: str, expected: str) -> DataError:

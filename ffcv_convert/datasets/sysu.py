@@ -25,7 +25,7 @@ from ffcv_convert.beton.labels import SHOTS, TRIALS
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset, Trials, published
 from ffcv_convert.datasets.files import images_in, read_identities, refuse_unpadded
-from ffcv_convert.images import RESTORE
+from ffcv_convert.decoding import RESTORE
 from ffcv_convert.records import Record
 
 CAMERAS = {Modality.VISIBLE: (1, 2, 4, 5), Modality.INFRARED: (3, 6)}

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from ffcv_convert.common.errors import DataError
-from ffcv_convert.images import MAX_SCANS, Encoding, ImageFormat, load_image
+from ffcv_convert.decoding import MAX_SCANS, decode
+from ffcv_convert.images import Encoding, ImageFormat, load_image
 from tests.support.refusals import refusal
 
 
@@ -26,6 +27,13 @@ def test_other_kinds_of_images_become_rgb(tmp_path: Path, mode: str) -> None:
     grey[:, 2:] = 255
     Image.fromarray(grey).convert(mode).save(tmp_path / "a.png")
     assert np.array_equal(load_image(tmp_path / "a.png", ImageFormat(4, 4)).pixels, np.stack([grey] * 3, axis=2))
+
+
+def test_an_image_can_be_decoded_in_its_own_size(tmp_path: Path) -> None:
+    noise().save(tmp_path / "a.png")
+    found = decode(tmp_path / "a.png")
+    assert np.array_equal(found.pixels, np.asarray(noise()))
+    assert (found.turned, found.several) == (False, False)
 
 
 @pytest.mark.parametrize("size", [(2000, 400), (16_385, 9), (9, 70_000), (10**9, 10**9)])
