@@ -53,7 +53,7 @@ def _round_times(low_ms: int, high_ms: int) -> tuple[int | None, list[int]]:
             return step_s, [step_ms * number for number in range(first, last + 1)]
     first, last = (int(np.datetime64(end_ms, "ms").astype("datetime64[M]").astype(int)) for end_ms in (low_ms, high_ms))
     ages = 12 * -(-(last - first) // (12 * (MOST_TICKS - 1)))  # whole years, for a span that no other step divides
-    step = next((step for step in STEPS_MONTHS if (last - first) // step < MOST_TICKS - 1), ages)
+    step = next((step for step in STEPS_MONTHS if last // step - -(-first // step) < MOST_TICKS), ages)
     months = range(-(-first // step) * step, last + 1, step)
     times = [int(np.datetime64(month, "M").astype("datetime64[ms]").astype(int)) for month in months]
     return None, [time_ms for time_ms in times if low_ms <= time_ms]

@@ -32,8 +32,8 @@ PROMISE = (
     "nothing is promised."
 )
 NO_CALIBRATION = (
-    "The index has no calibration. So nobody can say how many strangers are as similar as a hit, nor whether the best "
-    "hit is the person at all."
+    "The index has no calibration. So it is unknown how many strangers are as similar as a hit, and whether the best "
+    "hit is the person."
 )
 
 

@@ -9,7 +9,7 @@ from dns.search.answer import Hit
 from dns.search.moments import ticks, when
 from ffcv_convert.beton.labels import Modality
 
-WIDTH, LEFT, RIGHT, TOP = 640, 10, 34, 6  # of the view box; the rank of the last bar stands in the right margin
+WIDTH, LEFT, RIGHT, TOP = 800, 10, 34, 6  # of the view box; the rank of the last bar stands in the right margin
 NAME, LINE, AXIS = 17, 15, 36  # heights of a camera's name, of a line of bars, of the axis
 LEAST = 7  # width of the bar of a hit that was seen in one image
 LETTER = 7  # width of a digit of a rank
@@ -73,7 +73,7 @@ class _Timeline:
         y, parts = TOP, []
         for camera, seen in lanes.items():
             parts.append(f'<path class="rule" d="M0 {y}H{WIDTH}"/>')
-            parts.append(f'<text x="{LEFT}" y="{y + 13}" font-weight="600">{text(shortened(camera))}</text>')
+            parts.append(f'<text x="{LEFT}" y="{y + 13}" style="font-weight:600">{text(shortened(camera))}</text>')
             y += NAME
             for line in self._lines(seen):
                 parts += [self._bar(one, y) for one in line]

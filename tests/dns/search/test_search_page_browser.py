@@ -16,7 +16,7 @@ LONG = "a-camera-with-a-long-name-" * 8
 CUT_OFF = """[...document.querySelectorAll("header *, main *")].filter((element) => {
   const { left, right } = element.getBoundingClientRect();
   const scrolls = element.closest(".scroll") && !element.matches(".scroll");
-  return !scrolls && (left < 0 || right > innerWidth + 0.5);
+  return !scrolls && (left < 0 || right > document.documentElement.clientWidth + 0.5);
 }).map((element) => element.outerHTML.slice(0, 100))"""
 COLUMN = "[...document.querySelectorAll('tbody tr')].map((row) => row.cells[0].textContent)"
 
@@ -45,8 +45,11 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.mark.parametrize("width_px", [NARROW_PX, 1280])
 def test_nothing_is_cut_off(tab: Browser, width_px: int) -> None:
     tab.call("Emulation.setDeviceMetricsOverride", width=width_px, height=800, deviceScaleFactor=1, mobile=False)
-    assert tab.evaluate("innerWidth") == width_px
-    assert tab.evaluate("document.documentElement.scrollWidth") == width_px
+    scroll_px, shown_px, window_px = tab.evaluate(
+        "[document.documentElement.scrollWidth, document.documentElement.clientWidth, innerWidth]"
+    )
+    assert window_px == width_px
+    assert scroll_px == shown_px
     assert tab.evaluate(CUT_OFF) == []
 
 
