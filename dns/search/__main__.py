@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from dns.search.lists import MODALITIES, time_ms
+from dns.search.lists.fields import MODALITIES, NAMES
+from dns.search.times import FORMS, to_ms
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import ConfigError, user_errors
 from ffcv_convert.common.streams import lasting_streams
@@ -92,15 +93,15 @@ def _filters(command: "argparse._ActionsContainer") -> None:
 def modality(text: str) -> Modality:
     found = MODALITIES.get(text.lower())
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of visible, infrared, sketch")
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {NAMES}")
     return found
 
 
 def time(text: str) -> int:
-    found = time_ms(text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-03-02T08:00, or seconds since 1970")
-    return found
+    try:
+        return to_ms(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {FORMS}") from None
 
 
 def names(text: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Turns sightings into rows: crops are embedded, and those of one track share a row."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import DataError
 
 BATCH = 64
+CORES = len(os.sched_getaffinity(0))
 Vector = tuple[Sighting, np.ndarray, bytes]  # a sighting, its vector of length 1, its small image
 Track = tuple[str, str, Modality]  # camera, name, modality: a camera that turns infrared begins another row
 
@@ -70,16 +72,15 @@ def _track(sighting: Sighting) -> Track:
 
 
 def embed_sightings(
-    folder: Path, sightings: Sequence[Sighting], network: SearchNetwork, left_out: LeftOut, *, workers: int,
-    thumbnails: bool = True,
-) -> Iterator[Vector]:  # fmt: skip
+    folder: Path, sightings: Sequence[Sighting], network: SearchNetwork, left_out: LeftOut, *, thumbnails: bool = True
+) -> Iterator[Vector]:
     """Yield each sighting with its vector and its small image. folder: that of the images; left_out: counts what cannot
     be used. Raises ConfigError for a modality that the network does not know."""
     for modality in {sighting.modality for sighting in sightings}:
         network.check(modality)
     waiting: dict[Modality, list[tuple[Sighting, np.ndarray]]] = {modality: [] for modality in Modality}
     with tqdm(total=len(sightings), desc="embedding", unit="boxes", dynamic_ncols=True) as bar:
-        for sighting, crop in crops(folder, sightings, network.size_px, left_out, workers):
+        for sighting, crop in crops(folder, sightings, network.size_px, left_out, CORES):
             batch = waiting[sighting.modality]
             batch.append((sighting, crop))
             if len(batch) == BATCH:

@@ -7,8 +7,7 @@ that at least one is found is no larger than this number (Markov), whether or no
 hit counts as somebody where it is at most the FPIR that was asked for. So the FPIR is kept, and may be lower.
 
 Pairs of identities decide (dns/evaluation/strangers.py): above the similarity that ten of them reach, too few tell, and
-"at most" as many strangers as there are expected. Larger indices need more identities: about the root of
-(10 x rows / FPIR) of them.
+"at most" as many strangers as there are expected. Twice the rows, or half the FPIR, need 1.4 times as many identities.
 """
 
 import json
@@ -69,8 +68,8 @@ class Direction:
         return float(self.similarity[enough[-1]]) if len(enough) else None
 
     def needed(self, rows: int, fpir: float) -> int:
-        """Return how many identities, in about as many images of each, would tell."""
-        return int(np.ceil((DECIDING * rows / fpir) ** 0.5))
+        """Return about how many identities, in as many images of each, would tell: pairs grow with their square."""
+        return int(np.ceil(min(self.identities) * (rows * float(self.share[0]) / fpir) ** 0.5))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ffcv_convert.common.errors import DataError
 
-CHUNK_BYTES = 1 << 22  # of float16: rows that are multiplied at once, and stay in the processor's cache
+CHUNK_BYTES = 1 << 20  # of float16: rows that are multiplied at once, small enough for the processor's cache
 LENGTH = 0.01  # how far from 1 the length of a stored row may be: float16 rounds it by 0.0005
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from dns.judge.subject import converted, open_images
-from dns.ranks import share_of_cores
 from dns.search import calibration, labelled, manifest, removal, store, verification
 from dns.search.adding import Embedded, embed_sightings, join_tracks, read_embeddings
 from dns.search.lists import read_boxes, read_folder
@@ -18,7 +17,7 @@ from dns.search.rows import Filters
 from dns.search.sightings import LeftOut, Sighting
 from dns.search.store import Index
 from ffcv_convert.beton.labels import Modality
-from ffcv_convert.common.errors import ConfigError, DataError
+from ffcv_convert.common.errors import ConfigError, DataError, printable
 from pipelines.data import TestImages
 
 AT_ONCE = 1024  # rows that are handed to the index together
@@ -105,7 +104,7 @@ def _rows(
     assert sightings is not None
     embedded = embed_sightings(
         options.crops or options.frames, sightings, network, left_out,
-        workers=share_of_cores(), thumbnails=options.images == "true",
+        thumbnails=options.images == "true",
     )  # fmt: skip
     return join_tracks(embedded, sightings), network.about
 
@@ -118,14 +117,14 @@ def _sightings(options: argparse.Namespace, left_out: LeftOut) -> list[Sighting]
 
 def _boxes(options: argparse.Namespace, path: Path, left_out: LeftOut) -> list[Sighting]:
     return read_boxes(
-        path, camera=options.camera, modality=options.modality, start_ms=options.start, fps=options.fps,
-        left_out=left_out,
+        path, options.frames or path.parent, camera=options.camera, modality=options.modality, start_ms=options.start,
+        fps=options.fps, left_out=left_out,
     )  # fmt: skip
 
 
 def report(left_out: LeftOut) -> None:
     for line in left_out.lines():
-        print(f"note: {line}")
+        print(printable(f"note: {line}", newlines=False))
 
 
 def _with(first: Embedded, rest: Iterable[Embedded]) -> Iterator[Embedded]:

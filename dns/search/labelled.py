@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dns.ranks import share_of_cores
 from dns.search.adding import BATCH, embed_sightings, join_tracks
 from dns.search.calibration import Labelled
 from dns.search.network import SearchNetwork
@@ -23,7 +22,7 @@ def of_list(
     where a sighting has no identity, or none can be used."""
     if unlabelled := next((one for one in sightings if one.person is None), None):
         raise DataError(f"{unlabelled.source}: names no person. Label every box: a column `person` of whole numbers")
-    vectors = embed_sightings(frames, sightings, network, left_out, workers=share_of_cores(), thumbnails=False)
+    vectors = embed_sightings(frames, sightings, network, left_out, thumbnails=False)
     rows = list(join_tracks(vectors, sightings))
     if not rows:
         raise DataError(f"{path}: nothing to calibrate on ({'; '.join(left_out.lines())}). Correct the list")

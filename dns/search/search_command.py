@@ -19,7 +19,7 @@ from dns.search.crops import crops
 from dns.search.index_command import filters
 from dns.search.moments import moment
 from dns.search.network import open_search_network
-from dns.search.page import DECISIONS, About, Query, write_page
+from dns.search.page import DECISIONS, PROMISE, About, Query, write_page
 from dns.search.rows import Filters, Row
 from dns.search.sightings import Box, LeftOut, Sighting
 from dns.search.store import Index

@@ -23,7 +23,7 @@ from ffcv_convert.beton import Modality
 from ffcv_convert.common.errors import DataError, named
 from ffcv_convert.datasets import llcm, synthetic
 from ffcv_convert.datasets.dataset import OPTIONS_FILE
-from ffcv_convert.images import RESTORE
+from ffcv_convert.decoding import decode
 from ffcv_convert.progress import progress
 from ffcv_convert.records import Record
 from ffcv_convert.synthetic.whole import drawn_once, stored
@@ -167,8 +167,4 @@ def _draw_frame(root: Path, folder: Path, background: Image.Image, second: int, 
 
 
 def _decoded(path: Path) -> Image.Image:
-    try:
-        with Image.open(path, formats=["JPEG"]) as image:
-            return image.convert("RGB")
-    except Exception as error:  # Pillow raises errors of any kind
-        raise DataError(f"{path}: cannot be decoded ({error}). {RESTORE}") from None
+    return Image.fromarray(decode(path).pixels)

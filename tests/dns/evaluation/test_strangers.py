@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dns.evaluation.strangers import POINTS, expected_strangers
 from dns.evaluation.open_set import DECIDING
+from dns.evaluation.strangers import POINTS, expected_strangers
 from tests.support.page_modules import in_node, needs_node
 
 Set = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
