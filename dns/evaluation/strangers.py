@@ -30,24 +30,38 @@ class Curve(NamedTuple):
     images: np.ndarray
 
 
+class Strangers(NamedTuple):
+    """What each query met at similarities that fall: strangers with an image at least as similar, and such images."""
+
+    similarity: np.ndarray
+    people_QP: np.ndarray
+    images_QP: np.ndarray
+
+
 def expected_strangers(
     query_QD: np.ndarray, person_Q: np.ndarray, gallery_GD: np.ndarray, person_G: np.ndarray
 ) -> Curve:
     """Return the curve of a direction, from query to gallery. Embeddings: float32, rows of length 1."""
+    counted = count_strangers(query_QD, person_Q, gallery_GD, person_G)
+    return Curve(counted.similarity, counted.people_QP.mean(axis=0), counted.images_QP.mean(axis=0))
+
+
+def count_strangers(
+    query_QD: np.ndarray, person_Q: np.ndarray, gallery_GD: np.ndarray, person_G: np.ndarray
+) -> Strangers:
+    """Count the strangers that each query meets, at the similarities of the curve of expected_strangers."""
     blocks = partial(_blocks, query_QD, person_Q, gallery_GD, person_G)
     best_QI = np.concatenate([_best(similarity_BG, person_G) for similarity_BG in blocks()])
     compared = np.sort(best_QI[best_QI > -np.inf])[::-1]
     deciding = _of_identities(best_QI, person_Q)
     if len(deciding) < DECIDING:
-        return Curve(np.zeros(0), np.zeros(0), np.zeros(0))
+        return Strangers(np.zeros(0), *np.zeros((2, len(person_Q), 0)))
     first = int((compared >= deciding[DECIDING - 1]).sum())
     ranks = np.unique(np.geomspace(first, len(compared), POINTS).round().astype(int))
     at = np.unique(compared[ranks - 1])  # rising
-    images = np.zeros(len(at))
-    for similarity_BG in blocks():
-        images += _at_least(similarity_BG.ravel(), at)
-    people = _at_least(compared, at)
-    return Curve(at[::-1], people[::-1] / len(person_Q), images[::-1] / len(person_Q))
+    people_QP = _at_least(best_QI, at)
+    images_QP = np.concatenate([_at_least(similarity_BG, at) for similarity_BG in blocks()])
+    return Strangers(at[::-1], people_QP[:, ::-1], images_QP[:, ::-1])
 
 
 def _blocks(
@@ -73,6 +87,8 @@ def _of_identities(best_QI: np.ndarray, person_Q: np.ndarray) -> np.ndarray:
     return np.sort(best[best > -np.inf])[::-1]
 
 
-def _at_least(values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Count the values that are at least as large as each of `at`, which rises."""
-    return len(values) - np.searchsorted(np.sort(values), at, side="left")
+def _at_least(values_QN: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Count the values of each query that are at least as large as each of `at`, which rises: int32 (Q, P)."""
+    count = values_QN.shape[1]
+    found = [count - np.searchsorted(row, at, side="left") for row in np.sort(values_QN, axis=1)]
+    return np.array(found, dtype=np.int32).reshape(len(values_QN), len(at))

@@ -1,15 +1,21 @@
 """Says how many rows of strangers are expected to be as similar to a query as a hit, and when "nobody" is the answer.
 
 Calibration takes embeddings whose identities are known. For each direction, from queries of one modality to rows of
-another or the same, every query is compared with every row of another identity; the share of these pairs that are at
-least as similar as s, times the number of rows that are searched, is the number of strangers expected at s. The chance
-that at least one is found is no larger than this number (Markov), whether or not strangers resemble each other: a best
-hit counts as somebody where it is at most the FPIR that was asked for. So the FPIR is kept, and may be lower.
+another or the same, every query is compared with every row of another identity. The share of these pairs that are at
+least as similar as s, times the number of rows that are searched, is the number of strangers expected at s.
+
+The false alarms at s are the share of queries that find at least one stranger as similar among N rows (FPIR, ISO/IEC
+19795-1): of each query, the chance that N of the rows which it was compared with, drawn without replacement, hold one
+of those as similar; the mean over the queries. Some people look like many others, and this mean counts their alarms
+once. Of more rows than were compared, N / M times the chance of all M of them: no less than the true one, which grows
+more slowly. Rows of one person that resemble each other, such as passes by the same camera, give fewer alarms than
+that. The best hit is somebody where at most the FPIR that was asked for is expected.
 
 Pairs of identities decide (dns/evaluation/strangers.py): above the similarity that ten of them reach, too few tell, and
-"at most" as many strangers as there are expected. Twice the rows, or half the FPIR, need 1.4 times as many identities.
+what is expected there is a limit: "at most". Twice the rows, or half the FPIR, need about 1.4 times as many identities.
 """
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,11 +26,12 @@ import numpy as np
 
 from dns.evaluation import results
 from dns.evaluation.open_set import DECIDING
-from dns.evaluation.strangers import expected_strangers
+from dns.evaluation.strangers import count_strangers
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import DataError
 
-FILE, FORMAT, VERSION = "calibration.json", "dns-ffcv-search-calibration", 1
+FILE, FORMAT, VERSION = "calibration.npz", "dns-ffcv-search-calibration", 1
+ABOUT, ARRAYS = "about", ("similarity", "images", "rows", "identities")
 Decision = Literal["somebody", "nobody", "unknown"]
 AGAIN = "Calibrate again: make index CALIBRATE=labelled.csv"
 
@@ -46,30 +53,64 @@ class Expected(NamedTuple):
 
 @dataclass(frozen=True)
 class Direction:
-    """How similar strangers are, from queries of one modality to rows of another or the same. similarity: falling;
-    share: of the pairs of strangers that are at least as similar; identities: how many were compared (query, rows)."""
+    """How similar strangers are, from queries of one modality to rows of another or the same. similarity: P values that
+    fall; images_QP: rows of strangers that are at least as similar, by query; rows_Q: rows of strangers that it was
+    compared with; identities: how many there were (queries, rows)."""
 
     similarity: np.ndarray
-    share: np.ndarray
+    images_QP: np.ndarray
+    rows_Q: np.ndarray
     identities: tuple[int, int]
 
     def expected(self, similarity: float, rows: int) -> Expected:
         """Return how many of so many rows are expected to be strangers at least as similar."""
-        below = np.flatnonzero(self.similarity <= similarity)
-        if not len(below):
+        point = self._point(similarity)
+        if point is None:
             return Expected(float(rows), False)
-        # The next lower similarity that was measured: a little too many rather than too few.
-        return Expected(rows * float(self.share[below[0]]), bool(similarity > self.similarity[0]))
+        share = float(self.images_QP[:, point].sum() / self.rows_Q.sum())
+        return Expected(rows * share, bool(similarity > self.similarity[0]))
+
+    def alarms(self, similarity: float, rows: int) -> float:
+        """Return the share of queries of absent people that find a row at least as similar among so many."""
+        point = self._point(similarity)
+        return 1.0 if point is None else self._alarms(point, rows)
 
     def threshold(self, rows: int, fpir: float) -> float | None:
-        """Return the lowest similarity at which at most `fpir` strangers are expected among so many rows; None where
-        too few pairs tell."""
-        enough = np.flatnonzero(rows * self.share <= fpir)
-        return float(self.similarity[enough[-1]]) if len(enough) else None
+        """Return the lowest similarity at which at most the share `fpir` of absent people find somebody among so many
+        rows; None where too few pairs tell."""
+        low, high = 0, len(self.similarity)  # the last point with few enough alarms is before `high`
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (middle + 1, high) if self._alarms(middle, rows) <= fpir else (low, middle)
+        return float(self.similarity[low - 1]) if low else None
 
     def needed(self, rows: int, fpir: float) -> int:
         """Return about how many identities, in as many images of each, would tell: pairs grow with their square."""
-        return int(np.ceil(min(self.identities) * (rows * float(self.share[0]) / fpir) ** 0.5))
+        return int(np.ceil(min(self.identities) * (self._alarms(0, rows) / fpir) ** 0.5))
+
+    def _point(self, similarity: float) -> int | None:
+        """Return the next lower similarity that was measured, where a little too many are expected rather than too few;
+        None below all of them."""
+        below = np.flatnonzero(self.similarity <= similarity)
+        return int(below[0]) if len(below) else None
+
+    def _alarms(self, point: int, rows: int) -> float:
+        drawn_Q = np.minimum(rows, self.rows_Q)
+        met_Q = _met(self.images_QP[:, point], self.rows_Q, drawn_Q)
+        return float((met_Q * (rows / drawn_Q)).clip(max=1).mean())
+
+
+def _met(similar_Q: np.ndarray, rows_Q: np.ndarray, drawn_Q: np.ndarray) -> np.ndarray:
+    """Return the chance that some of the drawn rows are similar ones: 1 - C(rows - similar, drawn) / C(rows, drawn).
+    scipy.stats.hypergeom gives the same, a hundred times as slowly."""
+    from scipy.special import gammaln  # not above: takes a while
+
+    left_Q = rows_Q - similar_Q - drawn_Q  # not similar, and not drawn
+    none_Q = (
+        gammaln(rows_Q - similar_Q + 1) + gammaln(rows_Q - drawn_Q + 1)
+        - gammaln(left_Q.clip(min=0) + 1) - gammaln(rows_Q + 1)
+    )  # fmt: skip
+    return np.where(left_Q < 0, 1.0, 1 - np.exp(none_Q))
 
 
 @dataclass(frozen=True)
@@ -100,12 +141,15 @@ def calibrate(labelled: Labelled, source: str) -> Calibration:
 def _direction(labelled: Labelled, query: Modality, rows: Modality) -> Direction:
     asked, searched = (np.flatnonzero(labelled.modality_N == one) for one in (query, rows))
     person_Q, person_G = labelled.person_N[asked], labelled.person_N[searched]
-    curve = expected_strangers(labelled.embedding_ND[asked], person_Q, labelled.embedding_ND[searched], person_G)
+    counted = count_strangers(labelled.embedding_ND[asked], person_Q, labelled.embedding_ND[searched], person_G)
     identities, images = np.unique(person_G, return_counts=True)
     own = dict(zip(identities.tolist(), images.tolist(), strict=True))
-    pairs = sum(len(person_G) - own.get(person, 0) for person in person_Q.tolist())
-    share = curve.images * len(person_Q) / max(pairs, 1)
-    return Direction(curve.similarity, share, (len(np.unique(person_Q)), len(identities)))
+    rows_Q = np.array([len(person_G) - own.get(person, 0) for person in person_Q.tolist()], dtype=np.int64)
+    met = rows_Q > 0
+    return Direction(
+        counted.similarity, counted.images_QP[met].astype(np.int32), rows_Q[met],
+        (len(np.unique(person_Q)), len(identities)),
+    )  # fmt: skip
 
 
 def decide(
@@ -116,39 +160,36 @@ def decide(
     if best is None:
         return "nobody", None, "No row fits the filters."
     if direction is None:
-        return (
-            "unknown",
-            None,
-            "Nothing is calibrated for these modalities: nobody knows how strangers score.",
-        )
-    threshold = direction.threshold(searched, fpir)
-    strangers, at_most = direction.expected(best, searched)
-    if at_most and strangers > fpir:
+        return "unknown", None, "Nothing is calibrated for these modalities: nobody knows how strangers score."
+    threshold, alarms = direction.threshold(searched, fpir), direction.alarms(best, searched)
+    at_most = bool(best > direction.similarity[0])
+    if at_most and alarms > fpir:
         needed, known = direction.needed(searched, fpir), min(direction.identities)
         return "unknown", threshold, (
             f"Too few people were calibrated on to tell at {searched:,} rows and an FPIR of {fpir:g}: {known}, and "
             f"about {needed:,} are needed."
         )  # fmt: skip
     reason = (
-        f"Among {searched:,} rows {number(strangers, at_most)} strangers are expected to be as similar as the best."
+        f"Of 100 people who are not among the {searched:,} rows, {number(100 * alarms, at_most)} would find one as "
+        "similar as the best."
     )
-    return ("somebody" if strangers <= fpir else "nobody"), threshold, reason
+    return ("somebody" if alarms <= fpir else "nobody"), threshold, reason
 
 
-def number(strangers: float, at_most: bool) -> str:
-    """Return how many strangers are expected, in words."""
-    return f"{'at most ' * at_most}{strangers:.2g}"
+def number(value: float, at_most: bool) -> str:
+    """Return an expected number in two digits."""
+    return f"{'at most ' * at_most}{f'{value:.0f}' if value >= 10 else f'{value:.2g}'}"
 
 
 def save(folder: Path, calibration: Calibration, network: Mapping[str, Any]) -> None:
     """Write the calibration of a network into an index. Raises ReportError."""
-    directions = [
-        {"query": query.name.lower(), "rows": rows.name.lower(), "identities": list(one.identities),
-         "similarity": one.similarity.tolist(), "share": one.share.tolist()}
-        for (query, rows), one in calibration.directions.items()
-    ]  # fmt: skip
     about = {"format": FORMAT, "version": VERSION, "source": calibration.source, "network": _of(network)}
-    results.write_json(folder / FILE, {**about, "directions": directions})
+    arrays: dict[str, Any] = {ABOUT: np.array(json.dumps(about))}
+    for (query, rows), one in calibration.directions.items():
+        own = (one.similarity, one.images_QP, one.rows_Q, np.array(one.identities))
+        arrays |= {f"{query.name}.{rows.name}.{name}": array for name, array in zip(ARRAYS, own, strict=True)}
+    with results.replacing(folder / FILE) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def load(folder: Path, network: Mapping[str, Any]) -> Calibration | None:
@@ -156,31 +197,40 @@ def load(folder: Path, network: Mapping[str, Any]) -> Calibration | None:
     network."""
     path = folder / FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        known = content["format"] == FORMAT and content["version"] == VERSION
-        own = content["network"] == _of(network)
-        found = {
-            (Modality[one["query"].upper()], Modality[one["rows"].upper()]): _read(one) for one in content["directions"]
-        }
+        content = path.read_bytes()
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            about = json.loads(str(file[ABOUT]))
+            known = about["format"] == FORMAT and about["version"] == VERSION
+            own, source = about["network"] == _of(network), str(about["source"])
+            found = {
+                key: _read([file[f"{key[0].name}.{key[1].name}.{name}"] for name in ARRAYS]) for key in _keys(file)
+            }
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except Exception as error:  # zip, zlib, value, key and type errors, by the kind of damage
         raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error}). {AGAIN}") from None
     if not known:
         raise DataError(f"{path}: is of another version of this program. {AGAIN}")
     if not own:
         raise DataError(f"{path}: was made with another network than the rows. {AGAIN}")
-    return Calibration(content["source"], found)
+    return Calibration(source, found)
 
 
 def _of(network: Mapping[str, Any]) -> dict[str, Any]:
     return {name: network.get(name) for name in ("sha256", "feature")}
 
 
-def _read(one: Mapping[str, Any]) -> Direction:
-    similarity, share = (np.array(one[name], dtype=np.float64) for name in ("similarity", "share"))
-    falls = len(similarity) == len(share) > 0 and (np.diff(similarity) < 0).all() and (np.diff(share) >= 0).all()
-    if not falls or not (share <= 1).all():
+def _keys(file: Any) -> list[tuple[Modality, Modality]]:
+    names = {tuple(name.split(".")[:2]) for name in file.files if name != ABOUT}
+    return [(Modality[query], Modality[rows]) for query, rows in sorted(names)]
+
+
+def _read(arrays: list[np.ndarray]) -> Direction:
+    similarity, images_QP, rows_Q, identities = arrays
+    shapes = images_QP.shape == (len(rows_Q), len(similarity)) and 0 not in images_QP.shape
+    if not shapes or not (np.diff(similarity) < 0).all() or not (np.diff(images_QP, axis=1) >= 0).all():
         raise ValueError("no curve")
-    query, rows = one["identities"]
-    return Direction(similarity, share, (int(query), int(rows)))
+    if not (images_QP[:, -1] <= rows_Q).all() or not (rows_Q > 0).all():
+        raise ValueError("more strangers than rows")
+    query, rows = identities.tolist()
+    return Direction(similarity, images_QP, rows_Q, (query, rows))

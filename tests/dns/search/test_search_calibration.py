@@ -1,7 +1,8 @@
 """How many strangers are expected, and when "nobody" is said: against naive loops, and on people drawn again."""
 
-import json
 import math
+from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,8 @@ def test_share_of_strangers_equals_a_loop_over_all_pairs() -> None:
     labelled = drawn(0, 30)
     direction, pairs = calibrate(labelled, "here").directions[INFRARED, VISIBLE], strangers(labelled)
     assert direction.identities == (30, 30)
-    for similarity, share in zip(direction.similarity, direction.share, strict=True):
+    shares = direction.images_QP.sum(axis=0) / direction.rows_Q.sum()
+    for similarity, share in zip(direction.similarity, shares, strict=True):
         near = (pairs >= similarity - 1e-6).mean(), (pairs >= similarity + 1e-6).mean()
         assert near[1] - 1e-12 <= share <= near[0] + 1e-12
     for similarity in np.linspace(-0.5, direction.similarity[0], 9):
@@ -66,7 +68,9 @@ def test_beyond_what_ten_pairs_of_identities_reach_it_is_a_limit() -> None:
                 best[pair] = max(best.get(pair, -1), similarity)
     last = sorted(best.values(), reverse=True)[DECIDING - 1]
     assert direction.similarity[0] == pytest.approx(last, abs=1e-6)
-    assert direction.expected(last + 0.01, 50) == (50 * direction.share[0], True)
+    expected, at_most = direction.expected(last + 0.01, 50)
+    assert at_most
+    assert expected == direction.expected(last, 50).strangers > 0
 
 
 @pytest.mark.parametrize("rows", [16, 96, 1000])
@@ -74,7 +78,7 @@ def test_absent_people_are_found_as_often_as_promised(rows: int) -> None:
     """People drawn again, none of them labelled: with one row each, "somebody" at the FPIR and not far below it."""
     direction = calibrate(drawn(2, 400), "here").directions[INFRARED, VISIBLE]
     found = []
-    for seed in range(20):
+    for seed in range(10):
         there, asked = drawn(100 + seed, rows, 1), drawn(500 + seed, 100, 1)
         best_Q = (
             asked.embedding_ND[asked.modality_N == INFRARED] @ there.embedding_ND[there.modality_N == VISIBLE].T
@@ -87,21 +91,76 @@ def test_too_few_people_say_so() -> None:
     direction = calibrate(drawn(3, 20), "here").directions[INFRARED, VISIBLE]
     decision, threshold, reason = decide(0.99, 1_000_000, 0.01, direction)
     assert (decision, threshold) == ("unknown", None)
-    known = direction.share[0] * 1_000_000 / 0.01
-    assert f"20, and about {math.ceil(20 * known**0.5):,} are needed" in reason
+    alarms = direction.alarms(0.99, 1_000_000)
+    assert f"20, and about {math.ceil(20 * (alarms / 0.01) ** 0.5):,} are needed" in reason
     assert decide(0.99, 2, 0.5, direction)[0] == "somebody"
     assert decide(-0.5, 1_000_000, 0.01, direction)[0] == "nobody"  # half of all strangers are more similar than that
     with pytest.raises(DataError, match="has 3 identities, too few to calibrate on"):
         calibrate(drawn(4, 3), "here")
 
 
+# Two queries, compared with 4 and 5 rows of strangers.
+SMALL = Direction(np.array([0.8, 0.5, 0.2]), np.array([[0, 1, 3], [1, 1, 5]]), np.array([4, 5]), (50, 60))
+
+
+def drawn_alarms(similar: int, rows: int, drawn: int) -> float:
+    """The chance that some of `drawn` of `rows` are among the first `similar`, over all ways to draw them."""
+    ways = list(combinations(range(rows), drawn))
+    return sum(min(way) < similar for way in ways) / len(ways)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+def test_alarms_are_those_of_all_ways_to_draw_the_rows(rows: int) -> None:
+    for point, similarity in enumerate(SMALL.similarity):
+        expected = [
+            drawn_alarms(int(similar), int(of), rows)
+            for similar, of in zip(SMALL.images_QP[:, point], SMALL.rows_Q, strict=True)
+        ]
+        assert SMALL.alarms(float(similarity), rows) == pytest.approx(np.mean(expected), abs=1e-9)
+
+
+def test_alarms_among_more_rows_than_were_compared_are_a_limit() -> None:
+    assert SMALL.alarms(0.8, 10) == pytest.approx((0 + min(1, 1 * 10 / 5)) / 2)  # all 5 rows hold the similar one
+    two = Direction(
+        np.array([0.8]),
+        np.array(
+            [
+                [
+                    1,
+                ],
+                [0],
+            ]
+        ),
+        np.array([100, 100]),
+        (9, 9),
+    )
+    assert two.alarms(0.8, 300) == pytest.approx(min(1, 3) / 2)
+    one_in_100 = 1 - 0.99**300  # were the rows independent, each a stranger as similar in one of 100
+    assert two.alarms(0.8, 300) >= one_in_100 / 2
+
+
+def test_a_decision_follows_the_threshold() -> None:
+    direction = calibrate(drawn(7, 40), "here").directions[INFRARED, VISIBLE]
+    top = direction.similarity[0]
+    for rows, fpir in ((5, 0.1), (50, 0.1), (500, 0.3), (5000, 0.01)):
+        threshold = direction.threshold(rows, fpir)
+        for best in np.linspace(-0.2, top + 0.1, 25):
+            somebody = threshold is not None and best >= threshold
+            expected = "somebody" if somebody else "unknown" if best > top else "nobody"
+            assert decide(float(best), rows, fpir, direction)[:2] == (expected, threshold)
+
+
 def test_decisions_at_the_threshold() -> None:
-    direction = Direction(np.array([0.8, 0.5, 0.2]), np.array([0.001, 0.01, 0.5]), (50, 60))
-    assert direction.threshold(10, 0.1) == 0.5
-    assert decide(0.5, 10, 0.1, direction)[:2] == ("somebody", 0.5)
-    assert decide(0.49, 10, 0.1, direction)[:2] == ("nobody", 0.5)
-    assert direction.expected(0.1, 10) == (10.0, False)  # less similar than any pair that was kept
-    assert decide(None, 0, 0.1, direction)[:2] == ("nobody", None)
+    assert [SMALL.alarms(similarity, 1) for similarity in (0.8, 0.5, 0.2)] == pytest.approx([0.1, 0.225, 0.875])
+    assert SMALL.threshold(1, 0.3) == 0.5
+    assert decide(0.5, 1, 0.3, SMALL)[:2] == ("somebody", 0.5)
+    assert decide(0.49, 1, 0.3, SMALL)[:2] == ("nobody", 0.5)
+    assert (SMALL.threshold(1, 0.05), SMALL.threshold(1, 0.9)) == (None, 0.2)
+    assert decide(0.9, 1, 0.05, SMALL)[0] == "unknown"  # beyond what was measured
+    assert decide(0.8, 1, 0.05, SMALL)[0] == "nobody"
+    assert SMALL.expected(0.1, 10) == (10.0, False)  # less similar than any pair that was kept
+    assert SMALL.alarms(0.1, 10) == 1
+    assert decide(None, 0, 0.1, SMALL)[:2] == ("nobody", None)
     assert decide(0.9, 10, 0.1, None)[:2] == ("unknown", None)
 
 
@@ -119,18 +178,31 @@ def test_a_stored_calibration_is_the_same(tmp_path: Path) -> None:
     for key, one in made.directions.items():
         other = found.directions[key]
         assert one.identities == other.identities
-        np.testing.assert_array_equal(one.similarity, other.similarity)
-        np.testing.assert_array_equal(one.share, other.share)
+        for name in ("similarity", "images_QP", "rows_Q"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+Arrays = dict[str, np.ndarray]
+
+
+def about(text: str, other: str) -> Callable[[Arrays], Arrays]:
+    return lambda arrays: {**arrays, "about": np.array(str(arrays["about"]).replace(text, other))}
+
+
+def array(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Arrays], Arrays]:
+    return lambda arrays: {**arrays, f"VISIBLE.INFRARED.{name}": change(arrays[f"VISIBLE.INFRARED.{name}"])}
 
 
 DAMAGES = {
-    "cut": lambda text: text[: len(text) // 2],
-    "no object": lambda text: "[1]",
-    "another version": lambda text: text.replace('"version": 1', '"version": 2'),
-    "another network": lambda text: text.replace('"ab"', '"cd"'),
-    "rising": lambda text: json.dumps({**json.loads(text), "directions": [
-        {**json.loads(text)["directions"][0], "similarity": [0.1, 0.2], "share": [0.1, 0.2]}]}),
-    "no modality": lambda text: text.replace('"infrared"', '"radar"'),
+    "no object": lambda arrays: {**arrays, "about": np.array("[1]")},
+    "another version": about('"version": 1', '"version": 2'),
+    "another network": about('"ab"', '"cd"'),
+    "rising": array("similarity", lambda values: values[::-1]),
+    "not finite": array("similarity", lambda values: values * np.nan),
+    "fewer queries": array("rows", lambda values: values[1:]),
+    "more strangers than rows": array("images", lambda values: values + 1000),
+    "no identities": lambda arrays: {name: one for name, one in arrays.items() if not name.endswith("identities")},
+    "no modality": lambda arrays: {name.replace("VISIBLE", "RADAR"): values for name, values in arrays.items()},
 }  # fmt: skip
 
 
@@ -138,8 +210,20 @@ DAMAGES = {
 def test_a_damaged_calibration_is_refused(tmp_path: Path, damage: str) -> None:
     calibration.save(tmp_path, calibrate(drawn(6, 10), "here"), NETWORK)
     path = tmp_path / calibration.FILE
-    path.write_text(DAMAGES[damage](path.read_text()))
-    with pytest.raises(DataError, match=r"calibration.json: .*Calibrate again"):
+    with np.load(path) as file:
+        arrays = DAMAGES[damage](dict(file))
+    np.savez(path, **arrays)
+    with pytest.raises(DataError, match=r"calibration.npz: .*Calibrate again"):
         calibration.load(tmp_path, NETWORK)
+
+
+def test_a_calibration_that_is_cut_short_is_refused_and_one_that_is_missing_is_none(tmp_path: Path) -> None:
+    calibration.save(tmp_path, calibrate(drawn(6, 10), "here"), NETWORK)
+    path = tmp_path / calibration.FILE
+    whole = path.read_bytes()
+    for size in (0, 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=r"calibration.npz: cannot be read"):
+            calibration.load(tmp_path, NETWORK)
     path.unlink()
     assert calibration.load(tmp_path, NETWORK) is None
