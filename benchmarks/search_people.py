@@ -129,14 +129,17 @@ def false_alarms(people: People, calibration: Calibration, count: int, *, every_
             shuffled = rng.permutation(chosen)
             chosen = np.sort(shuffled[np.unique(people.person[shuffled], return_index=True)[1]])
         part, rows = Part(people.embedding_ND[chosen].astype(np.float16), None, "drawn"), len(chosen)
-        thresholds = {fpir: direction.threshold(rows, fpir) for fpir in FPIRS}
-        for person in (*outside, *inside[:ASKED]):
-            asked = np.flatnonzero((people.person == person) & (people.modality == Modality.INFRARED))
-            best = most_similar(people.embedding_ND[asked], [part], 1, torch.device("cpu"))
-            similarity = np.array([one.similarity[0] for one in best])
-            right = people.person[chosen[[one.position[0] for one in best]]] == person
-            for fpir, threshold in thresholds.items():
-                told[fpir].append(_told(similarity, right, threshold, direction, absent=person in outside))
+        persons = (*outside, *inside[:ASKED])
+        asked = np.flatnonzero(np.isin(people.person, persons) & (people.modality == Modality.INFRARED))
+        best = most_similar(people.embedding_ND[asked], [part], 1, torch.device("cpu"))
+        similarity = np.array([one.similarity[0] for one in best])
+        right = people.person[chosen[[one.position[0] for one in best]]] == people.person[asked]
+        for fpir in FPIRS:
+            threshold = direction.threshold(rows, fpir)
+            for person in persons:
+                own = people.person[asked] == person
+                absent = person in outside
+                told[fpir].append(_told(similarity[own], right[own], threshold, direction, absent=absent))
     return [_row(fpir, count, rows, told[fpir]) for fpir in FPIRS]
 
 

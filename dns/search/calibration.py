@@ -7,9 +7,9 @@ least as similar as s, times the number of rows that are searched, is the number
 The false alarms at s are the share of queries that find at least one stranger as similar among N rows (FPIR, ISO/IEC
 19795-1): of each query, the chance that N of the rows which it was compared with, drawn without replacement, hold one
 of those as similar; the mean over the queries. Some people look like many others, and this mean counts their alarms
-once. Of more rows than were compared, N / M times the chance of all M of them: no less than the true one, which grows
-more slowly. Rows of one person that resemble each other, such as passes by the same camera, give fewer alarms than
-that. The best hit is somebody where at most the FPIR that was asked for is expected.
+once. Among more rows than there were identities, N / M times the chance among M: no less than the true one, which grows
+more slowly. Several rows of one person resemble each other, and give fewer alarms than as many people. The best hit is
+somebody where at most the FPIR that was asked for is expected.
 
 Pairs of identities decide (dns/evaluation/strangers.py): above the similarity that ten of them reach, too few tell, and
 what is expected there is a limit: "at most". Twice the rows, or half the FPIR, need about 1.4 times as many identities.
@@ -95,9 +95,10 @@ class Direction:
         return int(below[0]) if len(below) else None
 
     def _alarms(self, point: int, rows: int) -> float:
-        drawn_Q = np.minimum(rows, self.rows_Q)
+        # No more rows than there were other identities: of the same person, they would resemble each other.
+        drawn_Q = np.minimum(self.rows_Q, max(1, min(rows, self.identities[1] - 1)))
         met_Q = _met(self.images_QP[:, point], self.rows_Q, drawn_Q)
-        return float((met_Q * (rows / drawn_Q)).clip(max=1).mean())
+        return min(1.0, float((met_Q * (rows / drawn_Q)).mean()))
 
 
 def _met(similar_Q: np.ndarray, rows_Q: np.ndarray, drawn_Q: np.ndarray) -> np.ndarray:

@@ -119,24 +119,16 @@ def test_alarms_are_those_of_all_ways_to_draw_the_rows(rows: int) -> None:
         assert SMALL.alarms(float(similarity), rows) == pytest.approx(np.mean(expected), abs=1e-9)
 
 
-def test_alarms_among_more_rows_than_were_compared_are_a_limit() -> None:
-    assert SMALL.alarms(0.8, 10) == pytest.approx((0 + min(1, 1 * 10 / 5)) / 2)  # all 5 rows hold the similar one
-    two = Direction(
-        np.array([0.8]),
-        np.array(
-            [
-                [
-                    1,
-                ],
-                [0],
-            ]
-        ),
-        np.array([100, 100]),
-        (9, 9),
-    )
-    assert two.alarms(0.8, 300) == pytest.approx(min(1, 3) / 2)
-    one_in_100 = 1 - 0.99**300  # were the rows independent, each a stranger as similar in one of 100
-    assert two.alarms(0.8, 300) >= one_in_100 / 2
+def test_alarms_among_more_rows_than_identities_are_a_limit() -> None:
+    assert SMALL.alarms(0.8, 10) == pytest.approx((0 + 10 / 5) / 2)  # all 5 rows of the second hold its similar one
+    assert SMALL.alarms(0.8, 11) == 1
+    similar = np.zeros((200, 1), dtype=np.int64)
+    similar[:2] = 1
+    direction = Direction(np.array([0.8]), similar, np.full(200, 100), (9, 101))
+    assert direction.alarms(0.8, 300) == pytest.approx(3 * 2 / 200)
+    assert direction.alarms(0.8, 300) >= (1 - 0.99**300) * 2 / 200  # were the rows independent
+    few = Direction(np.array([0.8]), similar, np.full(200, 100), (9, 11))  # ten rows each of ten other people
+    assert few.alarms(0.8, 300) == pytest.approx(30 * drawn_alarms(1, 100, 1) * 10 * 2 / 200)
 
 
 def test_a_decision_follows_the_threshold() -> None:
