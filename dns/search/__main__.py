@@ -62,7 +62,7 @@ def _index(command: argparse.ArgumentParser) -> None:
     known.add_argument("--beton-root", type=Path, default=Path("Beton"), help="folder that holds the converted sets")
     known.add_argument("--trial", type=int, help="RegDB's split, 1 to 10")
     gone = command.add_argument_group("what to remove")
-    gone.add_argument("--remove", action="store_true", help="remove the rows that the filters choose")
+    gone.add_argument("--remove", action="store_true", help="remove the rows of these filters and --modality")
     _filters(gone)
 
 

@@ -179,7 +179,7 @@ def remove(options: argparse.Namespace) -> int:
     """Remove the rows that the filters choose."""
     if _adds(options) or options.calibrate:
         raise ConfigError("--remove: removes, and adds nothing. Leave what to add out")
-    gone = removal.remove(options.index, filters(options))
+    gone = removal.remove(options.index, filters(options, options.modality))
     print(f"{options.index}: {gone:,} rows removed, with their images and all that was made of them")
     return 0
 
