@@ -73,7 +73,7 @@ def _search(command: argparse.ArgumentParser) -> None:
     command.add_argument("--box", type=box, metavar="X,Y,W,H", help="where the person is in the image; by default all")
     command.add_argument("--rows", type=modality, help="search rows of this modality alone")
     _filters(command)
-    command.add_argument("--hits", type=int, default=HITS, help="rows to show, of each modality")
+    command.add_argument("--hits", type=whole, default=HITS, help="rows to show, of each modality")
     command.add_argument("--fpir", type=share, default=FPIR, help="share of absent people for whom somebody is found")
     command.add_argument("--json", action="store_true", help="print JSON in place of the table")
     command.add_argument("--page", type=Path, metavar="FILE", help="write a page with images and a timeline")
@@ -112,6 +112,12 @@ def positive(text: str) -> float:
     if not 0 < float(text) < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no positive number")
     return float(text)
+
+
+def whole(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return int(text)
 
 
 def share(text: str) -> float:
