@@ -139,11 +139,11 @@ def main(arguments: Sequence[str]) -> int:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
     if find_spec("pyarrow") is None:
         raise ConfigError("this needs pyarrow, which is not installed here: .venv/bin/pip install '.[search]'")
-    from dns.search import index_command, search_command  # not above: they need pyarrow
+    from dns.search import index_command, search_command, upkeep_command  # not above: they need pyarrow
 
     run = {
-        "index": index_command.run, "search": search_command.run, "compact": index_command.compact,
-        "verify": index_command.verify,
+        "index": index_command.run, "search": search_command.run, "compact": upkeep_command.compact,
+        "verify": upkeep_command.verify,
     }[options.command]  # fmt: skip
     return run(options, more)
 

@@ -1,4 +1,4 @@
-"""Adds rows to an index, calibrates it, and removes rows: python -m dns.search index, compact, verify."""
+"""Adds rows to an index, and calibrates it: python -m dns.search index."""
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from dns.judge.subject import converted, open_images
-from dns.search import calibration, labelled, manifest, removal, store, verification
+from dns.search import calibration, labelled, manifest, store
 from dns.search.adding import Embedded, embed_sightings, join_tracks, read_embeddings
 from dns.search.lists import read_boxes, read_folder
 from dns.search.network import SearchNetwork, open_search_network
-from dns.search.rows import Filters
 from dns.search.sightings import LeftOut, Sighting
 from dns.search.store import Index
+from dns.search.upkeep_command import remove
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import ConfigError, DataError, printable
 from pipelines.data import TestImages
@@ -173,30 +173,3 @@ def _test_set(options: argparse.Namespace, network: SearchNetwork) -> TestImages
         print("note: or calibrate on labelled boxes of your own cameras: make index CALIBRATE=labelled.csv FRAMES=...")
         return None
     return open_images(folder, options.trial or network.about["trial"])
-
-
-def remove(options: argparse.Namespace) -> int:
-    """Remove the rows that the filters choose."""
-    if _adds(options) or options.calibrate:
-        raise ConfigError("--remove: removes, and adds nothing. Leave what to add out")
-    gone = removal.remove(options.index, filters(options, options.modality))
-    print(f"{options.index}: {gone:,} rows removed, with their images and all that was made of them")
-    return 0
-
-
-def filters(options: argparse.Namespace, modality: Modality | None = None) -> Filters:
-    """Return the filters of the command line. Raises ConfigError for an empty span of time."""
-    if None not in (options.since, options.until) and options.until <= options.since:
-        raise ConfigError("--until: is not later than --since. Exchange them")
-    return Filters(tuple(options.cameras), modality, options.since, options.until)
-
-
-def compact(options: argparse.Namespace, more: Sequence[str]) -> int:
-    before, after = removal.compact(options.index)
-    print(f"{options.index}: {before} segments, now {after}")
-    return 0
-
-
-def verify(options: argparse.Namespace, more: Sequence[str]) -> int:
-    print(*verification.verify(options.index), sep="\n")
-    return 0

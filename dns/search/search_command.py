@@ -16,13 +16,13 @@ from dns.report.write import terms
 from dns.search import calibration
 from dns.search.answer import Answer, Hit, answer
 from dns.search.crops import crops
-from dns.search.index_command import filters
 from dns.search.moments import moment
 from dns.search.network import open_search_network
 from dns.search.page import DECISIONS, PROMISE, About, Query, write_page
 from dns.search.rows import Filters, Row
 from dns.search.sightings import Box, LeftOut, Sighting
 from dns.search.store import Index
+from dns.search.upkeep_command import filters
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import ConfigError, DataError
 from ffcv_convert.decoding import decode
