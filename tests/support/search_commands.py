@@ -15,8 +15,10 @@ from dns.search.rows import Row
 from dns.search.store import Index
 
 CPU = ["--engine.device=cpu", "--engine.precision=fp32"]
+# As a person types them in a folder with footage and a checkpoint:
+BOXES, FRAMES, NETWORK = "--boxes=Footage/boxes.csv", "--frames=Footage", "--checkpoint=last.pt"
 Line = Mapping[str, str]
-FIRST_LINE = "frame,time,camera,modality,x,y,w,h,track,person".split(",")
+FIRST_LINE = ["frame", "time", "camera", "modality", "x", "y", "w", "h", "track", "person"]
 
 
 def index(folder: Path, *arguments: object) -> None:
@@ -68,3 +70,8 @@ def other_checkpoint(path: Path, to: Path) -> Path:
 def contents(folder: Path) -> dict[str, bytes]:
     """Return the bytes of every file."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def some_boxes(path: Path, footage: Path, count: int = 4) -> list[str]:
+    """Write the first lines of the footage's boxes.csv, and return the options that name them."""
+    return [f"--boxes={write_list(path, lines_of(footage)[:count])}", f"--frames={footage}"]

@@ -13,7 +13,7 @@ from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import CheckpointError, ConfigError
 from tests.support.configs import small_set
 from tests.support.refusals import refusal
-from tests.support.search_commands import CPU, other_checkpoint
+from tests.support.search_commands import CPU
 
 ROWS = np.array([0, 3, 44, 45, 60, 84])  # of the test set: visible images, then infrared ones
 
@@ -63,11 +63,10 @@ def test_an_infrared_network_refuses_sketches(small_run: Path) -> None:
 
 
 def test_another_network_is_refused_and_an_export_of_the_same_checkpoint_is_taken(
-    small_run: Path, export: Path, tmp_path: Path
+    small_run: Path, export: Path, other_network: Path, tmp_path: Path
 ) -> None:
-    path = small_run / "last.pt"
+    path, other = small_run / "last.pt", other_network
     network = open_search_network(path, CPU)
-    other = other_checkpoint(path, tmp_path / "other.pt")
     exported = open_search_network(export, CPU)
     exported.check_made(tmp_path, network.about)
     network.check_made(tmp_path, exported.about)
