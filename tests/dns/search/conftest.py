@@ -10,7 +10,7 @@ from PIL import Image
 
 from ffcv_convert.synthetic import draw_footage
 from tests.conftest import MadeOnce
-from tests.support.search_commands import index, other_checkpoint
+from tests.support.search_commands import index, lines_of, other_checkpoint
 
 Add = Callable[..., Path]
 
@@ -67,3 +67,12 @@ def at(
     np.savez(tmp_path / "narrow.npz", features=np.ones((1, 5), np.float32))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def query(footage: Path, tmp_path: Path) -> Path:
+    """An infrared frame with two people. Other processes may read the footage."""
+    line = next(one for one in lines_of(footage) if one["modality"] == "infrared")
+    with Image.open(footage / line["frame"]) as frame:
+        frame.save(tmp_path / "query.png")
+    return tmp_path / "query.png"
