@@ -92,6 +92,8 @@ def _filters(command: "argparse._ActionsContainer") -> None:
 
 
 def path(text: str) -> Path:
+    if not text:  # as of make search without QUERY
+        raise argparse.ArgumentTypeError("is empty. Name a file or a folder")
     return Path(expanded(text))
 
 

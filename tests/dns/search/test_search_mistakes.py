@@ -79,6 +79,11 @@ MISTAKES: dict[str, list[str]] = {  # the command -> what its message tells
 }
 
 
+def test_an_empty_name_is_told(refused: Refused) -> None:
+    """As of make search without QUERY, where the working folder would be meant."""
+    assert_tells(refused(main, ["search", "Index", "", "--modality=infrared"]), "QUERY", "is empty")
+
+
 @pytest.mark.parametrize("words", MISTAKES)
 def test_a_mistake_is_told_and_changes_nothing(words: str, at: Path, refused: Refused) -> None:
     before, files = contents(at / "Index"), sorted(path.name for path in at.iterdir())
