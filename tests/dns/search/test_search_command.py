@@ -94,9 +94,8 @@ def test_decision_and_strangers_are_the_calibration_s(
             direction = known.directions[Modality.INFRARED, Modality[one["rows"].upper()]]
             hits = [direction.expected(hit["similarity"], one["searched"]) for hit in one["hits"]]
             assert [(hit["strangers"], hit["at_most"]) for hit in one["hits"]] == hits
-            assert one["threshold"] == direction.threshold(one["searched"], fpir)
-            decision = "somebody" if hits[0].strangers <= fpir else "unknown" if hits[0].at_most else "nobody"
-            assert one["decision"] == decision
+            decided = calibration.decide(one["hits"][0]["similarity"], one["searched"], fpir, direction)
+            assert (one["decision"], one["threshold"], one["reason"]) == decided
 
 
 def test_a_box_of_a_query_is_searched_for_as_its_cut_out_part(
