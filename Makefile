@@ -119,7 +119,7 @@ demo: $(READY) ## a page that ranks the test images in your browser for an image
 INDEXED_BY = $(if $(CHECKPOINT),--checkpoint="$$CHECKPOINT",$(if $(EMBEDDINGS),,$$(test -d "$$INDEX" || printf -- '--checkpoint=%s' "$(OWN_RUN)/best.pt")))
 
 index: $(READY) ## index people of your own cameras: BOXES=boxes.csv FRAMES=folder, or IMAGES=folder; CALIBRATE=labelled.csv
-	'$(RUN)' -m dns.search index "$$INDEX" $(if $(BOXES),--boxes="$$BOXES") $(if $(FRAMES),--frames="$$FRAMES") $(if $(IMAGES),--crops="$$IMAGES") $(if $(EMBEDDINGS),--embeddings="$$EMBEDDINGS") $(if $(CALIBRATE),--calibrate="$$CALIBRATE") $(if $(MODALITY),--modality="$$MODALITY") --beton-root="$$BETON_ROOT" $(FILTERED) $(INDEXED_BY) $(ARGS)
+	'$(RUN)' -m dns.search index "$$INDEX" $(if $(BOXES),--boxes="$$BOXES") $(if $(FRAMES),--frames="$$FRAMES") $(if $(IMAGES),--crops="$$IMAGES") $(if $(EMBEDDINGS),--embeddings="$$EMBEDDINGS") $(if $(CALIBRATE),--calibrate="$$CALIBRATE") $(if $(MODALITY),--modality="$$MODALITY") --beton-root="$$BETON_ROOT" $(if $(filter-out file,$(origin DATASET)),--dataset="$(SET)") $(if $(TRIAL),--trial="$$TRIAL") $(FILTERED) $(INDEXED_BY) $(ARGS)
 
 search: $(READY) ## where else was the person of QUERY=photo.jpg MODALITY=infrared seen? CAMERAS=1,4 SINCE=... UNTIL=...
 	'$(RUN)' -m dns.search search "$$INDEX" "$$QUERY" --modality="$$MODALITY" --page="$$PAGE" $(FILTERED) $(if $(CHECKPOINT),--checkpoint="$$CHECKPOINT") $(ARGS)

@@ -23,6 +23,7 @@ from dns.search.lists.fields import MODALITIES, NAMES
 from dns.search.times import FORMS, to_ms
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import ConfigError, user_errors
+from ffcv_convert.common.paths import expanded
 from ffcv_convert.common.streams import lasting_streams
 
 HITS, FPIR = 20, 0.1
@@ -39,17 +40,17 @@ def parser() -> argparse.ArgumentParser:
     _search(commands.add_parser("search", help="ask with an image of a person", allow_abbrev=False))
     for name, help_text in (("compact", "join all segments into one"), ("verify", "read and check everything")):
         command = commands.add_parser(name, help=help_text, allow_abbrev=False)
-        command.add_argument("index", type=Path, metavar="INDEX", help="folder of the index")
+        command.add_argument("index", type=path, metavar="INDEX", help="folder of the index")
     return top
 
 
 def _index(command: argparse.ArgumentParser) -> None:
-    command.add_argument("index", type=Path, metavar="INDEX", help="folder of the index; made where there is none")
+    command.add_argument("index", type=path, metavar="INDEX", help="folder of the index; made where there is none")
     what = command.add_argument_group("what to add")
-    what.add_argument("--boxes", type=Path, metavar="FILE", help="boxes of people: .csv, .txt (MOT), .json (COCO)")
-    what.add_argument("--frames", type=Path, metavar="FOLDER", help="the images that the boxes are in")
-    what.add_argument("--crops", type=Path, metavar="FOLDER", help="cropped images, one person each")
-    what.add_argument("--embeddings", type=Path, metavar="FILE", help="made elsewhere: .npz, .npy, .csv, .pt, .mat")
+    what.add_argument("--boxes", type=path, metavar="FILE", help="boxes of people: .csv, .txt (MOT), .json (COCO)")
+    what.add_argument("--frames", type=path, metavar="FOLDER", help="the images that the boxes are in")
+    what.add_argument("--crops", type=path, metavar="FOLDER", help="cropped images, one person each")
+    what.add_argument("--embeddings", type=path, metavar="FILE", help="made elsewhere: .npz, .npy, .csv, .pt, .mat")
     what.add_argument("--camera", help="of all rows, where the list names none")
     what.add_argument("--modality", type=modality, help="of all rows, where the list names none")
     what.add_argument("--start", type=time, metavar="TIME", help="of the first frame of a MOT list")
@@ -57,37 +58,43 @@ def _index(command: argparse.ArgumentParser) -> None:
     what.add_argument("--images", choices=["true", "false"], default="true", help="keep a small image of each row")
     _network(command)
     known = command.add_argument_group("how similar strangers are")
-    known.add_argument("--calibrate", type=Path, metavar="FILE", help="labelled boxes in --frames; else the test set's")
+    known.add_argument("--calibrate", type=path, metavar="FILE", help="labelled boxes in --frames; else the test set's")
     known.add_argument("--dataset", type=str.lower, help="whose test set; by default that of the checkpoint")
-    known.add_argument("--beton-root", type=Path, default=Path("Beton"), help="folder that holds the converted sets")
+    known.add_argument("--beton-root", type=path, default=Path("Beton"), help="folder that holds the converted sets")
     known.add_argument("--trial", type=int, help="RegDB's split, 1 to 10")
     gone = command.add_argument_group("what to remove")
-    gone.add_argument("--remove", action="store_true", help="remove the rows that the filters choose")
+    gone.add_argument("--remove", action="store_true", help="remove the rows of these filters and --modality")
     _filters(gone)
 
 
 def _search(command: argparse.ArgumentParser) -> None:
-    command.add_argument("index", type=Path, metavar="INDEX", help="folder of the index")
-    command.add_argument("query", type=Path, metavar="QUERY", help="an image of a person, or one embedding (.npz)")
+    command.add_argument("index", type=path, metavar="INDEX", help="folder of the index")
+    command.add_argument("query", type=path, metavar="QUERY", help="an image of a person, or one embedding (.npz)")
     command.add_argument("--modality", type=modality, required=True, help="of the query: visible, infrared, sketch")
     command.add_argument("--box", type=box, metavar="X,Y,W,H", help="where the person is in the image; by default all")
     command.add_argument("--rows", type=modality, help="search rows of this modality alone")
     _filters(command)
-    command.add_argument("--hits", type=int, default=HITS, help="rows to show, of each modality")
+    command.add_argument("--hits", type=whole, default=HITS, help="rows to show, of each modality")
     command.add_argument("--fpir", type=share, default=FPIR, help="share of absent people for whom somebody is found")
     command.add_argument("--json", action="store_true", help="print JSON in place of the table")
-    command.add_argument("--page", type=Path, metavar="FILE", help="write a page with images and a timeline")
+    command.add_argument("--page", type=path, metavar="FILE", help="write a page with images and a timeline")
     _network(command)
 
 
 def _network(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--checkpoint", type=Path, help="or a folder of exported networks; by default the index's")
+    command.add_argument("--checkpoint", type=path, help="or a folder of exported networks; by default the index's")
 
 
 def _filters(command: "argparse._ActionsContainer") -> None:
     command.add_argument("--cameras", type=names, default=[], metavar="A,B", help="only these")
     command.add_argument("--since", type=time, metavar="TIME", help="ISO 8601 (UTC without a zone), or seconds")
     command.add_argument("--until", type=time, metavar="TIME", help="the first moment that does not count")
+
+
+def path(text: str) -> Path:
+    if not text:  # as of make search without QUERY
+        raise argparse.ArgumentTypeError("is empty. Name a file or a folder")
+    return Path(expanded(text))
 
 
 def modality(text: str) -> Modality:
@@ -114,6 +121,12 @@ def positive(text: str) -> float:
     return float(text)
 
 
+def whole(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return int(text)
+
+
 def share(text: str) -> float:
     if not 0 < float(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
@@ -133,11 +146,11 @@ def main(arguments: Sequence[str]) -> int:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
     if find_spec("pyarrow") is None:
         raise ConfigError("this needs pyarrow, which is not installed here: .venv/bin/pip install '.[search]'")
-    from dns.search import index_command, search_command  # not above: they need pyarrow
+    from dns.search import index_command, search_command, upkeep_command  # not above: they need pyarrow
 
     run = {
-        "index": index_command.run, "search": search_command.run, "compact": index_command.compact,
-        "verify": index_command.verify,
+        "index": index_command.run, "search": search_command.run, "compact": upkeep_command.compact,
+        "verify": upkeep_command.verify,
     }[options.command]  # fmt: skip
     return run(options, more)
 

@@ -1,4 +1,4 @@
-"""Adds rows to an index, calibrates it, and removes rows: python -m dns.search index, compact, verify."""
+"""Adds rows to an index, and calibrates it: python -m dns.search index."""
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 
 from dns.judge.subject import converted, open_images
-from dns.search import calibration, labelled, manifest, removal, store, verification
+from dns.search import calibration, labelled, manifest, store
 from dns.search.adding import Embedded, embed_sightings, join_tracks, read_embeddings
+from dns.search.calibration import Calibration, Labelled
 from dns.search.lists import read_boxes, read_folder
 from dns.search.network import SearchNetwork, open_search_network
-from dns.search.rows import Filters
 from dns.search.sightings import LeftOut, Sighting
 from dns.search.store import Index
-from ffcv_convert.beton.labels import Modality
+from dns.search.upkeep_command import remove
+from dns.training.selection import check_same_size
 from ffcv_convert.common.errors import ConfigError, DataError, printable
-from pipelines.data import TestImages
 
 AT_ONCE = 1024  # rows that are handed to the index together
+TEST_SET = "the test set of "
 
 
 def run(options: argparse.Namespace, more: Sequence[str]) -> int:
@@ -29,14 +30,15 @@ def run(options: argparse.Namespace, more: Sequence[str]) -> int:
         return remove(options)
     _check(options)
     index = Index.open(options.index) if manifest.find(options.index) else None
+    if index is None and not _adds(options):
+        raise ConfigError(f"{options.index}: no index yet. Add rows first: --boxes and --frames, or --crops")
     network = _network(options, index, more)
+    made = calibrate(options, network) if network is not None else None  # first: after a mistake, nothing was added
     if _adds(options):
         add(options, network)
-        index = Index.open(options.index)
-    if index is None:
-        raise ConfigError(f"{options.index}: no index yet. Add rows first: --boxes and --frames, or --crops")
-    if network is not None:
-        calibrate(options, index, network)
+    if network is not None and made is not None:
+        calibration.save(options.index, made, network.about)
+        print(f"{options.index / calibration.FILE}: calibrated on {made.source}: {_in_words(made)}")
     return 0
 
 
@@ -51,7 +53,11 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError(
             "the folder of the images that the boxes are in is missing: --frames=FOLDER (make FRAMES=...)"
         )
-    if not _adds(options) and not options.calibrate:
+    if (options.start is None) != (options.fps is None):
+        raise ConfigError("--start and --fps: the times of a MOT list's frames need both. Give both, or neither")
+    if options.cameras or options.since is not None or options.until is not None:
+        raise ConfigError("--cameras, --since, --until: choose what is removed. Add --remove, or leave them out")
+    if not _adds(options) and not options.calibrate and not options.dataset:
         raise ConfigError("nothing to do. Name what to add: --boxes and --frames, --crops or --embeddings; or --remove")
 
 
@@ -61,7 +67,7 @@ def _network(options: argparse.Namespace, index: Index | None, more: Sequence[st
     if path is None and index is not None and index.network["path"]:
         path = Path(index.network["path"])
     if path is None:
-        if options.embeddings:
+        if options.embeddings and not options.calibrate and not options.dataset:
             return None
         raise ConfigError("which network embeds the images? Name it: --checkpoint=FILE (make CHECKPOINT=...)")
     network = open_search_network(path, more)
@@ -78,7 +84,13 @@ def add(options: argparse.Namespace, network: SearchNetwork | None) -> None:
     first = next(rows, None)
     if first is None:
         report(left_out)
-        raise DataError(f"{options.boxes or options.crops or options.embeddings}: nothing to add. Correct the list")
+        what = options.boxes or options.crops or options.embeddings
+        raise DataError(f"{what}: nothing to add. Correct the list, or name another folder of images")
+    if network is not None and len(first.vector_D) != network.width:
+        raise DataError(
+            f"{options.embeddings}: rows of {len(first.vector_D):,} numbers, and {network.about['file']} gives "
+            f"{network.width:,}. Name the checkpoint that embedded them"
+        )
     images = 0
     with store.appending(options.index, about, len(first.vector_D)) as writer:
         for some in _batched(_with(first, rows), AT_ONCE):
@@ -137,66 +149,42 @@ def _batched(rows: Iterator[Embedded], size: int) -> Iterator[list[Embedded]]:
         yield some
 
 
-def calibrate(options: argparse.Namespace, index: Index, network: SearchNetwork) -> None:
-    """Calibrate on the labelled list that is named; an index without a calibration, on the test set."""
-    if options.calibrate:
-        left_out = LeftOut()
-        sightings = _boxes(options, options.calibrate, left_out)
-        known = labelled.of_list(options.calibrate, options.frames, sightings, network, left_out)
-        source = f"the people of {options.calibrate.name}"
-        report(left_out)
-    elif calibration.load(options.index, index.network) is not None:
-        return
-    else:
-        images = _test_set(options, network)
-        if images is None:
-            return
-        known, source = labelled.of_test_set(images, network), f"the test set of {images.manifest.dataset}"
-    made = calibration.calibrate(known, source)
-    calibration.save(options.index, made, network.about)
-    pairs = ", ".join(
+def calibrate(options: argparse.Namespace, network: SearchNetwork) -> Calibration | None:
+    """Calibrate on the labelled list or the test set that is named; an index without a calibration, on the test set of
+    the checkpoint. None, with a note, where that cannot be used."""
+    there = None if options.calibrate else calibration.load(options.index, network.about)
+    if there is not None and options.dataset in (None, there.source.removeprefix(TEST_SET)):
+        return None
+    try:
+        known, source = _of_list(options, network) if options.calibrate else _of_test_set(options, network)
+        return calibration.calibrate(known, source)
+    except DataError as error:
+        if options.calibrate or options.dataset:
+            raise
+        print(printable(f"note: not calibrated, so nothing says how strangers score. {error}", newlines=False))
+        print("note: or calibrate on labelled boxes of your own cameras: make index CALIBRATE=labelled.csv FRAMES=...")
+        return None
+
+
+def _of_list(options: argparse.Namespace, network: SearchNetwork) -> tuple[Labelled, str]:
+    left_out, path = LeftOut(), options.calibrate
+    sightings = read_boxes(
+        path, options.frames, camera=options.camera, modality=options.modality, left_out=left_out
+    )  # fmt: skip
+    known = labelled.of_list(path, options.frames, sightings, network, left_out)
+    report(left_out)
+    return known, f"the people of {path.name}"
+
+
+def _of_test_set(options: argparse.Namespace, network: SearchNetwork) -> tuple[Labelled, str]:
+    folder = converted(options.beton_root, options.dataset or network.about["dataset"], network.size_px)
+    images = open_images(folder, options.trial or network.about["trial"])
+    check_same_size(network.about["path"], network.size_px, images.path, images.size_px)
+    return labelled.of_test_set(images, network), f"{TEST_SET}{images.manifest.dataset}"
+
+
+def _in_words(made: Calibration) -> str:
+    return ", ".join(
         f"{query.name.lower()} to {rows.name.lower()} {min(one.identities)} identities"
         for (query, rows), one in made.directions.items()
     )
-    print(f"{options.index / calibration.FILE}: calibrated on {source}: {pairs}")
-
-
-def _test_set(options: argparse.Namespace, network: SearchNetwork) -> TestImages | None:
-    """Open the test set that is named, else that of the checkpoint's set; None, with a note, where that is not
-    converted here."""
-    try:
-        folder = converted(options.beton_root, options.dataset or network.about["dataset"], network.size_px)
-    except DataError as error:
-        if options.dataset:
-            raise
-        print(f"note: not calibrated, so nothing says how strangers score. {error}")
-        print("note: or calibrate on labelled boxes of your own cameras: make index CALIBRATE=labelled.csv FRAMES=...")
-        return None
-    return open_images(folder, options.trial or network.about["trial"])
-
-
-def remove(options: argparse.Namespace) -> int:
-    """Remove the rows that the filters choose."""
-    if _adds(options) or options.calibrate:
-        raise ConfigError("--remove: removes, and adds nothing. Leave what to add out")
-    gone = removal.remove(options.index, filters(options))
-    print(f"{options.index}: {gone:,} rows removed, with their images and all that was made of them")
-    return 0
-
-
-def filters(options: argparse.Namespace, modality: Modality | None = None) -> Filters:
-    """Return the filters of the command line. Raises ConfigError for an empty span of time."""
-    if None not in (options.since, options.until) and options.until <= options.since:
-        raise ConfigError("--until: is not later than --since. Exchange them")
-    return Filters(tuple(options.cameras), modality, options.since, options.until)
-
-
-def compact(options: argparse.Namespace, more: Sequence[str]) -> int:
-    before, after = removal.compact(options.index)
-    print(f"{options.index}: {before} segments, now {after}")
-    return 0
-
-
-def verify(options: argparse.Namespace, more: Sequence[str]) -> int:
-    print(*verification.verify(options.index), sep="\n")
-    return 0

@@ -57,6 +57,11 @@ class SearchNetwork:
 
     def check_made(self, folder: Path, stored: Mapping[str, Any]) -> None:
         """Raise CheckpointError where another network embedded the rows of an index. stored: what it says of that."""
+        if stored["path"] is None:
+            raise CheckpointError(
+                f"{self._name}: cannot add to {folder}, whose rows were embedded elsewhere ({stored['file']}). Make "
+                "another index"
+            )
         if any(stored[name] != self.about[name] for name in ("sha256", "feature")):
             raise CheckpointError(
                 f"{self._name}: is another network than {stored['file']} (SHA-256 {str(stored['sha256'])[:12]}), which "

@@ -16,15 +16,16 @@ from dns.report.write import terms
 from dns.search import calibration
 from dns.search.answer import Answer, Hit, answer
 from dns.search.crops import crops
-from dns.search.index_command import filters
 from dns.search.moments import moment
 from dns.search.network import open_search_network
 from dns.search.page import DECISIONS, PROMISE, About, Query, write_page
 from dns.search.rows import Filters, Row
 from dns.search.sightings import Box, LeftOut, Sighting
 from dns.search.store import Index
+from dns.search.upkeep_command import filters
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import ConfigError, DataError
+from ffcv_convert.decoding import decode
 
 HEADER = ("rank", "similarity", "strangers", "camera", "first seen", "last seen", "images", "row", "image")
 
@@ -79,20 +80,24 @@ def _query(options: argparse.Namespace, index: Index, more: Sequence[str]) -> tu
     path = options.query
     if path.suffix.lower() in READERS:
         return _embedding(path, index), None
-    checkpoint = options.checkpoint or index.network["path"]
-    if checkpoint is None:
+    if index.network["path"] is None:
         raise ConfigError(
             f"{options.index}: its rows were embedded elsewhere ({index.network['file']}). Name the query's embedding "
-            "(QUERY=query.npz), or the network that made them: --checkpoint=FILE"
+            "(QUERY=query.npz), or make another index of the embeddings with the network that made them: "
+            "--checkpoint=FILE"
         )
-    network = open_search_network(Path(checkpoint), more)
+    if not path.exists():
+        raise DataError(f"{path}: no such file. Name an image of a person")
+    decode(path)  # raises what is wrong with the file
+    network = open_search_network(options.checkpoint or Path(index.network["path"]), more)
     network.check_made(options.index, index.network)
     left_out = LeftOut()
     box = Box(*options.box) if options.box else None
     asked = Sighting(path.name, box, None, "", options.modality, source=str(path))
     for _, crop in crops(path.parent, [asked], network.size_px, left_out, 1):
         return network.embed(crop[None], options.modality)[0], crop
-    raise DataError(f"{path}: cannot be searched for: {'; '.join(left_out.lines())}. Name another image or --box")
+    (reason,) = left_out.counts
+    raise DataError(f"{path}: cannot be cut to the --box ({reason}). Correct the box, or leave it out")
 
 
 def _embedding(path: Path, index: Index) -> np.ndarray:

@@ -17,6 +17,7 @@ from ffcv_convert.datasets.custom import UNKNOWN
 from ffcv_convert.records import below, inside, shown
 
 MAX_LIST_BYTES = 1 << 28  # some four million boxes; reading takes up to a dozen times as much memory
+MOST_PX = 1 << 24  # of a box; the index keeps float32, which has no pixel for each number beyond
 MODALITIES = {text: kind for kind in Modality for text in (kind.name.lower(), str(kind.value))}
 NAMES = ", ".join(kind.name.lower() for kind in Modality)
 
@@ -78,6 +79,8 @@ class Fields:
             raise self.error(source, "its box", told, "four numbers: x, y, width, height") from None
         if not math.isfinite(sum(box)):
             left_out.add("boxes of numbers that are not finite", source)
+        elif max(map(abs, box)) > MOST_PX:
+            left_out.add(f"boxes of numbers beyond {MOST_PX:,}", source)
         elif box.width <= 0 or box.height <= 0:
             left_out.add("boxes without width or height", source)
         else:

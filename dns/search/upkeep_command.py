@@ -1,0 +1,36 @@
+"""Removes rows, joins segments and checks an index: python -m dns.search index --remove, compact, verify."""
+
+import argparse
+from collections.abc import Sequence
+
+from dns.search import removal, verification
+from dns.search.rows import Filters
+from ffcv_convert.beton.labels import Modality
+from ffcv_convert.common.errors import ConfigError
+
+
+def remove(options: argparse.Namespace) -> int:
+    """Remove the rows that the filters choose."""
+    if options.boxes or options.crops or options.embeddings or options.calibrate:
+        raise ConfigError("--remove: removes, and adds nothing. Leave what to add out")
+    gone = removal.remove(options.index, filters(options, options.modality))
+    print(f"{options.index}: {gone:,} rows removed, with their images and all that was made of them")
+    return 0
+
+
+def filters(options: argparse.Namespace, modality: Modality | None) -> Filters:
+    """Return the filters of the command line. Raises ConfigError for an empty span of time."""
+    if None not in (options.since, options.until) and options.until <= options.since:
+        raise ConfigError("--until: is not later than --since. Exchange them")
+    return Filters(tuple(options.cameras), modality, options.since, options.until)
+
+
+def compact(options: argparse.Namespace, more: Sequence[str]) -> int:
+    before, after = removal.compact(options.index)
+    print(f"{options.index}: {before} segments, now {after}")
+    return 0
+
+
+def verify(options: argparse.Namespace, more: Sequence[str]) -> int:
+    print(*verification.verify(options.index), sep="\n")
+    return 0
