@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import __main__ as menu
-from benchmarks import cuda_tables, duration, exports, gpu, methods, ranks, seeds, sysu_size
+from benchmarks import cuda_tables, duration, exports, gpu, methods, ranks, search_people, search_size, seeds, sysu_size
 from benchmarks.harness import RESULTS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -62,6 +62,10 @@ def _table(name: str, content: dict[str, Any]) -> str:
         return methods.table(content)
     if name.startswith("exports"):
         return exports.table(content)
+    if name.startswith("search-size"):
+        return search_size.table(content)
+    if name.startswith("search-people"):
+        return search_people.table(content)
     if name.startswith("seeds"):
         return seeds.table(content)
     if name.startswith("sysu-size"):

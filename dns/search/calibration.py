@@ -32,6 +32,7 @@ from ffcv_convert.common.errors import DataError
 
 FILE, FORMAT, VERSION = "calibration.npz", "dns-ffcv-search-calibration", 1
 ABOUT, ARRAYS = "about", ("similarity", "images", "rows", "identities")
+FEWEST = 1e-4  # smaller numbers say no more than that
 Decision = Literal["somebody", "nobody", "unknown"]
 AGAIN = "Calibrate again: make index CALIBRATE=labelled.csv"
 
@@ -178,8 +179,16 @@ def decide(
 
 
 def number(value: float, at_most: bool) -> str:
-    """Return an expected number in two digits."""
-    return f"{'at most ' * at_most}{f'{value:.0f}' if value >= 10 else f'{value:.2g}'}"
+    """Return an expected number in words: "0.042", "at most 12"."""
+    digits, at_most = limited(value, at_most)
+    return f"{'at most ' * at_most}{digits}"
+
+
+def limited(value: float, at_most: bool) -> tuple[str, bool]:
+    """Return an expected number in two digits, and whether there are at most so many; below FEWEST, there are at most
+    that."""
+    shown = max(value, FEWEST)
+    return f"{shown:.0f}" if shown >= 10 else f"{shown:.2g}", at_most or value < FEWEST
 
 
 def save(folder: Path, calibration: Calibration, network: Mapping[str, Any]) -> None:

@@ -1,8 +1,8 @@
 """Adds rows to an index, and calibrates it: python -m dns.search index."""
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def add(options: argparse.Namespace, network: SearchNetwork | None) -> None:
         )
     images = 0
     with store.appending(options.index, about, len(first.vector_D)) as writer:
-        for some in _batched(_with(first, rows), AT_ONCE):
+        for some in _batched(chain([first], rows), AT_ONCE):
             writer.add(
                 np.stack([one.vector_D for one in some]), [one.row for one in some], [one.thumbnail for one in some]
             )
@@ -137,11 +137,6 @@ def _boxes(options: argparse.Namespace, path: Path, left_out: LeftOut) -> list[S
 def report(left_out: LeftOut) -> None:
     for line in left_out.lines():
         print(printable(f"note: {line}", newlines=False))
-
-
-def _with(first: Embedded, rest: Iterable[Embedded]) -> Iterator[Embedded]:
-    yield first
-    yield from rest
 
 
 def _batched(rows: Iterator[Embedded], size: int) -> Iterator[list[Embedded]]:

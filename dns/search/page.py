@@ -11,12 +11,12 @@ from dns.report import html
 from dns.report.html import paragraph, text
 from dns.report.page import document
 from dns.search.answer import Answer, Hit
+from dns.search.calibration import limited, number
 from dns.search.moments import moment, when
 from dns.search.timeline import shortened, timeline
 from ffcv_convert.beton.labels import Modality
 
 DECISIONS = {"somebody": "somebody", "nobody": "nobody", "unknown": "cannot tell"}
-FEWEST = 1e-4  # strangers; smaller numbers say no more than that
 HEIGHT_PX = 128  # of the query's image
 MOST_BYTES = 3_000_000  # of the hits' small images; hits beyond that show the number of their row
 HEADER = (
@@ -25,7 +25,8 @@ HEADER = (
 )  # fmt: skip
 STRANGERS = (
     "Beside a hit stands how many rows of other people are expected to be at least as similar, among all rows that "
-    "were searched: its strangers. Few of them, such as 0.02, make it likely that the hit is the person."
+    "were searched: its strangers. Where they are few, such as 0.02, strangers rarely score so high. Whether the person "
+    "was there at all, this number does not know."
 )
 PROMISE = (
     'Both "nobody" and the numbers of strangers hold for cameras like those of the calibration. On other cameras '
@@ -138,20 +139,7 @@ def _cells(hits: Sequence[Hit], most_bytes: int) -> Iterator[str]:
 
 
 def _strangers(hit: Hit) -> str:
-    if hit.strangers is None:
-        return "not calibrated"
-    number, at_most = _expected(hit)
-    return f"{'fewer than ' * at_most}{number} strangers"
-
-
-def _expected(hit: Hit) -> tuple[str, bool]:
-    """Return how many strangers are expected, in two digits, and whether they are at most so many."""
-    strangers = hit.strangers or 0.0
-    return _number(max(strangers, FEWEST)), hit.at_most or strangers < FEWEST
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+    return "not calibrated" if hit.strangers is None else f"{number(hit.strangers, hit.at_most)} strangers"
 
 
 def _box(hit: Hit) -> str:
@@ -165,6 +153,6 @@ def _line(hit: Hit) -> list[object]:
     seen = [row.camera, *times, row.images, row.track, row.image, _box(hit), row.number]
     strangers = ""
     if hit.strangers is not None:  # begins with the number, by which the page sorts the column
-        number, at_most = _expected(hit)
-        strangers = f"{number}{' or fewer' * at_most}"
+        digits, at_most = limited(hit.strangers, hit.at_most)
+        strangers = f"{digits}{' or fewer' * at_most}"
     return [hit.rank, f"{hit.similarity:.3f}", strangers, *seen]

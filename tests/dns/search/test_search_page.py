@@ -70,10 +70,10 @@ def test_a_hit_is_shown_with_all_that_is_known_of_it(show: Show) -> None:
     ("strangers", "at_most", "said", "listed"),
     [
         (0.02, False, "0.02 strangers", "0.02"),
-        (0.4, True, "fewer than 0.4 strangers", "0.4 or fewer"),
+        (0.4, True, "at most 0.4 strangers", "0.4 or fewer"),
         (None, False, "not calibrated", ""),
-        (0.0, True, "fewer than 0.0001 strangers", "0.0001 or fewer"),
-        (0.00003, False, "fewer than 0.0001 strangers", "0.0001 or fewer"),
+        (0.0, True, "at most 0.0001 strangers", "0.0001 or fewer"),
+        (0.00003, False, "at most 0.0001 strangers", "0.0001 or fewer"),
         (0.00042, False, "0.00042 strangers", "0.00042"),
         (7.654, False, "7.7 strangers", "7.7"),
         (1234.5, False, "1234 strangers", "1234"),
