@@ -69,7 +69,7 @@ def report(answers: Sequence[Answer]) -> None:
 
 def check_cameras(folder: Path, index: Index, chosen: Filters) -> None:
     """Raise ConfigError for a camera that no row names."""
-    known = index.cameras()
+    known = index.cameras() if chosen.cameras else set()
     if unknown := [name for name in chosen.cameras if name not in known]:
         there = ", ".join(sorted(known)[:20])
         raise ConfigError(f"--cameras: {folder} has no rows of camera {unknown[0]}. It has those of {there}")
