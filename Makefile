@@ -150,7 +150,7 @@ $(BENCH): $(call again_unless_made,$(BENCH)) | $(READY)
 	'$(RUN)' -m pip install --quiet --disable-pip-version-check -c '$(PINNED)' '.[bench]'
 	echo $(MADE_FROM) >'$(BENCH)'
 
-benchmark: $(BENCH) ## measure on the CPU, beside the published path and other tools; under 15 minutes
+benchmark: $(BENCH) ## measure on the CPU, beside the published path and other tools; 15 to 30 minutes
 	CUDA_VISIBLE_DEVICES= '$(RUN)' -m benchmarks $(ARGS)
 
 benchmark-gpu: $(BENCH) ## on a GPU: PARTS='tests step epoch pipeline profile', all by default; each under 10 minutes
