@@ -127,12 +127,12 @@ def _seen(row: Row) -> list[str]:
 
 
 def in_words(chosen: Filters) -> str:
-    """Return the filters as a reader would say them."""
+    """Say which rows were searched."""
     parts = [f"cameras {', '.join(chosen.cameras)}" if chosen.cameras else "all cameras"]
     parts += [f"{chosen.modality.name.lower()} rows"] if chosen.modality is not None else []
     parts += [f"since {moment(chosen.since_ms)}"] if chosen.since_ms is not None else []
     parts += [f"until {moment(chosen.until_ms)}"] if chosen.until_ms is not None else []
-    return ", ".join(parts)
+    return f"Searched: {', '.join(parts)}."
 
 
 def network_in_words(network: Mapping[str, Any]) -> str:
