@@ -25,8 +25,8 @@ HEADER = (
 )  # fmt: skip
 STRANGERS = (
     "Beside a hit stands how many rows of other people are expected to be at least as similar, among all rows that "
-    "were searched: its strangers. Where they are few, such as 0.02, strangers rarely score so high. Whether the person "
-    "was there at all, this number does not know."
+    "were searched: its strangers. Where they are few, such as 0.02, strangers rarely score so high. Whether the "
+    "person was there at all, this number does not know."
 )
 PROMISE = (
     'Both "nobody" and the numbers of strangers hold for cameras like those of the calibration. On other cameras '
