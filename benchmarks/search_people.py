@@ -42,7 +42,12 @@ from ffcv_convert.synthetic.footage import draw_footage
 
 LABELLED = Options(train_identities=1, test_identities=400, train_images=1, test_images=1, seed=1)
 STRANGERS = Options(train_identities=1, test_identities=1100, train_images=1, test_images=1, seed=2)
-PEOPLE, ASKED, DRAWS = (16, 96, 1000), 100, 10  # in the index; not in the index, or in it, and asked for; how often
+PEOPLE = (16, 96, 400, 1000)  # in the index
+ASKED, DRAWS = 100, 10  # people who are asked for, in the index and not; how often
+    (16, 96, 400, 1000),
+    100,
+    10,
+)  # in the index; not in the index, or in it, and asked for; how often
 FPIRS = (0.1, 0.01)
 PROTOCOL = "llcm-i2v"
 HEADER = ("calibrated on", "people", "rows", "FPIR promised", "false alarms", "95 %", "found", "cannot tell")
@@ -140,7 +145,7 @@ def false_alarms(people: People, calibration: Calibration, count: int, *, every_
                 own = people.person[asked] == person
                 absent = person in outside
                 told[fpir].append(_told(similarity[own], right[own], threshold, direction, absent=absent))
-    return [_row(fpir, count, rows, told[fpir]) for fpir in FPIRS]
+    return [{**_row(fpir, count, rows, told[fpir]), "threshold": direction.threshold(rows, fpir)} for fpir in FPIRS]
 
 
 def _told(
@@ -168,7 +173,7 @@ def table(content: dict[str, Any]) -> str:
     lines = [list(HEADER), ["---"] * len(HEADER)]
     for one in content["rows"]:
         low, high = (max(0.0, one["false_alarms"] + sign * 1.96 * one["deviation"]) for sign in (-1, 1))
-        told = one["unknown"] < 0.5
+        told = one["threshold"] is not None
         lines.append([
             f"{one['identities']} people", f"{one['people']:,}", f"{one['rows']:,}", f"{100 * one['fpir']:g} %",
             *((f"{100 * one['false_alarms']:.1f} %", f"{100 * low:.1f} to {100 * high:.1f} %") if told else ("", "")),
@@ -196,7 +201,7 @@ def main(arguments: Sequence[str]) -> int:
     }
     rows = []
     for source, known in sources.items():
-        made = calibrate(known, source)
+        made = calibrate(known, known, source)
         for count in PEOPLE:
             for every_camera in (False, True):
                 found = false_alarms(people, made, count, every_camera=every_camera)

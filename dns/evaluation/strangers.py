@@ -47,16 +47,22 @@ def expected_strangers(
 
 
 def count_strangers(
-    query_QD: np.ndarray, person_Q: np.ndarray, gallery_GD: np.ndarray, person_G: np.ndarray
+    query_QD: np.ndarray,
+    person_Q: np.ndarray,
+    gallery_GD: np.ndarray,
+    person_G: np.ndarray,
+    *,
+    deciding: int = DECIDING,
 ) -> Strangers:
-    """Count the strangers that each query meets, at the similarities of the curve of expected_strangers."""
+    """Count the strangers that each query meets, at the similarities of the curve of expected_strangers. deciding: so
+    many pairs of identities end the curve."""
     blocks = partial(_blocks, query_QD, person_Q, gallery_GD, person_G)
     best_QI = np.concatenate([_best(similarity_BG, person_G) for similarity_BG in blocks()])
     compared = np.sort(best_QI[best_QI > -np.inf])[::-1]
-    deciding = _of_identities(best_QI, person_Q)
-    if len(deciding) < DECIDING:
+    pairs = _of_identities(best_QI, person_Q)
+    if len(pairs) < deciding:
         return Strangers(np.zeros(0), *np.zeros((2, len(person_Q), 0)))
-    first = int((compared >= deciding[DECIDING - 1]).sum())
+    first = int((compared >= pairs[deciding - 1]).sum())
     ranks = np.unique(np.geomspace(first, len(compared), POINTS).round().astype(int))
     at = np.unique(compared[ranks - 1])  # rising
     people_QP = _at_least(best_QI, at)

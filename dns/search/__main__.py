@@ -112,12 +112,15 @@ def time(text: str) -> int:
 
 
 def names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"{text!r} names no camera at one place. Leave it out to take all")
+    return found
 
 
 def positive(text: str) -> float:
-    if not 0 < float(text) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no positive number")
+    if not 1e-3 <= float(text) <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.001 and 1,000,000")
     return float(text)
 
 
@@ -144,6 +147,8 @@ def main(arguments: Sequence[str]) -> int:
     options, more = parser().parse_known_args(arguments)
     if unknown := [word for word in more if "." not in word.partition("=")[0]]:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
+    if more and options.command in ("compact", "verify"):
+        raise ConfigError(f"{more[0]}: {options.command} takes no options of eval.py. Leave it out")
     if find_spec("pyarrow") is None:
         raise ConfigError("this needs pyarrow, which is not installed here: .venv/bin/pip install '.[search]'")
     from dns.search import index_command, search_command, upkeep_command  # not above: they need pyarrow

@@ -104,6 +104,11 @@ def _single(sighting: Sighting, vector_D: np.ndarray, thumbnail: bytes) -> _Open
 
 
 def _joined(one: _Open, other: _Open) -> _Open:
+    if one.shown.person != other.shown.person:
+        raise DataError(
+            f"{other.shown.source}: track {other.shown.track} of camera {other.shown.camera} is of person "
+            f"{other.shown.person} here, and of {one.shown.person} in {one.shown.source}. Give each its own track"
+        )
     larger = other if other.area > one.area else one
     times = [time for time in (one.first_ms, one.last_ms, other.first_ms) if time is not None]
     first, last = (min(times), max(times)) if times else (None, None)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dns.search.calibration import Calibration, Decision, Direction, decide
-from dns.search.exact import Part, most_similar
+from dns.search.exact import Found, Part, most_similar
 from dns.search.rows import Filters, Row
 from dns.search.store import Index
 from ffcv_convert.beton.labels import Modality
@@ -66,11 +66,20 @@ def _among(
 ) -> Answer:  # fmt: skip
     searched = sum(map(len, parts))
     (best,) = most_similar(query_D[None], parts, hits, device)
+    shown = _shown(index, best)
     found: list[Hit] = []
     for part, position, similarity in zip(*(column.tolist() for column in best), strict=True):
         strangers, at_most = direction.expected(similarity, searched) if direction else (None, False)
-        segment = index.segments[part]
-        (row,), (thumbnail,) = segment.rows([position]), segment.thumbnails([position])
-        found.append(Hit(len(found) + 1, similarity, strangers, at_most, row, thumbnail))
+        found.append(Hit(len(found) + 1, similarity, strangers, at_most, *shown[part, position]))
     decision, threshold, reason = decide(found[0].similarity if found else None, searched, fpir, direction)
     return Answer(modality, searched, decision, threshold, reason, found)
+
+
+def _shown(index: Index, best: Found) -> dict[tuple[int, int], tuple[Row, bytes]]:
+    """Return row and thumbnail by (part, position), each segment's at once: a group of its table is read once then."""
+    shown: dict[tuple[int, int], tuple[Row, bytes]] = {}
+    for part in np.unique(best.part).tolist():
+        segment, positions = index.segments[part], best.position[best.part == part]
+        rows = zip(segment.rows(positions), segment.thumbnails(positions), strict=True)
+        shown |= {(part, position): row for position, row in zip(positions.tolist(), rows, strict=True)}
+    return shown

@@ -5,9 +5,10 @@ another or the same, every query is compared with every row of another identity.
 least as similar as s, times the number of rows that are searched, is the number of strangers expected at s.
 
 The false alarms at s are the share of queries that find at least one stranger as similar among N rows (FPIR, ISO/IEC
-19795-1): of each query, the chance that N of the rows which it was compared with, drawn without replacement, hold one
-of those as similar; the mean over the queries. Some people look like many others, and this mean counts their alarms
-once. Among more rows than there were identities, N / M times the chance among M: no less than the true one, which grows
+19795-1). The N rows are taken to be of N people, drawn without replacement from the M that a query was compared with,
+with one of the rows of each. Of these people k have rows as similar, a share f of their rows: the chance that none is
+found is about the product of 1 - f N / (M - j) over j = 0 to k - 1. The mean over the queries counts those once who
+look like many others. Among more than M rows, N / M times the chance among M: no less than the true one, which grows
 more slowly. Several rows of one person resemble each other, and give fewer alarms than as many people. The best hit is
 somebody where at most the FPIR that was asked for is expected.
 
@@ -31,7 +32,7 @@ from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import DataError
 
 FILE, FORMAT, VERSION = "calibration.npz", "dns-ffcv-search-calibration", 1
-ABOUT, ARRAYS = "about", ("similarity", "images", "rows", "identities")
+ABOUT, ARRAYS = "about", ("similarity", "people", "images", "others", "rows", "identities")
 FEWEST = 1e-4  # smaller numbers say no more than that
 Decision = Literal["somebody", "nobody", "unknown"]
 AGAIN = "Calibrate again: make index CALIBRATE=labelled.csv"
@@ -44,6 +45,11 @@ class Labelled(NamedTuple):
     person_N: np.ndarray
     modality_N: np.ndarray
 
+    def of(self, modality: Modality) -> "Labelled":
+        """Return those of one modality."""
+        own = self.modality_N == modality
+        return Labelled(self.embedding_ND[own], self.person_N[own], self.modality_N[own])
+
 
 class Expected(NamedTuple):
     """strangers: as many rows of other people as are expected; at_most: too few pairs tell, and it is no more."""
@@ -55,11 +61,13 @@ class Expected(NamedTuple):
 @dataclass(frozen=True)
 class Direction:
     """How similar strangers are, from queries of one modality to rows of another or the same. similarity: P values that
-    fall; images_QP: rows of strangers that are at least as similar, by query; rows_Q: rows of strangers that it was
-    compared with; identities: how many there were (queries, rows)."""
+    fall; people_QP, images_QP: strangers with a row at least as similar, and such rows, by query; others_Q, rows_Q:
+    strangers and rows of strangers that it was compared with; identities: how many there were (queries, rows)."""
 
     similarity: np.ndarray
+    people_QP: np.ndarray
     images_QP: np.ndarray
+    others_Q: np.ndarray
     rows_Q: np.ndarray
     identities: tuple[int, int]
 
@@ -96,23 +104,24 @@ class Direction:
         return int(below[0]) if len(below) else None
 
     def _alarms(self, point: int, rows: int) -> float:
-        # No more rows than there were other identities: of the same person, they would resemble each other.
-        drawn_Q = np.minimum(self.rows_Q, max(1, min(rows, self.identities[1] - 1)))
-        met_Q = _met(self.images_QP[:, point], self.rows_Q, drawn_Q)
-        return min(1.0, float((met_Q * (rows / drawn_Q)).mean()))
+        people_Q, drawn_Q = self.people_QP[:, point], np.minimum(rows, self.others_Q)
+        each_Q = self.rows_Q / self.others_Q  # rows of a person
+        share_Q = self.images_QP[:, point] / np.maximum(people_Q, 1) / each_Q
+        found_Q = 1 - _none(people_Q, share_Q * drawn_Q, self.others_Q)
+        return min(1.0, float((found_Q * (rows / drawn_Q)).mean()))
 
 
-def _met(similar_Q: np.ndarray, rows_Q: np.ndarray, drawn_Q: np.ndarray) -> np.ndarray:
-    """Return the chance that some of the drawn rows are similar ones: 1 - C(rows - similar, drawn) / C(rows, drawn).
-    scipy.stats.hypergeom gives the same, a hundred times as slowly."""
+def _none(people_Q: np.ndarray, drawn_Q: np.ndarray, others_Q: np.ndarray) -> np.ndarray:
+    """Return the chance that none of some people is drawn: the product of 1 - drawn / (others - j) over j = 0 to
+    people - 1. drawn: how many of the others are drawn, times the share of a person's rows that count."""
     from scipy.special import gammaln  # not above: takes a while
 
-    left_Q = rows_Q - similar_Q - drawn_Q  # not similar, and not drawn
-    none_Q = (
-        gammaln(rows_Q - similar_Q + 1) + gammaln(rows_Q - drawn_Q + 1)
-        - gammaln(left_Q.clip(min=0) + 1) - gammaln(rows_Q + 1)
+    left_Q = others_Q - drawn_Q - people_Q + 1
+    logarithm_Q = (
+        gammaln(others_Q - drawn_Q + 1) - gammaln(np.maximum(left_Q, 1e-9))
+        + gammaln(others_Q - people_Q + 1) - gammaln(others_Q + 1)
     )  # fmt: skip
-    return np.where(left_Q < 0, 1.0, 1 - np.exp(none_Q))
+    return np.where(left_Q > 0, np.exp(logarithm_Q), 0.0)
 
 
 @dataclass(frozen=True)
@@ -123,35 +132,36 @@ class Calibration:
     directions: Mapping[tuple[Modality, Modality], Direction]
 
 
-def calibrate(labelled: Labelled, source: str) -> Calibration:
-    """Compare all pairs of strangers, in every direction that has DECIDING pairs of identities. Raises DataError where
-    none has."""
+def calibrate(queries: Labelled, rows: Labelled, source: str) -> Calibration:
+    """Compare all pairs of strangers, in every direction that has DECIDING pairs of identities. queries, rows: the same
+    where each image is both. Raises DataError where no direction has enough."""
     found = {}
-    modalities = [Modality(number) for number in np.unique(labelled.modality_N).tolist()]
-    for query, rows in ((query, rows) for query in modalities for rows in modalities):
-        direction = _direction(labelled, query, rows)
+    asked, searched = ([Modality(number) for number in np.unique(one.modality_N)] for one in (queries, rows))
+    for pair in ((query, row) for query in asked for row in searched):
+        direction = _direction(queries.of(pair[0]), rows.of(pair[1]), twice=pair[0] == pair[1])
         if len(direction.similarity):
-            found[query, rows] = direction
+            found[pair] = direction
     if not found:
         raise DataError(
-            f"{source}: has {len(np.unique(labelled.person_N))} identities, too few to calibrate on: fewer than "
+            f"{source}: has {len(np.unique(rows.person_N))} identities, too few to calibrate on: fewer than "
             f"{DECIDING} pairs of two. Label more people"
         )
     return Calibration(source, found)
 
 
-def _direction(labelled: Labelled, query: Modality, rows: Modality) -> Direction:
-    asked, searched = (np.flatnonzero(labelled.modality_N == one) for one in (query, rows))
-    person_Q, person_G = labelled.person_N[asked], labelled.person_N[searched]
-    counted = count_strangers(labelled.embedding_ND[asked], person_Q, labelled.embedding_ND[searched], person_G)
+def _direction(queries: Labelled, rows: Labelled, *, twice: bool) -> Direction:
+    """Compare queries with rows, each of one modality. twice: each pair of people is met in both ways."""
+    person_Q, person_G = queries.person_N, rows.person_N
+    deciding = 2 * DECIDING if twice else DECIDING
+    counted = count_strangers(queries.embedding_ND, person_Q, rows.embedding_ND, person_G, deciding=deciding)
     identities, images = np.unique(person_G, return_counts=True)
     own = dict(zip(identities.tolist(), images.tolist(), strict=True))
     rows_Q = np.array([len(person_G) - own.get(person, 0) for person in person_Q.tolist()], dtype=np.int64)
+    others_Q = len(identities) - np.isin(person_Q, identities).astype(np.int64)
     met = rows_Q > 0
-    return Direction(
-        counted.similarity, counted.images_QP[met].astype(np.int32), rows_Q[met],
-        (len(np.unique(person_Q)), len(identities)),
-    )  # fmt: skip
+    people_QP, images_QP = (counts[met].astype(np.int32) for counts in (counted.people_QP, counted.images_QP))
+    known = len(np.unique(person_Q)), len(identities)
+    return Direction(counted.similarity, people_QP, images_QP, others_Q[met], rows_Q[met], known)
 
 
 def decide(
@@ -196,7 +206,7 @@ def save(folder: Path, calibration: Calibration, network: Mapping[str, Any]) -> 
     about = {"format": FORMAT, "version": VERSION, "source": calibration.source, "network": _of(network)}
     arrays: dict[str, Any] = {ABOUT: np.array(json.dumps(about))}
     for (query, rows), one in calibration.directions.items():
-        own = (one.similarity, one.images_QP, one.rows_Q, np.array(one.identities))
+        own = (one.similarity, one.people_QP, one.images_QP, one.others_Q, one.rows_Q, np.array(one.identities))
         arrays |= {f"{query.name}.{rows.name}.{name}": array for name, array in zip(ARRAYS, own, strict=True)}
     with results.replacing(folder / FILE) as file:
         np.savez_compressed(file, **arrays)
@@ -236,11 +246,12 @@ def _keys(file: Any) -> list[tuple[Modality, Modality]]:
 
 
 def _read(arrays: list[np.ndarray]) -> Direction:
-    similarity, images_QP, rows_Q, identities = arrays
-    shapes = images_QP.shape == (len(rows_Q), len(similarity)) and 0 not in images_QP.shape
+    similarity, people_QP, images_QP, others_Q, rows_Q, identities = arrays
+    shape = (len(rows_Q), len(similarity))
+    shapes = people_QP.shape == images_QP.shape == shape and len(others_Q) == len(rows_Q) and 0 not in shape
     if not shapes or not (np.diff(similarity) < 0).all() or not (np.diff(images_QP, axis=1) >= 0).all():
         raise ValueError("no curve")
-    if not (images_QP[:, -1] <= rows_Q).all() or not (rows_Q > 0).all():
+    if not (images_QP[:, -1] <= rows_Q).all() or not (people_QP <= images_QP).all() or not (others_Q > 0).all():
         raise ValueError("more strangers than rows")
     query, rows = identities.tolist()
-    return Direction(similarity, images_QP, rows_Q, (query, rows))
+    return Direction(similarity, people_QP, images_QP, others_Q, rows_Q, (query, rows))

@@ -43,6 +43,9 @@ def most_similar(query_QD: np.ndarray, parts: Sequence[Part], count: int, device
     """Return up to `count` rows for each query. query_QD: float32, rows of length 1. Raises DataError for stored rows
     that are damaged."""
     query = torch.from_numpy(np.ascontiguousarray(query_QD, dtype=np.float32)).to(device)
+    count = min(count, sum(map(len, parts)))
+    if not count:
+        return [Found(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)) for _ in query_QD]
     margin = _margin(query.shape[1])
     kept = _Kept(len(query), count, margin, device)
     for number, part in enumerate(parts):
@@ -103,7 +106,8 @@ def _ordered(
         own = np.flatnonzero(part_K == number)
         for begin in range(0, len(own), 1024):  # all rows, where all are equal: a block at a time
             some = own[begin : begin + 1024]
-            similarity_K[some] = part.vectors_ND[position_K[some]].astype(np.float64) @ query
+            # Not by BLAS, which sums the last rows of a block in another order: equal rows would differ.
+            similarity_K[some] = (part.vectors_ND[position_K[some]].astype(np.float64) * query).sum(axis=1)
     order = np.lexsort((position_K, part_K, -similarity_K))[:count]
     return Found(part_K[order], position_K[order], similarity_K[order])
 

@@ -11,7 +11,7 @@ import numpy as np
 from dns.judge.subject import converted, open_images
 from dns.search import calibration, labelled, manifest, store
 from dns.search.adding import Embedded, embed_sightings, join_tracks, read_embeddings
-from dns.search.calibration import Calibration, Labelled
+from dns.search.calibration import Calibration
 from dns.search.lists import read_boxes, read_folder
 from dns.search.network import SearchNetwork, open_search_network
 from dns.search.sightings import LeftOut, Sighting
@@ -79,7 +79,6 @@ def _network(options: argparse.Namespace, index: Index | None, more: Sequence[st
 def add(options: argparse.Namespace, network: SearchNetwork | None) -> None:
     """Add the rows of the command line's list, and print how many, and what was left out."""
     left_out = LeftOut()
-    before = len(Index.open(options.index)) if manifest.find(options.index) else 0
     rows, about = _rows(options, network, left_out)
     first = next(rows, None)
     if first is None:
@@ -99,8 +98,8 @@ def add(options: argparse.Namespace, network: SearchNetwork | None) -> None:
             )
             images += sum(one.row.images for one in some)
     report(left_out)
-    total = len(Index.open(options.index))
-    print(f"{options.index}: {total - before:,} rows of {images:,} images added, {total:,} rows now")
+    total = sum(entry.rows for entry in manifest.read(options.index).segments)
+    print(f"{options.index}: {writer.count:,} rows of {images:,} images added, {total:,} rows now")
 
 
 def _rows(
@@ -147,35 +146,34 @@ def _batched(rows: Iterator[Embedded], size: int) -> Iterator[list[Embedded]]:
 def calibrate(options: argparse.Namespace, network: SearchNetwork) -> Calibration | None:
     """Calibrate on the labelled list or the test set that is named; an index without a calibration, on the test set of
     the checkpoint. None, with a note, where that cannot be used."""
-    there = None if options.calibrate else calibration.load(options.index, network.about)
-    if there is not None and options.dataset in (None, there.source.removeprefix(TEST_SET)):
+    named = options.calibrate or options.dataset
+    if not named and calibration.load(options.index, network.about) is not None:
         return None
     try:
-        known, source = _of_list(options, network) if options.calibrate else _of_test_set(options, network)
-        return calibration.calibrate(known, source)
+        return _of_list(options, network) if options.calibrate else _of_test_set(options, network)
     except DataError as error:
-        if options.calibrate or options.dataset:
+        if named:
             raise
         print(printable(f"note: not calibrated, so nothing says how strangers score. {error}", newlines=False))
         print("note: or calibrate on labelled boxes of your own cameras: make index CALIBRATE=labelled.csv FRAMES=...")
         return None
 
 
-def _of_list(options: argparse.Namespace, network: SearchNetwork) -> tuple[Labelled, str]:
+def _of_list(options: argparse.Namespace, network: SearchNetwork) -> Calibration:
     left_out, path = LeftOut(), options.calibrate
-    sightings = read_boxes(
-        path, options.frames, camera=options.camera, modality=options.modality, left_out=left_out
-    )  # fmt: skip
-    known = labelled.of_list(path, options.frames, sightings, network, left_out)
+    sightings = read_boxes(path, options.frames, camera=options.camera, modality=options.modality, left_out=left_out)
+    queries, rows = labelled.of_list(path, options.frames, sightings, network, left_out)
     report(left_out)
-    return known, f"the people of {path.name}"
+    return calibration.calibrate(queries, rows, f"the {len(np.unique(rows.person_N)):,} people of {path.name}")
 
 
-def _of_test_set(options: argparse.Namespace, network: SearchNetwork) -> tuple[Labelled, str]:
+def _of_test_set(options: argparse.Namespace, network: SearchNetwork) -> Calibration:
     folder = converted(options.beton_root, options.dataset or network.about["dataset"], network.size_px)
     images = open_images(folder, options.trial or network.about["trial"])
     check_same_size(network.about["path"], network.size_px, images.path, images.size_px)
-    return labelled.of_test_set(images, network), f"{TEST_SET}{images.manifest.dataset}"
+    known = labelled.of_test_set(images, network)
+    source = f"the {len(np.unique(known.person_N)):,} people of {TEST_SET}{images.manifest.dataset}"
+    return calibration.calibrate(known, known, source)
 
 
 def _in_words(made: Calibration) -> str:

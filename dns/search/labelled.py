@@ -17,20 +17,24 @@ from pipelines.data import TestImages
 
 def of_list(
     path: Path, frames: Path, sightings: Sequence[Sighting], network: SearchNetwork, left_out: LeftOut
-) -> Labelled:
-    """Embed the sightings of a labelled list as rows of an index are: those of a track share one. Raises DataError
-    where a sighting has no identity, or none can be used."""
+) -> tuple[Labelled, Labelled]:
+    """Embed the sightings of a labelled list: each by itself, as a query is, and as rows of an index, where those of a
+    track share one. Raises DataError where a sighting has no identity, a track several, or none can be used."""
     if unlabelled := next((one for one in sightings if one.person is None), None):
         raise DataError(f"{unlabelled.source}: names no person. Label every box: a column `person` of whole numbers")
-    vectors = embed_sightings(frames, sightings, network, left_out, thumbnails=False)
-    rows = list(join_tracks(vectors, sightings))
-    if not rows:
+    vectors = list(embed_sightings(frames, sightings, network, left_out, thumbnails=False))
+    if not vectors:
         raise DataError(f"{path}: nothing to calibrate on ({'; '.join(left_out.lines())}). Correct the list")
-    return Labelled(
-        np.stack([one.vector_D for one in rows]),
-        np.array([one.person for one in rows], dtype=np.int64),
-        np.array([one.row.modality for one in rows], dtype=np.int64),
+    rows = list(join_tracks(vectors, sightings))
+    return (
+        _labelled([(vector_D, one.person, one.modality) for one, vector_D, _ in vectors]),
+        _labelled([(one.vector_D, one.person, one.row.modality) for one in rows]),
     )
+
+
+def _labelled(known: Sequence[tuple[np.ndarray, int | None, Modality]]) -> Labelled:
+    vectors, persons, modalities = zip(*known, strict=True)
+    return Labelled(np.stack(vectors), np.array(persons, dtype=np.int64), np.array(modalities, dtype=np.int64))
 
 
 def of_test_set(images: TestImages, network: SearchNetwork) -> Labelled:

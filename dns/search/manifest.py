@@ -12,6 +12,7 @@ that it looks for, or none.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -86,10 +87,15 @@ def find(folder: Path) -> Manifest | None:
         raise DataError(f"{path}: version {version}, this program reads {VERSION}. {advice}")
     if content.pop("sha256", None) != _digest(content):
         raise DataError(f"{path}: damaged, or edited (its SHA-256 is another). {AGAIN}")
-    return Manifest(**{**content, "segments": tuple(map(_entry, content["segments"]))})
+    try:
+        return Manifest(**{**content, "segments": tuple(map(_entry, content["segments"]))})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: made by another program ({error}). {AGAIN}") from None
 
 
 def _entry(content: dict[str, Any]) -> SegmentEntry:
+    if not re.fullmatch(NAME, content["name"]):  # a folder of this index, never one elsewhere
+        raise ValueError(f"segment {content['name']!r}")
     files = {name: FileEntry(**about) for name, about in content["files"].items()}
     return SegmentEntry(**{**content, "files": files})
 

@@ -62,10 +62,11 @@ class SearchNetwork:
                 f"{self._name}: cannot add to {folder}, whose rows were embedded elsewhere ({stored['file']}). Make "
                 "another index"
             )
-        if any(stored[name] != self.about[name] for name in ("sha256", "feature")):
+        if any(stored[name] != self.about[name] for name in ("sha256", "feature", "flip")):
+            how = f"{stored['file']} (SHA-256 {str(stored['sha256'])[:12]}, flip {stored['flip']})"
             raise CheckpointError(
-                f"{self._name}: is another network than {stored['file']} (SHA-256 {str(stored['sha256'])[:12]}), which "
-                f"embedded the rows of {folder}. Name that one (--checkpoint=FILE), or make another index"
+                f"{self._name}: is another network than {how}, which embedded the rows of {folder}. Name that one "
+                "(--checkpoint=FILE), or make another index"
             )
 
     @torch.inference_mode()

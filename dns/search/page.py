@@ -29,8 +29,8 @@ STRANGERS = (
     "person was there at all, this number does not know."
 )
 PROMISE = (
-    'Both "nobody" and the numbers of strangers hold for cameras like those of the calibration. On other cameras '
-    "nothing is promised."
+    'Both "nobody" and the numbers of strangers hold for cameras like those of the calibration, and for rows like its '
+    "own: those of a test set are single images, not tracks. On other cameras nothing is promised."
 )
 NO_CALIBRATION = (
     "The index has no calibration. So it is unknown how many strangers are as similar as a hit, and whether the best "
@@ -69,7 +69,7 @@ def write_page(path: Path, query: Query, answers: Sequence[Answer], about: About
     facts = {f"{answer.modality.name.lower()} rows": DECISIONS[answer.decision] for answer in answers}
     facts["rows of the index"] = f"{about.rows:,}"
     if about.calibration is not None:
-        facts["strangers taken for somebody (FPIR)"] = f"at most {100 * about.fpir:.3g} %"
+        facts["absent people taken for somebody (FPIR), in each list"] = f"about {100 * about.fpir:.3g} %"
     sections = [
         (answer.modality.name.lower(), _title(answer), _section(query, answer, MOST_BYTES // len(answers)))
         for answer in answers

@@ -22,7 +22,7 @@ from dns.search.page import DECISIONS, PROMISE, About, Query, write_page
 from dns.search.rows import Filters, Row
 from dns.search.sightings import Box, LeftOut, Sighting
 from dns.search.store import Index
-from dns.search.upkeep_command import filters
+from dns.search.upkeep_command import check_cameras, filters
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import ConfigError, DataError
 from ffcv_convert.decoding import decode
@@ -32,6 +32,8 @@ HEADER = ("rank", "similarity", "strangers", "camera", "first seen", "last seen"
 
 def run(options: argparse.Namespace, more: Sequence[str]) -> int:
     """Search, print a table or JSON, and write a page, as the command line says. Raises a UserError."""
+    if options.page and options.page.suffix.lower() != ".html":
+        raise ConfigError(f"--page={options.page}: a page ends in .html. Name another file")
     index = Index.open(options.index)
     chosen = filters(options, options.rows)
     check_cameras(options.index, index, chosen)
@@ -65,14 +67,6 @@ def report(answers: Sequence[Answer]) -> None:
         title = f"Among {one.searched:,} {one.modality.name.lower()} rows: {DECISIONS[one.decision]}"
         print(on_screen(title, _table(one)))
         print(one.reason)
-
-
-def check_cameras(folder: Path, index: Index, chosen: Filters) -> None:
-    """Raise ConfigError for a camera that no row names."""
-    known = index.cameras() if chosen.cameras else set()
-    if unknown := [name for name in chosen.cameras if name not in known]:
-        there = ", ".join(sorted(known)[:20])
-        raise ConfigError(f"--cameras: {folder} has no rows of camera {unknown[0]}. It has those of {there}")
 
 
 def _query(options: argparse.Namespace, index: Index, more: Sequence[str]) -> tuple[np.ndarray, np.ndarray | None]:

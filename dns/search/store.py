@@ -194,7 +194,8 @@ def _sweep(folder: Path) -> None:
     """Remove the segments that the manifest does not name. Without a manifest nothing is removed: it may be lost."""
     atomic.sweep(folder / manifests.FILE)
     manifest = manifests.find(folder)
-    if manifest is None or not (folder / SEGMENTS).is_dir():
+    segments = folder / SEGMENTS
+    if manifest is None or segments.is_symlink() or not segments.is_dir():  # what a link names is not ours
         return
     named = {entry.name for entry in manifest.segments}
     for path in (folder / SEGMENTS).iterdir():
@@ -204,5 +205,8 @@ def _sweep(folder: Path) -> None:
 
 def remove_made(folder: Path) -> None:
     """Delete what other programs made of the rows."""
-    if os.path.lexists(folder / MADE):
-        shutil.rmtree(folder / MADE)
+    made = folder / MADE
+    if made.is_dir() and not made.is_symlink():
+        shutil.rmtree(made)
+    elif os.path.lexists(made):
+        made.unlink()

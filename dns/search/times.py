@@ -17,6 +17,8 @@ def to_ms(text: str) -> int:
     """Return milliseconds since 1970 in UTC. text: ISO 8601, as UTC where it names no zone, or seconds since 1970: a
     number alone is always seconds. Raises ValueError for anything else and beyond the years 1 to 9999, as milliseconds
     would be in place of seconds."""
+    if re.fullmatch(r"(19|20)\d{6}", text):  # 20260302 would be a day in 1970
+        raise ValueError(f"{text} is a day or a number of seconds. Write 2026-03-02")
     try:
         seconds = float(text)
     except ValueError:

@@ -2,9 +2,11 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
-from dns.search import removal, verification
+from dns.search import calibration, removal, verification
 from dns.search.rows import Filters
+from dns.search.store import Index
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import ConfigError
 
@@ -13,7 +15,9 @@ def remove(options: argparse.Namespace) -> int:
     """Remove the rows that the filters choose."""
     if options.boxes or options.crops or options.embeddings or options.calibrate:
         raise ConfigError("--remove: removes, and adds nothing. Leave what to add out")
-    gone = removal.remove(options.index, filters(options, options.modality))
+    chosen = filters(options, options.modality)
+    check_cameras(options.index, Index.open(options.index), chosen)
+    gone = removal.remove(options.index, chosen)
     print(f"{options.index}: {gone:,} rows removed, with their images and all that was made of them")
     return 0
 
@@ -25,6 +29,14 @@ def filters(options: argparse.Namespace, modality: Modality | None) -> Filters:
     return Filters(tuple(options.cameras), modality, options.since, options.until)
 
 
+def check_cameras(folder: Path, index: Index, chosen: Filters) -> None:
+    """Raise ConfigError for a camera that no row names."""
+    known = index.cameras() if chosen.cameras else set()
+    if unknown := [name for name in chosen.cameras if name not in known]:
+        there = ", ".join(sorted(known)[:20])
+        raise ConfigError(f"--cameras: {folder} has no rows of camera {unknown[0]}. It has those of {there}")
+
+
 def compact(options: argparse.Namespace, more: Sequence[str]) -> int:
     before, after = removal.compact(options.index)
     print(f"{options.index}: {before} segments, now {after}")
@@ -32,5 +44,7 @@ def compact(options: argparse.Namespace, more: Sequence[str]) -> int:
 
 
 def verify(options: argparse.Namespace, more: Sequence[str]) -> int:
-    print(*verification.verify(options.index), sep="\n")
+    lines = verification.verify(options.index)
+    known = calibration.load(options.index, Index.open(options.index).network)
+    print(*lines, f"calibrated on {known.source}" if known else "not calibrated", sep="\n")
     return 0

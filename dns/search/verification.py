@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dns.search.manifest import AGAIN, FILES, THUMBNAILS
+from dns.search.manifest import AGAIN, FILES, SEGMENTS, THUMBNAILS
 from dns.search.segment import Segment
 from dns.search.store import Index
 from dns.search.table import SCHEMA
@@ -29,6 +29,11 @@ def verify(folder: Path) -> list[str]:
     numbers = np.sort(np.concatenate(number_N))
     if (numbers[1:] == numbers[:-1]).any():
         raise DataError(f"{folder}: several rows have the same number. {AGAIN}")
+    named = {segment.name for segment in index.segments}
+    lines += [
+        f"{path}: left by a writer that was killed, perhaps with rows that it was to remove. Any writer deletes it"
+        for path in sorted((folder / SEGMENTS).glob("*")) if path.name.partition(".")[0] not in named
+    ]  # fmt: skip
     return [*lines, f"index: {len(index):,} rows in {len(index.segments):,} segments, width {index.width}"]
 
 

@@ -16,7 +16,7 @@ from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.custom import UNKNOWN
 from ffcv_convert.records import below, inside, shown
 
-MAX_LIST_BYTES = 1 << 28  # some four million boxes; reading takes up to a dozen times as much memory
+MAX_LIST_BYTES = 1 << 28  # some four million boxes; reading takes a dozen times as much memory, or several dozen
 MOST_PX = 1 << 24  # of a box; the index keeps float32, which has no pixel for each number beyond
 MODALITIES = {text: kind for kind in Modality for text in (kind.name.lower(), str(kind.value))}
 NAMES = ", ".join(kind.name.lower() for kind in Modality)
@@ -49,6 +49,8 @@ class Fields:
     def camera(self, name: str, source: str) -> str:
         if not (camera := name or self._camera):
             raise DataError(f"{self.path.parent / source}: names no camera. Give one for all: --camera=NAME")
+        if "," in camera:
+            raise self.error(source, "camera", camera, "without a comma, which stands between cameras in CAMERAS=a,b")
         return sys.intern(camera)
 
     def modality(self, name: str, source: str) -> Modality:

@@ -75,6 +75,33 @@ def test_rows_that_float32_cannot_tell_apart_stand_in_the_order_of_float64() -> 
     assert [position for _, position in found[0]] != in_float32
 
 
+def test_rows_at_the_edge_of_the_hits_are_not_lost_to_rounding() -> None:
+    """Thousands of rows as similar as the last hit, but for steps of float16 that cancel: float32 cannot order them."""
+    rng = np.random.default_rng(3)
+    query_D, lists = unit(rng, 1, 2048)[0].astype(np.float32), []
+    rows = np.tile(query_D.astype(np.float16), (2000, 1))
+    for row in rows:
+        up, down = rng.integers(2048, size=(2, 40))
+        row[up] = np.nextafter(row[up], np.float16(1))
+        row[down] = np.nextafter(row[down], np.float16(-1))
+    parts = [Part(rows, None, "near")]
+    for count in (20, 100, 400):
+        found, exactly = places(most_similar(query_D[None], parts, count, CPU)), naive(query_D[None], parts, count)
+        assert found == exactly
+        lists.append({position for _, position in exactly[0]})
+    in_float32 = np.argsort(-(rows.astype(np.float32) @ query_D), kind="stable")
+    assert any(set(in_float32[: len(one)].tolist()) != one for one in lists)  # so the margin is needed
+
+
+@pytest.mark.parametrize("width", [8, 2048])
+def test_equal_rows_stay_in_order_at_any_place_of_a_block(width: int) -> None:
+    rng = np.random.default_rng(4)
+    row, query_QD = unit(rng, 1, width).astype(np.float16), unit(rng, 1, width).astype(np.float32)
+    for count in range(1, 70, 3):
+        parts = [Part(np.tile(row, (count, 1)), None, "equal")]
+        assert places(most_similar(query_QD, parts, count, CPU)) == [[(0, one) for one in range(count)]]
+
+
 def test_of_equal_rows_the_earlier_comes_first() -> None:
     rng = np.random.default_rng(2)
     rows = np.tile(unit(rng, 1, 8).astype(np.float16), (30, 1))
