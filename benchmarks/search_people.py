@@ -44,10 +44,6 @@ LABELLED = Options(train_identities=1, test_identities=400, train_images=1, test
 STRANGERS = Options(train_identities=1, test_identities=1100, train_images=1, test_images=1, seed=2)
 PEOPLE = (16, 96, 400, 1000)  # in the index
 ASKED, DRAWS = 100, 10  # people who are asked for, in the index and not; how often
-    (16, 96, 400, 1000),
-    100,
-    10,
-)  # in the index; not in the index, or in it, and asked for; how often
 FPIRS = (0.1, 0.01)
 PROTOCOL = "llcm-i2v"
 HEADER = ("calibrated on", "people", "rows", "FPIR promised", "false alarms", "95 %", "found", "cannot tell")
