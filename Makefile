@@ -16,7 +16,7 @@ CHECKPOINT ?=#             what `make export`, `make eval`, `make report` and `m
 RUNS       ?=#             run folders that `make report` sets side by side, as in RUNS='runs/a runs/b'
 FEATURES   ?=#             files of features that `make judge` ranks, as in FEATURES='a.npz b.mat'
 PROTOCOL   ?=#             what they report, with commas; by default those of the recipe
-INDEX      ?= Index#       folder of the index that `make index` writes and `make search` reads
+INDEX      ?= Index#       folder of the index that `make index` writes and `make search` and `make serve` read
 BOXES      ?=#             boxes of people for `make index`: .csv, .txt (MOT), .json (COCO); FRAMES: folder of their images
 FRAMES     ?=#             the folder of the images that BOXES or CALIBRATE are in
 IMAGES     ?=#             folder of cropped images for `make index`, one person each
@@ -68,7 +68,7 @@ BENCH := $(VENV)/.dns-ffcv-bench
 MADE_FROM := $(firstword $(shell cat pyproject.toml constraints.txt .ci/pins.py | sha256sum))
 again_unless_made = $(if $(filter $(MADE_FROM),$(shell cat '$(1)' 2>/dev/null || true)),,again)
 
-.PHONY: help train options plan eval report export judge index search convert-datasets setup synthesise data verify benchmark benchmark-gpu profile \
+.PHONY: help train options plan eval report export judge index search serve convert-datasets setup synthesise data verify benchmark benchmark-gpu profile \
         demo test test-slow test-older-cpu check-cuda faults lint format clean again
 
 ##@ What everybody needs
@@ -123,6 +123,9 @@ index: $(READY) ## index people of your own cameras: BOXES=boxes.csv FRAMES=fold
 
 search: $(READY) ## where else was the person of QUERY=photo.jpg MODALITY=infrared seen? CAMERAS=1,4 SINCE=... UNTIL=...
 	'$(RUN)' -m dns.search search "$$INDEX" "$$QUERY" --modality="$$MODALITY" --page="$$PAGE" $(FILTERED) $(if $(CHECKPOINT),--checkpoint="$$CHECKPOINT") $(ARGS)
+
+serve: $(READY) ## a page and an interface for searches of INDEX, on this machine; ARGS='--host=... --token-file=...'
+	'$(RUN)' -m dns.serve "$$INDEX" $(if $(CHECKPOINT),--checkpoint="$$CHECKPOINT") $(ARGS)
 
 FILTERED = $(if $(CAMERAS),--cameras="$$CAMERAS") $(if $(SINCE),--since="$$SINCE") $(if $(UNTIL),--until="$$UNTIL")
 

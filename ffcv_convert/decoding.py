@@ -56,12 +56,22 @@ def decode(path: Path) -> Decoded:
     """Decode one image in its own size, upright and on white. Raises DataError naming the file."""
     try:
         size = path.stat().st_size
-        if size == 0:
-            raise DataError(f"{path}: empty file. {RESTORE}")
         if size > MAX_FILE_BYTES:
             raise DataError(f"{path}: {size} bytes is no pedestrian image. Replace it")
         # Read the file first: a damaged length field would make Pillow allocate gigabytes.
         content = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: listed, but not found. {RESTORE}") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        raise DataError(f"{path}: cannot be decoded ({error}). {RESTORE}") from None
+    return decode_bytes(content, str(path))
+
+
+def decode_bytes(content: bytes, path: str) -> Decoded:
+    """Decode an image file that is in memory. path: its name, for messages. Raises DataError naming it."""
+    if not content:
+        raise DataError(f"{path}: empty file. {RESTORE}")
+    try:
         # Counting the bytes that may begin a scan is 30 times as fast as following the markers.
         may_have = content.count(SCAN) if content.startswith(b"\xff\xd8") else 0
         if may_have > MAX_SCANS and (scans := _scans(content)) > MAX_SCANS:
@@ -77,8 +87,6 @@ def decode(path: Path) -> Decoded:
             image.load()
             upright = _upright(image)
             rgb = np.asarray(_on_white(upright or image))
-    except FileNotFoundError:
-        raise DataError(f"{path}: listed, but not found. {RESTORE}") from None
     except UnidentifiedImageError:
         raise DataError(
             f"{path}: cannot be decoded (not a {', '.join(FORMATS)}). Restore it, or convert it to 8-bit PNG"

@@ -35,6 +35,7 @@ ALLOWED = {
     "dns.judge": ("dns", "pipelines", "ffcv_convert.beton.labels", *COMMON),
     "dns.report": ("dns", "pipelines.data", "ffcv_convert.beton.labels", *COMMON),
     "dns.search": ("dns", "pipelines", "ffcv_convert"),
+    "dns.serve": ("dns", "ffcv_convert"),
     "dns.training": ("dns", "pipelines", "ffcv_convert.beton.labels", *COMMON),
 }
 

@@ -18,6 +18,7 @@ exact.py          the most similar rows, by every product
 labelled.py       people whose identities are known, embedded to calibrate on
 calibration.py    how many strangers are expected to be as similar
 answer.py         a query -> hits among the chosen rows, or nobody
+asking.py         what the command and the service (dns/serve/) share: the query's crop and network, the answer as JSON
 page.py           the answer as a page
 timeline.py       when and where the hits were seen, as a figure of the page
 moments.py        times as text, and round times for an axis

@@ -70,15 +70,20 @@ def _index(command: argparse.ArgumentParser) -> None:
 def _search(command: argparse.ArgumentParser) -> None:
     command.add_argument("index", type=path, metavar="INDEX", help="folder of the index")
     command.add_argument("query", type=path, metavar="QUERY", help="an image of a person, or one embedding (.npz)")
+    question(command)
+    command.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    command.add_argument("--page", type=path, metavar="FILE", help="write a page with images and a timeline")
+    _network(command)
+
+
+def question(command: argparse.ArgumentParser) -> None:
+    """Add what is asked about an image: the parameters of the service have the same names and values."""
     command.add_argument("--modality", type=modality, required=True, help="of the query: visible, infrared, sketch")
     command.add_argument("--box", type=box, metavar="X,Y,W,H", help="where the person is in the image; by default all")
     command.add_argument("--rows", type=modality, help="search rows of this modality alone")
     _filters(command)
     command.add_argument("--hits", type=whole, default=HITS, help="rows to show, of each modality")
     command.add_argument("--fpir", type=share, default=FPIR, help="share of absent people for whom somebody is found")
-    command.add_argument("--json", action="store_true", help="print JSON in place of the table")
-    command.add_argument("--page", type=path, metavar="FILE", help="write a page with images and a timeline")
-    _network(command)
 
 
 def _network(command: argparse.ArgumentParser) -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from dns.search.calibration import Calibration, Decision, Direction, decide
-from dns.search.exact import Found, Part, most_similar
+from dns.search.exact import Found, most_similar
 from dns.search.rows import Filters, Row
 from dns.search.store import Index
 from ffcv_convert.beton.labels import Modality
@@ -41,45 +42,70 @@ class Answer:
     hits: list[Hit]
 
 
+class Question(NamedTuple):
+    """vector_D: float32, of length 1, of an image of `modality`; hits: how many rows to return at most; fpir: the share
+    of queries of people who are not there that may find somebody."""
+
+    vector_D: np.ndarray
+    modality: Modality
+    hits: int
+    fpir: float
+
+
 def answer(
     index: Index, query_D: np.ndarray, modality: Modality, filters: Filters, *, hits: int, fpir: float,
     calibration: Calibration | None, device: torch.device,
 ) -> list[Answer]:  # fmt: skip
+    """Answer one question, as `answer_together` does."""
+    question = Question(query_D, modality, hits, fpir)
+    (answers,) = answer_together(index, [question], filters, calibration=calibration, device=device)
+    return answers
+
+
+def answer_together(
+    index: Index, questions: Sequence[Question], filters: Filters, *, calibration: Calibration | None,
+    device: torch.device,
+) -> list[list[Answer]]:  # fmt: skip
     """Search the rows that the filters choose, modality by modality: similarities of two modalities cannot be compared.
 
-    query_D: float32, of length 1, of an image of `modality`; hits: how many rows to return at most; fpir: the share of
-    queries of people who are not there that may find somebody. Raises DataError where rows are damaged.
+    Every row is read once for all questions. Returns the answers to each question, one a modality. Raises DataError
+    where rows are damaged.
     """
     wanted = [filters.modality] if filters.modality is not None else list(Modality)
-    found = []
+    query_QD = np.stack([question.vector_D for question in questions])
+    answers: list[list[Answer]] = [[] for _ in questions]
     for rows in wanted:
         parts = index.parts(replace(filters, modality=rows))
-        if sum(map(len, parts)) or filters.modality is not None:
-            direction = calibration.directions.get((modality, rows)) if calibration else None
-            found.append(_among(index, parts, query_D, rows, hits=hits, fpir=fpir, direction=direction, device=device))
-    return found
+        searched = sum(map(len, parts))
+        if searched or filters.modality is not None:
+            found = most_similar(query_QD, parts, max(question.hits for question in questions), device)
+            known = _looked_up(index, found)
+            for question, best, own in zip(questions, found, answers, strict=True):
+                direction = calibration.directions.get((question.modality, rows)) if calibration else None
+                own.append(_among(question, best, known, rows, searched, direction))
+    return answers
+
+
+def _looked_up(index: Index, found: Sequence[Found]) -> dict[tuple[int, int], tuple[Row, bytes]]:
+    """Return row and thumbnail of each hit by part and position. A table is read in large groups of rows, so the hits
+    of a segment are looked up together."""
+    part_K, position_K = (np.concatenate(columns) for columns in list(zip(*found, strict=True))[:2])
+    known = {}
+    for part in np.unique(part_K).tolist():
+        segment, positions = index.segments[part], np.unique(position_K[part_K == part])
+        rows, thumbnails = segment.rows(positions), segment.thumbnails(positions)
+        for position, row, thumbnail in zip(positions.tolist(), rows, thumbnails, strict=True):
+            known[part, position] = (row, thumbnail)
+    return known
 
 
 def _among(
-    index: Index, parts: Sequence[Part], query_D: np.ndarray, modality: Modality, *, hits: int, fpir: float,
-    direction: Direction | None, device: torch.device,
+    question: Question, best: Found, known: dict[tuple[int, int], tuple[Row, bytes]], modality: Modality, searched: int,
+    direction: Direction | None,
 ) -> Answer:  # fmt: skip
-    searched = sum(map(len, parts))
-    (best,) = most_similar(query_D[None], parts, hits, device)
-    shown = _shown(index, best)
-    found: list[Hit] = []
-    for part, position, similarity in zip(*(column.tolist() for column in best), strict=True):
+    hits: list[Hit] = []
+    for part, position, similarity in zip(*(column[: question.hits].tolist() for column in best), strict=True):
         strangers, at_most = direction.expected(similarity, searched) if direction else (None, False)
-        found.append(Hit(len(found) + 1, similarity, strangers, at_most, *shown[part, position]))
-    decision, threshold, reason = decide(found[0].similarity if found else None, searched, fpir, direction)
-    return Answer(modality, searched, decision, threshold, reason, found)
-
-
-def _shown(index: Index, best: Found) -> dict[tuple[int, int], tuple[Row, bytes]]:
-    """Return row and thumbnail by (part, position), each segment's at once: a group of its table is read once then."""
-    shown: dict[tuple[int, int], tuple[Row, bytes]] = {}
-    for part in np.unique(best.part).tolist():
-        segment, positions = index.segments[part], best.position[best.part == part]
-        rows = zip(segment.rows(positions), segment.thumbnails(positions), strict=True)
-        shown |= {(part, position): row for position, row in zip(positions.tolist(), rows, strict=True)}
-    return shown
+        hits.append(Hit(len(hits) + 1, similarity, strangers, at_most, *known[part, position]))
+    decision, threshold, reason = decide(hits[0].similarity if hits else None, searched, question.fpir, direction)
+    return Answer(modality, searched, decision, threshold, reason, hits)

@@ -178,8 +178,8 @@ def decide(
     if at_most and alarms > fpir:
         needed, known = direction.needed(searched, fpir), min(direction.identities)
         return "unknown", threshold, (
-            f"Too few people were calibrated on to tell at {searched:,} rows and an FPIR of {fpir:g}: {known}, and "
-            f"about {needed:,} are needed."
+            f"{known} people were calibrated on, too few to tell among {searched:,} rows at an FPIR of {fpir:g}. About "
+            f"{needed:,} would do: label more, search fewer rows, or raise the FPIR."
         )  # fmt: skip
     reason = (
         f"Of 100 people who are not among the {searched:,} rows, {number(100 * alarms, at_most)} would find one as "

@@ -70,27 +70,29 @@ def _crops_of(folder: Path, size_px: tuple[int, int], of_image: tuple[str, list[
             return [_Crop(sighting, None, MISSING) for sighting in sightings]
         why = str(error).removeprefix(f"{path}: ").rpartition(". ")[0]  # without the advice
         return [_Crop(sighting, None, UNREADABLE, why) for sighting in sightings]
-    found = (_crop(frame_HWC, sighting, size_px) for sighting in sightings)
+    found = (_Crop(sighting, *cut_out(frame_HWC, sighting.box, size_px)) for sighting in sightings)
     return list(found) if 3 * math.prod(size_px) * len(sightings) <= AHEAD_BYTES else found
 
 
-def _crop(frame_HWC: np.ndarray, sighting: Sighting, size_px: tuple[int, int]) -> _Crop:
+def cut_out(frame_HWC: np.ndarray, box: Box | None, size_px: tuple[int, int]) -> tuple[np.ndarray | None, str]:
+    """Return what a box holds of an upright image, resized, uint8 RGB (H, W, 3); None where it holds nothing. And why,
+    or what is worth a note, "" for nothing. box: None for the whole image; size_px: height and width of the crop."""
     high, wide, _ = frame_HWC.shape
     left, top, right, bottom = 0, 0, wide, high
-    if sighting.box is not None:
-        edges = _edges(sighting.box)
+    if box is not None:
+        edges = _edges(box)
         if edges is None:
-            return _Crop(sighting, None, NOT_FINITE)
+            return None, NOT_FINITE
         left, top, right, bottom = edges
     if left >= right or top >= bottom:
-        return _Crop(sighting, None, NO_PIXEL)
+        return None, NO_PIXEL
     if left >= wide or top >= high or right <= 0 or bottom <= 0:
-        return _Crop(sighting, None, OUTSIDE)
+        return None, OUTSIDE
     inside = max(left, 0), max(top, 0), min(right, wide), min(bottom, high)
     note = CUT if inside != (left, top, right, bottom) else ""
     left, top, right, bottom = inside
     # Copied, because resize returns a crop of the right size as it is, and that would keep the whole image in memory.
-    return _Crop(sighting, resize(frame_HWC[top:bottom, left:right].copy(), *size_px), note)
+    return resize(frame_HWC[top:bottom, left:right].copy(), *size_px), note
 
 
 def _edges(box: Box) -> tuple[int, int, int, int] | None:

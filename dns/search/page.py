@@ -66,10 +66,10 @@ class About:
 
 def write_page(path: Path, query: Query, answers: Sequence[Answer], about: About) -> None:
     """Write the page, whole or not at all. answers: one a modality. Raises ReportError."""
-    facts = {f"{answer.modality.name.lower()} rows": DECISIONS[answer.decision] for answer in answers}
+    facts = {f"answer, {answer.modality.name.lower()} rows": DECISIONS[answer.decision] for answer in answers}
     facts["rows of the index"] = f"{about.rows:,}"
     if about.calibration is not None:
-        facts["absent people taken for somebody (FPIR), in each list"] = f"about {100 * about.fpir:.3g} %"
+        facts["chosen limit of false alarms (FPIR), in each list"] = f"{100 * about.fpir:.3g} %"
     sections = [
         (answer.modality.name.lower(), _title(answer), _section(query, answer, MOST_BYTES // len(answers)))
         for answer in answers

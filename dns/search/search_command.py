@@ -15,19 +15,17 @@ from dns.judge.readers import READERS
 from dns.report.write import terms
 from dns.search import calibration
 from dns.search.answer import Answer, Hit, answer
-from dns.search.crops import crops
+from dns.search.asking import as_json, check_cameras, crop_of, network_of
 from dns.search.moments import moment
-from dns.search.network import open_search_network
 from dns.search.page import DECISIONS, PROMISE, About, Query, write_page
 from dns.search.rows import Filters, Row
-from dns.search.sightings import Box, LeftOut, Sighting
+from dns.search.sightings import Box
 from dns.search.store import Index
-from dns.search.upkeep_command import check_cameras, filters
-from ffcv_convert.beton.labels import Modality
+from dns.search.upkeep_command import filters
 from ffcv_convert.common.errors import ConfigError, DataError
 from ffcv_convert.decoding import decode
 
-HEADER = ("rank", "similarity", "strangers", "camera", "first seen", "last seen", "images", "row", "image")
+HEADER = ("rank", "similarity", "strangers", "camera", "first seen (UTC)", "last seen (UTC)", "images", "row", "image")
 
 
 def run(options: argparse.Namespace, more: Sequence[str]) -> int:
@@ -36,7 +34,8 @@ def run(options: argparse.Namespace, more: Sequence[str]) -> int:
         raise ConfigError(f"--page={options.page}: a page ends in .html. Name another file")
     index = Index.open(options.index)
     chosen = filters(options, options.rows)
-    check_cameras(options.index, index, chosen)
+    if chosen.cameras:
+        check_cameras(options.index, index.cameras(), chosen)
     vector_D, picture = _query(options, index, more)
     known = calibration.load(options.index, index.network)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -52,11 +51,19 @@ def run(options: argparse.Namespace, more: Sequence[str]) -> int:
         query = Query(options.query.name, options.modality, picture, in_words(chosen))
         write_page(options.page, query, answers, about)
     if options.json:
-        print(json.dumps(as_json(options, answers), indent=1, allow_nan=False))
+        print(json.dumps(_told(options, answers), indent=1, allow_nan=False))
         return 0
     report(answers)
     print(*([PROMISE] if known else []), *([f"written: {options.page}"] if options.page else []), sep="\n")
     return 0
+
+
+def _told(options: argparse.Namespace, answers: Sequence[Answer]) -> dict[str, Any]:
+    """Return what --json prints."""
+    return {
+        "index": str(options.index), "query": str(options.query), "modality": options.modality.name.lower(),
+        "fpir": options.fpir, "answers": as_json(answers),
+    }  # fmt: skip
 
 
 def report(answers: Sequence[Answer]) -> None:
@@ -74,24 +81,12 @@ def _query(options: argparse.Namespace, index: Index, more: Sequence[str]) -> tu
     path = options.query
     if path.suffix.lower() in READERS:
         return _embedding(path, index), None
-    if index.network["path"] is None:
-        raise ConfigError(
-            f"{options.index}: its rows were embedded elsewhere ({index.network['file']}). Name the query's embedding "
-            "(QUERY=query.npz), or make another index of the embeddings with the network that made them: "
-            "--checkpoint=FILE"
-        )
     if not path.exists():
         raise DataError(f"{path}: no such file. Name an image of a person")
-    decode(path)  # raises what is wrong with the file
-    network = open_search_network(options.checkpoint or Path(index.network["path"]), more)
-    network.check_made(options.index, index.network)
-    left_out = LeftOut()
-    box = Box(*options.box) if options.box else None
-    asked = Sighting(path.name, box, None, "", options.modality, source=str(path))
-    for _, crop in crops(path.parent, [asked], network.size_px, left_out, 1):
-        return network.embed(crop[None], options.modality)[0], crop
-    (reason,) = left_out.counts
-    raise DataError(f"{path}: cannot be cut to the --box ({reason}). Correct the box, or leave it out")
+    frame_HWC = decode(path).pixels  # first, because to open a network takes longer
+    network = network_of(index, options.checkpoint, more)
+    crop = crop_of(frame_HWC, str(path), Box(*options.box) if options.box else None, network.size_px)
+    return network.embed(crop[None], options.modality)[0], crop
 
 
 def _embedding(path: Path, index: Index) -> np.ndarray:
@@ -135,26 +130,3 @@ def network_in_words(network: Mapping[str, Any]) -> str:
         return f"The rows were embedded elsewhere ({network['file']})."
     how = f"{network['method']}, {network['architecture']}"
     return f"The rows were embedded by {network['file']}, epoch {network['epoch']} ({how})."
-
-
-def as_json(options: argparse.Namespace, answers: Sequence[Answer]) -> dict[str, Any]:
-    """Return what --json prints. Times are in milliseconds since 1970, UTC."""
-    return {
-        "index": str(options.index), "query": str(options.query), "modality": options.modality.name.lower(),
-        "fpir": options.fpir,
-        "answers": [
-            {
-                "rows": one.modality.name.lower(), "searched": one.searched, "decision": one.decision,
-                "threshold": one.threshold, "reason": one.reason, "hits": [_hit(hit) for hit in one.hits],
-            }
-            for one in answers
-        ],
-    }  # fmt: skip
-
-
-def _hit(hit: Hit) -> dict[str, Any]:
-    row = hit.row._asdict() | {"modality": Modality(hit.row.modality).name.lower()}
-    row["box"] = list(hit.row.box) if hit.row.box else None
-    return {
-        "rank": hit.rank, "similarity": hit.similarity, "strangers": hit.strangers, "at_most": hit.at_most, **row
-    }  # fmt: skip

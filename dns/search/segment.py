@@ -15,7 +15,16 @@ import pyarrow.parquet as pq
 
 from dns.search.manifest import AGAIN, FILES, TABLE, THUMBNAILS, VECTORS, SegmentEntry
 from dns.search.rows import Filters, Row
-from dns.search.table import OF_ROWS, OF_THUMBNAILS, chosen_lines, columns_of, footer_sha256, reading, rows_of
+from dns.search.table import (
+    OF_ROWS,
+    OF_THUMBNAILS,
+    SCHEMA,
+    chosen_lines,
+    columns_of,
+    footer_sha256,
+    reading,
+    rows_of,
+)  # fmt: skip
 from ffcv_convert.common.errors import DataError
 
 LENGTH_TOLERANCE = 1e-3  # how far a vector may be from length 1 when it comes
@@ -71,6 +80,20 @@ class Segment:
         """Return the JPEGs at these positions, in their order; empty where there is none. Raises DataError where the
         table is damaged."""
         return self._each(positions, OF_THUMBNAILS, self.thumbnails_of)
+
+    def position(self, number: int) -> int | None:
+        """Return the position of the row of this number; None where the segment has none. Only the groups whose numbers
+        reach from below it to above are read. Raises DataError where the table is damaged."""
+        column = SCHEMA.get_field_index("row")
+        for group, end in enumerate(self._ends.tolist()):
+            about = self.table.metadata.row_group(group)
+            limits = about.column(column).statistics
+            if limits.min <= number <= limits.max:
+                with reading(self.folder / TABLE):
+                    number_N = self._group(group, ["row"]).column("row").to_numpy()
+                if len(found := np.flatnonzero(number_N == number)):
+                    return end - about.num_rows + int(found[0])
+        return None
 
     def names(self, column: str) -> set[str]:
         """Return the different names in a column, such as camera. Raises DataError where the table is damaged."""

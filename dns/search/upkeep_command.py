@@ -2,9 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from dns.search import calibration, removal, verification
+from dns.search.asking import check_cameras
 from dns.search.rows import Filters
 from dns.search.store import Index
 from ffcv_convert.beton.labels import Modality
@@ -16,7 +16,8 @@ def remove(options: argparse.Namespace) -> int:
     if options.boxes or options.crops or options.embeddings or options.calibrate:
         raise ConfigError("--remove: removes, and adds nothing. Leave what to add out")
     chosen = filters(options, options.modality)
-    check_cameras(options.index, Index.open(options.index), chosen)
+    if chosen.cameras:
+        check_cameras(options.index, Index.open(options.index).cameras(), chosen)
     gone = removal.remove(options.index, chosen)
     print(f"{options.index}: {gone:,} rows removed, with their images and all that was made of them")
     return 0
@@ -27,14 +28,6 @@ def filters(options: argparse.Namespace, modality: Modality | None) -> Filters:
     if None not in (options.since, options.until) and options.until <= options.since:
         raise ConfigError("--until: is not later than --since. Exchange them")
     return Filters(tuple(options.cameras), modality, options.since, options.until)
-
-
-def check_cameras(folder: Path, index: Index, chosen: Filters) -> None:
-    """Raise ConfigError for a camera that no row names."""
-    known = index.cameras() if chosen.cameras else set()
-    if unknown := [name for name in chosen.cameras if name not in known]:
-        there = ", ".join(sorted(known)[:20])
-        raise ConfigError(f"--cameras: {folder} has no rows of camera {unknown[0]}. It has those of {there}")
 
 
 def compact(options: argparse.Namespace, more: Sequence[str]) -> int:

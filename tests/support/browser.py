@@ -103,7 +103,8 @@ def browser(profile: Path) -> Iterator[Browser]:
         port = _port(profile / "DevToolsActivePort", process.poll)
         with urlopen(Request(f"http://127.0.0.1:{port}/json/new", method="PUT"), timeout=PATIENCE_S) as answer:
             address = json.load(answer)["webSocketDebuggerUrl"]
-        with connect(address, max_size=None, proxy=None, compression=None) as socket:
+        # max_queue: events that nobody reads any longer would hold the end of the connection up, for 10 s.
+        with connect(address, max_size=None, max_queue=None, proxy=None, compression=None) as socket:
             yield Browser(socket)
     finally:
         process.terminate()

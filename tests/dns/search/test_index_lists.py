@@ -58,7 +58,7 @@ def test_an_index_of_footage_has_a_row_a_track(
             assert np.abs(small.astype(int) - pixels).mean() < 12
     assert not lines
     assert Index.open(footage_index).network["path"] == str(small_run / "last.pt")
-    assert calibration.load(footage_index, network.about).source == "the test set of synthetic"
+    assert calibration.load(footage_index, network.about).source == "the 5 people of the test set of synthetic"
 
 
 def test_a_track_of_several_frames_is_one_row(add: Add, footage: Path, tmp_path: Path) -> None:

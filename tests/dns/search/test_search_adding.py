@@ -34,7 +34,8 @@ def drawn(rng: np.random.Generator, count: int) -> list[Vector]:
         box = tuple(rng.integers(1, 9, 4).tolist()) if rng.random() < 0.8 else None
         time_ms = int(rng.integers(0, 1000)) if rng.random() < 0.8 else None
         track, camera = rng.choice(["", "1", "2", "3"]), rng.choice(["c1", "c2"])
-        one = seen(f"{number}.jpg", str(track), box, time_ms, str(camera), Modality(int(rng.integers(2))), number)
+        person = 100 * int(track) + int(camera[1]) if track else number  # a track is of one person
+        one = seen(f"{number}.jpg", str(track), box, time_ms, str(camera), Modality(int(rng.integers(2))), person)
         vector_D = rng.standard_normal(WIDTH)
         found.append((one, (vector_D / np.linalg.norm(vector_D)).astype(np.float32), f"jpeg {number}".encode()))
     return found
@@ -67,6 +68,15 @@ def held(one: Embedded) -> tuple[Any, ...]:
     row = one.row
     seen_at = row.first_ms, row.last_ms, row.images
     return row.image, row.box, one.thumbnail, one.person, *seen_at, row.camera, row.modality
+
+
+def test_a_track_of_two_people_is_refused() -> None:
+    one, other = seen("a.jpg", "7", person=1), seen("b.jpg", "7", person=2)
+    vectors = [(sighting, np.eye(WIDTH, dtype=np.float32)[0], b"") for sighting in (one, other)]
+    with pytest.raises(
+        DataError, match=r"line of b.jpg: track 7 of camera c1 is of person 2 here, and of 1 in line of a"
+    ):
+        list(join_tracks(vectors, [one, other]))
 
 
 @pytest.mark.parametrize("seed", range(5))

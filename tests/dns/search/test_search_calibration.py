@@ -96,7 +96,7 @@ def test_too_few_people_say_so() -> None:
     decision, threshold, reason = decide(0.99, 1_000_000, 0.01, direction)
     assert (decision, threshold) == ("unknown", None)
     alarms = direction.alarms(0.99, 1_000_000)
-    assert f"20, and about {math.ceil(20 * (alarms / 0.01) ** 0.5):,} are needed" in reason
+    assert f"About {math.ceil(20 * (alarms / 0.01) ** 0.5):,} would do" in reason
     assert decide(0.99, 2, 0.5, direction)[0] == "somebody"
     assert decide(-0.5, 1_000_000, 0.01, direction)[0] == "nobody"  # half of all strangers are more similar than that
     with pytest.raises(DataError, match="has 3 identities, too few to calibrate on"):

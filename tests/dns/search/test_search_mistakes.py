@@ -32,6 +32,11 @@ MISTAKES: dict[str, list[str]] = {  # the command -> what its message tells
     f"index New --calibrate=Footage/boxes.csv {FRAMES}": ["New", "no index yet"],
     "index New": ["--boxes", "--crops", "--embeddings"],
     "index New --remove": ["New", "every row"],
+    "index Index --remove --cameras=never": ["no rows of camera never", "cam2"],
+    "index Index --remove --cameras= --since=0": ["--cameras", "Leave it out"],
+    "search Index photo.jpg --modality=infrared --page=Index/manifest.json": ["--page=Index/manifest.json", ".html"],
+    "compact Index --engine.device=cpu": ["--engine.device=cpu", "compact"],
+    "index Index --remove --since=20260302": ["20260302", "ISO 8601"],
     "index New --remove --cameras=cam1": ["New", "no index"],
     f"index New --embeddings=a.npz --camera=1 --modality=visible {FRAMES} --calibrate=Footage/boxes.csv": [
         "--checkpoint=FILE"

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import PROTOCOLS
-from dns.search import search_command
+from dns.search import asking
 from dns.search.network import open_search_network
 from dns.training.setup import open_checkpoint
 from ffcv_convert.beton.labels import STYLES, Modality
@@ -81,7 +81,7 @@ def hits_of(
 ) -> Callable[[Path, Path], Hits]:
     """hits_of(index, query): all visible hits of an infrared image. The network is opened once for all queries."""
     network = open_search_network(small_run / "last.pt", CPU)
-    monkeypatch.setattr(search_command, "open_search_network", lambda *_: network)
+    monkeypatch.setattr(asking, "open_search_network", lambda *_: network)
 
     def search(folder: Path, query: Path) -> Hits:
         (answer,) = ask(capsys, folder, query, "--modality=infrared", "--rows=visible", "--hits=999")["answers"]

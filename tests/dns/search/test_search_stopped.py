@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from dns.evaluation import strangers
 from dns.search import __main__ as command
 from dns.search import calibration
 from dns.search.__main__ import main
@@ -95,7 +94,7 @@ def test_too_few_people_in_the_test_set_are_a_note(
     refused: Refused,
 ) -> None:  # fmt: skip
     """Unless that set was asked for."""
-    monkeypatch.setattr(strangers, "DECIDING", 1000)  # pairs of identities
+    monkeypatch.setattr(calibration, "DECIDING", 1000)  # pairs of identities
     options = [*some_boxes(at / "a.csv", footage), NETWORK, f"--beton-root={beton_root}"]
     index(at / "New", *options)
     shown = capsys.readouterr().out

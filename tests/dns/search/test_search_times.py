@@ -20,7 +20,7 @@ from dns.search.times import to_ms
         ("1717157109.25", 1_717_157_109_250),
         ("1717157109", 1_717_157_109_000),
         ("-0.5", -500),
-        ("20240531", 20_240_531_000),
+        ("2024-05-31", 1_717_113_600_000),
     ],
 )
 def test_dates_and_seconds_become_milliseconds(text: str, wanted: int) -> None:
@@ -30,7 +30,7 @@ def test_dates_and_seconds_become_milliseconds(text: str, wanted: int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "yesterday", "31.05.2024", "2024-13-01", "2024-02-30T00:00", "2024-05-31T25:00", "2024-05-31T12:05:09 CET",
+        "", "yesterday", "20240531", "31.05.2024", "2024-13-01", "2024-02-30T00:00", "2024-05-31T25:00", "2024-05-31T12:05:09 CET",
         "1717157109250", "inf", "nan", "1e400", "\N{ARABIC-INDIC DIGIT TWO}024-05-31",
     ],
 )  # fmt: skip
