@@ -30,7 +30,7 @@ def test_dates_and_seconds_become_milliseconds(text: str, wanted: int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "yesterday", "20240531", "31.05.2024", "2024-13-01", "2024-02-30T00:00", "2024-05-31T25:00"  
+        "", "yesterday", "20240531", "31.05.2024", "2024-13-01", "2024-02-30T00:00", "2024-05-31T25:00",
         "2024-05-31T12:05:09 CET", "1717157109250", "inf", "nan", "1e400", "\N{ARABIC-INDIC DIGIT TWO}024-05-31",
     ],
 )  # fmt: skip
