@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import __main__ as menu
-from benchmarks import cuda_tables, duration, exports, gpu, methods, ranks, search_people, search_size, seeds, sysu_size
+from benchmarks import (
+    cuda_tables,
+    duration,
+    exports,
+    gpu,
+    methods,
+    ranks,
+    search_people,
+    search_size,
+    search_stores,
+    seeds,
+    sysu_size,
+)
 from benchmarks.harness import RESULTS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -64,6 +76,8 @@ def _table(name: str, content: dict[str, Any]) -> str:
         return exports.table(content)
     if name.startswith("search-size"):
         return search_size.table(content)
+    if name.startswith("search-stores"):
+        return search_stores.table(content)
     if name.startswith("search-people"):
         return search_people.table(content)
     if name.startswith("seeds"):

@@ -1,13 +1,13 @@
 """Answers a query: the most similar of the rows that the filters choose, and how far each can be trusted."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from dns.search.calibration import Calibration, Decision, Direction, decide
-from dns.search.exact import Part, most_similar
+from dns.search.candidates import Candidates
+from dns.search.exact import Found, most_similar
 from dns.search.rows import Filters, Row
 from dns.search.store import Index
 from ffcv_convert.beton.labels import Modality
@@ -43,29 +43,31 @@ class Answer:
 
 def answer(
     index: Index, query_D: np.ndarray, modality: Modality, filters: Filters, *, hits: int, fpir: float,
-    calibration: Calibration | None, device: torch.device,
+    calibration: Calibration | None, device: torch.device, candidates: Candidates | None = None,
 ) -> list[Answer]:  # fmt: skip
     """Search the rows that the filters choose, modality by modality: similarities of two modalities cannot be compared.
 
     query_D: float32, of length 1, of an image of `modality`; hits: how many rows to return at most; fpir: the share of
-    queries of people who are not there that may find somebody. Raises DataError where rows are damaged.
+    queries of people who are not there that may find somebody; candidates: chooses the rows to compare, by default all
+    that the filters choose. Raises DataError where rows are damaged.
     """
     wanted = [filters.modality] if filters.modality is not None else list(Modality)
     found = []
     for rows in wanted:
-        parts = index.parts(replace(filters, modality=rows))
-        if sum(map(len, parts)) or filters.modality is not None:
+        chosen = replace(filters, modality=rows)
+        parts = index.parts(chosen)
+        searched = sum(map(len, parts))
+        if searched or filters.modality is not None:
+            compared = candidates.narrow(query_D, chosen, parts, hits) if candidates else parts
+            (best,) = most_similar(query_D[None], compared, hits, device)
             direction = calibration.directions.get((modality, rows)) if calibration else None
-            found.append(_among(index, parts, query_D, rows, hits=hits, fpir=fpir, direction=direction, device=device))
+            found.append(_answer(index, best, rows, searched=searched, fpir=fpir, direction=direction))
     return found
 
 
-def _among(
-    index: Index, parts: Sequence[Part], query_D: np.ndarray, modality: Modality, *, hits: int, fpir: float,
-    direction: Direction | None, device: torch.device,
-) -> Answer:  # fmt: skip
-    searched = sum(map(len, parts))
-    (best,) = most_similar(query_D[None], parts, hits, device)
+def _answer(
+    index: Index, best: Found, modality: Modality, *, searched: int, fpir: float, direction: Direction | None
+) -> Answer:
     found: list[Hit] = []
     for part, position, similarity in zip(*(column.tolist() for column in best), strict=True):
         strangers, at_most = direction.expected(similarity, searched) if direction else (None, False)
