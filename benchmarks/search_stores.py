@@ -44,7 +44,8 @@ FILTERS = {
 }
 HEADER = (
     "rows", "numbers", "store", "rows/s built", "queries/s", "queries/s, 10 % of the rows", "recall at 1",
-    "recall at 10", "recall at 10, 10 % of the rows", "memory to build, GB", "to search, GB", "disk beside the rows, GB",
+    "recall at 10", "recall at 10, 10 % of the rows", "memory to build, GB", "to search, GB",
+    "disk beside the rows, GB",
 )  # fmt: skip
 
 
@@ -152,7 +153,9 @@ def table(content: Mapping[str, Any]) -> str:
     lines = [list(HEADER), ["---"] * len(HEADER)]
     for one in content["stores"]:
         speed = {name: digits(1 / median(seconds)) for name, seconds in one["seconds"].items()}
-        share = {name: {int(k): f"{100 * value:.1f} %" for k, value in of.items()} for name, of in one["recall"].items()}
+        share = {
+            name: {int(k): f"{100 * value:.1f} %" for k, value in of.items()} for name, of in one["recall"].items()
+        }
         lines.append([
             f"{one['rows']:,}", f"{one['width']:,}", one["store"], digits(one["rows_per_s"]), speed["every"],
             speed["some"], share["every"][1], share["every"][HITS], share["some"][HITS],

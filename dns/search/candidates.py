@@ -1,8 +1,8 @@
 """Narrows a search to candidates: rows that something quicker than a comparison with every row has chosen.
 
-exact.py compares the candidates with the query, from the index's own rows in float64. So the similarities are exact, and
-all that can go wrong is that a row is missed because it is no candidate. The filters choose rows first: the number of
-rows that were searched, from which strangers and false alarms are counted, is the one of an exact search.
+exact.py compares the candidates with the query, from the index's own rows in float64. So the similarities are exact,
+and all that can go wrong is that a row is missed because it is no candidate. The filters choose rows first: the number
+of rows that were searched, from which strangers and false alarms are counted, is the one of an exact search.
 """
 
 from collections.abc import Sequence

@@ -64,7 +64,9 @@ def near(folder: Path, count: int, seed: int = 5) -> np.ndarray:
 
 def recall(exact: Sequence[Answer], found: Sequence[Answer]) -> float:
     """Return the share of the exact answers' hits that are found; those that both have are the same in every bit."""
-    of_exact, of_found = ({hit.row.number: hit.similarity for one in some for hit in one.hits} for some in (exact, found))
+    of_exact, of_found = (
+        {hit.row.number: hit.similarity for one in some for hit in one.hits} for some in (exact, found)
+    )
     shared = of_exact.keys() & of_found.keys()
     assert all(of_exact[number] == of_found[number] for number in shared)
     assert [(one.modality, one.searched) for one in exact] == [(one.modality, one.searched) for one in found]

@@ -44,11 +44,13 @@ class Approximate:
         self._built = [built.get(segment.name) for segment in index.segments]
 
     def narrow(self, query_D: np.ndarray, filters: Filters, parts: Sequence[Part], hits: int) -> list[Part]:
-        return [
-            part if built is None or len(part) < FEWEST
-            else part._replace(chosen=ivf_pq.nearest(built, query_D, part.chosen, wanted(hits)))
-            for part, built in zip(parts, self._built, strict=True)
-        ]  # fmt: skip
+        narrowed = []
+        for part, built in zip(parts, self._built, strict=True):
+            if built is not None and len(part) >= FEWEST:
+                chosen = ivf_pq.nearest(built, query_D, part.chosen, wanted(hits))
+                part = Part(part.vectors_ND, chosen, part.name)
+            narrowed.append(part)
+        return narrowed
 
 
 def opened(index: Index) -> Approximate:
@@ -66,7 +68,10 @@ def build(folder: Path) -> int:
     """Build what is missing for the index in `folder`, and delete what is of no use any more. Returns how many segments
     are large enough. Raises as `opened`."""
     ivf_pq.library()
-    with only_writer(folder), writing(folder):  # no rows are removed meanwhile, which would be learned from all the same
+    with (
+        only_writer(folder),
+        writing(folder),
+    ):  # no rows are removed meanwhile, which would be learned from all the same
         index = Index.open(folder)
         large = _large(index)
         for name in _names(folder) - {segment.name for segment in large}:

@@ -96,7 +96,8 @@ def nearest(index: Any, query_D: np.ndarray, chosen: np.ndarray | None, count: i
     those that were chosen: positions, None for all. query_D: float32, of length 1. Fewer than `count` come only where
     fewer were chosen."""
     faiss = library()
-    available, restricted = index.ntotal, {}
+    available = index.ntotal
+    restricted: dict[str, Any] = {}
     if chosen is not None:
         available = len(chosen)
         chosen_N = np.zeros(index.ntotal, bool)

@@ -3,9 +3,9 @@
 A collection holds some rows of the index and no others: `fill` inserts those that are missing, and a removal deletes
 them here before it does there. So it is complete where it has as many rows.
 
-Milvus Lite takes float32 vectors alone, and its index is an HNSW graph (AUTOINDEX); a server chooses its own. What Milvus
-Lite deletes stays in its files: the collection is dropped and filled again instead. A server deletes the bytes when it
-next compacts and collects garbage.
+Milvus Lite takes float32 vectors alone, and its index is an HNSW graph (AUTOINDEX); a server chooses its own. What
+Milvus Lite deletes stays in its files: the collection is dropped and filled again instead. A server deletes the bytes
+when it next compacts and collects garbage.
 """
 
 import logging
@@ -46,15 +46,15 @@ class Place(NamedTuple):
 
 
 def library(path: Path | None) -> Any:
-    """Return the module pymilvus. path: that of Milvus Lite's folder, None for a server. Raises ConfigError where it, or
-    Milvus Lite, is not installed."""
+    """Return the module pymilvus. path: that of Milvus Lite's folder, None for a server. Raises ConfigError where it,
+    or Milvus Lite, is not installed."""
     for module, package in (("pymilvus", "pymilvus"), *([("milvus_lite", "milvus-lite")] if path else [])):
         if find_spec(module) is None:
             raise ConfigError(f"milvus: {missing(package, 'milvus')}")
     import pymilvus
 
-    for name in ("pymilvus", "milvus_lite"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # they log what they raise as well
+    for name in ("pymilvus", "milvus_lite", "grpc"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they log what they raise, and what Milvus Lite lacks
     return pymilvus
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dns.evaluation.results import writing
-from dns.search.candidates import FEWEST, wanted
+from dns.search.candidates import wanted
 from dns.search.exact import Part
 from dns.search.milvus.collection import ENDING, Collection, Place, connected, copy_command
 from dns.search.rows import Filters
@@ -33,15 +33,16 @@ class FromMilvus:
         self._numbers = [segment.numbers() for segment in index.segments]
 
     def narrow(self, query_D: np.ndarray, filters: Filters, parts: Sequence[Part], hits: int) -> list[Part]:
-        if sum(map(len, parts)) <= FEWEST:
+        count = wanted(hits)
+        if sum(map(len, parts)) <= count:
             return list(parts)
-        found = self._collection.nearest(query_D, filters, wanted(hits))
+        found = self._collection.nearest(query_D, filters, count)
         narrowed = []
         for part, number_N in zip(parts, self._numbers, strict=True):
             chosen = np.flatnonzero(np.isin(number_N, found))
             if part.chosen is not None:
                 chosen = np.intersect1d(chosen, part.chosen, assume_unique=True)
-            narrowed.append(part._replace(chosen=chosen))
+            narrowed.append(Part(part.vectors_ND, chosen, part.name))
         return narrowed
 
 
@@ -88,9 +89,7 @@ def opened(index: Index, uri: str) -> Iterator[FromMilvus]:
     none, or without Milvus's libraries; DataError where it cannot be reached or lacks rows."""
     place = next((one for one in read(index.folder) if one.uri == uri), None)
     if place is None:
-        raise ConfigError(
-            f"--uri: {index.folder} was not copied to {uri}. Copy it: {copy_command(index.folder, uri)}"
-        )
+        raise ConfigError(f"--uri: {index.folder} was not copied to {uri}. Copy it: {copy_command(index.folder, uri)}")
     _check_there(index.folder, place)
     with connected(place) as collection:
         yield FromMilvus(index, collection)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +50,12 @@ def folder(intact: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the segments that an index is built of from now on."""
     names: list[str] = []
     build = ivf_pq.build
     monkeypatch.setattr(ivf_pq, "build", lambda segment: names.append(segment.name) or build(segment))
-    yield names
+    return names
 
 
 def mean_recall(folder: Path, filters: Filters) -> float:
@@ -160,7 +159,6 @@ def damages() -> dict[str, Any]:
         "no rows": lambda made: (made / "rows.faiss").unlink(),
         "no about": lambda made: (made / "about.json").unlink(),
         "about cut short": lambda made: (made / "about.json").write_bytes(b'{"version"'),
-        "of other vectors": lambda made: edit(made / "about.json", vectors_sha256="0" * 64),
         "of another version": lambda made: edit(made / "about.json", version=0),
     }
 
@@ -173,6 +171,15 @@ def test_what_is_damaged_or_of_other_vectors_is_built_again(damage: str, folder:
     files.opened(Index.open(folder))
     assert built == ["000003"]
     assert mean_recall(folder, EVERYTHING) > 0.97
+
+
+def test_what_was_made_of_another_index_is_built_again(folder: Path, tmp_path: Path, built: list[str]) -> None:
+    append(tmp_path / "Other", drawn(1600, 7))
+    files.build(tmp_path / "Other")
+    shutil.rmtree(folder / MADE / "000001")
+    shutil.copytree(tmp_path / "Other" / MADE / "000001", folder / MADE / "000001")
+    files.opened(Index.open(folder))
+    assert built == ["000001", "000001"]
 
 
 def test_a_removed_row_is_found_nowhere(folder: Path) -> None:
