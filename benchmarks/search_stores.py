@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -135,8 +136,8 @@ def measure_size(rows: int, width: int) -> list[dict[str, Any]]:
     try:
         found = []
         for store in stores:
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                found.append(pool.apply(measure, (store, folder, rows, width)))
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                found.append(process.submit(measure, store, folder, rows, width).result())
             print(json.dumps({name: value for name, value in found[-1].items() if name != "hits"}), flush=True)
         exact = found[0]["hits"]
         for one in found:

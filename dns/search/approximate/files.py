@@ -124,11 +124,9 @@ def _read(folder: Path, segment: Segment) -> Any:
         about = json.loads((place / ABOUT).read_bytes())
         if about != {**_identity(segment), "bytes": path.stat().st_size, "crc32": _crc32(path)}:
             return None
-        index = faiss.read_index(str(path))
+        return faiss.read_index(str(path))
     except (OSError, ValueError, RuntimeError):
         return None
-    index.parallel_mode = 1  # the lists of a query are shared out to the cores; by default, several queries are
-    return index
 
 
 def _crc32(path: Path) -> int:

@@ -58,11 +58,13 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def mean_recall(folder: Path, filters: Filters) -> float:
+def mean_recall(folder: Path, filters: Filters, queries: int = 5) -> float:
     found = files.opened(Index.open(folder))
-    return float(np.mean([
-        recall(asked(folder, query_D, filters), asked(folder, query_D, filters, found)) for query_D in near(folder, 30)
-    ]))  # fmt: skip
+    recalls = [
+        recall(asked(folder, query_D, filters), asked(folder, query_D, filters, found))
+        for query_D in near(folder, queries)
+    ]
+    return float(np.mean(recalls))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def mean_recall(folder: Path, filters: Filters) -> float:
     ids=["everything", "1 %", "40 %", "a span"],
 )
 def test_hits_are_those_of_comparing_every_row_and_similarities_too(folder: Path, filters: Filters) -> None:
-    assert mean_recall(folder, filters) > (1 - 1e-9 if len(filters.cameras) == 1 else 0.97)
+    assert mean_recall(folder, filters, 20) > (1 - 1e-9 if len(filters.cameras) == 1 else 0.97)
 
 
 def test_where_no_row_is_chosen_nobody_is_found(folder: Path) -> None:
@@ -195,7 +197,8 @@ def test_a_removed_row_is_found_nowhere(folder: Path) -> None:
     for vector_D in vectors:
         assert vector_D.tobytes() not in left
         assert vector_D.astype(np.float32).tobytes() not in left
-        for one in asked(folder, vector_D.astype(np.float32), EVERYTHING, found, hits=50):
+    for vector_D in vectors[:5]:
+        for one in asked(folder, vector_D.astype(np.float32), EVERYTHING, found, hits=30):
             assert not [hit for hit in one.hits if hit.row.camera == camera(7)]
 
 
