@@ -20,6 +20,7 @@ from benchmarks import (
     ranks,
     search_people,
     search_size,
+    search_stores,
     seeds,
     serve,
     sysu_size,
@@ -76,6 +77,8 @@ def _table(name: str, content: dict[str, Any]) -> str:
         return exports.table(content)
     if name.startswith("search-size"):
         return search_size.table(content)
+    if name.startswith("search-stores"):
+        return search_stores.table(content)
     if name.startswith("search-people"):
         return search_people.table(content)
     if name.startswith("serve"):

@@ -123,7 +123,7 @@ def measure(folder: Path, rows: int, width: int) -> dict[str, Any]:
             begin = time.perf_counter()
             case()
             seconds[name].append(time.perf_counter() - begin)
-    memory_gb = _memory_gb()
+    memory_gb = own_memory_gb()
     wrong = sum(
         wrong_hits(index, index.parts(filters), query_QD, search(CHECKED, filters)) for filters in (every, some)
     )
@@ -134,7 +134,7 @@ def measure(folder: Path, rows: int, width: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _memory_gb() -> float:
+def own_memory_gb() -> float:
     """Return what the process takes now beside mapped files."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.partition("RssAnon:")[2].split()[0]) / 1e6

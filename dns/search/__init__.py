@@ -15,6 +15,9 @@ removal.py        removes rows, joins segments
 verification.py   reads every byte of an index
 adding.py         sightings -> crops -> embeddings -> rows
 exact.py          the most similar rows, by every product
+candidates.py     what narrows a search to rows that are probably among the most similar
+approximate/      chooses them by FAISS
+milvus/           copies the rows to Milvus, and chooses them there
 labelled.py       people whose identities are known, embedded to calibrate on
 calibration.py    how many strangers are expected to be as similar
 answer.py         a query -> hits among the chosen rows, or nobody

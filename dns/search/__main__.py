@@ -1,4 +1,4 @@
-"""Search one's own images of people: python -m dns.search index | search | compact | verify
+"""Search one's own images of people: python -m dns.search index | search | compact | verify | build | copy
 
     python -m dns.search index Index --boxes boxes.csv --frames Footage --checkpoint runs/llcm-seed0/best.pt
     make index BOXES=boxes.csv FRAMES=Footage CHECKPOINT=runs/llcm-seed0/best.pt       # the same
@@ -8,6 +8,8 @@ index     add rows: of boxes in frames, of cropped images, or of embeddings; cal
 search    ask with an image of a person where else it was seen
 compact   join the segments of many additions into one
 verify    read everything and compare checksums
+build     build what search --approximate needs, for indices of many rows
+copy      copy the rows to Milvus, for search --from milvus
 
 Options with a point in their names, such as --data.set=sysu or --engine.device=cpu, are those of eval.py.
 docs/search.md says more.
@@ -27,6 +29,12 @@ from ffcv_convert.common.paths import expanded
 from ffcv_convert.common.streams import lasting_streams
 
 HITS, FPIR = 20, 0.1
+WHOLE = {
+    "compact": "join all segments into one",
+    "verify": "read and check everything",
+    "build": "build what search --approximate needs",
+}
+STORES, URI = ("milvus",), "milvus.db, which Milvus Lite keeps, or the address of a server: http://..."
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,9 +46,13 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     _index(commands.add_parser("index", help="add rows, calibrate, or remove rows", allow_abbrev=False))
     _search(commands.add_parser("search", help="ask with an image of a person", allow_abbrev=False))
-    for name, help_text in (("compact", "join all segments into one"), ("verify", "read and check everything")):
+    for name, help_text in WHOLE.items():
         command = commands.add_parser(name, help=help_text, allow_abbrev=False)
         command.add_argument("index", type=path, metavar="INDEX", help="folder of the index")
+    copy = commands.add_parser("copy", help="copy the rows to Milvus", allow_abbrev=False)
+    copy.add_argument("index", type=path, metavar="INDEX", help="folder of the index")
+    copy.add_argument("--to", choices=STORES, required=True, help="milvus: Milvus Lite or a server")
+    copy.add_argument("--uri", required=True, help=URI)
     return top
 
 
@@ -73,6 +85,11 @@ def _search(command: argparse.ArgumentParser) -> None:
     question(command)
     command.add_argument("--json", action="store_true", help="print JSON in place of the table")
     command.add_argument("--page", type=path, metavar="FILE", help="write a page with images and a timeline")
+    many = command.add_argument_group("of many rows, compare candidates alone; a similar row can be missed")
+    source = many.add_mutually_exclusive_group()
+    source.add_argument("--approximate", action="store_true", help="candidates from FAISS, in INDEX/made/")
+    source.add_argument("--from", choices=STORES, dest="store", help="candidates from a copy: copy --to milvus")
+    many.add_argument("--uri", help=URI)
     _network(command)
 
 
@@ -160,7 +177,7 @@ def main(arguments: Sequence[str]) -> int:
 
     run = {
         "index": index_command.run, "search": search_command.run, "compact": upkeep_command.compact,
-        "verify": upkeep_command.verify,
+        "verify": upkeep_command.verify, "build": upkeep_command.build, "copy": upkeep_command.copy,
     }[options.command]  # fmt: skip
     return run(options, more)
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from dns.search.calibration import Calibration, Decision, Direction, decide
+from dns.search.candidates import Candidates
 from dns.search.exact import Found, most_similar
 from dns.search.rows import Filters, Row
 from dns.search.store import Index
@@ -54,31 +55,37 @@ class Question(NamedTuple):
 
 def answer(
     index: Index, query_D: np.ndarray, modality: Modality, filters: Filters, *, hits: int, fpir: float,
-    calibration: Calibration | None, device: torch.device,
+    calibration: Calibration | None, device: torch.device, candidates: Candidates | None = None,
 ) -> list[Answer]:  # fmt: skip
     """Answer one question, as `answer_together` does."""
     question = Question(query_D, modality, hits, fpir)
-    (answers,) = answer_together(index, [question], filters, calibration=calibration, device=device)
+    (answers,) = answer_together(
+        index, [question], filters, calibration=calibration, device=device, candidates=candidates
+    )
     return answers
 
 
 def answer_together(
     index: Index, questions: Sequence[Question], filters: Filters, *, calibration: Calibration | None,
-    device: torch.device,
+    device: torch.device, candidates: Candidates | None = None,
 ) -> list[list[Answer]]:  # fmt: skip
     """Search the rows that the filters choose, modality by modality: similarities of two modalities cannot be compared.
 
-    Every row is read once for all questions. Returns the answers to each question, one a modality. Raises DataError
-    where rows are damaged.
+    Every row is read once for all questions. candidates: chooses the rows to compare with a single question, by default
+    all that the filters choose. Returns the answers to each question, one a modality. Raises DataError where rows are
+    damaged.
     """
     wanted = [filters.modality] if filters.modality is not None else list(Modality)
     query_QD = np.stack([question.vector_D for question in questions])
     answers: list[list[Answer]] = [[] for _ in questions]
     for rows in wanted:
-        parts = index.parts(replace(filters, modality=rows))
+        chosen = replace(filters, modality=rows)
+        parts = index.parts(chosen)
         searched = sum(map(len, parts))
         if searched or filters.modality is not None:
-            found = most_similar(query_QD, parts, max(question.hits for question in questions), device)
+            hits = max(question.hits for question in questions)
+            compared = candidates.narrow(query_QD[0], chosen, parts, hits) if candidates else parts
+            found = most_similar(query_QD, compared, hits, device)
             known = _looked_up(index, found)
             for question, best, own in zip(questions, found, answers, strict=True):
                 direction = calibration.directions.get((question.modality, rows)) if calibration else None

@@ -8,6 +8,7 @@ import numpy as np
 from dns.evaluation.results import writing
 from dns.search import manifest as manifests
 from dns.search.manifest import Manifest, SegmentEntry
+from dns.search.milvus import copies
 from dns.search.rows import Filters
 from dns.search.segment import Segment
 from dns.search.segment_writer import SegmentWriter, new_segment
@@ -20,11 +21,13 @@ BLOCK = 4096  # rows that are copied at once
 
 
 def remove(folder: Path, filters: Filters) -> int:
-    """Remove the rows that the filters choose from the disk: vectors, lines of the table and thumbnails, and whatever
-    was made of the rows. A track that lies partly in the span is removed whole. Other rows keep their numbers.
+    """Remove the rows that the filters choose from the disk: vectors, lines of the table and thumbnails, whatever was
+    made of the rows, and their copies in Milvus. A track that lies partly in the span is removed whole. Other rows keep
+    their numbers.
 
-    Returns how many were removed. Raises ConfigError for filters without a condition, DataError for a damaged index or
-    while another process writes it, ReportError where it cannot be written; the index is as before then.
+    Returns how many were removed. Raises ConfigError for filters without a condition, DataError for a damaged index,
+    while another process writes it, or where a copy cannot be reached, ReportError where it cannot be written; the
+    index is as before then.
     """
     if not columns_of(filters):
         raise ConfigError(
@@ -32,15 +35,17 @@ def remove(folder: Path, filters: Filters) -> int:
         )
     manifests.read(folder)  # before anything is written there
     with only_writer(folder), writing(folder):
+        copied = copies.reached(folder)
         manifest = manifests.read(folder)
         segments: list[SegmentEntry] = []
-        removed = written = 0
+        removed: list[int] = []  # their numbers
+        written = 0
         for entry in manifest.segments:
             with opening(folder):
                 segment = opened(folder, entry, manifest)
             chosen = segment.chosen(filters)
             assert chosen is not None
-            removed += len(chosen)
+            removed += segment.numbers()[chosen].tolist()
             if not len(chosen):
                 segments.append(entry)
             elif len(chosen) < len(segment):
@@ -49,8 +54,12 @@ def remove(folder: Path, filters: Filters) -> int:
                 written += 1
         if removed:
             remove_made(folder)
+            for place in copied:
+                copies.remove(place, removed)
             manifests.write(folder, manifest.after(tuple(segments), new=written))
-        return removed
+            for place in copied:
+                copies.refill(place, folder)
+        return len(removed)
 
 
 def compact(folder: Path) -> tuple[int, int]:

@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from dns.judge.readers import READERS
 from dns.report.write import terms
 from dns.search import calibration
 from dns.search.answer import Answer, Hit, answer
+from dns.search.approximate import files
 from dns.search.asking import as_json, check_cameras, crop_of, network_of
+from dns.search.candidates import Candidates
+from dns.search.milvus import copies
 from dns.search.moments import moment
 from dns.search.page import DECISIONS, PROMISE, About, Query, write_page
 from dns.search.rows import Filters, Row
@@ -25,6 +29,7 @@ from dns.search.upkeep_command import filters
 from ffcv_convert.common.errors import ConfigError, DataError
 from ffcv_convert.decoding import decode
 
+CANDIDATES = "Candidates alone were compared: a row as similar can have been missed."
 HEADER = ("rank", "similarity", "strangers", "camera", "first seen (UTC)", "last seen (UTC)", "images", "row", "image")
 
 
@@ -39,22 +44,26 @@ def run(options: argparse.Namespace, more: Sequence[str]) -> int:
     vector_D, picture = _query(options, index, more)
     known = calibration.load(options.index, index.network)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    answers = answer(
-        index, vector_D, options.modality, chosen,
-        hits=options.hits, fpir=options.fpir, calibration=known, device=device,
-    )  # fmt: skip
+    with _candidates(options, index) as candidates:
+        answers = answer(
+            index, vector_D, options.modality, chosen, hits=options.hits, fpir=options.fpir, calibration=known,
+            device=device, candidates=candidates,
+        )  # fmt: skip
+    approximate = bool(options.approximate or options.store)
     if options.page:
         about = About(
             options.index.absolute().name, len(index), network_in_words(index.network), options.fpir,
             f"Strangers were counted on {known.source}." if known else None, terms("", ""),
         )  # fmt: skip
-        query = Query(options.query.name, options.modality, picture, in_words(chosen))
+        asked = f"{in_words(chosen)} {CANDIDATES}" if approximate else in_words(chosen)
+        query = Query(options.query.name, options.modality, picture, asked)
         write_page(options.page, query, answers, about)
     if options.json:
         print(json.dumps(_told(options, answers), indent=1, allow_nan=False))
         return 0
     report(answers)
-    print(*([PROMISE] if known else []), *([f"written: {options.page}"] if options.page else []), sep="\n")
+    said = [PROMISE] * bool(known) + [CANDIDATES] * approximate + [f"written: {options.page}"] * bool(options.page)
+    print(*said, sep="\n")
     return 0
 
 
@@ -62,8 +71,23 @@ def _told(options: argparse.Namespace, answers: Sequence[Answer]) -> dict[str, A
     """Return what --json prints."""
     return {
         "index": str(options.index), "query": str(options.query), "modality": options.modality.name.lower(),
-        "fpir": options.fpir, "answers": as_json(answers),
+        "fpir": options.fpir, "approximate": bool(options.approximate or options.store),
+        "answers": as_json(answers),
     }  # fmt: skip
+
+
+@contextmanager
+def _candidates(options: argparse.Namespace, index: Index) -> Iterator[Candidates | None]:
+    """Yield what chooses the rows to compare; None for all."""
+    if options.store:
+        if not options.uri:
+            raise ConfigError("--from milvus: which one? Name it: --uri=milvus.db, or --uri=http://...")
+        with copies.opened(index, copies.place_of(options.uri)) as candidates:
+            yield candidates
+    else:
+        if options.uri:
+            raise ConfigError("--uri: says where --from milvus searches. Add that, or leave --uri out")
+        yield files.opened(index) if options.approximate else None
 
 
 def report(answers: Sequence[Answer]) -> None:

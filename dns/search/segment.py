@@ -72,6 +72,10 @@ class Segment:
         found = [begin + np.flatnonzero(chosen_lines(part, filters)) for begin, part in self.groups(columns)]
         return np.concatenate(found)
 
+    def numbers(self) -> np.ndarray:
+        """Return the number of each row, int64 (N,). Raises DataError where the table is damaged."""
+        return np.concatenate([part.column("row").to_numpy() for _, part in self.groups(["row"])])
+
     def rows(self, positions: Sequence[int] | np.ndarray) -> list[Row]:
         """Return the rows at these positions, in their order. Raises DataError where the table is damaged."""
         return self._each(positions, OF_ROWS, rows_of)

@@ -1,10 +1,13 @@
-"""Removes rows, joins segments and checks an index: python -m dns.search index --remove, compact, verify."""
+"""Removes rows, joins segments, checks an index, builds what approximate searches need, and copies rows to Milvus:
+python -m dns.search index --remove, compact, verify, build, copy."""
 
 import argparse
 from collections.abc import Sequence
 
 from dns.search import calibration, removal, verification
+from dns.search.approximate import files
 from dns.search.asking import check_cameras
+from dns.search.milvus import copies
 from dns.search.rows import Filters
 from dns.search.store import Index
 from ffcv_convert.beton.labels import Modality
@@ -40,4 +43,17 @@ def verify(options: argparse.Namespace, more: Sequence[str]) -> int:
     lines = verification.verify(options.index)
     known = calibration.load(options.index, Index.open(options.index).network)
     print(*lines, f"calibrated on {known.source}" if known else "not calibrated", sep="\n")
+    return 0
+
+
+def build(options: argparse.Namespace, more: Sequence[str]) -> int:
+    count = files.build(options.index)
+    less = f"; smaller ones than {files.FEWEST:,} rows need none"
+    print(f"{options.index}: {count:,} segments are ready for search --approximate{less}")
+    return 0
+
+
+def copy(options: argparse.Namespace, more: Sequence[str]) -> int:
+    place = copies.place_of(options.uri)
+    print(f"{options.index}: {copies.copy(options.index, place):,} rows copied to {place}")
     return 0
