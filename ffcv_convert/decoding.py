@@ -56,6 +56,8 @@ def decode(path: Path) -> Decoded:
     """Decode one image in its own size, upright and on white. Raises DataError naming the file."""
     try:
         size = path.stat().st_size
+        if size == 0:  # before it is read: a pipe would be waited for
+            raise DataError(f"{path}: empty file. {RESTORE}")
         if size > MAX_FILE_BYTES:
             raise DataError(f"{path}: {size} bytes is no pedestrian image. Replace it")
         # Read the file first: a damaged length field would make Pillow allocate gigabytes.
