@@ -57,7 +57,7 @@ def test_make_indexes_and_searches(footage: Path, small_run: Path, beton_root: P
                 BETON_ROOT=beton_root)
     )  # fmt: skip
     assert "85 rows of 85 images added, 85 rows now" in made
-    assert "calibrated on the test set of synthetic" in made
+    assert "calibrated on the 5 people of the test set of synthetic" in made
     query, page = frames / lines_of(footage)[0]["frame"], tmp_path / "found.html"
     found = run(command("search", **place, QUERY=query, MODALITY="visible", CAMERAS="cam1,cam2", PAGE=page))
     among = [row for row in rows_of(tmp_path / "Index") if row.camera in ("cam1", "cam2")]
