@@ -29,6 +29,10 @@ from benchmarks.harness import RESULTS
 
 DOCS = Path(__file__).parent.parent / "docs"
 CUDA = {"cuda-check": cuda_tables.check, "cuda-ablation": cuda_tables.ablation, "cuda-numbers": cuda_tables.numbers}
+BY_NAME: dict[str, Any] = {  # how the names of their results begin -> modules with a table of their own
+    "ranks": ranks, "methods": methods, "exports": exports, "search-size": search_size, "search-stores": search_stores,
+    "search-people": search_people, "serve": serve, "seeds": seeds, "sysu-size": sysu_size,
+}  # fmt: skip
 BLOCK = re.compile(r"<!-- ([\w-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
@@ -69,24 +73,9 @@ def _table(name: str, content: dict[str, Any]) -> str:
         return menu.table(question, content)
     if name in CUDA:
         return CUDA[name](content)
-    if name.startswith("ranks"):
-        return ranks.table(content)
-    if name.startswith("methods"):
-        return methods.table(content)
-    if name.startswith("exports"):
-        return exports.table(content)
-    if name.startswith("search-size"):
-        return search_size.table(content)
-    if name.startswith("search-stores"):
-        return search_stores.table(content)
-    if name.startswith("search-people"):
-        return search_people.table(content)
-    if name.startswith("serve"):
-        return serve.table(content)
-    if name.startswith("seeds"):
-        return seeds.table(content)
-    if name.startswith("sysu-size"):
-        return sysu_size.table(content)
+    found = next((module for begin, module in BY_NAME.items() if name.startswith(begin)), None)
+    if found is not None:
+        return found.table(content)
     return faults_table(content)
 
 

@@ -63,7 +63,7 @@ class Worker(threading.Thread):
         while (jobs := self._taken()) is not None:
             try:
                 self._do(jobs)
-            except UserError as error:  # the index or the network cannot be used: a later look may find them mended
+            except UserError as error:  # the index or the network cannot be used: later they may be usable again
                 _refuse(jobs, Refused(503, error, NOT_NOW))
             except Exception:
                 traceback.print_exc(file=sys.stderr)
