@@ -204,7 +204,8 @@ def main(arguments: Sequence[str]) -> int:
                 rows += [{"identities": len(np.unique(known.person_N)), **one} for one in found]
     place = environment(torch.device("cpu"))
     content = {
-        "question": "search-people", "network": {key: value for key, value in network.about.items() if key != "path"}, "first_hits": first, "rows": rows, "environment": place,
+        "question": "search-people", "network": {key: network.about[key] for key in network.about if key != "path"},
+        "first_hits": first, "rows": rows, "environment": place,
     }  # fmt: skip
     print(table(content))
     print(f"written: {write_result('search-people', content, place)}")
