@@ -167,11 +167,13 @@ def table(content: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     sizes = [tuple(map(int, size.split("x"))) for size in arguments] or SIZES
-    found = [one for rows, width in sizes for one in measure_size(rows, width)]
     place = environment(torch.device("cpu"))
-    content = {"question": "search-stores", "queries": BATCH, "stores": found, "environment": place}
-    print(table(content))
-    print(f"written: {write_result('search-stores', content, place)}")
+    found: list[dict[str, Any]] = []
+    for rows, width in sizes:  # the largest takes an hour: what is there is written before it begins
+        found += measure_size(rows, width)
+        content = {"question": "search-stores", "queries": BATCH, "stores": found, "environment": place}
+        print(table(content))
+        print(f"written: {write_result('search-stores', content, place)}")
     return 0
 
 

@@ -21,6 +21,7 @@ from math import isqrt
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from dns.export.description import missing
@@ -65,9 +66,12 @@ def build(segment: Segment) -> Any:
     index = faiss.index_factory(width, f"IVF{lists},PQ{width // NUMBERS_A_BYTE}x8np", faiss.METRIC_INNER_PRODUCT)
     index.cp.min_points_per_centroid = min(index.cp.min_points_per_centroid, ROWS_A_LIST)  # or it warns
     index.train(_sample(segment, sample, width))
+    centres_LD = torch.from_numpy(index.quantizer.reconstruct_n(0, lists))
     with tqdm(total=len(segment), desc="adding", unit="rows", dynamic_ncols=True) as bar:
         for rows_BD in _blocks(segment, width):
-            index.add(rows_BD)
+            # index.add would find the lists itself, by products that take FAISS's wheel five times as long as torch.
+            list_B = (torch.from_numpy(rows_BD) @ centres_LD.T).argmax(dim=1).numpy()
+            index.add_core(len(rows_BD), faiss.swig_ptr(rows_BD), None, faiss.swig_ptr(list_B))
             bar.update(len(rows_BD))
     return index
 

@@ -272,3 +272,14 @@ def test_the_commands_build_and_search(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_a_width_of_whole_bytes_and_another_are_padded_alike() -> None:
     assert [ivf_pq.padded_width(width) for width in (1, 16, 17, WIDTH, 2048)] == [16, 16, 32, 48, 2048]
+
+
+def test_every_row_is_in_the_list_that_faiss_would_put_it_in(folder: Path) -> None:
+    segment = Index.open(folder).segments[0]
+    built = ivf_pq.build(segment)
+    padded_ND = np.pad(segment.vectors(0, len(segment)), ((0, 0), (0, built.d - WIDTH)))
+    _, wanted_N1 = built.quantizer.search(padded_ND, 1)
+    for number in range(built.nlist):
+        size = built.invlists.list_size(number)
+        rows = ivf_pq.library().rev_swig_ptr(built.invlists.get_ids(number), size)
+        assert rows.tolist() == np.flatnonzero(wanted_N1[:, 0] == number).tolist()
