@@ -36,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--height-px", type=_positive, help="stored height; default: as before, else the set's own")
     command.add_argument("--width-px", type=_positive, help="stored width; default: as before, else the set's own")
     command.add_argument("--encoding", choices=["raw", "jpeg"], help="jpeg takes a tenth of the disk, but is lossy")
-    command.add_argument("--every", type=_positive, help="of video: store one frame in so many; default: as before, or all")
+    command.add_argument(
+        "--every", type=_positive, help="of video: store one frame in so many; default: as before, or all"
+    )
     command.add_argument("--auxiliary", action=argparse.BooleanOptionalAction, help="train on auxiliary identities too")
     command.add_argument("--workers", type=_positive, default=cores, help="threads")
     command.add_argument("--allow-incomplete", action="store_true", help="go on where a set lacks images")

@@ -48,9 +48,9 @@ def convert(
 ) -> dict[Path, bool]:
     """Write every part of `dataset`. Returns for each .beton whether it was written (False: it was up to date).
 
-    selection: which of the listed images. force: write the parts even if they are up to date. say: called with a line for each part, and with warnings. After
-    a DataError every existing file is unchanged. An incomplete set raises IncompleteError unless `allow_incomplete`; it
-    is written first, if there is no older one.
+    selection: which of the listed images. force: write the parts even if they are up to date. say: called with a line
+    for each part, and with warnings. After a DataError every existing file is unchanged. An incomplete set raises
+    IncompleteError unless `allow_incomplete`; it is written first, if there is no older one.
     """
     listing = list_set(dataset, data_root, say, selection)
     root, folder = listing.root, beton_root / dataset.name

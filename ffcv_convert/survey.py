@@ -34,7 +34,8 @@ SEARCHES = (  # query, gallery
 @dataclass(frozen=True)
 class Seen:
     """What a set holds. counts: `train identities`, `train visible images`, and so on, `train-1 identities` of each
-    trial, and of video `train images`, `train tracklets`, `test queries`; cameras: (part, modality, camera) of every image."""
+    trial, and of video `train images`, `train tracklets`, `test queries`; cameras: (part, modality, camera) of every
+    image."""
 
     counts: Mapping[str, int]
     cameras: frozenset[tuple[str, Modality, int]]

@@ -80,7 +80,9 @@ def _read(root: Path, name: str) -> Iterator[tuple[str, Listed]]:
     for place, line in read_lines(root / name):
         fields = line.split()
         if len(fields) != 4 or not is_number(fields[0]) or fields[1] not in WORDS or fields[2] not in CAMERAS:
-            expected = f"'identity modality camera tracklet' with RGB, IR or RGB/IR and a camera of {', '.join(CAMERAS)}"
+            expected = (
+                f"'identity modality camera tracklet' with RGB, IR or RGB/IR and a camera of {', '.join(CAMERAS)}"
+            )
             raise wrong_line(root, place, line, expected)
         for word in WORDS[fields[1]]:
             yield place, Listed(fields[0], word, *fields[2:])

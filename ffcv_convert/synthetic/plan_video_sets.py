@@ -1,4 +1,4 @@
-"""Plans the two sets of video, whose layouts are shown in ffcv_convert/datasets/: tracklets whose frames show one walk."""
+"""Plans the two sets of video, whose layouts are shown in ffcv_convert/datasets/: each tracklet shows one walk."""
 
 import json
 from collections import defaultdict
@@ -33,7 +33,9 @@ def plan_hitsz_vcm(options: Options) -> Plan:
     images: list[PlannedImage] = []
     lists: dict[str, str] = {}
     for split, persons in _splits(options).items():
-        names, tracks, queries = [], [], []
+        names: list[str] = []
+        tracks: list[str] = []
+        queries: list[str] = []
         for person in persons:
             walks: dict[int, int] = defaultdict(int)  # tracklets of each camera, in both modalities
             for modality in (Modality.INFRARED, Modality.VISIBLE):

@@ -48,8 +48,8 @@ def draw_person(
 
     H is about `height_px` and W about half of it; both vary by 15 % from image to image. Infrared images and sketches
     have R = G = B. The `camera` of a sketch is its artist, from 1. walk: None, and each frame is an image of its own;
-    else frames of the same walk follow each other, in both modalities at the same places. Raises ValueError for a `height_px` below 32 and for
-    negative numbers.
+    else frames of the same walk follow each other, in both modalities at the same places. Raises ValueError for a
+    `height_px` below 32 and for negative numbers.
     """
     if height_px < MIN_HEIGHT_PX:
         raise ValueError(f"height_px is {height_px}, but a person needs at least {MIN_HEIGHT_PX} pixels")

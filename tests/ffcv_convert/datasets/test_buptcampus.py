@@ -117,7 +117,11 @@ def test_the_list_of_auxiliary_identities_may_be_missing(tree: Path) -> None:
         ("data_paths.json", '{"2": 3}', ["train.txt line 1"]),
         ("data_paths.json", '{"2": {"RGB": {"TSG2": {"1": []}}}}', ["train.txt line 1"]),
         ("data_paths.json", '{"2": {"RGB": {"TSG2": {"1": [3]}}}}', ["train.txt line 1"]),
-        ("data_paths.json", '{"2": {"RGB": {"TSG2": {"1": ["../../x.jpg"]}}}}', ["", "data_paths.json", "'DATA/../../x.jpg'"]),
+        (
+            "data_paths.json",
+            '{"2": {"RGB": {"TSG2": {"1": ["../../x.jpg"]}}}}',
+            ["", "data_paths.json", "'DATA/../../x.jpg'"],
+        ),
     ],
 )
 def test_damaged_lists_are_refused_by_name(tree: Path, name: str, text: str | None, told: list[str]) -> None:

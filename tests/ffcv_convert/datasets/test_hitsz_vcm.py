@@ -183,7 +183,12 @@ def test_half_an_archive_is_told_of(drawn_root: Path, tmp_path: Path) -> None:
 def test_a_real_set_of_this_size_is_incomplete(drawn_root: Path, tmp_path: Path) -> None:
     shutil.copytree(drawn_root / "HITSZ-VCM", tmp_path / "HITSZ-VCM")
     (tmp_path / "HITSZ-VCM" / "synthetic.json").unlink()
-    with refusal(IncompleteError, tmp_path / "HITSZ-VCM", "4 train identities, published 500", "16 train images, published 232,496"):
+    with refusal(
+        IncompleteError,
+        tmp_path / "HITSZ-VCM",
+        "4 train identities, published 500",
+        "16 train images, published 232,496",
+    ):
         converted(tmp_path, allow_incomplete=False)
 
 
