@@ -191,7 +191,7 @@ class PassedOver:
     def __init__(self, root: Path, records: Iterable[Record], reads: Sequence[str]):
         taken = {record.image for record in records}
         self._root = root
-        self._holders = {str(PurePosixPath(image).parent) for image in taken}
+        self._holders = {image.rpartition("/")[0] or "." for image in taken}
         paths = [PurePosixPath(name) for name in (*self._holders, *(str(PurePosixPath(p).parent) for p in reads))]
         visited = {str(folder) for path in paths for folder in (path, *path.parents)}
         names, self.folders = [], set()

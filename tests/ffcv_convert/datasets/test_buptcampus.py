@@ -13,8 +13,9 @@ from ffcv_convert.convert import convert
 from ffcv_convert.datasets import buptcampus
 from ffcv_convert.images import ImageFormat
 from ffcv_convert.records import Tracklet, by_tracklet, check_records
+from ffcv_convert.survey import Part, see
 from ffcv_convert.verify import verify
-from ffcv_convert.video import Selection
+from ffcv_convert.video import Selection, tracklet_rows
 from tests.support.refusals import refusal
 from tests.support.trees import touch, write
 
@@ -161,3 +162,42 @@ def test_auxiliary_identities_train_if_asked_for(drawn_root: Path, tmp_path: Pat
         convert(
             buptcampus.DATASET, tmp_path, tmp_path / "Beton", ImageFormat(64, 32), Selection(auxiliary=True), workers=1
         )
+
+
+def write_full_size(root: Path) -> None:
+    """Lists with the real set's numbers: identities, frames, tracklets, queries. No image is needed to list them."""
+    paths: dict[str, Any] = {}
+    lists: dict[str, list[str]] = {name: [] for name in LISTS}
+    walks: dict[tuple[int, str], int] = {}
+
+    def add(name: str, persons: range, words: str, tracklets: int, frames: int) -> None:
+        for number in range(tracklets):
+            person, camera = persons[number % len(persons)], list(CAMERAS)[number // len(persons) % 6]
+            walk = walks[person, camera] = walks.get((person, camera), 0) + 1
+            lists[name].append(f"{person} {words} {camera} {walk}")
+            count = (number + 1) * frames // tracklets - number * frames // tracklets
+            for word in words.split("/"):
+                own = paths.setdefault(str(person), {}).setdefault(word, {}).setdefault(camera, {})
+                own[str(walk)] = [
+                    f"{person}/{word}/{camera}/{person}_{word}_{camera}_{walk}_{frame}.jpg" for frame in range(count)
+                ]
+
+    add("train.txt", range(1, 1_075), "RGB/IR", 3_574, 398_069)
+    add("train_auxiliary.txt", range(1_075, 2_005), "RGB/IR", 930, 104_575)
+    add("query.txt", range(2_005, 2_541), "IR", 536, 53_417)
+    add("query.txt", range(2_541, 3_081), "RGB", 540, 48_521)
+    for word in ("RGB", "IR"):
+        add("gallery.txt", range(2_005, 3_081), word, 2_422, 298_771)
+    for name, lines in lists.items():
+        write(root, name, "\n".join(lines))
+    write(root, "data_paths.json", json.dumps(paths))
+
+
+@pytest.mark.slow
+def test_lists_of_the_real_size_are_listed_with_the_published_numbers(tmp_path: Path) -> None:
+    write_full_size(tmp_path)
+    records = buptcampus.list_records(tmp_path)
+    check_records(records, tmp_path)
+    seen = see([Part([(r.person, r.camera, r.modality, r.split) for r in records], {}, tracklet_rows(records))])
+    assert {key: seen.counts[key] for key in buptcampus.DATASET.counts} == buptcampus.DATASET.counts
+    assert seen.counts["train images"] + seen.counts["auxiliary images"] + seen.counts["test images"] == 1_704_768

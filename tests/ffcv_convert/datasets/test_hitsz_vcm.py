@@ -11,8 +11,9 @@ from ffcv_convert.common.errors import DataError, IncompleteError
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import hitsz_vcm
 from ffcv_convert.images import ImageFormat
-from ffcv_convert.records import Record, Tracklet, check_records
-from ffcv_convert.video import by_tracklet
+from ffcv_convert.records import Record, Tracklet, by_tracklet, check_records
+from ffcv_convert.survey import Part, see
+from ffcv_convert.video import tracklet_rows
 from tests.support.refusals import assert_tells, refusal
 from tests.support.trees import touch, write
 
@@ -196,3 +197,33 @@ def test_the_modality_of_a_track_line_counts(tree: Path) -> None:
     modalities = {r.image: r.modality for r in hitsz_vcm.list_records(tree)}
     assert modalities["Train/0001/ir/D2/1.jpg"] == Modality.INFRARED
     assert modalities["Train/0001/rgb/D3/1.jpg"] == Modality.VISIBLE
+
+
+def write_full_size(root: Path) -> None:
+    """Lists with the real set's numbers: identities, frames, tracklets, queries. No image is needed to list them."""
+    published = hitsz_vcm.DATASET.counts
+    for split, first_person in (("train", 1), ("test", 501)):
+        persons, frames, tracklets = (published[f"{split} {what}"] for what in ("identities", "images", "tracklets"))
+        names, lines = [], []
+        for number in range(tracklets):
+            begin, end = number * frames // tracklets, (number + 1) * frames // tracklets
+            person = first_person + number % persons
+            # The queries are the infrared ones of the test; in training, tracklets alternate.
+            infrared = number < published["test queries"] if split == "test" else number // persons % 2 == 0
+            modality, camera = (1 if infrared else 2), 1 + number % 12
+            lines.append(f"{modality} {begin + 1} {end} {person} {camera}")
+            names += [f"{person:04d}M{modality}D{camera}T{number}F{frame}.jpg" for frame in range(begin, end)]
+        write(root, f"info/{split}_name.txt", "\n".join(names))
+        write(root, f"info/track_{split}_info.txt", "\n".join(lines))
+    write(root, "info/query_IDX.txt", " ".join(map(str, range(1, published["test queries"] + 1))))
+
+
+@pytest.mark.slow
+def test_lists_of_the_real_size_are_listed_with_the_published_numbers(tmp_path: Path) -> None:
+    write_full_size(tmp_path)
+    records = hitsz_vcm.list_records(tmp_path)
+    check_records(records, tmp_path)
+    parts = [[record for record in records if record.split == split] for split in ("train", "test")]
+    seen = see(Part([(r.person, r.camera, r.modality, r.split) for r in p], {}, tracklet_rows(p)) for p in parts)
+    assert {key: seen.counts[key] for key in hitsz_vcm.DATASET.counts} == hitsz_vcm.DATASET.counts
+    assert list(hitsz_vcm.remarks(tmp_path, records)) == []
