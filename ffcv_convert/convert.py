@@ -130,19 +130,13 @@ def list_set(dataset: Dataset, data_root: Path, say: Say, selection: Selection =
         say(f"{name}/{part}: {describe({} if drawn else dataset.counts, part, seen)}")
     for remark in dataset.remarks(root, records):
         say(f"warning: {name}: {remark}")
-    if passed.names:
-        say(f"{name}: {passed}")
-    _remark(passed.unread(), f"{name}: images of a kind that is not read", say, "Convert them to PNG or JPEG")
-    meant = passed.suspicious(own=not dataset.counts)
-    _remark(meant, f"{name}: a folder with images is passed over", say, dataset.layout)
+    _tell_passed_over(passed, dataset, name, say)
     lacks = shortfalls(dataset, parts, seen)
     if lacks.untrainable:
         raise DataError(f"{root}: {', '.join(lacks.untrainable)}. {leaves_out}{dataset.layout}")
     check_records(records, root)
     if selection.every > 1:
-        parts = {part: thinned(chosen, selection.every) for part, chosen in parts.items()}
-        for part, chosen in parts.items():
-            say(f"{name}/{part}: {told_of_thinning(tracklet_rows(chosen), selection.every)}")
+        parts = _thinned(parts, selection.every, name, say)
     for part in rows.keys() - {"train"}:
         for difference in unmatched(rows[part], own=not dataset.counts):
             say(f"warning: {name}/{part}: {difference}")
@@ -152,6 +146,22 @@ def list_set(dataset: Dataset, data_root: Path, say: Say, selection: Selection =
         say(f"warning: {name}: {difference}")
     missing = gone + lacks.untestable + lacks.missing
     return Listing(name + INCOMPLETE * bool(missing), root, parts, trials, missing, can_go_on=not lacks.untestable)
+
+
+def _tell_passed_over(passed: PassedOver, dataset: Dataset, name: str, say: Say) -> None:
+    if passed.names:
+        say(f"{name}: {passed}")
+    _remark(passed.unread(), f"{name}: images of a kind that is not read", say, "Convert them to PNG or JPEG")
+    meant = passed.suspicious(own=not dataset.counts)
+    _remark(meant, f"{name}: a folder with images is passed over", say, dataset.layout)
+
+
+def _thinned(parts: Mapping[str, list[Record]], every: int, name: str, say: Say) -> dict[str, list[Record]]:
+    """Return the parts with one frame in `every` of each tracklet, and say how many these are."""
+    kept = {part: thinned(chosen, every) for part, chosen in parts.items()}
+    for part, chosen in kept.items():
+        say(f"{name}/{part}: {told_of_thinning(tracklet_rows(chosen), every)}")
+    return kept
 
 
 def _selected(root: Path, records: list[Record], selection: Selection) -> list[Record]:

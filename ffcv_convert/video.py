@@ -133,7 +133,7 @@ def estimate(records: Sequence[Record], root: Path, image_format: ImageFormat, e
 
 
 def _minutes(seconds: float) -> str:
-    return "less than a minute" if seconds < 60 else f"about {seconds / 60:,.0f} minutes"
+    return "less than two minutes" if seconds < 120 else f"about {seconds / 60:,.0f} minutes"
 
 
 def _gigabytes(size_bytes: float) -> str:

@@ -92,7 +92,7 @@ def test_the_estimate_tells_images_time_disk_and_how_to_thin(footage: Path) -> N
     root = footage / "HITSZ-VCM"
     records = hitsz_vcm.list_records(root)
     first, second = estimate(records, root, FORMAT, 1, workers=1)
-    assert_tells(first, "32 tracklets", "96 images", "less than a minute", "images/s", "0 MB raw", "raw is chosen")
+    assert_tells(first, "32 tracklets", "96 images", "less than two minutes", "images/s", "0 MB raw", "raw is chosen")
     # Training: 2 identities x 2 modalities x 2 tracklets of 9 frames, of which 3 stay; testing: 24 of 1 frame.
     assert_tells(second, "--every 4", f"{8 * 3 + 24} images")
     (only,) = estimate(thinned(records, 2), root, ImageFormat(288, 144, "jpeg"), 2, workers=1)

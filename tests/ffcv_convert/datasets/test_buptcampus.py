@@ -197,7 +197,6 @@ def write_full_size(root: Path) -> None:
 def test_lists_of_the_real_size_are_listed_with_the_published_numbers(tmp_path: Path) -> None:
     write_full_size(tmp_path)
     records = buptcampus.list_records(tmp_path)
-    check_records(records, tmp_path)
     seen = see([Part([(r.person, r.camera, r.modality, r.split) for r in records], {}, tracklet_rows(records))])
     assert {key: seen.counts[key] for key in buptcampus.DATASET.counts} == buptcampus.DATASET.counts
     assert seen.counts["train images"] + seen.counts["auxiliary images"] + seen.counts["test images"] == 1_704_768
