@@ -22,6 +22,7 @@ from ffcv_convert.convert import convert, image_format_for
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.verify import verify
+from ffcv_convert.video import selection_for
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,6 +36,10 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--height-px", type=_positive, help="stored height; default: as before, else the set's own")
     command.add_argument("--width-px", type=_positive, help="stored width; default: as before, else the set's own")
     command.add_argument("--encoding", choices=["raw", "jpeg"], help="jpeg takes a tenth of the disk, but is lossy")
+    command.add_argument(
+        "--every", type=_positive, help="of video: store one frame in so many; default: as before, or all"
+    )
+    command.add_argument("--auxiliary", action=argparse.BooleanOptionalAction, help="train on auxiliary identities too")
     command.add_argument("--workers", type=_positive, default=cores, help="threads")
     command.add_argument("--allow-incomplete", action="store_true", help="go on where a set lacks images")
     command.add_argument("--force", action="store_true", help="convert a set again even if it is up to date")
@@ -127,8 +132,12 @@ def convert_one(dataset: Dataset, options: argparse.Namespace) -> None:
         say(f"{dataset.name}: not in {options.data_root}; {folder} is used as it is")
         return
     image_format = image_format_for(dataset, needed[0], options.height_px, options.width_px, options.encoding)
+    fits = {name: getattr(options, name) for name in ("every", "auxiliary")}
+    if options.dataset == "all":  # each set takes what fits it
+        fits = {name: value if name in dataset.takes else None for name, value in fits.items()}
+    selection = selection_for(dataset, needed[0], **fits)
     written = convert(
-        dataset, options.data_root, options.beton_root, image_format,
+        dataset, options.data_root, options.beton_root, image_format, selection,
         workers=options.workers, allow_incomplete=options.allow_incomplete, force=options.force, say=say,
     )  # fmt: skip
     for beton, new in written.items():

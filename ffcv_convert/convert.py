@@ -11,12 +11,14 @@ from ffcv_convert.common.atomic import sweep
 from ffcv_convert.common.errors import DataError, IncompleteError, as_data_errors
 from ffcv_convert.datasets.dataset import OPTIONS_FILE, Dataset, Trials, is_drawn
 from ffcv_convert.images import Encoding, ImageFormat
-from ffcv_convert.records import Record, check_records
+from ffcv_convert.records import AUXILIARY, Record, check_records
 from ffcv_convert.sources import source_fingerprint, sources_path, up_to_date
-from ffcv_convert.survey import INCOMPLETE, SHOWN, PassedOver, describe, see, shortfalls, unmatched
+from ffcv_convert.survey import INCOMPLETE, SHOWN, Part, PassedOver, describe, see, shortfalls, unmatched
+from ffcv_convert.video import Selection, estimate, thinned, told_of_thinning, tracklet_rows, without_missing
 from ffcv_convert.writer import BetonJob, Written, write_betons
 
 Say = Callable[[str], object]
+EVERYTHING = Selection()
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ def convert(
     data_root: Path,
     beton_root: Path,
     image_format: ImageFormat,
+    selection: Selection = EVERYTHING,
     *,
     workers: int,
     allow_incomplete: bool = True,
@@ -45,13 +48,13 @@ def convert(
 ) -> dict[Path, bool]:
     """Write every part of `dataset`. Returns for each .beton whether it was written (False: it was up to date).
 
-    force: write the parts even if they are up to date. say: called with a line for each part, and with warnings. After
-    a DataError every existing file is unchanged. An incomplete set raises IncompleteError unless `allow_incomplete`; it
-    is written first, if there is no older one.
+    selection: which of the listed images. force: write the parts even if they are up to date. say: called with a line
+    for each part, and with warnings. After a DataError every existing file is unchanged. An incomplete set raises
+    IncompleteError unless `allow_incomplete`; it is written first, if there is no older one.
     """
-    listing = list_set(dataset, data_root, say)
+    listing = list_set(dataset, data_root, say, selection)
     root, folder = listing.root, beton_root / dataset.name
-    jobs = _jobs(dataset, listing, folder, image_format)
+    jobs = _jobs(dataset, listing, folder, image_format, selection.every)
     current = {}
     for job in jobs:
         paths = [root / record.image for record in job.records]
@@ -62,7 +65,12 @@ def convert(
     refused = listing.missing and not allow_incomplete
     if refused and any(beton.exists() and new for beton, new in written.items()):
         raise _incomplete(listing, f"The former conversion in {folder} is as it was")
-    for part in write_betons([job for job in jobs if written[job.beton]], root, image_format, workers=workers):
+    to_write = [job for job in jobs if written[job.beton]]
+    if any(tracklet_rows(job.records) for job in to_write):
+        records = [record for job in to_write for record in job.records]
+        for line in estimate(records, root, image_format, selection.every, workers):
+            say(f"{listing.name}: {line}")
+    for part in write_betons(to_write, root, image_format, workers=workers):
         _tell(part, listing.name, bool(dataset.counts), say)
     with as_data_errors():
         for repeat in find_repeats([opened or open_beton(beton) for beton, opened in current.items()]):
@@ -76,7 +84,7 @@ def convert(
     return written
 
 
-def _jobs(dataset: Dataset, listing: Listing, folder: Path, image_format: ImageFormat) -> list[BetonJob]:
+def _jobs(dataset: Dataset, listing: Listing, folder: Path, image_format: ImageFormat, every: int) -> list[BetonJob]:
     """Return what is to be in `folder`. Raises DataError if it holds a part that the set lacks now."""
     for former in (folder / f"{part}.beton" for part in dataset.optional_parts if part not in listing.parts):
         if former.exists():  # training would still use it
@@ -88,7 +96,7 @@ def _jobs(dataset: Dataset, listing: Listing, folder: Path, image_format: ImageF
     for name, chosen in listing.parts.items():
         trials = listing.trials[name]
         fingerprint = source_fingerprint(chosen, listing.root, image_format, trials)
-        jobs.append(BetonJob(folder / f"{name}.beton", listing.name, name, chosen, trials, fingerprint))
+        jobs.append(BetonJob(folder / f"{name}.beton", listing.name, name, chosen, trials, fingerprint, every))
     return jobs
 
 
@@ -103,48 +111,76 @@ def _tell(part: Written, name: str, published: bool, say: Say) -> None:
         _remark(part.wide, f"{name}: images wider than high", say, advice)
 
 
-def list_set(dataset: Dataset, data_root: Path, say: Say) -> Listing:
+def list_set(dataset: Dataset, data_root: Path, say: Say, selection: Selection = EVERYTHING) -> Listing:
     """List and check a set's images; say how many there are, and which files are passed over. Raises DataError."""
     root = dataset.find(data_root)
     if root is None:
         raise DataError(f"{data_root / dataset.folders[0]}: no such folder. {dataset.missing(data_root)}")
     drawn, name = is_drawn(root), dataset.title(root)
-    records = dataset.list_records(root)
-    passed = PassedOver(root, records, (*dataset.reads, OPTIONS_FILE))
-    leaves_out = f"{passed}. " if passed.names else ""
-    parts = _parts(dataset, root, records, passed)
+    listed = dataset.list_records(root)
+    passed = PassedOver(root, listed, (*dataset.reads, OPTIONS_FILE))
+    records, gone = without_missing(root, _selected(root, listed, selection))
+    leaves_out = "".join(f"{sentence}. " for sentence in (*gone, str(passed)) if sentence)
+    parts = _parts(dataset, root, records, passed, leaves_out)
     trials = {part: dataset.list_trials(root, part, chosen) for part, chosen in parts.items()}
     rows = {part: [(r.person, r.camera, r.modality, r.split) for r in chosen] for part, chosen in parts.items()}
-    seen = see((rows[part], trials[part]) for part in parts)
-    for part in parts:
+    tracklets = {part: tracklet_rows(chosen) for part, chosen in parts.items()}
+    seen = see(Part(rows[part], trials[part], tracklets[part]) for part in parts)
+    for part in (*parts, *([AUXILIARY] if selection.auxiliary else [])):
         say(f"{name}/{part}: {describe({} if drawn else dataset.counts, part, seen)}")
+    for remark in dataset.remarks(root, records):
+        say(f"warning: {name}: {remark}")
+    _tell_passed_over(passed, dataset, name, say)
+    lacks = shortfalls(dataset, parts, seen)
+    if lacks.untrainable:
+        raise DataError(f"{root}: {', '.join(lacks.untrainable)}. {leaves_out}{dataset.layout}")
+    check_records(records, root)
+    if selection.every > 1:
+        parts = _thinned(parts, selection.every, name, say)
+    for part in rows.keys() - {"train"}:
+        for difference in unmatched(rows[part], own=not dataset.counts):
+            say(f"warning: {name}/{part}: {difference}")
+    if drawn:
+        return Listing(name + INCOMPLETE * bool(gone), root, parts, trials, missing=gone)
+    for difference in lacks.smaller:
+        say(f"warning: {name}: {difference}")
+    missing = gone + lacks.untestable + lacks.missing
+    return Listing(name + INCOMPLETE * bool(missing), root, parts, trials, missing, can_go_on=not lacks.untestable)
+
+
+def _tell_passed_over(passed: PassedOver, dataset: Dataset, name: str, say: Say) -> None:
     if passed.names:
         say(f"{name}: {passed}")
     _remark(passed.unread(), f"{name}: images of a kind that is not read", say, "Convert them to PNG or JPEG")
     meant = passed.suspicious(own=not dataset.counts)
     _remark(meant, f"{name}: a folder with images is passed over", say, dataset.layout)
-    lacks = shortfalls(dataset, parts, seen)
-    if lacks.untrainable:
-        raise DataError(f"{root}: {', '.join(lacks.untrainable)}. {leaves_out}{dataset.layout}")
-    check_records(records, root)
-    for part in rows.keys() - {"train"}:
-        for difference in unmatched(rows[part], own=not dataset.counts):
-            say(f"warning: {name}/{part}: {difference}")
-    if drawn:
-        return Listing(name, root, parts, trials, missing=[])
-    for difference in lacks.smaller:
-        say(f"warning: {name}: {difference}")
-    missing = lacks.untestable + lacks.missing
-    return Listing(name + INCOMPLETE * bool(missing), root, parts, trials, missing, can_go_on=not lacks.untestable)
 
 
-def _parts(dataset: Dataset, root: Path, records: list[Record], passed: PassedOver) -> dict[str, list[Record]]:
+def _thinned(parts: Mapping[str, list[Record]], every: int, name: str, say: Say) -> dict[str, list[Record]]:
+    """Return the parts with one frame in `every` of each tracklet, and say how many these are."""
+    kept = {part: thinned(chosen, every) for part, chosen in parts.items()}
+    for part, chosen in kept.items():
+        say(f"{name}/{part}: {told_of_thinning(tracklet_rows(chosen), every)}")
+    return kept
+
+
+def _selected(root: Path, records: list[Record], selection: Selection) -> list[Record]:
+    """Return the records without the auxiliary identities, unless they are asked for."""
+    chosen = [record for record in records if selection.auxiliary or record.split != AUXILIARY]
+    if selection.auxiliary and all(record.split != AUXILIARY for record in chosen):
+        raise DataError(f"{root}: lists no auxiliary identities. Restore their list, or use --no-auxiliary")
+    return chosen
+
+
+def _parts(
+    dataset: Dataset, root: Path, records: list[Record], passed: PassedOver, leaves_out: str
+) -> dict[str, list[Record]]:
     """Return the records of each part that the set has. Raises DataError where one that it needs has none."""
-    parts = {part: [record for record in records if record.split == part] for part in dataset.parts}
+    own = {part: (part, AUXILIARY) if part == "train" else (part,) for part in dataset.parts}
+    parts = {part: [record for record in records if record.split in own[part]] for part in dataset.parts}
     for part in [part for part, chosen in parts.items() if not chosen]:
         like = [name for name in passed.folders if name.lower().startswith(part) and name != part and "/" not in name]
         if part not in dataset.optional_parts or (root / part).is_dir() or like:
-            leaves_out = f"{passed}. " if passed.names else ""
             raise DataError(
                 f"{root}: no image is listed for {part}. Check the lists and folders. {leaves_out}{dataset.layout}"
             )

@@ -1,8 +1,9 @@
 """Defines a `Record`, one per image of a data set, and the checks that training and testing rely on."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from ffcv_convert.beton import Modality
@@ -10,18 +11,36 @@ from ffcv_convert.common.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
+class Tracklet:
+    """Frames of one identity in one camera and modality, one after the other; its records share one object. number: its
+    place in its list, from 0; frames: how many the set has; first_frame, last_frame: their numbers in the set's file
+    names, -1 without; query, gallery: whether the published test searches for it, and in it."""
+
+    number: int
+    frames: int
+    first_frame: int
+    last_frame: int
+    query: bool = False
+    gallery: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One image. `image`: path relative to the set's root, with forward slashes. `person`: the original identity.
     `camera`: the original number; the artist of a sketch; where it is unknown, UNKNOWN_CAMERA, or 0 if the whole part
-    has none. `split`: train, test, or all (if each trial splits the set differently)."""
+    has none. `split`: train, test, all (if each trial splits the set differently), or AUXILIARY. `tracklet`: None for
+    a still image; its frames follow each other in a list of records."""
 
     image: str
     person: int
     camera: int
     modality: Modality
     split: str
+    # Not in repr: sources.source_fingerprint digests it, and that of a still image must stay what it was.
+    tracklet: Tracklet | None = field(default=None, repr=False)
 
 
+AUXILIARY = "auxiliary"  # the split of identities that join the training only if the user asks for them
 MAX_PATH = 4096  # bytes, the limit of Linux
 OTHER_SPLIT = {"train": "test", "test": "train"}
 
@@ -54,16 +73,28 @@ def below(root: Path, path: str) -> str:
     return path
 
 
+def by_tracklet(records: Iterable[Record]) -> Iterator[tuple[Tracklet, list[Record]]]:
+    """Yield each tracklet with its frames; still images are left out."""
+    for _, group in groupby(records, lambda record: id(record.tracklet)):
+        frames = list(group)
+        if frames[0].tracklet:
+            yield frames[0].tracklet, frames
+
+
 def check_records(records: Sequence[Record], root: Path) -> None:
     """Raise DataError unless every training identity has images in two modalities, and no image is listed twice, or for
-    both training and testing."""
+    both training and testing. A frame may be in several tracklets."""
     seen: set[tuple[str, str]] = set()
+    tracklets: set[tuple[str, str, int]] = set()
     modalities: dict[int, set[Modality]] = defaultdict(set)
     for record in records:
         key = (record.split, record.image)
-        if key in seen:
+        again = (*key, record.tracklet.number) if record.tracklet else None
+        if key in seen and (again is None or again in tracklets):
             raise DataError(f"{root / record.image}: listed twice for {record.split}. Correct the list")
         seen.add(key)
+        if again:
+            tracklets.add(again)
         if (OTHER_SPLIT.get(record.split), record.image) in seen:
             raise DataError(
                 f"{root / record.image}: listed for both train and test, so the test would be meaningless. "

@@ -57,7 +57,11 @@ def source_fingerprint(
     """Return digests that change with any listed image, label, trial or storage option. Reads no image."""
     listed = hashlib.sha256(repr((image_format, FORMAT_VERSION, DECODING, trials)).encode())
     files = hashlib.sha256()
+    tracklet = None
     for record in records:
+        if record.tracklet is not tracklet:
+            tracklet = record.tracklet
+            listed.update(repr(tracklet).encode())
         try:
             status = os.stat(root / record.image)
         except OSError as error:  # the file is missing, or no file can have this name

@@ -6,17 +6,18 @@ set that lacks a modality, a camera, or a tenth of what was published is incompl
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from ffcv_convert.beton import Modality
 from ffcv_convert.beton.labels import ENOUGH_MATCHED, UNKNOWN_CAMERA
 from ffcv_convert.datasets.dataset import Dataset, Trials
 from ffcv_convert.datasets.files import ENDINGS, is_system
-from ffcv_convert.records import Record
+from ffcv_convert.records import AUXILIARY, Record
 
 INCOMPLETE = " (incomplete)"  # after the name of a set, in every report
 ENOUGH = 0.9  # share of a published count
@@ -32,8 +33,9 @@ SEARCHES = (  # query, gallery
 
 @dataclass(frozen=True)
 class Seen:
-    """What a set holds. counts: `train identities`, `train visible images`, and so on, and `train-1 identities` of each
-    trial; cameras: (part, modality, camera) of every image."""
+    """What a set holds. counts: `train identities`, `train visible images`, and so on, `train-1 identities` of each
+    trial, and of video `train images`, `train tracklets`, `test queries`; cameras: (part, modality, camera) of every
+    image."""
 
     counts: Mapping[str, int]
     cameras: frozenset[tuple[str, Modality, int]]
@@ -50,28 +52,65 @@ class Shortfalls:
     smaller: list[str] = field(default_factory=list)
 
 
-Rows = Sequence[tuple[int, int, int, str]]  # identity, camera, modality, split of every image
+Row = tuple[int, int, int, str]  # identity, camera, modality, split of an image
+Rows = Sequence[Row]
 
 
-def see(parts: Iterable[tuple[Rows, Trials]]) -> Seen:
-    """Count identities and images of all parts, and the identities of each trial."""
+class Part(NamedTuple):
+    """Every image of a part, its trials, and the manifest's rows of TRACKLET_COLUMNS, none for still images."""
+
+    rows: Rows
+    trials: Trials
+    tracklets: Sequence[Sequence[int]] = ()
+
+
+def see(parts: Iterable[Part]) -> Seen:
+    """Count identities and images of all parts, and the identities of each trial. Of a tracklet, all frames that the
+    set has count, also those that conversion leaves out."""
     persons: dict[str, set[int]] = defaultdict(set)
     images: dict[str, int] = defaultdict(int)
+    tracklets: dict[str, int] = defaultdict(int)
     cameras = set()
-    for rows, trials in parts:
-        for person, camera, modality, split in rows:
+    for part in parts:
+        for (person, camera, modality, split), count in _images(part).items():
             persons[f"{split} identities"].add(person)
-            images[f"{split} {Modality(modality).name.lower()} images"] += 1
+            images[f"{split} {Modality(modality).name.lower()} images"] += count
             cameras.add((split, Modality(modality), camera))
-        for name, numbers in trials.items():
-            persons[f"{name} identities"] = {rows[number][0] for number in numbers}
-    counts = {key: len(found) for key, found in persons.items()} | images
+        for name, numbers in part.trials.items():
+            persons[f"{name} identities"] = {part.rows[number][0] for number in numbers}
+        for row, (_, query, _, frames, *_) in _with_rows(part):
+            split = row[3]
+            tracklets[f"{split} images"] += frames
+            tracklets[f"{split} tracklets"] += 1
+            if split == "test":
+                tracklets["test queries"] += query
+    counts = {key: len(found) for key, found in persons.items()} | images | tracklets
     return Seen(counts, frozenset(cameras))
 
 
+def _images(part: Part) -> Counter[Row]:
+    """Count the images of each identity, camera, modality and split."""
+    if not part.tracklets:
+        return Counter(part.rows)
+    counts: Counter[Row] = Counter()
+    for row, (_, _, _, frames, *_) in _with_rows(part):
+        counts[row] += frames
+    return counts
+
+
+def _with_rows(part: Part) -> Iterator[tuple[Row, Sequence[int]]]:
+    """Yield each tracklet with the row of its first image."""
+    start = 0
+    for tracklet in part.tracklets:
+        yield part.rows[start], tracklet
+        start += tracklet[0]
+
+
 def describe(published: Mapping[str, int], part: str, seen: Seen) -> str:
-    """Describe one part: identities and images, each with its published number, and the cameras of each modality."""
+    """Describe one part: identities, images, tracklets and queries, each with its published number, and the cameras of
+    each modality."""
     keys = [f"{part} identities", *(f"{part} {modality.name.lower()} images" for modality in Modality)]
+    keys += [f"{part} {things}" for things in ("tracklets", "queries")]
     figures = []
     numbered = {camera for split, _, camera in seen.cameras if split == part} != {0}
     for key in keys:
@@ -108,6 +147,8 @@ def shortfalls(dataset: Dataset, parts: Iterable[str], seen: Seen) -> Shortfalls
             if blind and modality in present:
                 found.missing.append(f"{part} has no {modality.name.lower()} image{_of_cameras(blind)}")
     for key, published in dataset.counts.items():
+        if key.startswith(AUXILIARY) and f"{AUXILIARY} identities" not in seen.counts:
+            continue  # stored only if the user asks
         number = seen.counts.get(key, 0)
         if number != published:
             far = number < ENOUGH * published and key not in dataset.unsure
@@ -150,7 +191,7 @@ class PassedOver:
     def __init__(self, root: Path, records: Iterable[Record], reads: Sequence[str]):
         taken = {record.image for record in records}
         self._root = root
-        self._holders = {str(PurePosixPath(image).parent) for image in taken}
+        self._holders = {image.rpartition("/")[0] or "." for image in taken}
         paths = [PurePosixPath(name) for name in (*self._holders, *(str(PurePosixPath(p).parent) for p in reads))]
         visited = {str(folder) for path in paths for folder in (path, *path.parents)}
         names, self.folders = [], set()

@@ -15,7 +15,8 @@ from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
 from ffcv_convert.images import Encoding, ImageFormat, encode, in_order
 from ffcv_convert.progress import progress
-from ffcv_convert.survey import INCOMPLETE, Rows, Shortfalls, see, shortfalls, unmatched
+from ffcv_convert.survey import INCOMPLETE, Part, Rows, Shortfalls, see, shortfalls, unmatched
+from ffcv_convert.video import told_of_thinning
 
 CONVERT_AGAIN = "Remove the file, then convert the data set again: make convert-datasets"
 
@@ -49,13 +50,16 @@ def _told(dataset: Dataset, opened: Mapping[str, Converted]) -> Iterator[str]:
     parts = {part: converted.manifest for part, converted in opened.items()}
     name = list(parts.values())[-1].dataset
     rows = {part: _rows(manifest) for part, manifest in parts.items()}
-    seen = see((rows[part], parts[part].trials) for part in parts)
+    seen = see(Part(rows[part], manifest.trials, manifest.tracklets) for part, manifest in parts.items())
     # False for drawn people in a real set's layout. A set of one's own may have a name.
     real = name.removesuffix(INCOMPLETE) == dataset.name or bool(dataset.name_file)
     lacks = shortfalls(dataset, parts, seen) if real else Shortfalls()
     for key, number in seen.counts.items():
         if not real or dataset.counts.get(key, number) == number:
             yield f"{name}: {number} {key}"
+    for part, manifest in parts.items():
+        if manifest.every > 1:
+            yield f"{name}/{part}: {told_of_thinning(manifest.tracklets, manifest.every)}"
     for difference in (*lacks.untrainable, *lacks.untestable, *lacks.missing, *lacks.smaller):
         yield f"warning: {name}: {difference}"
     for part in rows.keys() - {"train"}:

@@ -38,6 +38,7 @@ from ffcv_convert.images import Encoded, ImageFormat, encode, in_order
 from ffcv_convert.progress import progress
 from ffcv_convert.records import Record, training_labels
 from ffcv_convert.sources import UNKNOWN, Fingerprint, Sources, contents_digest, sources_path, to_json
+from ffcv_convert.video import tracklet_rows
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Written:
 class BetonJob:
     """The contents of one .beton to be written. Identities of the part `train` become labels 0..identities-1.
 
-    trials: named lists of positions in `records`. fingerprint: see source_fingerprint.
+    trials: named lists of positions in `records`. fingerprint: see source_fingerprint. every: see Selection.
     """
 
     beton: Path
@@ -66,6 +67,7 @@ class BetonJob:
     records: Sequence[Record]
     trials: Mapping[str, list[int]] = field(default_factory=dict)
     fingerprint: Fingerprint = UNKNOWN
+    every: int = 1
 
 
 def write_betons(parts: Sequence[BetonJob], root: Path, image_format: ImageFormat, *, workers: int) -> list[Written]:
@@ -127,6 +129,8 @@ def _write_part(file: BinaryIO, part: BetonJob, root: Path, image_format: ImageF
             for r, e in zip(records, images, strict=True)
         ],
         trials=dict(part.trials),
+        tracklets=tracklet_rows(records),
+        every=part.every,
     )
     named = list(zip([record.image for record in records], images, strict=True))
     return Written(

@@ -6,6 +6,7 @@ Code that reads converted sets imports this package and `common`, nothing else o
 from ffcv_convert.beton.labels import STYLES, Modality
 from ffcv_convert.beton.layout import FIELDS, read_structure
 from ffcv_convert.beton.manifest import Converted, Manifest, manifest_path, open_beton, read_manifest
+from ffcv_convert.beton.tracklets import Tracklets, tracklets_of
 
 __all__ = [
     "FIELDS",
@@ -13,8 +14,10 @@ __all__ = [
     "Converted",
     "Manifest",
     "Modality",
+    "Tracklets",
     "manifest_path",
     "open_beton",
     "read_manifest",
     "read_structure",
+    "tracklets_of",
 ]

@@ -17,12 +17,14 @@ from zlib_ng.zlib_ng import crc32
 
 from ffcv_convert.beton.labels import UNKNOWN_CAMERA, Modality
 from ffcv_convert.beton.layout import MODE_RAW, Structure, read_structure
+from ffcv_convert.beton.tracklets import wrong_tracklets
 from ffcv_convert.common.errors import DataError
 
 MANIFEST_VERSION = 1
 SPOT_CHECKS = 16
 SAMPLE_COLUMNS = ("path", "person", "camera", "modality", "split", "crc32")
 NUMBERS_BELOW = {"person": 2**63, "camera": 2**63, "modality": len(Modality), "crc32": 2**32}  # others are text
+ADDED: dict[str, Any] = {"tracklets": [], "every": 1}  # keys that older manifests lack, and still images do not need
 EDITED = "damaged or edited. Restore a copy, or convert the data set again: make convert-datasets"
 CONVERT_AGAIN = "Convert the data set again: make convert-datasets"
 
@@ -31,7 +33,8 @@ CONVERT_AGAIN = "Convert the data set again: make convert-datasets"
 class Manifest:
     """The manifest of one `.beton`. `samples` has one row of SAMPLE_COLUMNS per sample: source path relative to the
     data set's root, original identity, camera, modality code, split, CRC-32 of the stored bytes. `trials` maps names to
-    sample numbers."""
+    sample numbers. `tracklets` has one row of TRACKLET_COLUMNS per tracklet, none for still images; of each tracklet,
+    every `every`-th frame is stored."""
 
     dataset: str
     part: str
@@ -48,6 +51,8 @@ class Manifest:
     tools: dict[str, str]
     samples: list[list]
     trials: dict[str, list[int]] = field(default_factory=dict)
+    tracklets: list[list] = field(default_factory=list)
+    every: int = 1
     version: int = MANIFEST_VERSION
 
     def column(self, name: str) -> list:
@@ -55,12 +60,16 @@ class Manifest:
         return [row[position] for row in self.samples]
 
     def to_json(self) -> str:
-        """Return the text: one line per key and per sample, so that diff works on manifests. The first line is the
-        checksum of the others. The text is ASCII: paths that are not UTF-8 keep their bytes as Python's surrogates."""
+        """Return the text: one line per key, sample and tracklet, so that diff works on manifests. The first line is
+        the checksum of the others. The text is ASCII: paths that are not UTF-8 keep their bytes as Python's
+        surrogates."""
         body = {**vars(self), "sample_columns": list(SAMPLE_COLUMNS)}  # asdict would copy every sample
-        samples = ",\n".join("  " + json.dumps(row) for row in body.pop("samples"))
-        keys = [f' "{key}": {json.dumps(value)}' for key, value in sorted(body.items())]
-        text = ",\n".join(keys) + ',\n "samples": [\n' + samples + "\n ]\n}\n"
+        body = {key: value for key, value in body.items() if key not in ADDED or value != ADDED[key]}
+        tables = {name: body.pop(name) for name in ("tracklets", "samples") if name in body}
+        lines = [f' "{key}": {json.dumps(value)}' for key, value in sorted(body.items())]
+        for name, rows in tables.items():
+            lines.append(f' "{name}": [\n' + ",\n".join("  " + json.dumps(row) for row in rows) + "\n ]")
+        text = ",\n".join(lines) + "\n}\n"
         return _seal(text) + text
 
 
@@ -111,7 +120,9 @@ def read_manifest(beton: Path) -> Manifest:
         raise DataError(f"{path}: fails its checksum: {EDITED}")
     body.pop("checksum", None)
     columns = body.pop("sample_columns", None)
+    body = {**ADDED, **body}
     problem = _wrong_keys(body, columns) or _wrong_samples(body["samples"]) or _wrong_trials(body)
+    problem = problem or wrong_tracklets(body["tracklets"], len(body["samples"]))
     if problem:
         raise DataError(f"{path}: damaged manifest ({problem}). {CONVERT_AGAIN}")
     return Manifest(**body)

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,10 @@ Cameras = Mapping[Modality, Sequence[int]]
 
 def no_trials(root: Path, part: str, records: Sequence[Record]) -> Trials:
     return {}
+
+
+def no_remarks(root: Path, records: Sequence[Record]) -> Iterable[str]:
+    return ()
 
 
 def published(other: Modality, **parts: tuple[int, int, int]) -> dict[str, int]:
@@ -43,6 +47,9 @@ class Dataset:
     `train` are relabelled 0, 1, 2, ... optional_parts: those that the set may lack. name_file: a file in the set's
     folder whose first line tells the set from others of its kind in reports.
 
+    remarks: (root, all records) -> warnings of what the lists hold beside good images. takes: the options of conversion
+    that fit beyond those of every set: every, for video; auxiliary, if some records have the split AUXILIARY.
+
     list_trials: (root, part, the part's records) -> named lists of positions in these records. counts: the published
     numbers of identities and images, with the keys of `survey.Seen`; empty for sets that nobody published. unsure: keys
     whose published number is uncertain, so that a difference only warns. cameras: for each part and modality, the
@@ -60,6 +67,8 @@ class Dataset:
     optional_parts: tuple[str, ...] = ()
     name_file: str = ""
     list_trials: Callable[[Path, str, Sequence[Record]], Trials] = no_trials
+    remarks: Callable[[Path, Sequence[Record]], Iterable[str]] = no_remarks
+    takes: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     unsure: tuple[str, ...] = ()
     cameras: Mapping[str, Cameras] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.decoding import RESTORE
-from ffcv_convert.records import inside, shown
+from ffcv_convert.records import Record, inside, shown
 
 ENDINGS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 SYSTEM = {
@@ -119,6 +119,16 @@ def read_identities(path: Path) -> list[int]:
     if not persons:
         raise DataError(f"{path}: lists no identity. {RESTORE}")
     return persons
+
+
+def refuse_shared_identities(lists: Path, records: Sequence[Record]) -> None:
+    """Raise DataError if the set's lists, in the folder `lists`, train and test on the same identity."""
+    trained, tested = ({r.person for r in records if (r.split == "test") == tests} for tests in (False, True))
+    if trained & tested:
+        raise DataError(
+            f"{lists}: the lists train and test on identity {min(trained & tested)}, so the test would be meaningless. "
+            "Restore them from one archive"
+        )
 
 
 def is_number(text: str) -> bool:

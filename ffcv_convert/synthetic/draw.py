@@ -1,7 +1,7 @@
 """Draws a set of synthetic people into a folder, in several processes, completely or not at all.
 
-`people.draw_person` draws each image from (seed, identity, camera, frame, modality) alone, so a set depends only on
-its options, which are stored in its `synthetic.json`. Accuracies on such a set say nothing about real ones.
+`people.draw_person` draws each image from (seed, identity, camera, frame, modality, walk) alone, so a set depends only
+on its options, which are stored in its `synthetic.json`. Accuracies on such a set say nothing about real ones.
 """
 
 import os
@@ -135,7 +135,7 @@ def _draw_images(root: Path, images: list[PlannedImage], options: Options) -> in
     for image in images:
         pixels = draw_person(
             image.person, image.camera, image.frame, image.modality,
-            seed=options.seed, height_px=options.height_px,
+            seed=options.seed, height_px=options.height_px, walk=image.walk,
         )  # fmt: skip
         stored = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY if image.grey_file else cv2.COLOR_RGB2BGR)
         path = root / image.path

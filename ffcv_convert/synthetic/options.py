@@ -13,6 +13,8 @@ FOLDERS = {
     "regdb": "RegDB",
     "market_sketch_1k": "Market-Sketch-1K",
     "pku_sketch": "PKU-Sketch",
+    "hitsz_vcm": "HITSZ-VCM",
+    "buptcampus": "BUPTCampus",
 }
 MAX_MARKET_IDENTITIES = 9999
 # The command line's help for the numbers in Options.
@@ -66,7 +68,8 @@ class Options:
 
 @dataclass(frozen=True)
 class PlannedImage:
-    """One image to draw; `path` is relative to the set's root. `grey_file`: store one channel instead of three."""
+    """One image to draw; `path` is relative to the set's root. `grey_file`: store one channel instead of three. `walk`:
+    see `people.draw_person`."""
 
     path: str
     person: int
@@ -74,6 +77,7 @@ class PlannedImage:
     frame: int
     modality: Modality
     grey_file: bool = False
+    walk: int | None = None
 
 
 # A plan has the images, and the list files: path relative to the root -> text.

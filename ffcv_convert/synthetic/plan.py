@@ -11,6 +11,7 @@ from ffcv_convert.datasets import llcm, regdb
 from ffcv_convert.synthetic.options import Options, Plan, PlannedImage
 from ffcv_convert.synthetic.plan_sketch_sets import plan_market_sketch_1k, plan_pku_sketch
 from ffcv_convert.synthetic.plan_sysu import plan_sysu
+from ffcv_convert.synthetic.plan_video_sets import plan_buptcampus, plan_hitsz_vcm
 
 
 def plan(options: Options) -> Plan:
@@ -21,6 +22,8 @@ def plan(options: Options) -> Plan:
         "regdb": plan_regdb,
         "market_sketch_1k": plan_market_sketch_1k,
         "pku_sketch": plan_pku_sketch,
+        "hitsz_vcm": plan_hitsz_vcm,
+        "buptcampus": plan_buptcampus,
     }[options.layout]
     return plan_layout(options)
 

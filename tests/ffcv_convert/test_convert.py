@@ -22,6 +22,8 @@ FORMAT = ImageFormat(64, 32)
         ("regdb", "regdb (synthetic)"),
         ("market_sketch_1k", "market_sketch_1k (synthetic)"),
         ("pku_sketch", "pku_sketch (synthetic)"),
+        ("hitsz_vcm", "hitsz_vcm (synthetic)"),
+        ("buptcampus", "buptcampus (synthetic)"),
         ("synthetic", "synthetic"),
     ],
 )

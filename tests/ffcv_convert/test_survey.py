@@ -13,7 +13,7 @@ from ffcv_convert.beton import Modality, open_beton
 from ffcv_convert.beton.labels import UNKNOWN_CAMERA
 from ffcv_convert.datasets import sysu as module
 from ffcv_convert.datasets.files import is_system
-from ffcv_convert.survey import describe, see, unmatched
+from ffcv_convert.survey import Part, describe, see, unmatched
 from tests.support.refusals import assert_tells
 from tests.support.trees import touch
 
@@ -98,14 +98,14 @@ def test_a_part_is_told_in_one_line(own: Path, sysu: Path, convert: Convert) -> 
 def test_camera_0_is_told_and_unknown_cameras_are_told_apart() -> None:
     rows = [(1, 0, VISIBLE, "train"), (1, UNKNOWN_CAMERA, INFRARED, "train")]
     rows += [(1, 2, VISIBLE, "test"), (1, UNKNOWN_CAMERA, VISIBLE, "test"), (1, 0, INFRARED, "test")]
-    seen = see([(rows, {})])
+    seen = see([Part(rows, {})])
     assert describe({}, "train", seen) == (
         "1 identities, 1 visible images of camera 0, 1 infrared images of unknown cameras"
     )
     assert describe({}, "test", seen) == (
         "1 identities, 2 visible images of camera 2 and unknown ones, 1 infrared images of camera 0"
     )
-    assert describe({}, "train", see([([(1, 0, VISIBLE, "train")], {})])) == "1 identities, 1 visible images"
+    assert describe({}, "train", see([Part([(1, 0, VISIBLE, "train")], {})])) == "1 identities, 1 visible images"
 
 
 @pytest.mark.parametrize(

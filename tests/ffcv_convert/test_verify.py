@@ -16,7 +16,7 @@ from ffcv_convert.verify import verify
 from tests.support.refusals import assert_tells
 from tests.support.trees import DRAWN
 
-DRAWN_SETS = ["sysu", "regdb", "market_sketch_1k", "pku_sketch", "synthetic"]
+DRAWN_SETS = ["sysu", "regdb", "market_sketch_1k", "pku_sketch", "hitsz_vcm", "buptcampus", "synthetic"]
 SKETCHED = [p.person for p in plan(Options(**DRAWN, layout="market_sketch_1k"))[0] if p.modality == Modality.SKETCH]
 
 
@@ -39,6 +39,14 @@ NUMBERS = {
         (8, sum(person <= 4 for person in SKETCHED)), (2, sum(person > 4 for person in SKETCHED)), "sketch"
     ),
     "pku_sketch": numbers((8, 4), (4, 2), "sketch"),
+    "hitsz_vcm": {
+        **numbers((8, 8), (24, 24), "infrared"), "train images": 16, "train tracklets": 8,
+        "test images": 48, "test tracklets": 48, "test queries": 24,
+    },
+    "buptcampus": {
+        **numbers((8, 8), (11, 11), "infrared"), "train images": 16, "train tracklets": 8,
+        "test images": 22, "test tracklets": 22, "test queries": 2,
+    },
     "synthetic": numbers((8, 8), (18, 16), "infrared"),
 }  # fmt: skip
 

@@ -2,7 +2,7 @@
 
     identity (body, clothes, pattern, bags, tones)   identity.py   fixed by seed, identity
     camera (scene, light, blur, noise, cast)         scenes.py     fixed by seed, camera, modality
-    pose and crop (turn, step, scale, shift)         shot.py       new for each image
+    pose and crop (turn, step, scale, shift)         shot.py       new for each image, or moved on from frame to frame
     artist (pencil, strokes, paper)                  sketch.py     fixed by camera, for sketches
 
 The modalities share the form: body shape, cut and pattern of the clothes, hair, bags. They do not share colour: the
@@ -30,23 +30,36 @@ from ffcv_convert.synthetic.people.scenes import (
     noise_tile,
     tone_table,
 )
-from ffcv_convert.synthetic.people.shot import MIN_HEIGHT_PX, Shot, draw_shot
+from ffcv_convert.synthetic.people.shot import MIN_HEIGHT_PX, Shot, draw_shot, moved
 from ffcv_convert.synthetic.people.sketch import draw_sketch
 
 
 def draw_person(
-    identity: int, camera: int, frame: int, modality: Modality, *, seed: int = 0, height_px: int = 288
+    identity: int,
+    camera: int,
+    frame: int,
+    modality: Modality,
+    *,
+    seed: int = 0,
+    height_px: int = 288,
+    walk: int | None = None,
 ) -> np.ndarray:
     """Draw one image, (H, W, 3) uint8 RGB; the same arguments give the same pixels.
 
     H is about `height_px` and W about half of it; both vary by 15 % from image to image. Infrared images and sketches
-    have R = G = B. The `camera` of a sketch is its artist, from 1. Raises ValueError for a `height_px` below 32 and for
-    negative numbers.
+    have R = G = B. The `camera` of a sketch is its artist, from 1. walk: None, and each frame is an image of its own;
+    else frames of the same walk follow each other, in both modalities at the same places. Raises ValueError for a
+    `height_px` below 32 and for negative numbers.
     """
     if height_px < MIN_HEIGHT_PX:
         raise ValueError(f"height_px is {height_px}, but a person needs at least {MIN_HEIGHT_PX} pixels")
     person = draw_identity(seed, identity)
-    shot = draw_shot(np.random.default_rng([seed, 41, identity, camera, frame, int(modality)]), height_px)
+    if walk is None:
+        shot = draw_shot(np.random.default_rng([seed, 41, identity, camera, frame, int(modality)]), height_px)
+    else:
+        shot = draw_shot(np.random.default_rng([seed, 42, identity, camera, walk]), height_px)
+        noise = np.random.default_rng([seed, 43, identity, camera, walk, frame, int(modality)]).random(2)
+        shot = moved(shot, frame, noise)
     if modality == Modality.SKETCH:
         return draw_sketch(person, camera, shot)
     infrared = modality == Modality.INFRARED

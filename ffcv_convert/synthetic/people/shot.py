@@ -1,7 +1,7 @@
-"""Draws how one image is taken: size, crop, turn and step, at random for each image."""
+"""Draws how one image is taken: size, crop, turn and step, at random for each image, or moved on along a walk."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,6 +9,8 @@ from ffcv_convert.synthetic.people.cloth import View
 from ffcv_convert.synthetic.people.figure import Pose
 
 MIN_HEIGHT_PX = 32
+STEP_RAD = 0.45  # of a person's step from one frame to the next: 14 frames for two steps
+PAN = 0.02  # of the scene that passes behind a person from one frame to the next
 
 
 @dataclass(frozen=True)
@@ -49,3 +51,23 @@ def draw_shot(rng: np.random.Generator, height_px: int) -> Shot:
     )
     window, folds, light, occluder = chance[15:19], chance[19:21], chance[21:26], chance[26:30]
     return Shot(height, width, view, pose, window, folds, light, occluder, float(chance[30]), chance[31:])
+
+
+def moved(shot: Shot, frame: int, noise: np.ndarray) -> Shot:
+    """Return the shot `frame` frames later: the person walks on and turns, the crop around it is not steady, the scene
+    passes behind. noise: the frame's own, two numbers. Size, light, folds and what stands in front stay."""
+    width_px, view, pose = shot.width_px, shot.view, shot.pose
+    sway, near, turn = (
+        math.sin(pace * frame + 2 * math.pi * begin)
+        for pace, begin in zip((0.9, 0.11, 0.07), shot.light.tolist()[:3], strict=True)
+    )
+    view = replace(
+        view,
+        foot_x_px=view.foot_x_px + 0.025 * width_px * sway,
+        unit_px=view.unit_px * (1 + 0.04 * near),
+        yaw_rad=view.yaw_rad + 0.25 * turn,
+    )
+    along = abs((shot.window[2] + PAN * frame + 1) % 2 - 1)  # to the end of the scene, and back
+    window = np.array([shot.window[0], shot.window[1], along, shot.window[3]])
+    pose = replace(pose, step_rad=pose.step_rad + STEP_RAD * frame)
+    return replace(shot, view=view, pose=pose, window=window, noise=noise)

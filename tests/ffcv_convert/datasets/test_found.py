@@ -14,7 +14,8 @@ MARKS = {name: dataset.marks[0] + "/x.jpg" if "." not in dataset.marks[0] else d
 SPELLINGS = [
     ("sysu", "Sysu-mm01"), ("sysu", "SYSU MM01"), ("sysu", "sysu_mm01"), ("regdb", "REGDB"), ("regdb", "Reg-DB"),
     ("llcm", "Llcm"), ("market_sketch_1k", "market-sketch-1k"), ("market_sketch_1k", "Mask1k"),
-    ("pku_sketch", "PKU_Sketch"), ("custom", "Custom"),
+    ("pku_sketch", "PKU_Sketch"), ("hitsz_vcm", "VCM_HITSZ"), ("hitsz_vcm", "Vcm"), ("buptcampus", "bupt-campus"),
+    ("custom", "Custom"),
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets import market_sketch_1k
 from ffcv_convert.datasets.market_sketch_1k import list_records
 from ffcv_convert.records import Record, check_records
-from ffcv_convert.survey import see, shortfalls
+from ffcv_convert.survey import Part, see, shortfalls
 from tests.support.refusals import refusal
 from tests.support.trees import touch
 
@@ -73,7 +73,7 @@ def test_stray_files_are_left_out(tree: Path, name: str) -> None:
 def test_a_missing_folder_is_seen(tree: Path, folder: str) -> None:
     shutil.rmtree(tree / folder)
     rows = [(r.person, r.camera, int(r.modality), r.split) for r in list_records(tree)]
-    lacks = shortfalls(market_sketch_1k.DATASET, ("train", "test"), see([(rows, {})]))
+    lacks = shortfalls(market_sketch_1k.DATASET, ("train", "test"), see([Part(rows, {})]))
     part = "train" if folder.endswith("train") else "test"
     words = (
         "no visible image"

@@ -3,6 +3,7 @@
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -205,3 +206,25 @@ def test_identities_differ_more_than_frames_of_one(modality: Modality) -> None:
     assert same.mean() < 0.85 * other[off_diagonal].mean()
     closer = (same[:, None] < other)[off_diagonal].mean()
     assert closer > 0.7
+
+
+def test_frames_of_a_walk_move_and_are_not_images_of_their_own() -> None:
+    """From frame to frame changes less than from image to image, but something does; both modalities walk in step."""
+
+    def frames(walk: int | None, modality: Modality = Modality.VISIBLE) -> np.ndarray:
+        drawn = [draw_person(3, 2, frame, modality, height_px=SMALL_PX, walk=walk) for frame in range(12)]
+        if walk is not None:
+            assert len({image.shape for image in drawn}) == 1
+        return np.stack([cv2.resize(image, (48, 96)).astype(int) for image in drawn])
+
+    def change(images: np.ndarray) -> float:
+        return float(np.abs(np.diff(images, axis=0)).mean())
+
+    walk, other, apart = frames(1), frames(2), frames(None)
+    assert all((one != another).any() for one, another in pairwise(walk))
+    assert 2 < change(walk) < 0.6 * change(apart)
+    assert np.abs(walk - other).mean() > change(walk)
+    step = [np.abs(walk[n] - walk[0])[50:90].mean() for n in (1, 7)]  # the legs, half a cycle later
+    assert step[1] > step[0]
+    sizes = [draw_person(3, 2, 5, m, height_px=SMALL_PX, walk=1).shape for m in (Modality.VISIBLE, Modality.INFRARED)]
+    assert sizes[0] == sizes[1]

@@ -193,3 +193,40 @@ def test_pku_sketch() -> None:
 def test_what_a_layout_cannot_hold_is_refused(wrong: dict, named: object) -> None:
     with refusal(DataError, "synthetic people", named):
         Options(**wrong)
+
+
+def test_hitsz_vcm_cuts_an_identity_s_frames_into_tracklets() -> None:
+    images, lists = small("hitsz_vcm", train_images=50)
+    for split, persons in (("train", range(1, 10)), ("test", range(10, 14))):
+        names = lists[f"info/{split}_name.txt"].splitlines()
+        own = [p for p in images if p.person in persons]
+        assert len(names) == len(own)
+        tracks = [tuple(map(int, line.split())) for line in lists[f"info/track_{split}_info.txt"].splitlines()]
+        assert [first for _, first, *_ in tracks] == [1, *(1 + last for _, _, last, *_ in tracks[:-1])]
+        assert tracks[-1][2] == len(names)
+        for modality, first, last, person, camera in tracks:
+            for name, image in zip(names[first - 1 : last], own[first - 1 : last], strict=True):
+                assert name.startswith(f"{person:04d}M{modality}D{camera}T{image.walk}F")
+                assert (image.person, image.camera, image.modality) == (person, camera, 1 if modality == 1 else 0)
+        lengths = Counter(1 + last - first for _, first, last, *_ in tracks)
+        assert set(lengths) == ({16, 17} if split == "train" else {2})  # 50 frames in tracklets of 24 at most
+    infrared = [n for n, track in enumerate(tracks, start=1) if track[0] == 1]  # of the test
+    assert lists["info/query_IDX.txt"] == " ".join(map(str, infrared)) + "\n"
+
+
+def test_buptcampus_draws_pairs_and_leaves_the_query_s_camera_out_of_the_gallery() -> None:
+    images, lists = small("buptcampus", train_images=8, train_identities=14)
+    count = Counter((p.person, p.modality) for p in images)
+    assert {count[person, m] for person in range(1, 15) for m in (Modality.VISIBLE, Modality.INFRARED)} == {8}
+    walks = {m: {(p.person, p.camera, p.walk, p.frame) for p in images if p.modality == m} for m in Modality}
+    paired = {walk for walk in walks[Modality.VISIBLE] if not 14 < walk[0] <= 18}
+    assert paired == {walk for walk in walks[Modality.INFRARED] if not 14 < walk[0] <= 18}
+    queries, gallery = (lists[f"{name}.txt"].splitlines() for name in ("query", "gallery"))
+    assert [line.split()[:2] for line in queries] == [["15", "IR"], ["16", "RGB"], ["17", "IR"], ["18", "RGB"]]
+    for line in queries:
+        person, _, camera, _ = line.split()
+        others = [(c, word) for p, word, c, _ in map(str.split, gallery) if p == person]
+        assert len(others) == len(set(others)) == 2 * 5
+        assert camera not in {c for c, _ in others}
+    auxiliary = [line.split() for line in lists["train_auxiliary.txt"].splitlines()]
+    assert [int(fields[0]) for fields in auxiliary] == list(range(19, 19 + 12))  # 14 x 930 / 1074
