@@ -62,7 +62,8 @@ def train(arguments: Sequence[str]) -> int:
     if config.run.jobs > 1 and len(runs) == 1:
         print("note: run.jobs has only one run to train: no trials, and run.repeats is 1", file=sys.stderr)
     if config.run.jobs > 1 and len(runs) > 1:
-        code = jobs.train_all(Path(__file__), arguments, runs, config.run.jobs)
+        alone = [jobs.single(arguments, member) for member in runs]
+        code = jobs.train_all(Path(__file__), alone, config.engine.device, config.run.jobs)
     else:
         code = train_in_turn(runs)
     if not code and len(runs) > 1 and ranks.is_main():

@@ -50,7 +50,8 @@ class Gather:
     @torch.compiler.disable
     def __call__(self, outputs: Any, person_B: Tensor) -> tuple[Any, Tensor]:
         rows = len(person_B) // 2  # of a block
-        return type(outputs)(*(self._joined(output, rows) for output in outputs)), self._joined(person_B, rows)
+        joined = (None if output is None else self._joined(output, rows) for output in outputs)
+        return type(outputs)(*joined), self._joined(person_B, rows)
 
     def _joined(self, tensor: Tensor, rows: int) -> Tensor:
         blocks = zip(*(batch.split(rows) for batch in _AllGather.apply(tensor.contiguous(), self._world)), strict=True)

@@ -103,13 +103,12 @@ def mmd(first_ND: Tensor, second_ND: Tensor, *, kernels: int, factor: float) -> 
     return (kernel[:half, :half] + kernel[half:, half:] - kernel[:half, half:] - kernel[half:, :half]).mean()
 
 
-def domain_alignment(pooled_BD: Tensor, shifted_BD: Tensor, options: LossOptions) -> Tensor:
+def domain_alignment(pooled_BD: Tensor, shifted_BD: Tensor | None, options: LossOptions) -> Tensor:
     """Return DA: MMD between modalities in both spaces (0.45 each), between the spaces of each modality (0.05 each).
 
-    pooled_BD = Z, shifted_BD = Z_hat, visible half first.
+    pooled_BD = Z, shifted_BD = Z_hat, visible half first. Without Z_hat only the modalities in Z are left to align.
     """
     visible, other = pooled_BD.chunk(2)
-    shifted_visible, shifted_other = shifted_BD.chunk(2)
 
     def weighted(weight: float, *pairs: tuple[Tensor, Tensor]) -> Tensor:
         if not weight:
@@ -117,6 +116,9 @@ def domain_alignment(pooled_BD: Tensor, shifted_BD: Tensor, options: LossOptions
         kernels, factor = options.alignment_kernels, options.alignment_factor
         return weight * reduce(add, (mmd(*pair, kernels=kernels, factor=factor) for pair in pairs))
 
+    if shifted_BD is None:
+        return weighted(options.alignment_modalities, (visible, other))
+    shifted_visible, shifted_other = shifted_BD.chunk(2)
     modalities = (visible, other), (shifted_visible, shifted_other)
     spaces = (visible, shifted_visible), (other, shifted_other)
     return weighted(options.alignment_modalities, *modalities) + weighted(options.alignment_spaces, *spaces)
@@ -148,12 +150,15 @@ class DomainDistillation(nn.Module):
         self.visible_twin.lerp_(self.visible.weight, self.tau)
         self.other_twin.lerp_(self.other.weight, self.tau)
 
-    def forward(self, embedding_BD: Tensor, shifted_BD: Tensor, person_B: Tensor) -> Tensor:
-        """Return the loss. embedding_BD = BN(Z), shifted_BD = Z_hat, person_B labels; visible half first."""
+    def forward(self, embedding_BD: Tensor, shifted_BD: Tensor | None, person_B: Tensor) -> Tensor:
+        """Return the loss, the sum over both spaces or, without Z_hat, that of BN(Z). embedding_BD = BN(Z),
+        shifted_BD = Z_hat, person_B labels; visible half first."""
         if self.training and self.twins_follow:
             self.update_twins()
-        spaces = at_least_float32(embedding_BD), at_least_float32(shifted_BD)
-        return self._one_space(spaces[0], person_B) + self._one_space(spaces[1], person_B)
+        of_embedding = self._one_space(at_least_float32(embedding_BD), person_B)
+        if shifted_BD is None:
+            return of_embedding
+        return of_embedding + self._one_space(at_least_float32(shifted_BD), person_B)
 
     def _one_space(self, feature_BD: Tensor, person_B: Tensor) -> Tensor:
         visible, other = feature_BD.chunk(2)

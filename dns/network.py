@@ -6,6 +6,7 @@ are a block: the K rows of an identity are adjacent, and the identities stand in
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -43,18 +44,22 @@ class Network(nn.Module, ABC):
     """A network in training and test.
 
     views: of each visible image, which the recipe of augmentation has to give. blocks: how many blocks of rows each
-    output of `forward` is made of; 2 are [visible, infrared]. parts: vectors side
-    by side in each row that `embed` returns; width: numbers in such a row.
+    output of `forward` is made of; 2 are [visible, infrared]. parts: vectors side by side in each row that `embed`
+    returns; width: numbers in such a row. switches: how the names of a part's tensors begin -> the option that says
+    whether the part is built. training_only: how the names of tensors begin that testing does not read.
     """
 
     views: ClassVar[int] = 1
     blocks: ClassVar[int] = 2
+    switches: ClassVar[Mapping[str, str]] = {}
+    training_only: ClassVar[tuple[str, ...]] = ()
     parts: int = 1
     width: int
 
     @abstractmethod
-    def forward(self, visible: Tensor, other: Tensor) -> tuple[Tensor, ...]:
-        """Compute what the losses need, as a NamedTuple of tensors of `blocks` blocks of rows each.
+    def forward(self, visible: Tensor, other: Tensor) -> tuple[Tensor | None, ...]:
+        """Compute what the losses need, as a NamedTuple of tensors of `blocks` blocks of rows each. None stands for one
+        that these options do not compute.
 
         visible, other: normalised images, (rows, 3, H, W); other is infrared or sketch. A recipe with two views of each
         visible image gives visible two blocks.
@@ -89,6 +94,23 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def last_map(self) -> nn.Module:
         """The module that returns the last maps of features, (maps, C, h, w), one or several an image: for figures."""
+
+    def without_unbuilt(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return another network's tensors by name, without the parts that only its training read and that this network
+        is built without. What `embed` returns does not depend on them."""
+        own = self.state_dict()
+        unbuilt = tuple(part for part in self.training_only if not any(name.startswith(part) for name in own))
+        return {name: tensor for name, tensor in state.items() if not str(name).startswith(unbuilt)}
+
+    def switch_of(self, names: Iterable[str]) -> str | None:
+        """Return the option that builds a part as in the network with tensors of these names, such as
+        --model.hss=false; None where every part is built in both networks or in neither."""
+        names = list(names)
+        for prefix, switch in self.switches.items():
+            here, there = (any(name.startswith(prefix) for name in of) for of in (self.state_dict(), names))
+            if here != there:
+                return f"--{switch}={str(there).lower()}"
+        return None
 
     def digest(self) -> str:
         """Return the SHA-256 of all tensors, in whatever layout and on whatever device they are."""

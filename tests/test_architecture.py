@@ -29,6 +29,7 @@ ALLOWED = {
     "dns": (*(f"dns.{name}" for name in PAPER), *COMMON),
     "dns.methods": ("dns.methods", *(f"dns.{name}" for name in PAPER), *COMMON),
     "dns.exchange": ("dns.ranks", *COMMON),
+    "dns.ablation": ("dns", "pipelines", *COMMON),
     "dns.evaluation": ("dns", "pipelines.data", "ffcv_convert.beton.labels", *COMMON),
     "dns.export": ("dns", "pipelines", "ffcv_convert.beton.labels", *COMMON),
     "dns.demo": ("dns", "pipelines.data", "ffcv_convert.beton.labels", *COMMON),

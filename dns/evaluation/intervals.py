@@ -9,12 +9,17 @@ A figure is a mean over trials of the mean over a trial's queries with a match. 
 the weight 1 / (T * such queries of t), and an identity the sums of weights and of weighted values over its queries. A
 draw's figure is the quotient of both sums over the drawn identities; with each identity once, it is the table's.
 
+Runs that differ in the seed alone have an interval of another kind (over_seeds): it says how much their mean depends on
+the initial weights and the batches, and nothing of other people or galleries.
+
 Two methods are compared on the same queries: the difference of each identity's sums is drawn (interval), and its sign
 is flipped at random (permutation test, two-sided). A flip that gives exactly the difference found counts as a larger
 one, so that the test of Rank-1, which counts whole queries, is a little cautious.
 """
 
+import math
 from collections.abc import Sequence
+from statistics import mean, stdev
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -79,6 +84,15 @@ def interval(rankings: Sequence[Ranking]) -> dict[str, Any]:
         low_high = bounds(sums.weight_I, sums.value_IS).T.tolist()
         found[by] = {"count": len(sums.name_I), **dict(zip(STATISTICS, low_high, strict=True))}
     return found
+
+
+def over_seeds(values: Sequence[float]) -> tuple[float, float]:
+    """Return the lower and upper bound of the mean over runs of several seeds, two at least: Student's t, which takes
+    the figures of a seed as normally distributed. Three seeds give a wide interval, and an honest one."""
+    from scipy.stats import t  # not above: it takes a second to import
+
+    half = t.ppf((1 + LEVEL) / 2, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return mean(values) - half, mean(values) + half
 
 
 class Difference(NamedTuple):

@@ -35,17 +35,25 @@ def main(arguments: Sequence[str]) -> int:
     given = given_options([word for word in arguments if word.startswith("-")])
     if len(folders) < 2 or given.keys() - {"report.images"}:
         raise ConfigError(f"the command line: two run folders at least, and no option but --report.images.\n{__doc__}")
-    test = _test_images(folders[0]) if given.get("report.images", True) else None
     name = "-and-".join(folder.absolute().name for folder in folders)[:LONGEST_NAME]
-    shares = 2 * (len(folders) - 1)
-
-    def images(paths: Sequence[str]) -> Mapping[str, str]:
-        return _shown(test, paths, IMAGE_BYTES // shares) if test else {}
-
     beside = folders[0].absolute().parent
     target = (beside if can_write(beside) else Path("runs").absolute()) / name
-    print(f"written: {compare(folders, target, images)}")
+    print(f"written: {side_by_side(folders, target, images=given.get('report.images', True))}")
     return 0
+
+
+def side_by_side(folders: Sequence[Path], target: Path, *, images: bool) -> Path:
+    """Write the page on these runs, two at least, into `target`. images: whether it shows those of the first run's set.
+
+    Returns the page's path. Raises ReportError.
+    """
+    test = _test_images(folders[0]) if images else None
+    shares = 2 * (len(folders) - 1)
+
+    def shown(paths: Sequence[str]) -> Mapping[str, str]:
+        return _shown(test, paths, IMAGE_BYTES // shares) if test else {}
+
+    return compare(folders, target, shown)
 
 
 def _test_images(run: Path) -> TestImages | None:

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -92,6 +92,9 @@ def _queries(path: Path) -> dict[str, dict[str, Query]]:
 def compare(folders: Sequence[Path], target: Path, images: Images) -> Path:
     """Write a page on these runs into `target`. Returns its path. Raises ReportError."""
     runs = [read_run(folder) for folder in folders]
+    if len({run.name for run in runs}) < len(runs):  # such as trial-1 of several runs
+        above = [folder.absolute().parent.name for folder in folders]
+        runs = [replace(run, name=f"{name}/{run.name}") for name, run in zip(above, runs, strict=True)]
     if len({run.name for run in runs}) < len(runs):
         raise ReportError(f"{', '.join(map(str, folders))}: two runs of one name. Rename the folder of one")
     parts = Parts()

@@ -204,8 +204,11 @@ def identities_of(state: Mapping[str, Tensor], path: Path) -> int:
 
 
 def load_model(model: Network, state: Mapping[str, Tensor], source: Path) -> None:
-    """Put `state` into `model`. Raises CheckpointError, and changes nothing, where identities or tensors do not fit."""
-    own = model.state_dict()
+    """Put `state` into `model`, see Network.without_unbuilt.
+
+    Raises CheckpointError, and changes nothing, where identities or tensors do not fit.
+    """
+    own, state = model.state_dict(), model.without_unbuilt(state)
     identities = own["classifier.weight"].shape[0]
     stored = state.get("classifier.weight")
     if isinstance(stored, Tensor) and stored.ndim == 2 and stored.shape[0] != identities:
@@ -215,6 +218,11 @@ def load_model(model: Network, state: Mapping[str, Tensor], source: Path) -> Non
         )
     fits = [n for n, t in own.items() if isinstance(state.get(n), Tensor) and _alike(state[n], t)]
     wrong = sorted(map(str, {*own, *state} - {*fits}))
+    if wrong and (switch := model.switch_of(map(str, state))):
+        raise CheckpointError(
+            f"{source}: does not fit this network ({wrong[0]} and {len(wrong) - 1} other tensors): it was made with "
+            f"{switch}. Give that option, or name another checkpoint"
+        )
     if wrong:
         raise CheckpointError(
             f"{source}: does not fit this network ({wrong[0]} and {len(wrong) - 1} other tensors). "

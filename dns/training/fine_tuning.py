@@ -50,7 +50,11 @@ def trained_tensors(content: object, path: Path, method: str) -> Mapping[str, An
 def start_from(model: Network, trained: Mapping[str, Any], options: NetworkOptions, path: Path) -> None:
     """Put what does not depend on the identities into the model. The rest, classifiers, stays as it was drawn. Raises
     WeightsError where the tensors are of another network or no finite numbers. options: the model's."""
-    own, common = model.state_dict(), _common_shapes(options)
+    own, trained = model.state_dict(), model.without_unbuilt(trained)
+    common = {name: shape for name, shape in _common_shapes(options).items() if name in own}
+    unswitched = {name: shape for name, shape in common.items() if not name.startswith(tuple(model.switches))}
+    if (switch := model.switch_of(map(str, trained))) and _fits(trained, unswitched):
+        raise WeightsError(f"{path}: a trained network made with {switch}. Give that option, or name another file")
     if not _fits(trained, common):
         raise WeightsError(f"{path}: a trained network whose tensors do not fit {_name(options)}; {_hint(trained)}")
     for name in common:

@@ -1,4 +1,4 @@
-"""Trains runs side by side: `run.jobs` processes, each on a GPU or a share of the cores, take one run after another.
+"""Trains runs side by side: some processes, each on a GPU or a share of the cores, take one run after another.
 
 Each process is train_ffcv.py with the options of a single run. So a run's folder, its checkpoints and its numbers are
 those that it would have by itself with as many threads.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 from types import FrameType
-from typing import IO, TextIO
+from typing import IO, NamedTuple, TextIO
 
 import torch
 from tqdm import tqdm
@@ -26,18 +26,35 @@ from ffcv_convert.common.signals import handled, unclaimed
 POLL_S = 0.1
 
 
-def train_all(script: Path, arguments: Sequence[str], runs: Sequence[Config], jobs: int) -> int:
+class Run(NamedTuple):
+    """A single run. name: what stands before each line that it prints; arguments: the command line of train_ffcv.py."""
+
+    name: str
+    arguments: Sequence[str]
+
+
+def single(arguments: Sequence[str], member: Config) -> Run:
+    """Return one of the runs that a command line means, see repeats.members."""
+    own = {
+        "run.jobs": 1, "run.repeats": 1, "run.seed": member.run.seed, "run.name": member.run.name,
+        "data.trial": member.data.trial,
+    }  # fmt: skip
+    name = f"seed {member.run.seed}" + f", trial {member.data.trial}" * bool(member.data.trial)
+    return Run(name, [*arguments, *(f"--{option}={value}" for option, value in own.items())])
+
+
+def train_all(script: Path, runs: Sequence[Run], device: str, jobs: int) -> int:
     """Train every run, `jobs` at a time. Returns 0 when all are finished, or the code of the signal that stopped them.
 
     A run that ends otherwise does not stop the others; TrainingError names it in the end. script: train_ffcv.py;
-    arguments: its command line, which the options of each run follow.
+    device: as the configuration has it, see share_out.
     """
-    waiting, places, failed = list(runs), share_out(runs[0].engine.device, min(jobs, len(runs))), []
+    waiting, places, failed = list(runs), share_out(device, min(jobs, len(runs))), []
     with _Signals(places) as signals:
         while (waiting and not signals.code) or any(place.process for place in places):
             for place in places:
                 if place.process is None and waiting and not signals.code:
-                    place.start(script, arguments, waiting.pop(0))
+                    place.start(script, waiting.pop(0))
                     signals.tell(place)
                 elif place.process is not None and (code := place.process.poll()) is not None:
                     name = place.end()
@@ -67,13 +84,9 @@ class _Place:
     name: str = ""
     readers: list[Thread] = field(default_factory=list)
 
-    def start(self, script: Path, arguments: Sequence[str], member: Config) -> None:
-        own = {
-            "run.jobs": 1, "run.repeats": 1, "run.seed": member.run.seed, "run.name": member.run.name,
-            "data.trial": member.data.trial, "engine.device": self.device,
-        }  # fmt: skip
-        command = [sys.executable, str(script), *arguments, *(f"--{name}={value}" for name, value in own.items())]
-        self.name = f"seed {member.run.seed}" + f", trial {member.data.trial}" * bool(member.data.trial)
+    def start(self, script: Path, run: Run) -> None:
+        command = [sys.executable, str(script), *run.arguments, f"--engine.device={self.device}"]
+        self.name = run.name
         print(f"{self.name}: begins on {self.device}, {len(self.cores)} core{'s' * (len(self.cores) != 1)}", flush=True)
         with _on_cores(self.cores):
             # In a session of its own: a terminal's Ctrl-C reaches only this process, which passes it on once.

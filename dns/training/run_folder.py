@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dns import ranks
 from dns.evaluation.results import read_json, results_lock, write_json, writing
 from dns.training import checkpoint
-from dns.training.config import to_yaml
+from dns.training.config import Stored, to_yaml
 from dns.training.log import JsonLines, MetricsLog
 from dns.training.options import DEFAULT_METHOD, Config, declared, plain
 from dns.training.tensorboard import FOLDER, TensorBoard
@@ -112,9 +112,7 @@ class RunFolder:
         return content
 
     def finished(self) -> bool:
-        """Whether training wrote its result; eval.py may have written one of its own before the end."""
-        content = read_json(self.result)
-        return "complete" in content or "steps" in content  # steps: older runs have this key instead
+        return finished(self.path)
 
     def nonfinite(self, step: int, losses: Mapping[str, float], **batch: Any) -> TrainingError:
         """Write down the batch that repeats a loss that is not finite. Returns the error to raise."""
@@ -138,24 +136,48 @@ class RunFolder:
             raise CheckpointError(
                 f"{error}. {best}To rename the old run and start again: --run.resume=never, make RESUME=never"
             ) from None
-        stored = content["config"]
-        for section, options in self.config.stored().items():
-            for key, value in options.items():
-                option, _, default = declared(section, self.config.model.method)[key]
-                # A run from before the option trained with its default; `auto` was resolved, to what it is now.
-                former = value if default in (MISSING, "auto") else plain(default)
-                before, kept = stored.get(section, {}).get(key, former), option.resumed
-                if kept(before) == kept(value):
-                    continue
-                if content["epoch"] == content["iteration"] == 0:  # nothing is lost, such as after a mistyped option
-                    return False
-                shown = str(before).lower() if isinstance(before, bool) else before
-                raise ConfigError(
-                    f"{self.path}: holds a run with {section}.{key} = {before!r}, not {value!r}. Go on with it "
-                    f"(--{section}.{key}={shown}), choose another --run.name, or rename the old run: "
-                    "--run.resume=never, make RESUME=never"
-                )
-        return True
+        changed = first_change(content["config"], self.config)
+        if changed is None:
+            return True
+        if content["epoch"] == content["iteration"] == 0:  # nothing is lost, such as after a mistyped option
+            return False
+        raise changed.error(self.path)
+
+
+class Change(NamedTuple):
+    """An option, section.key, that decides numbers and has another value than in the run that a folder holds."""
+
+    key: str
+    before: Any
+    now: Any
+
+    def error(self, folder: Path) -> ConfigError:
+        shown = str(self.before).lower() if isinstance(self.before, bool) else self.before
+        return ConfigError(
+            f"{folder}: holds a run with {self.key} = {self.before!r}, not {self.now!r}. Go on with it "
+            f"(--{self.key}={shown}), choose another --run.name, or rename the old run: --run.resume=never, make "
+            "RESUME=never"
+        )
+
+
+def first_change(stored: Stored, config: Config) -> Change | None:
+    """Return the first option that decides numbers and is not as in `stored`, a run's configuration; None if all are.
+    An option that is still auto is as it was."""
+    for section, options in config.stored().items():
+        for key, value in options.items():
+            option, _, default = declared(section, config.model.method)[key]
+            # A run from before the option trained with its default; `auto` was resolved, to what it is now.
+            former = value if default in (MISSING, "auto") else plain(default)
+            before, kept = stored.get(section, {}).get(key, former), option.resumed
+            if value != "auto" and kept(before) != kept(value):
+                return Change(f"{section}.{key}", before, value)
+    return None
+
+
+def finished(folder: Path) -> bool:
+    """Whether training wrote its result; eval.py may have written one of its own before the end. Raises ReportError."""
+    content = read_json(folder / "result.json")
+    return "complete" in content or "steps" in content  # steps: older runs have this key instead
 
 
 def folder_of(config: Config) -> Path:

@@ -122,6 +122,12 @@ class TrainingState:
         """Restore the content of the checkpoint at `path`. Returns how many ranks wrote it. Raises CheckpointError
         where it does not fit the network or the data, or was written inside an epoch of another number of ranks."""
         checkpoint.load_model(self.model, content["model"], path)
+        unread = sorted(content["model"].keys() - self.model.state_dict().keys())
+        if unread:
+            raise CheckpointError(
+                f"{path}: begun by an earlier version, which kept tensors that no loss of this run reads ({unread[0]} "
+                f"and {len(unread) - 1} others), and moments of them. eval.py can test it. To train: --run.resume=never"
+            )
         if content["data_sha256"] != self.data_sha256:
             raise CheckpointError(
                 f"{path}: its run began on other images than the training set now holds. "
