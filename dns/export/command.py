@@ -29,7 +29,6 @@ from ffcv_convert.common.atomic import replacing_folder, write_flushed
 from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError
 from ffcv_convert.common.world import World
 from pipelines import data
-from pipelines.augment.recipes import MEAN, STD
 from pipelines.subset import trials_of
 
 # What is exported computes in float32 on a CPU, and is compared with PyTorch doing so.
@@ -120,7 +119,8 @@ def _networks(
     made = {}
     for modality in modalities:
         print(f"exporting the network of {modality.name.lower()} images", file=sys.stderr)
-        network = to_onnx(model, size_px, config.method.feature, visible=modality == Modality.VISIBLE)
+        visible, feature = modality == Modality.VISIBLE, config.method.feature
+        network = to_onnx(model, size_px, feature, config.normalisation, visible=visible)
         if wanted.precision == "float16":
             network = precision.to_float16(network)
         if wanted.precision == "int8":
@@ -156,12 +156,13 @@ def _about(
 ) -> dict[str, Any]:
     """Return what export.json says, but for the files and the parity."""
     width, feature = model.width, config.method.feature
+    mean, deviation = map(list, config.normalisation)
     calibrated = None
     if wanted.precision == "int8":
         calibrated = {"images_each": precision.CALIBRATED, "seed": SEED, "weight_bits": precision.weight_bits()}
     found = {
         "format": description.FORMAT, "version": description.VERSION, "size_px": list(size_px), "resize": "lanczos",
-        "mean": list(MEAN), "deviation": list(STD), "precision": wanted.precision, "feature": feature,
+        "mean": mean, "deviation": deviation, "precision": wanted.precision, "feature": feature,
         "parts": model.parts, "opset": OPSET,
         "outputs": {"embedding": compared_width(width, feature), "bn": width, "z": width},
         "checkpoint": {

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dns import ranks
-from dns.backbone import ARCHITECTURES
+from dns.backbones import ARCHITECTURES
 from dns.methods import METHODS
 from dns.network import Network, NetworkOptions
 from dns.training import published_checkpoint

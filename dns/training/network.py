@@ -1,18 +1,16 @@
 """Builds the network that options and a checkpoint describe, and reads the weights that training starts from."""
 
 import hashlib
-import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.error import URLError
 
-import torch
 from torch import Tensor
 
-from dns.backbone import ARCHITECTURES
+from dns.backbones import ARCHITECTURES, PUBLISHED
 from dns.network import Network
 from dns.training.checkpoint import identities_of, load_model
 from dns.training.checkpoint_reader import FETCH_AGAIN, read
@@ -57,39 +55,31 @@ def load_initial_weights(architecture: str, pretrained: str) -> dict[str, Tensor
 
 def started_from(pretrained: str) -> dict[str, str]:
     """Return the SHA-256 of the file that a network starts from, by the name that checkpoints have for it; nothing for
-    ImageNet's weights and random ones."""
-    if pretrained in ("none", "imagenet"):
+    published weights and random ones."""
+    if pretrained in ("none", *PUBLISHED):
         return {}
     return {INITIAL: hashlib.sha256(Path(pretrained).read_bytes()).hexdigest()}
 
 
 def weights_path(architecture: str, pretrained: str) -> Path | None:
-    """Return the file of weights to start from. `pretrained`: none | imagenet (torchvision's IMAGENET1K_V1) | a path to
-    a file that holds the same tensors, perhaps among others and with a prefix, or a trained
-    network.
+    """Return the file of weights to start from. `pretrained`: none | the name of published weights | a path to a file
+    that holds the same tensors, perhaps among others and with a prefix, or a trained network.
 
     Raises WeightsError where it is missing and cannot be downloaded.
     """
     if pretrained == "none":
         return None
-    weights = ARCHITECTURES[architecture].weights
+    published = ARCHITECTURES[architecture].weights
+    if pretrained in published:
+        return published[pretrained]()
+    if pretrained in PUBLISHED:
+        own = f"Its own are --model.pretrained={' or '.join(published)}" if published else "None of it are published"
+        raise WeightsError(
+            f"{architecture} has no weights called {pretrained}. {own}; or add --model.pretrained=none, or name a file"
+        )
     path = Path(pretrained)
-    if pretrained == "imagenet" and weights is None:
-        raise WeightsError(f"{architecture} has no ImageNet weights. Add --model.pretrained=none, or name a file")
-    if pretrained == "imagenet":
-        if torch.hub.get_dir().startswith("~"):  # torch would make a folder named ~
-            raise WeightsError(f"{weights.url}: no home folder to keep it in. Set TORCH_HOME to a folder")
-        path = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(weights.url)
-        try:
-            if not path.exists():
-                weights.get_state_dict(progress=True, check_hash=True)
-        except (URLError, OSError, RuntimeError) as error:
-            raise WeightsError(
-                f"{weights.url}: cannot be downloaded ({error}). Put the file at {path}, start from another one "
-                "(--model.pretrained=PATH), or from random weights (--model.pretrained=none)"
-            ) from None
     if not path.exists():
-        raise WeightsError(f"{path}: no such file. --model.pretrained is none, imagenet or a path")
+        raise WeightsError(f"{path}: no such file. --model.pretrained is none, {', '.join(PUBLISHED)} or a path")
     return path
 
 
@@ -119,10 +109,11 @@ def _fitting(content: object, architecture: str, source: Path) -> dict[str, Tens
 
     Raises WeightsError where one is missing, or holds NaN or inf.
     """
-    expected = ARCHITECTURES[architecture].network().state_dict()
+    chosen = ARCHITECTURES[architecture]
+    expected = chosen.network().state_dict()
     if not isinstance(content, Mapping):
         raise WeightsError(f"{source}: holds a {type(content).__name__}, not a state dict of {architecture}")
-    used = {name: tensor for name, tensor in expected.items() if not _unused(name)}
+    used = {name: tensor for name, tensor in expected.items() if not _is_unused(name, chosen.unused)}
     candidates = [
         _Candidate(state, where, prefix, _wrong(state, prefix, used))
         for where, state in mappings(content)
@@ -156,6 +147,6 @@ def _wrong(state: Mapping[str, Any], prefix: str, used: Mapping[str, Tensor]) ->
     return [name for name, tensor in used.items() if getattr(state.get(prefix + name), "shape", None) != tensor.shape]
 
 
-def _unused(name: str) -> bool:
-    """Whether a tensor is the classifier's, or a counter, which files from before PyTorch 0.4 lack: neither is used."""
-    return name.startswith("fc.") or name.endswith("num_batches_tracked")
+def _is_unused(name: str, unused: str) -> bool:
+    """Whether nothing uses a tensor: it fits the pattern, or is a counter, which files from before PyTorch 0.4 lack."""
+    return re.match(unused, name) is not None or name.endswith("num_batches_tracked")

@@ -1,17 +1,21 @@
-"""Builds the networks that methods stand on. To add one, write a class that fits Backbone, and its row below.
+"""Builds torchvision's ResNets, of any depth and width, and a small one of ours.
 
-A ResNet gives conv1 to maxpool, or to layer2, as the stem; the layers after it, with stride 1 in layer4, are the
-stages. The blocks are torchvision's own, so that its weights load as they are. Batch norms lose their
-`num_batches_tracked` counter: nothing reads it while momentum is fixed, and 80 counters are 80 kernels a step.
+conv1 to maxpool, or to layer2, are the stem; the layers after it, with stride 1 in layer4, are the stages. The blocks
+are torchvision's own, so that its weights load as they are.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torchvision
 from torch import Tensor, nn
+from torchvision.models import WeightsEnum
 from torchvision.models.resnet import BasicBlock
+
+from dns.backbones.backbone import Architecture, without_counters
+from dns.backbones.files import hub_file
 
 
 class _HalfResNet(torchvision.models.ResNet):
@@ -32,28 +36,6 @@ class _HalfResNet(torchvision.models.ResNet):
 def resnet10_half() -> torchvision.models.ResNet:
     """Build a ResNet of one basic block a stage and half of ResNet-18's channels: a CPU can train it from scratch."""
     return _HalfResNet([1, 1, 1, 1])
-
-
-class Backbone(Protocol):
-    """What a method needs of a network. stem: (B, 3, H, W) -> (B, C, H/4, W/4) if it is pooled, else H/8, W/8; each
-    modality gets a copy. stages: sequences of blocks, which the modalities share: four after a pooled stem, else two.
-    stem_width, widths: channels after the stem and after each stage."""
-
-    stem: nn.Module
-    stages: tuple[nn.Sequential, ...]
-    stem_width: int
-    widths: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A network to stand on. network: all of it, with random weights, in the layout that files of weights have;
-    backbone: what a method takes of it, with a pooled stem or not; weights: torchvision's ImageNet weights (an entry of
-    its Weights enums), if it has some."""
-
-    network: Callable[[], nn.Module]
-    backbone: Callable[[Any, bool], Backbone]
-    weights: Any = None
 
 
 class PooledStem(nn.Module):
@@ -85,9 +67,7 @@ class ResNetBackbone:
         block = resnet.layer4[0]
         for convolution in (block.conv1, block.conv2, block.downsample[0]):
             convolution.stride = (1, 1)
-        for module in resnet.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.num_batches_tracked = None
+        without_counters(resnet)
         stages = (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4)
         widths = (resnet.conv1.out_channels, *map(_width, stages))
         own = 0 if pooled else 2
@@ -103,22 +83,22 @@ def _width(stage: nn.Sequential) -> int:
     return last.num_features
 
 
-ARCHITECTURES = {
-    "resnet50": Architecture(
-        torchvision.models.resnet50, ResNetBackbone, torchvision.models.ResNet50_Weights.IMAGENET1K_V1
-    ),
-    "resnet18": Architecture(
-        torchvision.models.resnet18, ResNetBackbone, torchvision.models.ResNet18_Weights.IMAGENET1K_V1
-    ),
+def published_file(weights: WeightsEnum) -> Path:
+    """Return torchvision's file of these weights on this machine. Raises WeightsError."""
+    return hub_file(weights.url, lambda _: weights.get_state_dict(progress=True, check_hash=True))
+
+
+def _architecture(build: Callable[[], torchvision.models.ResNet]) -> Architecture:
+    imagenet = torchvision.models.get_model_weights(build).IMAGENET1K_V1
+    return Architecture(build, ResNetBackbone, weights={"imagenet": partial(published_file, imagenet)})
+
+
+# resnet18 to resnet152, ResNeXt and wide ones, whatever the installed torchvision has.
+RESNETS = {
+    **{
+        build.__name__: _architecture(build)
+        for build in map(torchvision.models.get_model_builder, torchvision.models.list_models(torchvision.models))
+        if build.__module__ == torchvision.models.resnet.__name__
+    },
     "resnet10_half": Architecture(resnet10_half, ResNetBackbone),
 }
-
-
-def build_backbone(architecture: str, weights: Mapping[str, Tensor] | None, *, pooled: bool = False) -> Backbone:
-    """Build a backbone. weights: a state dict of the whole network, or None for random ones; pooled: whether the stem
-    ends with the pooling, or with layer2."""
-    chosen = ARCHITECTURES[architecture]
-    network = chosen.network()
-    if weights is not None:
-        network.load_state_dict(weights)
-    return chosen.backbone(network, pooled)
