@@ -175,8 +175,12 @@ class Config:
     @property
     def normalisation(self) -> Normalisation:
         """Return the mean and the deviation that training and test images are normalised with."""
-        named = self.augment.normalisation
-        return NORMALISATIONS[ARCHITECTURES[self.model.architecture].normalisation if named == "auto" else named]
+        return NORMALISATIONS[self.normalisation_name]
+
+    @property
+    def normalisation_name(self) -> str:
+        own = ARCHITECTURES[self.model.architecture].normalisation
+        return own if self.augment.normalisation == "auto" else self.augment.normalisation
 
     @property
     def features(self) -> tuple[str, ...]:

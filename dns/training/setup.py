@@ -161,7 +161,7 @@ def open_evaluator(
     dataset = selection.dataset_label(images.manifest.dataset, config)
     folder, trial, styles = config.data.folder, config.data.trial, config.data.styles
     seen = images.also_trained(folder, trained_on, trial=trial, styles=styles)
-    about = {**training_setup, "also_trained": seen, **this_code()}
+    about = {**training_setup, "also_trained": seen, "normalisation": config.normalisation_name, **this_code()}
     flip, feature = config.eval.flip, config.method.feature
     return Evaluator(images, world, engine, dataset=dataset, flip=flip, feature=feature, about=about)
 

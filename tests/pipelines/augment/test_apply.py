@@ -16,6 +16,7 @@ from pipelines.augment import recipes
 from pipelines.augment.apply import apply as apply_to_halves
 from pipelines.augment.apply import normalise, shift_hue
 from pipelines.augment.draw import draw
+from pipelines.augment.normalisation import IMAGENET, NORMALISATIONS
 from pipelines.augment.recipes import (
     CHANNEL_ERASE,
     COLUMNS,
