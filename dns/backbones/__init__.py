@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from dns.backbones.backbone import Architecture, Backbone
+from dns.backbones.clip import CLIP_RESNETS
 from dns.backbones.resnet import RESNETS
 
-ARCHITECTURES: dict[str, Architecture] = {**RESNETS}
+ARCHITECTURES: dict[str, Architecture] = {**RESNETS, **CLIP_RESNETS}
 # The names that model.pretrained has for published weights.
 PUBLISHED = tuple(dict.fromkeys(name for architecture in ARCHITECTURES.values() for name in architecture.weights))
 

@@ -20,6 +20,7 @@ def hub_file(url: str, download: Callable[[Path], object]) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(url)
     try:
         if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
             download(path)
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(

@@ -4,13 +4,14 @@ conv1 to maxpool, or to layer2, are the stem; the layers after it, with stride 1
 are torchvision's own, so that its weights load as they are.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import WeightsEnum
 from torchvision.models.resnet import BasicBlock
 
@@ -38,48 +39,31 @@ def resnet10_half() -> torchvision.models.ResNet:
     return _HalfResNet([1, 1, 1, 1])
 
 
-class PooledStem(nn.Module):
-    """conv1, bn1, relu, maxpool: (B, 3, H, W) -> (B, C, H/4, W/4)."""
-
-    def __init__(self, resnet: torchvision.models.ResNet):
-        super().__init__()
-        self.conv1, self.bn1, self.relu, self.maxpool = resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.maxpool(self.relu(self.bn1(self.conv1(images))))
-
-
-class Stem(PooledStem):
-    """The same, and layer1, layer2: (B, 3, H, W) -> (B, C, H/8, W/8)."""
-
-    def __init__(self, resnet: torchvision.models.ResNet):
-        super().__init__(resnet)
-        self.layer1, self.layer2 = resnet.layer1, resnet.layer2
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layer2(self.layer1(super().forward(images)))
-
-
 class ResNetBackbone:
-    """The Backbone in a torchvision ResNet of any depth, whose strides it changes."""
+    """The Backbone in a ResNet of any depth with layers `begin`, then layer1 to layer4, whose resolution it changes."""
 
-    def __init__(self, resnet: torchvision.models.ResNet, pooled: bool):
-        block = resnet.layer4[0]
+    begin: ClassVar[tuple[str, ...]] = ("conv1", "bn1", "relu", "maxpool")
+
+    def __init__(self, resnet: nn.Module, pooled: bool):
+        self.keep_resolution(resnet.get_submodule("layer4.0"))
+        without_counters(resnet)
+        first = self.begin if pooled else (*self.begin, "layer1", "layer2")
+        later = [name for name in ("layer1", "layer2", "layer3", "layer4") if name not in first]
+        self.stem: nn.Module = nn.Sequential(OrderedDict((name, resnet.get_submodule(name)) for name in first))
+        self.stages: tuple[nn.Sequential, ...] = tuple(getattr(resnet, name) for name in later)
+        self.stem_width, *widths = map(_width, (self.stem, *self.stages))
+        self.widths: tuple[int, ...] = tuple(widths)
+
+    @staticmethod
+    def keep_resolution(block: Any) -> None:
+        """Let layer4 keep its input's resolution ("last stride 1"). block: its first."""
         for convolution in (block.conv1, block.conv2, block.downsample[0]):
             convolution.stride = (1, 1)
-        without_counters(resnet)
-        stages = (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4)
-        widths = (resnet.conv1.out_channels, *map(_width, stages))
-        own = 0 if pooled else 2
-        self.stem: nn.Module = PooledStem(resnet) if pooled else Stem(resnet)
-        self.stages: tuple[nn.Sequential, ...] = stages[own:]
-        self.stem_width, *later = widths[own:]
-        self.widths: tuple[int, ...] = tuple(later)
 
 
-def _width(stage: nn.Sequential) -> int:
-    """Return the channels that a stage ends with: those of the last batch norm of its last block."""
-    *_, last = [module for module in stage[-1].modules() if isinstance(module, nn.BatchNorm2d)]
+def _width(layers: nn.Module) -> int:
+    """Return the channels that layers end with: those of their last batch norm."""
+    *_, last = [module for module in layers.modules() if isinstance(module, nn.BatchNorm2d)]
     return last.num_features
 
 

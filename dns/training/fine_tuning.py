@@ -1,19 +1,21 @@
 """Starts a network from a trained one of its method: a checkpoint of this program or of the published code, whole or as
 tensors alone."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dns import ranks
-from dns.backbones import ARCHITECTURES
+from dns.backbones import ARCHITECTURES, build_backbone
 from dns.methods import METHODS
 from dns.network import Network, NetworkOptions
 from dns.training import published_checkpoint
 from dns.training.checkpoint_reader import FETCH_AGAIN
-from ffcv_convert.common.errors import CheckpointError, WeightsError
+from ffcv_convert.common.errors import CheckpointError, ConfigError, WeightsError
 
 INITIAL = "initial weights"  # their file's name among a checkpoint's digests
 WRAPPERS = ("state_dict", "model", "teacher")  # where programs keep the weights, best first
@@ -51,7 +53,7 @@ def start_from(model: Network, trained: Mapping[str, Any], options: NetworkOptio
     """Put what does not depend on the identities into the model. The rest, classifiers, stays as it was drawn. Raises
     WeightsError where the tensors are of another network or no finite numbers. options: the model's."""
     own, common = model.state_dict(), _common_shapes(options)
-    if not _fits(trained, common):
+    if not _fits(trained, options):
         raise WeightsError(f"{path}: a trained network whose tensors do not fit {_name(options)}; {_hint(trained)}")
     for name in common:
         if not trained[name].is_floating_point() or not trained[name].float().isfinite().all():
@@ -77,7 +79,12 @@ def _shapes(options: NetworkOptions, identities: int) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in state.items()}
 
 
-def _fits(trained: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> bool:
+def _fits(trained: Mapping[str, Any], options: NetworkOptions) -> bool:
+    """Whether the tensors are this network's, and no deeper one's."""
+    return _has(trained, _common_shapes(options)) and trained.keys() <= _shapes(options, 1).keys()
+
+
+def _has(trained: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> bool:
     return all(getattr(trained.get(name), "shape", None) == shape for name, shape in shapes.items())
 
 
@@ -87,9 +94,28 @@ def _name(options: NetworkOptions) -> str:
 
 def _hint(trained: Mapping[str, Any]) -> str:
     """Say which network the tensors are of, with its options as they are by default."""
+    standing = {
+        pooled: [name for name in ARCHITECTURES if _stands_on(trained, name, pooled)] for pooled in (True, False)
+    }
     for name, method in METHODS.items():
-        for architecture in ARCHITECTURES:
+        for architecture in standing[method.network.pooled_stem]:
             options = method.model(method=name, architecture=architecture)
-            if _fits(trained, _common_shapes(options)):
+            if _fits(trained, options):
                 return f"they fit {_name(options)}: --model.method={name} --model.architecture={architecture}"
     return f"damaged? {FETCH_AGAIN}"
+
+
+def _stands_on(trained: Mapping[str, Any], architecture: str, pooled: bool) -> bool:
+    """Whether the stem is this architecture's, and there is a tensor for each of its stages: faster to compare than the
+    networks of all methods."""
+    if pooled and not ARCHITECTURES[architecture].pooled_stem:
+        return False
+    try:
+        with torch.device("meta"):
+            backbone = build_backbone(architecture, None, pooled=pooled)
+    except ConfigError:  # a library that it needs is not installed
+        return False
+    stem = {f"visible_stem.{name}": tensor.shape for name, tensor in backbone.stem.state_dict().items()}
+    stages = Counter(tensor.shape for stage in backbone.stages for tensor in stage.state_dict().values())
+    held = Counter(tensor.shape for tensor in trained.values() if isinstance(tensor, Tensor))
+    return _has(trained, stem) and stages <= held
