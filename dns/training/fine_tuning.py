@@ -3,6 +3,7 @@ tensors alone."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 
 from dns import ranks
-from dns.backbones import ARCHITECTURES, build_backbone
+from dns.backbones import ARCHITECTURES
+from dns.backbones.backbone import Backbone
 from dns.methods import METHODS
 from dns.network import Network, NetworkOptions
 from dns.training import published_checkpoint
@@ -94,9 +96,7 @@ def _name(options: NetworkOptions) -> str:
 
 def _hint(trained: Mapping[str, Any]) -> str:
     """Say which network the tensors are of, with its options as they are by default."""
-    standing = {
-        pooled: [name for name in ARCHITECTURES if _stands_on(trained, name, pooled)] for pooled in (True, False)
-    }
+    standing = _standing(trained)
     for name, method in METHODS.items():
         for architecture in standing[method.network.pooled_stem]:
             options = method.model(method=name, architecture=architecture)
@@ -105,16 +105,21 @@ def _hint(trained: Mapping[str, Any]) -> str:
     return f"damaged? {FETCH_AGAIN}"
 
 
-def _stands_on(trained: Mapping[str, Any], architecture: str, pooled: bool) -> bool:
-    """Whether the stem is this architecture's, and there is a tensor for each of its stages: faster to compare than the
-    networks of all methods."""
-    if pooled and not ARCHITECTURES[architecture].pooled_stem:
-        return False
-    try:
-        with torch.device("meta"):
-            backbone = build_backbone(architecture, None, pooled=pooled)
-    except ConfigError:  # a library that it needs is not installed
-        return False
+def _standing(trained: Mapping[str, Any]) -> dict[bool, list[str]]:
+    """Return the architectures that the trained network may stand on, with a pooled stem and without. To build each
+    once takes a second; to build every method on each, half a minute."""
+    standing: dict[bool, list[str]] = {True: [], False: []}
+    for name, row in ARCHITECTURES.items():
+        with suppress(ConfigError), torch.device("meta"):  # it may need a library that is not installed
+            network = row.network()
+            for pooled in (True, False) if row.pooled_stem else (False,):
+                if _stands_on(trained, row.backbone(network, pooled)):
+                    standing[pooled].append(name)
+    return standing
+
+
+def _stands_on(trained: Mapping[str, Any], backbone: Backbone) -> bool:
+    """Whether the stem is this backbone's, and as many tensors have the shapes of its stages'."""
     stem = {f"visible_stem.{name}": tensor.shape for name, tensor in backbone.stem.state_dict().items()}
     stages = Counter(tensor.shape for stage in backbone.stages for tensor in stage.state_dict().values())
     held = Counter(tensor.shape for tensor in trained.values() if isinstance(tensor, Tensor))

@@ -126,7 +126,7 @@ def _check_sizes(archive: zipfile.ZipFile, begin: str, path: Path) -> None:
 def _check_places(pickled: bytes) -> None:
     """Raise UnpicklingError where the pickle counts more objects than it has bytes: pickle makes a table of so many."""
     for operation, argument, _ in pickletools.genops(pickled):
-        if operation.name in ("PUT", "LONG_BINPUT") and argument > len(pickled):
+        if operation.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(pickled):
             raise pickle.UnpicklingError(f"object {argument} of a pickle of {len(pickled)} bytes")
 
 

@@ -36,5 +36,7 @@ IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 NORMALISATIONS = {
     "imagenet": IMAGENET,
     "clip": Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),  # OpenAI's CLIP
+    # LUPerson's (Fu et al., CVPR 2021): `lup` in DengpanFu/LUPerson, lup_moco/libs/transform.py and scripts/run_moco.sh
+    "luperson": Normalisation((0.3525, 0.3106, 0.3140), (0.2660, 0.2522, 0.2505)),
     "half": Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),  # -1 to 1, as Google's vision transformers
 }

@@ -222,13 +222,6 @@ def test_another_network_takes_a_class_and_a_row(monkeypatch: pytest.MonkeyPatch
     assert [tuple(parameter.shape) for parameter in groups["layer3"]] == [(8, 4, 3, 3), (8,)]
 
 
-@pytest.mark.filterwarnings("ignore")  # torch.jit is deprecated
-def test_a_torchscript_archive_is_called_so_with_what_helps(tmp_path: Path) -> None:
-    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), tmp_path / "RN18.pt")
-    with refusal(WeightsError, tmp_path / "RN18.pt", "TorchScript", "torch.jit.load"):
-        load_initial_weights("resnet18", str(tmp_path / "RN18.pt"))
-
-
 def test_safetensors_are_read_where_their_library_is_installed(
     weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
