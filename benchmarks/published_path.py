@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import transforms
 
-from pipelines.augment.recipes import FILL, GREY, MEAN, STD, ModalityRecipe, Recipe
+from pipelines.augment.normalisation import IMAGENET
+from pipelines.augment.recipes import FILL, GREY, ModalityRecipe, Recipe
 
 
 class ChannelErase:
@@ -62,7 +63,7 @@ def reference_transform(half: ModalityRecipe, recipe: Recipe, height_px: int, wi
     steps.append(transforms.ToTensor())
     if half.erase:
         steps.append(transforms.RandomErasing(p=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=list(FILL)))
-    steps.append(transforms.Normalize(MEAN, STD))
+    steps.append(transforms.Normalize(*IMAGENET))
     if half.channel_erase:
         steps.append(ChannelErase())
     if half.exchange:

@@ -13,7 +13,7 @@ from benchmarks.training import REPOSITORY
 from dns.engine import Engine, Precision, can_compile, make_engine
 from dns.evaluation.embedding import Embedder
 from dns.export.description import missing
-from dns.export.graph import to_onnx
+from dns.export.graph import ExportedBranch, to_onnx
 from dns.export.precision import to_float16, to_int8
 from dns.export.runtime import import_openvino, open_session, run
 from dns.network import Network
@@ -90,7 +90,7 @@ class _Files:
         if form == "float32":
             model, _, feature = _network(self._subject)
             height, width = self._calibration.shape[1:3]
-            return to_onnx(model, (height, width), feature, visible=True)
+            return to_onnx(ExportedBranch(model, feature, visible=True), (height, width))
         whole = self.path("float32").read_bytes()
         return to_float16(whole) if form == "float16" else to_int8(whole, self._calibration)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dns.backbone import build_backbone
+from dns.backbones import build_backbone
 from dns.layers import gem, make_classifier, make_neck
 from dns.losses import (
     DomainDistillation,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from dns.backbone import ARCHITECTURES
+from dns.backbones import ARCHITECTURES
 from dns.option import option
 
 Losses = dict[str, Tensor]  # each loss by name, and their weighted sum as `total`, the last one
@@ -24,9 +24,7 @@ class NetworkOptions:
 
     method: str = option("dns", "whose network, losses and options: a row of METHODS")
     architecture: str = option("resnet50", "backbone", names=ARCHITECTURES)
-    pretrained: str = option(
-        "imagenet", "imagenet, none, or a file: torchvision's layout, or a trained network", path=True
-    )
+    pretrained: str = option("imagenet", "imagenet, none, or a file: a whole backbone, or a trained network", path=True)
 
 
 class Embeds(Protocol):
@@ -43,13 +41,15 @@ class Embeds(Protocol):
 class Network(nn.Module, ABC):
     """A network in training and test.
 
-    views: of each visible image, which the recipe of augmentation has to give. blocks: how many blocks of rows each
-    output of `forward` is made of; 2 are [visible, infrared]. parts: vectors side by side in each row that `embed`
-    returns; width: numbers in such a row. switches: how the names of a part's tensors begin -> the option that says
-    whether the part is built. training_only: how the names of tensors begin that testing does not read.
+    views: of each visible image, which the recipe of augmentation has to give. pooled_stem: whether it takes a backbone
+    with a pooled stem and four stages, see Backbone. blocks: how many blocks of rows each output of `forward` is made
+    of; 2 are [visible, infrared]. parts: vectors side by side in each row that `embed` returns; width: numbers in such
+    a row. switches: how the names of a part's tensors begin -> the option that says whether the part is built.
+    training_only: how the names of tensors begin that testing does not read.
     """
 
     views: ClassVar[int] = 1
+    pooled_stem: ClassVar[bool] = False
     blocks: ClassVar[int] = 2
     switches: ClassVar[Mapping[str, str]] = {}
     training_only: ClassVar[tuple[str, ...]] = ()

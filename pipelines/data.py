@@ -12,6 +12,7 @@ from torch import Tensor
 from ffcv_convert.common.errors import ConfigError, DataError
 from ffcv_convert.common.world import World
 from pipelines.augment.apply import normalise
+from pipelines.augment.normalisation import IMAGENET, Normalisation
 from pipelines.epoch_plan import PlanOptions
 from pipelines.resident import ResidentLoader, ResidentTestLoader, is_resident
 from pipelines.streamed import StreamedLoader, StreamedTestLoader
@@ -59,12 +60,16 @@ def training_digest(folder: Path, *, trial: int, styles: str) -> tuple[str, int]
 
 class TestImages:
     """The N test images of a set: identity, camera and modality (int64) and source path of each. `batches` reads the
-    pixels, each rank its part of them. draws: the rows of each official draw, by name, see TestSet."""
+    pixels, each rank its part of them. draws: the rows of each official draw, by name, see TestSet. normalisation: that
+    of the network that is tested."""
 
     __test__ = False  # pytest: not a test class
 
-    def __init__(self, subset: Subset, loader: "StreamedTestLoader | ResidentTestLoader", world: World):
-        self._subset, self._loader, self._world = subset, loader, world
+    def __init__(
+        self, subset: Subset, loader: "StreamedTestLoader | ResidentTestLoader", world: World,
+        normalisation: Normalisation,
+    ):  # fmt: skip
+        self._subset, self._loader, self._world, self.normalisation = subset, loader, world, normalisation
         self.manifest, self.path = subset.converted.manifest, subset.converted.path
         self.person_N, self.camera_N, self.modality_N = subset.person_N, subset.camera_N, subset.modality_N
         self.path_N = subset.path_N
@@ -106,12 +111,12 @@ class TestImages:
 
     def normalise(self, images_BHWC: Tensor) -> Tensor:
         """Turn a batch's images into the network's input: float32 (B, 3, H, W)."""
-        return normalise(images_BHWC)
+        return normalise(images_BHWC, self.normalisation)
 
 
 def open_test(
     folder: Path, world: World, *, trial: int, styles: str, source: Source, batch_size: int, workers: int,
-    split: Literal["train", "test"] = "test",
+    split: Literal["train", "test"] = "test", normalisation: Normalisation = IMAGENET,
 ) -> TestImages:  # fmt: skip
     """Open the test images of the set in `folder`, or its training images as a test reads images. Raises DataError if
     the set lacks what is asked for."""
@@ -121,4 +126,4 @@ def open_test(
         loader = ResidentTestLoader(subset, batch_size=batch_size, device=device, workers=workers)
     else:
         loader = StreamedTestLoader(subset.converted, batch_size=batch_size, device=device, workers=workers)
-    return TestImages(subset, loader, world)
+    return TestImages(subset, loader, world, normalisation)

@@ -18,7 +18,7 @@ from numba import njit, prange, types
 
 from ffcv_convert.beton.layout import MODE_RAW, Structure
 from ffcv_convert.common.errors import DataError
-from pipelines.augment.cpu import augment_views, fills_of, share_evenly
+from pipelines.augment.cpu import augment_views, colours_of, share_evenly
 from pipelines.augment.recipes import COLUMNS, Recipe, blocks
 from pipelines.ffcv_patches import (
     AllocationQuery,
@@ -90,15 +90,15 @@ class CheckedDecoder(SimpleRGBImageDecoder):
 @njit(nogil=True, error_model="numpy", cache=True)
 def _decode_and_augment_one(row, indices, memory, metadata, storage):
     """Decode the image of `row` once, and augment it into each of its views."""
-    status, pixels, images, parameters, fills = memory
+    status, pixels, images, parameters, colours = memory
     entry = metadata[indices[row]]
     if entry["mode"] == MODE_RAW:
         start, size = entry["data_ptr"], np.uint64(images[row].size)
         status[row, 0] = 0
-        augment_views(storage[0][start : start + size], row, len(indices), parameters, fills, images)
+        augment_views(storage[0][start : start + size], row, len(indices), parameters, colours, images)
     else:
         _decode_one(row, indices, pixels, status, metadata, storage)
-        augment_views(pixels[row], row, len(indices), parameters, fills, images)
+        augment_views(pixels[row], row, len(indices), parameters, colours, images)
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -142,13 +142,13 @@ class AugmentingDecoder(CheckedDecoder):
         return replace(state, shape=self._shape, dtype=self._host.dtype), (status, pixels)
 
     def buffers(self, batch_size: int, slots: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Allocate the rest of the memory for each slot: images, their parameters, and the recipe's fills."""
+        """Allocate the rest of the memory for each slot: images, their parameters, and the recipe's colours."""
         rows = blocks(self._host.recipe, batch_size)[-1][2].stop
         images, parameters = (
             allocate_query(AllocationQuery(shape, dtype), rows, slots)
             for shape, dtype in ((self._shape, self._host.dtype), ((COLUMNS,), np.dtype("<f4")))
         )
-        return images, parameters, np.stack([fills_of(self._host.recipe)] * slots)
+        return images, parameters, np.stack([colours_of(self._host.recipe)] * slots)
 
     def generate_code(self):
         return _decode_and_augment_parallel if Compiler.num_threads > 1 else _decode_and_augment_serial

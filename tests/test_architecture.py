@@ -15,7 +15,7 @@ from tests.support.scripts import REFUSED
 
 PACKAGES = ("ffcv_convert", "pipelines", "dns")
 PAPER = (
-    "network", "model", "backbone", "shifting", "losses", "layers", "triplets", "optim", "option", "step", "engine",
+    "network", "model", "backbones", "shifting", "losses", "layers", "triplets", "optim", "option", "step", "engine",
     "inductor", "published",
 )  # fmt: skip
 SCRIPTS = ("train_ffcv.py", "eval.py")

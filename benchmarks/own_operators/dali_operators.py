@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.own_operators.pool import CORES, Ready
-from benchmarks.own_operators.shared import CHANNEL_LEVELS, LEVELS, exchange, pad
+from benchmarks.own_operators.shared import CHANNEL_LEVELS, LEVELS, MEAN, STD, exchange, pad
 from pipelines.augment.draw import draw
 from pipelines.augment.recipes import (
     CHANNEL_ERASE,
@@ -31,8 +31,6 @@ from pipelines.augment.recipes import (
     EXCHANGE,
     FLIP,
     HUE,
-    MEAN,
-    STD,
     Recipe,
 )
 

@@ -3,10 +3,13 @@ tool has an operator."""
 
 import numpy as np
 
-from pipelines.augment.recipes import FILL, GREY, MEAN, STD, Recipe
+from pipelines.augment.normalisation import IMAGENET
+from pipelines.augment.recipes import FILL, GREY, Recipe
 
 # What normalising turns into the published fill values (the second erasing comes after it), in whole grey levels.
 LEVELS = tuple(round(255 * value) for value in FILL)
+MEAN, STD = IMAGENET
+NORMALISED_FILL = IMAGENET.of(FILL)
 CHANNEL_LEVELS = tuple(round(255 * (value * std + mean)) for value, std, mean in zip(FILL, STD, MEAN, strict=True))
 
 

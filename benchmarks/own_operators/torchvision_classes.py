@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from benchmarks.own_operators.pool import CORES, Ready
-from benchmarks.own_operators.shared import exchange, pad
-from pipelines.augment.recipes import FILL, MEAN, NORMALISED_FILL, STD, ModalityRecipe, Recipe
+from benchmarks.own_operators.shared import MEAN, NORMALISED_FILL, STD, exchange, pad
+from pipelines.augment.recipes import FILL, ModalityRecipe, Recipe
 
 
 class ChannelExchange(torch.nn.Module):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.own_operators.pool import Fill, Ready, in_processes
-from benchmarks.own_operators.shared import exchange, pad
+from benchmarks.own_operators.shared import MEAN, NORMALISED_FILL, STD, exchange, pad
 from pipelines.augment.draw import draw
 from pipelines.augment.recipes import (
     CHANNEL_ERASE,
@@ -26,9 +26,6 @@ from pipelines.augment.recipes import (
     FILL,
     FLIP,
     HUE,
-    MEAN,
-    NORMALISED_FILL,
-    STD,
     Recipe,
 )
 

@@ -34,8 +34,9 @@ class Measured(NamedTuple):
 # How a row was made. Sets and checkpoints of the same name may differ, so their digests belong to it.
 HOW = ("dataset", "protocol", "feature", "flip", "re_ranking", "precision", *Measured._fields)
 TRAINED = ("world", "images_a_step", "scale_lr", "started_from")  # how it was trained, see selection.training_setup
-# What else a row says: that, the code that tested, and how many of the test images training saw, None: nobody knows.
-ABOUT = (*TRAINED, "also_trained", "commit", "modified", "sources")
+# What else a row says: that, the code that tested, which pixels' statistics its images were normalised with, and how
+# many of the test images training saw, None: nobody knows.
+ABOUT = (*TRAINED, "also_trained", "normalisation", "commit", "modified", "sources")
 SHOWN_RANKS = (1, 5, 10, 20)
 COLUMNS = (*(f"rank{rank}" for rank in SHOWN_RANKS), "mAP", "mINP")
 

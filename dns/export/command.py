@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +15,7 @@ import torch
 from dns.evaluation import results
 from dns.evaluation.embedding import compared_width
 from dns.export import description, parity, precision
-from dns.export.graph import OPSET, to_onnx
+from dns.export.graph import OPSET, ExportedBranch, to_onnx
 from dns.export.runtime import ExportedNetwork
 from dns.network import Network
 from dns.training import checkpoint
@@ -29,7 +29,6 @@ from ffcv_convert.common.atomic import replacing_folder, write_flushed
 from ffcv_convert.common.errors import CheckpointError, ConfigError, DataError
 from ffcv_convert.common.world import World
 from pipelines import data
-from pipelines.augment.recipes import MEAN, STD
 from pipelines.subset import trials_of
 
 # What is exported computes in float32 on a CPU, and is compared with PyTorch doing so.
@@ -69,7 +68,8 @@ def export(wanted: Wanted) -> dict[str, Any]:
     assert isinstance(model, Network)
     tested_px = opened.evaluator.images.size_px if opened else config.data.published_px
     height, width = content["size_px"] or tested_px
-    made = _networks(wanted, _modalities(config, opened), config, world, model, (height, width))
+    branches = _branches(model, _modalities(config, opened), config)
+    made = _networks(wanted, branches, config, world, (height, width))
     about = _about(wanted, config, content, (height, width), model)
     with results.writing(wanted.to), replacing_folder(wanted.to) as unfinished:
         for modality, network in made.items():
@@ -80,7 +80,7 @@ def export(wanted: Wanted) -> dict[str, Any]:
         limits = parity.Limits.of(wanted.precision, wanted.max_loss)
         about["parity"] = {
             "images": "random" if opened is None else "of the test set",
-            "outputs": parity.of_outputs(unfinished, model, config.method.feature, compared, limits),
+            "outputs": parity.of_outputs(unfinished, branches, compared, limits),
             "openvino": parity.openvino_differences(unfinished, compared, limits),
             "protocols": [] if opened is None else parity.of_protocols(opened, exported, limits),
             "not_run": NOT_RUN if opened is None else None,
@@ -112,15 +112,23 @@ def _modalities(config: Config, opened: Opened | None) -> list[Modality]:
     return [Modality.VISIBLE, *(other_modalities(config) or {Modality.INFRARED})]
 
 
+def _branches(model: Network, modalities: Sequence[Modality], config: Config) -> dict[Modality, ExportedBranch]:
+    """Return what is exported for each modality."""
+    feature, normalisation = config.method.feature, config.normalisation
+    return {
+        modality: ExportedBranch(model, feature, normalisation, visible=modality == Modality.VISIBLE).eval()
+        for modality in modalities
+    }
+
+
 def _networks(
-    wanted: Wanted, modalities: Sequence[Modality], config: Config, world: World, model: Network,
-    size_px: tuple[int, int],
-) -> dict[Modality, bytes]:  # fmt: skip
+    wanted: Wanted, branches: Mapping[Modality, ExportedBranch], config: Config, world: World, size_px: tuple[int, int]
+) -> dict[Modality, bytes]:
     """Return the ONNX file of each modality, in the precision that is wanted."""
     made = {}
-    for modality in modalities:
+    for modality, branch in branches.items():
         print(f"exporting the network of {modality.name.lower()} images", file=sys.stderr)
-        network = to_onnx(model, size_px, config.method.feature, visible=modality == Modality.VISIBLE)
+        network = to_onnx(branch, size_px)
         if wanted.precision == "float16":
             network = precision.to_float16(network)
         if wanted.precision == "int8":
@@ -156,12 +164,13 @@ def _about(
 ) -> dict[str, Any]:
     """Return what export.json says, but for the files and the parity."""
     width, feature = model.width, config.method.feature
+    mean, deviation = map(list, config.normalisation)
     calibrated = None
     if wanted.precision == "int8":
         calibrated = {"images_each": precision.CALIBRATED, "seed": SEED, "weight_bits": precision.weight_bits()}
     found = {
         "format": description.FORMAT, "version": description.VERSION, "size_px": list(size_px), "resize": "lanczos",
-        "mean": list(MEAN), "deviation": list(STD), "precision": wanted.precision, "feature": feature,
+        "mean": mean, "deviation": deviation, "precision": wanted.precision, "feature": feature,
         "parts": model.parts, "opset": OPSET,
         "outputs": {"embedding": compared_width(width, feature), "bn": width, "z": width},
         "checkpoint": {

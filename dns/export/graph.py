@@ -21,28 +21,30 @@ from dns.export.description import INPUT, OUTPUTS, missing
 from dns.network import Network
 from ffcv_convert.common.errors import ConfigError
 from pipelines.augment.apply import normalise
+from pipelines.augment.normalisation import IMAGENET, Normalisation
 
 OPSET = 18
 TRACED = 2  # images in the batch that is traced: 0 and 1 would be taken for constants
 
 
 class ExportedBranch(nn.Module):
-    """uint8 images (B, H, W, 3) of one modality -> what is compared, BN(Z), Z, see Embeddings."""
+    """uint8 images (B, H, W, 3) of one modality -> what is compared, BN(Z), Z, see Embeddings. feature: one of
+    FEATURES; normalisation: that of the images that trained the model."""
 
-    def __init__(self, model: Network, feature: str, *, visible: bool):
+    def __init__(self, model: Network, feature: str, normalisation: Normalisation = IMAGENET, *, visible: bool):
         super().__init__()
-        self.model, self._feature, self._visible = model, feature, visible
+        self.model, self._feature, self._normalisation, self._visible = model, feature, normalisation, visible
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        z, bn = self.model.embed(normalise(images), visible=self._visible)
+        z, bn = self.model.embed(normalise(images, self._normalisation), visible=self._visible)
         embeddings = Embeddings(bn, z)
         return embeddings.compared(self._feature).clone(), bn, z  # a copy: two outputs must not be one and the same
 
 
 @torch.no_grad()
-def to_onnx(model: Network, size_px: tuple[int, int], feature: str, *, visible: bool) -> bytes:
-    """Return an ONNX file with its weights inside, of any number of images a batch. model: in evaluation mode, on the
-    CPU, float32; size_px: height and width; feature: one of FEATURES.
+def to_onnx(branch: ExportedBranch, size_px: tuple[int, int]) -> bytes:
+    """Return an ONNX file with its weights inside, of any number of images a batch. branch: on the CPU, float32; it is
+    put into evaluation mode; size_px: height and width.
 
     Raises ConfigError where the exporter is not installed, and where the network takes one size of batch alone.
     """
@@ -50,14 +52,13 @@ def to_onnx(model: Network, size_px: tuple[int, int], feature: str, *, visible: 
         import onnxscript.optimizer
     except ImportError:
         raise ConfigError(missing("onnxscript")) from None
-    branch = ExportedBranch(model, feature, visible=visible).eval()
     images = torch.zeros(TRACED, *size_px, 3, dtype=torch.uint8)
     with _quiet():
         try:
-            traced = torch.export.export(branch, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            traced = torch.export.export(branch.eval(), (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
         except UserError as error:
             raise ConfigError(
-                f"{type(model).__name__}.embed fixes the number of images in a batch, as len(images) does: take "
+                f"{type(branch.model).__name__}.embed fixes the number of images in a batch, as len(images) does: take "
                 f"images.shape[0]. torch.export says: {error}"
             ) from None
         program = torch.onnx.export(

@@ -15,7 +15,6 @@ from dns.evaluation.ranking import compare
 from dns.export.description import OUTPUTS, file_of
 from dns.export.graph import ExportedBranch
 from dns.export.runtime import ExportedNetwork, import_openvino, open_session, run
-from dns.network import Network
 from dns.training.setup import Opened
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.errors import CheckpointError
@@ -52,19 +51,19 @@ class Swaps(NamedTuple):
 
 
 def of_outputs(
-    folder: Path, model: Network, feature: str, images: Mapping[Modality, np.ndarray], limits: Limits
+    folder: Path, branches: Mapping[Modality, ExportedBranch], images: Mapping[Modality, np.ndarray], limits: Limits
 ) -> dict[str, float]:
     """Return the largest difference of any output by batch, over the modalities.
 
-    images: at least as many as the largest batch, uint8 (N, H, W, 3). Raises CheckpointError beyond the limit.
+    branches: what was exported; images: at least as many as the largest batch, uint8 (N, H, W, 3). Raises
+    CheckpointError beyond the limit.
     """
     found = dict.fromkeys(map(str, BATCHES), 0.0)
     for modality, pixels_NHWC in images.items():
         session = open_session(folder / file_of(modality), torch.get_num_threads())
-        branch = ExportedBranch(model, feature, visible=modality == Modality.VISIBLE).eval()
         for batch in BATCHES:
             with torch.inference_mode():
-                wanted = branch(torch.from_numpy(pixels_NHWC[:batch]))
+                wanted = branches[modality](torch.from_numpy(pixels_NHWC[:batch]))
             given = run(session, pixels_NHWC[:batch], *OUTPUTS)
             if not all(np.isfinite(one).all() for one in given):
                 raise CheckpointError(

@@ -3,11 +3,12 @@ weighted regularised triplet loss. GeM's power is fixed, as in the published cod
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dns.backbone import build_backbone
+from dns.backbones import build_backbone
 from dns.layers import NonLocal, gem
 from dns.losses import WEIGHT, at_least_float32, weighted_sum
 from dns.methods.two_stems import Outputs, TwoStems
@@ -28,6 +29,8 @@ class LossOptions:
 
 
 class AGW(TwoStems):
+    pooled_stem: ClassVar[bool] = True
+
     def __init__(
         self, identities: int, options: NetworkOptions, losses: LossOptions, weights: dict[str, Tensor] | None = None
     ):

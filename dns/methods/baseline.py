@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dns.backbone import build_backbone
+from dns.backbones import build_backbone
 from dns.layers import gem
 from dns.losses import WEIGHT, at_least_float32, circle_loss, weighted_sum
 from dns.methods.two_stems import TwoStems

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dns.backbone import build_backbone
+from dns.backbones import build_backbone
 from dns.layers import Residual
 from dns.losses import WEIGHT, at_least_float32, weighted_sum
 from dns.methods.two_stems import Outputs, TwoStems
@@ -48,6 +48,7 @@ class LossOptions:
 class DEEN(TwoStems):
     """Rows are [visible, infrared] of the map itself, of branch 1, of branch 2."""
 
+    pooled_stem: ClassVar[bool] = True
     blocks: ClassVar[int] = 2 * PARTS
     parts: int = PARTS
 

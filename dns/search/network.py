@@ -1,6 +1,7 @@
 """Embeds crops of people, by a checkpoint or by networks that were exported from one."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ class SearchNetwork:
 
     def __init__(self, model: Embeds, engine: Engine, config: Config, size_px: Sequence[int], about: dict[str, Any]):
         exported = isinstance(model, ExportedNetwork)
-        prepare = channels_first if exported else normalise  # an exported one normalises by itself
+        own = partial(normalise, normalisation=config.normalisation)
+        prepare = channels_first if exported else own  # an exported one normalises by itself
         self.size_px = (int(size_px[0]), int(size_px[1]))
         self._feature, self._device, self._name = config.method.feature, engine.device, about["path"]
         self._embedder = Embedder(model, prepare, engine, flip=config.eval.flip).eval()

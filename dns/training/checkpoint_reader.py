@@ -1,4 +1,5 @@
-"""Reads files of tensors, from torch.save and safetensors: as data and never as code, whole or not at all."""
+"""Reads files of tensors, from torch.save, torch.jit.save and safetensors: as data and never as code, whole or not at
+all."""
 
 import hashlib
 import re
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dns import ranks
+from dns.training import torchscript_reader
 from ffcv_convert.common.errors import CheckpointError
 
 FETCH_AGAIN = "Get the file again from where it was made"
@@ -48,17 +50,14 @@ _ALLOWED: list[Any] = [
 
 def read(path: Path) -> Any:
     """Read what torch.save wrote: tensors, plain values, numpy's numbers as plain ones; never code. Or the tensors of a
-    safetensors file.
+    TorchScript archive or of a safetensors file.
 
     Raises CheckpointError.
     """
     try:
         if _is_safetensors(path):
             return _read_safetensors(path)
-        _refuse_torchscript(path)
-        _check_sums(path)
-        with torch.serialization.safe_globals(_ALLOWED):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torchscript_reader.read(path) if torchscript_reader.is_archive(path) else _read_saved(path)
         for name, tensor in _tensors(content):
             if not _stored_whole(tensor):
                 raise CheckpointError(f"{path}: damaged ({name} claims to hold more than is stored). {FETCH_AGAIN}")
@@ -84,6 +83,12 @@ def read(path: Path) -> Any:
         ) from None
 
 
+def _read_saved(path: Path) -> Any:
+    _check_sums(path)
+    with torch.serialization.safe_globals(_ALLOWED):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def _is_safetensors(path: Path) -> bool:
     """Whether the file begins with the length of a JSON object, and that object."""
     with open(path, "rb") as file:
@@ -103,17 +108,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     ranks.note(f"{path}: safetensors have no checksums. Its SHA-256 is {digest}: is it its publisher's?")
     return load_file(path)
-
-
-def _refuse_torchscript(path: Path) -> None:
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-            raise CheckpointError(
-                f"{path}: a TorchScript archive, which holds code beside its tensors; none of it was run. If you trust "
-                "it, save its tensors alone: torch.save(torch.jit.load(OLD, map_location='cpu').state_dict(), NEW)"
-            )
 
 
 def _tensors(content: Any) -> Iterator[tuple[str, Tensor]]:

@@ -1,19 +1,23 @@
 """Starts a network from a trained one of its method: a checkpoint of this program or of the published code, whole or as
 tensors alone."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dns import ranks
-from dns.backbone import ARCHITECTURES
+from dns.backbones import ARCHITECTURES
+from dns.backbones.backbone import Backbone
 from dns.methods import METHODS
 from dns.network import Network, NetworkOptions
 from dns.training import published_checkpoint
 from dns.training.checkpoint_reader import FETCH_AGAIN
-from ffcv_convert.common.errors import CheckpointError, WeightsError
+from ffcv_convert.common.errors import CheckpointError, ConfigError, WeightsError
 
 INITIAL = "initial weights"  # their file's name among a checkpoint's digests
 WRAPPERS = ("state_dict", "model", "teacher")  # where programs keep the weights, best first
@@ -53,9 +57,9 @@ def start_from(model: Network, trained: Mapping[str, Any], options: NetworkOptio
     own, trained = model.state_dict(), model.without_unbuilt(trained)
     common = {name: shape for name, shape in _common_shapes(options).items() if name in own}
     unswitched = {name: shape for name, shape in common.items() if not name.startswith(tuple(model.switches))}
-    if (switch := model.switch_of(map(str, trained))) and _fits(trained, unswitched):
+    if (switch := model.switch_of(map(str, trained))) and _has(trained, unswitched):
         raise WeightsError(f"{path}: a trained network made with {switch}. Give that option, or name another file")
-    if not _fits(trained, common):
+    if not _has(trained, common) or not trained.keys() <= own.keys():  # a deeper network has more
         raise WeightsError(f"{path}: a trained network whose tensors do not fit {_name(options)}; {_hint(trained)}")
     for name in common:
         if not trained[name].is_floating_point() or not trained[name].float().isfinite().all():
@@ -81,7 +85,12 @@ def _shapes(options: NetworkOptions, identities: int) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in state.items()}
 
 
-def _fits(trained: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> bool:
+def _fits(trained: Mapping[str, Any], options: NetworkOptions) -> bool:
+    """Whether the tensors are this network's, and no deeper one's."""
+    return _has(trained, _common_shapes(options)) and trained.keys() <= _shapes(options, 1).keys()
+
+
+def _has(trained: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> bool:
     return all(getattr(trained.get(name), "shape", None) == shape for name, shape in shapes.items())
 
 
@@ -91,9 +100,31 @@ def _name(options: NetworkOptions) -> str:
 
 def _hint(trained: Mapping[str, Any]) -> str:
     """Say which network the tensors are of, with its options as they are by default."""
+    standing = _standing(trained)
     for name, method in METHODS.items():
-        for architecture in ARCHITECTURES:
+        for architecture in standing[method.network.pooled_stem]:
             options = method.model(method=name, architecture=architecture)
-            if _fits(trained, _common_shapes(options)):
+            if _fits(trained, options):
                 return f"they fit {_name(options)}: --model.method={name} --model.architecture={architecture}"
     return f"damaged? {FETCH_AGAIN}"
+
+
+def _standing(trained: Mapping[str, Any]) -> dict[bool, list[str]]:
+    """Return the architectures that the trained network may stand on, with a pooled stem and without. To build each
+    once takes a second; to build every method on each, half a minute."""
+    standing: dict[bool, list[str]] = {True: [], False: []}
+    for name, row in ARCHITECTURES.items():
+        with suppress(ConfigError), torch.device("meta"):  # it may need a library that is not installed
+            network = row.network()
+            for pooled in (True, False) if row.pooled_stem else (False,):
+                if _stands_on(trained, row.backbone(network, pooled)):
+                    standing[pooled].append(name)
+    return standing
+
+
+def _stands_on(trained: Mapping[str, Any], backbone: Backbone) -> bool:
+    """Whether the stem is this backbone's, and as many tensors have the shapes of its stages'."""
+    stem = {f"visible_stem.{name}": tensor.shape for name, tensor in backbone.stem.state_dict().items()}
+    stages = Counter(tensor.shape for stage in backbone.stages for tensor in stage.state_dict().values())
+    held = Counter(tensor.shape for tensor in trained.values() if isinstance(tensor, Tensor))
+    return _has(trained, stem) and stages <= held

@@ -1,24 +1,26 @@
 """Builds the network that options and a checkpoint describe, and reads the weights that training starts from."""
 
 import hashlib
-import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.error import URLError
 
 import torch
 from torch import Tensor
 
-from dns.backbone import ARCHITECTURES
+from dns.backbones import ARCHITECTURES, PUBLISHED
 from dns.network import Network
 from dns.training.checkpoint import identities_of, load_model
 from dns.training.checkpoint_reader import FETCH_AGAIN, read
 from dns.training.fine_tuning import INITIAL, mappings, start_from, trained_tensors
 from dns.training.options import Config
-from ffcv_convert.common.errors import CheckpointError, WeightsError
+from ffcv_convert.common.errors import CheckpointError, ConfigError, WeightsError
+
+COUNTER = "num_batches_tracked"  # a batch norm's, which files from before PyTorch 0.4 lack
 
 
 def build_network(config: Config, identities: int, weights: dict[str, Tensor] | None = None) -> Network:
@@ -57,39 +59,31 @@ def load_initial_weights(architecture: str, pretrained: str) -> dict[str, Tensor
 
 def started_from(pretrained: str) -> dict[str, str]:
     """Return the SHA-256 of the file that a network starts from, by the name that checkpoints have for it; nothing for
-    ImageNet's weights and random ones."""
-    if pretrained in ("none", "imagenet"):
+    published weights and random ones."""
+    if pretrained in ("none", *PUBLISHED):
         return {}
     return {INITIAL: hashlib.sha256(Path(pretrained).read_bytes()).hexdigest()}
 
 
 def weights_path(architecture: str, pretrained: str) -> Path | None:
-    """Return the file of weights to start from. `pretrained`: none | imagenet (torchvision's IMAGENET1K_V1) | a path to
-    a file that holds the same tensors, perhaps among others and with a prefix, or a trained
-    network.
+    """Return the file of weights to start from. `pretrained`: none | the name of published weights | a path to a file
+    that holds the same tensors, perhaps among others and with a prefix, or a trained network.
 
     Raises WeightsError where it is missing and cannot be downloaded.
     """
     if pretrained == "none":
         return None
-    weights = ARCHITECTURES[architecture].weights
+    published = ARCHITECTURES[architecture].weights
+    if pretrained in published:
+        return published[pretrained]()
+    if pretrained in PUBLISHED:
+        own = f"Its own are --model.pretrained={' or '.join(published)}" if published else "None of it are published"
+        raise WeightsError(
+            f"{architecture} has no weights called {pretrained}. {own}; or add --model.pretrained=none, or name a file"
+        )
     path = Path(pretrained)
-    if pretrained == "imagenet" and weights is None:
-        raise WeightsError(f"{architecture} has no ImageNet weights. Add --model.pretrained=none, or name a file")
-    if pretrained == "imagenet":
-        if torch.hub.get_dir().startswith("~"):  # torch would make a folder named ~
-            raise WeightsError(f"{weights.url}: no home folder to keep it in. Set TORCH_HOME to a folder")
-        path = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(weights.url)
-        try:
-            if not path.exists():
-                weights.get_state_dict(progress=True, check_hash=True)
-        except (URLError, OSError, RuntimeError) as error:
-            raise WeightsError(
-                f"{weights.url}: cannot be downloaded ({error}). Put the file at {path}, start from another one "
-                "(--model.pretrained=PATH), or from random weights (--model.pretrained=none)"
-            ) from None
     if not path.exists():
-        raise WeightsError(f"{path}: no such file. --model.pretrained is none, imagenet or a path")
+        raise WeightsError(f"{path}: no such file. --model.pretrained is none, {', '.join(PUBLISHED)} or a path")
     return path
 
 
@@ -102,40 +96,37 @@ def _content(path: Path) -> Any:
 
 class _Candidate(NamedTuple):
     """Tensors of a file that may be the trunk. where: the entries that hold them, such as state_dict; prefix: that of
-    their names, such as backbone.; wrong: names that are missing there or have another shape."""
+    their names, such as backbone.; wrong: names that are missing there or have another shape; more: names of tensors in
+    the trunk's modules that it does not have."""
 
     state: Mapping[str, Tensor]
     where: str
     prefix: str
     wrong: list[str]
+    more: list[str]
 
     def __str__(self) -> str:
         begin = f"that begin with {self.prefix}" if self.prefix else "without a prefix"
         return f"those {begin}{f' in its {self.where}' if self.where else ''}"
 
+    @property
+    def faults(self) -> int:
+        return len(self.wrong) + len(self.more)
+
 
 def _fitting(content: object, architecture: str, source: Path) -> dict[str, Tensor]:
     """Return the tensors of a file that the network uses, however they are wrapped and prefixed.
 
-    Raises WeightsError where one is missing, or holds NaN or inf.
+    Raises WeightsError where one is missing or too many, or holds NaN or inf.
     """
     expected = ARCHITECTURES[architecture].network().state_dict()
     if not isinstance(content, Mapping):
         raise WeightsError(f"{source}: holds a {type(content).__name__}, not a state dict of {architecture}")
-    used = {name: tensor for name, tensor in expected.items() if not _unused(name)}
-    candidates = [
-        _Candidate(state, where, prefix, _wrong(state, prefix, used))
-        for where, state in mappings(content)
-        for prefix in _prefixes(state, used)
-    ]
-    if not candidates:
-        raise WeightsError(f"{source}: does not fit {architecture}: holds no {next(iter(used))} under any prefix")
-    best = min(candidates, key=lambda candidate: len(candidate.wrong))
-    if best.wrong:
-        raise WeightsError(
-            f"{source}: does not fit {architecture}: {best.wrong[0]} is missing or has another shape, as "
-            f"{len(best.wrong)} of {len(used)} tensors do. The nearest are {best}. Another --model.architecture?"
-        )
+    used = _used(expected, architecture)
+    best = _best(content, used)
+    if best is None or best.faults:
+        nearest = _nearest(content, architecture, best.faults / len(used) if best else 1)
+        raise WeightsError(f"{source}: does not fit {architecture}: {_faults(best, used)}. {nearest}")
     if best.where or best.prefix:
         print(f"note: {source}: of its tensors, training starts from {best}", file=sys.stderr)
     weights = {name: best.state[best.prefix + name] for name in used}
@@ -145,10 +136,52 @@ def _fitting(content: object, architecture: str, source: Path) -> dict[str, Tens
     return {**expected, **weights}
 
 
+def _used(expected: Mapping[str, Tensor], architecture: str) -> dict[str, Tensor]:
+    unused = ARCHITECTURES[architecture].unused
+    return {name: tensor for name, tensor in expected.items() if not _is_unused(name, unused)}
+
+
+def _best(content: Mapping[str, Any], used: Mapping[str, Tensor]) -> _Candidate | None:
+    """Return the tensors of a file that come nearest; None where none has the name of one that is used."""
+    candidates = (
+        _Candidate(state, where, prefix, _wrong(state, prefix, used), _more(state, prefix, used))
+        for where, state in mappings(content)
+        for prefix in _prefixes(state, used)
+    )
+    return min(candidates, key=lambda candidate: candidate.faults, default=None)
+
+
+def _faults(best: _Candidate | None, used: Mapping[str, Tensor]) -> str:
+    if best is None:
+        return f"holds no {next(iter(used))} under any prefix"
+    wrong, more = best.wrong, best.more
+    faults = [f"{wrong[0]} is missing or has another shape, as {len(wrong)} of {len(used)} tensors do"] if wrong else []
+    faults += [f"it has no place for {more[0]}, one of {len(more)} such tensors"] if more else []
+    return f"{'; '.join(faults)}. The nearest are {best}"
+
+
+def _nearest(content: Mapping[str, Any], architecture: str, least: float) -> str:
+    """Say which other architecture the tensors of a file are of, or come nearer to. least: the share of this one's
+    tensors that do not fit."""
+    nearest = ""
+    for name in (name for name in ARCHITECTURES if name != architecture):
+        with suppress(ConfigError), torch.device("meta"):  # it may need a library that is not installed
+            own = _used(ARCHITECTURES[name].network().state_dict(), name)
+            found = _best(content, own)
+            if found is not None and found.faults / len(own) < least:
+                nearest, least = name, found.faults / len(own)
+    if not nearest:
+        return "No other --model.architecture comes nearer"
+    comes = f"comes nearer: {least:.0%} of its tensors do not fit" if least else "fits"
+    return f"--model.architecture={nearest} {comes}"
+
+
 def _prefixes(state: Mapping[str, Any], used: Mapping[str, Tensor]) -> list[str]:
     """Return what stands before the trunk's names, the most frequent prefix first."""
-    names = [name for name in state if isinstance(name, str)]
-    found = Counter(name.removesuffix(wanted) for wanted in used for name in names if f".{name}".endswith(f".{wanted}"))
+    found: Counter[str] = Counter()
+    for name in (name for name in state if isinstance(name, str)):
+        starts = [0, *(place.end() for place in re.finditer(r"\.", name))]
+        found.update(name[:start] for start in starts if name[start:] in used)
     return [prefix for prefix, _ in found.most_common()]
 
 
@@ -156,6 +189,16 @@ def _wrong(state: Mapping[str, Any], prefix: str, used: Mapping[str, Tensor]) ->
     return [name for name, tensor in used.items() if getattr(state.get(prefix + name), "shape", None) != tensor.shape]
 
 
-def _unused(name: str) -> bool:
-    """Whether a tensor is the classifier's, or a counter, which files from before PyTorch 0.4 lack: neither is used."""
-    return name.startswith("fc.") or name.endswith("num_batches_tracked")
+def _more(state: Mapping[str, Any], prefix: str, used: Mapping[str, Tensor]) -> list[str]:
+    """Return the tensors of a file that stand in a module of the network, such as layer3, and have no place there: a
+    deeper network's blocks, or other layers."""
+    modules = {name.partition(".")[0] for name in used}
+    names = (name.removeprefix(prefix) for name in state if isinstance(name, str) and name.startswith(prefix))
+    return [
+        name for name in names if name.partition(".")[0] in modules and name not in used and not name.endswith(COUNTER)
+    ]
+
+
+def _is_unused(name: str, unused: str) -> bool:
+    """Whether nothing uses a tensor: it fits the pattern, or is a counter."""
+    return re.match(unused, name) is not None or name.endswith(COUNTER)

@@ -10,6 +10,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from dns.backbones import ARCHITECTURES
 from dns.engine import EngineOptions
 from dns.evaluation.embedding import COUNTERPART, FEATURES
 from dns.evaluation.protocols import PROTOCOLS
@@ -19,6 +20,7 @@ from dns.optim import MAX_EPOCHS, OptimOptions
 from dns.option import AutoSwitch, Option, free, option
 from ffcv_convert.beton.labels import STYLES
 from ffcv_convert.common.errors import ConfigError
+from pipelines.augment.normalisation import NORMALISATIONS, Normalisation
 from pipelines.augment.recipes import RECIPES
 
 SOME = (1, 1000)
@@ -73,6 +75,11 @@ class AugmentOptions:
 
     recipe: str = option("sysu", "whose published augmentation", names=tuple(RECIPES))
     pad_px: int = option(10, "black border before the random crop", (0, 100))
+    normalisation: str = option(
+        "auto",
+        "mean and deviation of the pixels; auto: those of the backbone's published weights",
+        names=("auto", *NORMALISATIONS),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +160,27 @@ class Config:
     run: RunOptions
     report: ReportOptions
 
+    def __post_init__(self) -> None:
+        if self.method.network.pooled_stem and not ARCHITECTURES[self.model.architecture].pooled_stem:
+            fitting = ", ".join(name for name, method in METHODS.items() if not method.network.pooled_stem)
+            raise ConfigError(
+                f"model.method = {self.model.method!r} takes four stages after a stem that ends with a pooling, which "
+                f"model.architecture = {self.model.architecture!r} does not have. Methods that it fits: {fitting}"
+            )
+
     @property
     def method(self) -> Method:
         return METHODS[self.model.method]
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Return the mean and the deviation that training and test images are normalised with."""
+        return NORMALISATIONS[self.normalisation_name]
+
+    @property
+    def normalisation_name(self) -> str:
+        own = ARCHITECTURES[self.model.architecture].normalisation
+        return own if self.augment.normalisation == "auto" else self.augment.normalisation
 
     @property
     def features(self) -> tuple[str, ...]:

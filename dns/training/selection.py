@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from dns import ranks
+from dns.backbones import PUBLISHED
 from dns.evaluation.protocols import PROTOCOLS, TestSet, fitting
 from dns.option import device_type
 from dns.training.checkpoint import Tested, Trained, is_ours
@@ -185,7 +186,7 @@ def training_setup(stored: Stored, digests: Mapping[str, str] | None = None) -> 
         return {}
     start = stored.get("model", {}).get("pretrained", "imagenet")
     digest = (digests or {}).get(INITIAL, "unknown")
-    file = {} if start in ("imagenet", "none") else {"started_from": f"{Path(start).name}, SHA-256 {digest}"}
+    file = {} if start in ("none", *PUBLISHED) else {"started_from": f"{Path(start).name}, SHA-256 {digest}"}
     data, optim, processes = stored["data"], stored["optim"], stored["run"].get("ranks", 1) or 1
     accumulate = optim.get("accumulate", 1)
     return {

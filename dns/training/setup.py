@@ -122,7 +122,7 @@ def plan_options(config: Config) -> PlanOptions:
         )
     return PlanOptions(
         persons=config.data.persons, pictures=config.data.pictures, replacement=config.data.replacement,
-        recipe=replace(recipe, pad_px=config.augment.pad_px), seed=config.run.seed,
+        recipe=replace(recipe, pad_px=config.augment.pad_px, normalisation=config.normalisation), seed=config.run.seed,
         accumulate=config.optim.accumulate, extra_iteration=config.optim.published_schedule,
     )  # fmt: skip
 
@@ -139,7 +139,7 @@ def open_images(config: Config, world: World) -> data.TestImages:
     """Open the images that the configuration tests on."""
     return data.open_test(
         config.data.folder, world, trial=config.data.trial, styles=config.eval.styles, source=config.data.source,
-        batch_size=config.eval.batch_size, workers=decoders(config),
+        batch_size=config.eval.batch_size, workers=decoders(config), normalisation=config.normalisation,
     )  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def open_evaluator(
     dataset = selection.dataset_label(images.manifest.dataset, config)
     folder, trial, styles = config.data.folder, config.data.trial, config.data.styles
     seen = images.also_trained(folder, trained_on, trial=trial, styles=styles)
-    about = {**training_setup, "also_trained": seen, **this_code()}
+    about = {**training_setup, "also_trained": seen, "normalisation": config.normalisation_name, **this_code()}
     flip, feature = config.eval.flip, config.method.feature
     return Evaluator(images, world, engine, dataset=dataset, flip=flip, feature=feature, about=about)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pipelines.augment.normalisation import IMAGENET, Normalisation
 from pipelines.augment.recipes import (
     CHANNEL_ERASE,
     CROP_LEFT,
@@ -19,8 +20,6 @@ from pipelines.augment.recipes import (
     GREYED,
     HUE,
     LUMINANCE,
-    SCALE,
-    SHIFT,
     ModalityRecipe,
     Recipe,
     blocks,
@@ -43,9 +42,9 @@ def apply(images_BHWC: Tensor, parameters: Tensor, recipe: Recipe) -> Modalities
     return visible[0] if len(visible) == 1 else torch.cat(visible), other
 
 
-def normalise(images_BHWC: Tensor) -> Tensor:
-    """Normalise test images: uint8 (B, H, W, 3) -> float32 (B, 3, H, W), ImageNet statistics, channels-last."""
-    return _standardise(images_BHWC.permute(0, 3, 1, 2).float())
+def normalise(images_BHWC: Tensor, normalisation: Normalisation = IMAGENET) -> Tensor:
+    """Normalise test images: uint8 (B, H, W, 3) -> float32 (B, 3, H, W), channels-last."""
+    return _standardise(images_BHWC.permute(0, 3, 1, 2).float(), normalisation)
 
 
 def _finish(pixels: Tensor, parameters: Tensor, modality: ModalityRecipe, recipe: Recipe) -> Tensor:
@@ -53,7 +52,7 @@ def _finish(pixels: Tensor, parameters: Tensor, modality: ModalityRecipe, recipe
         pixels = torch.where(parameters[:, GREYED, None, None, None] > 0, _luminance(pixels), pixels)
     if modality.hue:
         pixels = shift_hue(pixels, parameters[:, HUE])
-    pixels = _standardise(pixels)
+    pixels = _standardise(pixels, recipe.normalisation)
     fill, channel_fill = recipe.fills
     if modality.erase:
         erased = _constant(fill, pixels)
@@ -96,8 +95,8 @@ def _inside(rectangle: Tensor, pixels: Tensor) -> Tensor:
     return (in_y[:, :, None] & in_x[:, None, :])[:, None]
 
 
-def _standardise(pixels: Tensor) -> Tensor:
-    return pixels * _constant(SCALE, pixels) - _constant(SHIFT, pixels)
+def _standardise(pixels: Tensor, normalisation: Normalisation) -> Tensor:
+    return pixels * _constant(normalisation.scale, pixels) - _constant(normalisation.shift, pixels)
 
 
 def _constant(values: Sequence[float], like: Tensor) -> Tensor:

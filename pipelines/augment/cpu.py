@@ -23,15 +23,12 @@ from pipelines.augment.recipes import (
     GREYED,
     HUE,
     LUMINANCE,
-    SCALE,
-    SHIFT,
     Recipe,
 )
 
 # Computed in float32 and in the same order of operations as apply.py, so that the results are equal bit for bit.
-_SCALE, _SHIFT, _GREY, _LUMINANCE = (
-    tuple(np.float32(value) for value in values) for values in (SCALE, SHIFT, GREY, LUMINANCE)
-)
+_GREY, _LUMINANCE = (tuple(np.float32(value) for value in values) for values in (GREY, LUMINANCE))
+SCALE, SHIFT = 2, 3  # rows of the colours, see colours_of; the first two are the fills
 _HALF, _WHOLE = np.float32(32768), np.float32(65536)
 _ZERO, _ONE, _TWO, _THREE, _FOUR, _FIVE, _SIX = (np.float32(value) for value in range(7))
 
@@ -208,8 +205,8 @@ def _to_bfloat16(bits):
 
 
 @_jit
-def _erase(row, first, fills, number, pixel, out):
-    """Fill the rectangle given by four parameters, starting at column `first`, with fills[number] after the channel
+def _erase(row, first, colours, number, pixel, out):
+    """Fill the rectangle given by four parameters, starting at column `first`, with colours[number] after the channel
     exchange.
 
     pixel: three arrays of one number each, as scratch memory.
@@ -218,7 +215,7 @@ def _erase(row, first, fills, number, pixel, out):
     if high == 0:
         return
     red, green, blue = pixel
-    red[0], green[0], blue[0] = fills[number, 0], fills[number, 1], fills[number, 2]
+    red[0], green[0], blue[0] = colours[number, 0], colours[number, 1], colours[number, 2]
     if row[EXCHANGE] > 0:
         _exchange(int(row[EXCHANGE]), red, green, blue)
     filled = out[:, top : top + high, left : left + wide]
@@ -231,7 +228,7 @@ def _erase(row, first, fills, number, pixel, out):
 
 
 @_jit
-def _augment_one(pixels, row, fills, planes, lines, out):
+def _augment_one(pixels, row, colours, planes, lines, out):
     """Augment one image, see augment_one. planes, lines: scratch, float32 (3, W).
 
     It erases last, with the fill value that the channel exchange would give.
@@ -241,8 +238,8 @@ def _augment_one(pixels, row, fills, planes, lines, out):
     line_r, line_g, line_b = lines[0], lines[1], lines[2]
     shift_y, shift_x = int(row[CROP_TOP]), int(row[CROP_LEFT])
     flip, turns, choice, greyed = row[FLIP] > 0, row[HUE], int(row[EXCHANGE]), row[GREYED] > 0
-    scale_r, scale_g, scale_b = _SCALE
-    shift_r, shift_g, shift_b = _SHIFT
+    scale_r, scale_g, scale_b = colours[SCALE, 0], colours[SCALE, 1], colours[SCALE, 2]
+    shift_r, shift_g, shift_b = colours[SHIFT, 0], colours[SHIFT, 1], colours[SHIFT, 2]
     streamed, start, row_bytes = _can_stream(out), out.ctypes.data, out.itemsize * width
     plane_bytes = row_bytes * height
     address_r, address_g, address_b = line_r.ctypes.data, line_g.ctypes.data, line_b.ctypes.data
@@ -273,27 +270,27 @@ def _augment_one(pixels, row, fills, planes, lines, out):
             _store(line_r, line_g, line_b, out, y)
     _fence()
     pixel = line_r[:1], line_g[:1], line_b[:1]
-    _erase(row, ERASE, fills, 0, pixel, out)
-    _erase(row, CHANNEL_ERASE, fills, 1, pixel, out)
+    _erase(row, ERASE, colours, 0, pixel, out)
+    _erase(row, CHANNEL_ERASE, colours, 1, pixel, out)
 
 
 @_jit
-def augment_one(pixels, row, fills, out):
-    """Augment one image: uint8 (H * W * 3,) -> out (3, H, W). row: its parameters. fills: see fills_of."""
+def augment_one(pixels, row, colours, out):
+    """Augment one image: uint8 (H * W * 3,) -> out (3, H, W). row: its parameters. colours: see colours_of."""
     shape = (3, out.shape[2])
-    _augment_one(pixels, row, fills, np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32), out)
+    _augment_one(pixels, row, colours, np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32), out)
 
 
 @_jit
-def augment_views(pixels, image, images, parameters, fills, out):
+def augment_views(pixels, image, images, parameters, colours, out):
     """Augment one of 2PK images into its row of `out`, or into both rows if `out` has two views of the visible ones.
 
     image: its number among `images`. parameters, out: in the blocks of recipes.blocks.
     """
     more = len(out) - images  # PK where there are two views, else none
     if image < more:
-        augment_one(pixels, parameters[image], fills, out[image])
-    augment_one(pixels, parameters[image + more], fills, out[image + more])
+        augment_one(pixels, parameters[image], colours, out[image])
+    augment_one(pixels, parameters[image + more], colours, out[image + more])
 
 
 @_jit
@@ -305,21 +302,22 @@ def share_evenly(number, images, rows):
 
 
 @_jit
-def _augment_serial(images, parameters, fills, out):
+def _augment_serial(images, parameters, colours, out):
     for b in range(len(images)):
-        augment_views(images[b].reshape(-1), b, len(images), parameters, fills, out)
+        augment_views(images[b].reshape(-1), b, len(images), parameters, colours, out)
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True, parallel=True)
-def _augment_parallel(images, parameters, fills, out):
+def _augment_parallel(images, parameters, colours, out):
     for number in numba.prange(len(images)):
         b = share_evenly(number, len(images), len(out))
-        augment_views(images[b].reshape(-1), b, len(images), parameters, fills, out)
+        augment_views(images[b].reshape(-1), b, len(images), parameters, colours, out)
 
 
-def fills_of(recipe: Recipe) -> np.ndarray:
-    """Return the colours of both erasings as the compiled code takes them: float32 (2, 3)."""
-    return np.array(recipe.fills, dtype=np.float32)
+def colours_of(recipe: Recipe) -> np.ndarray:
+    """Return the fills of both erasings, scale and shift as the compiled code takes them: float32 (4, 3)."""
+    normalisation = recipe.normalisation
+    return np.array([*recipe.fills, normalisation.scale, normalisation.shift], dtype=np.float32)
 
 
 def augment(images_BHWC: np.ndarray, parameters: np.ndarray, recipe: Recipe, out: Tensor, *, workers: int) -> Tensor:
@@ -330,5 +328,5 @@ def augment(images_BHWC: np.ndarray, parameters: np.ndarray, recipe: Recipe, out
     """
     run = _augment_parallel if numba_setup.allowed_workers(workers) > 1 else _augment_serial
     stored = out.view(torch.uint16).numpy() if out.dtype == torch.bfloat16 else out.numpy()
-    run(images_BHWC, parameters, fills_of(recipe), stored)
+    run(images_BHWC, parameters, colours_of(recipe), stored)
     return out

@@ -6,15 +6,11 @@ views of an image, each view does.
 
 from dataclasses import dataclass
 
-Colour = tuple[float, float, float]
+from pipelines.augment.normalisation import IMAGENET, Colour, Normalisation
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FILL = (0.4914, 0.4822, 0.4465)  # DNS fills both erasings with it; the second writes it after normalising, as published
 GREY = (0.2989, 0.5870, 0.1140)
 LUMINANCE = (19595.0, 38470.0, 7471.0)  # Pillow's integer grey: (19595 R + 38470 G + 7471 B + 32768) >> 16
-# For pixels of 0 to 255: pixel * SCALE - SHIFT equals (pixel / 255 - MEAN) / STD.
-SCALE, SHIFT = tuple(1 / (255 * std) for std in STD), tuple(mean / std for mean, std in zip(MEAN, STD, strict=True))
-NORMALISED_FILL = tuple((fill - mean) / std for fill, mean, std in zip(FILL, MEAN, STD, strict=True))
 
 # Columns of the parameters, float32 (rows, COLUMNS).
 CROP_TOP, CROP_LEFT, FLIP, HUE = 0, 1, 2, 3  # the crop's offset from the image itself: negative ones reach the border
@@ -66,6 +62,8 @@ class ModalityRecipe:
 class Recipe:
     """second: what a second view of each visible image gets; None: there is one view. pad_px: black border of the crop.
 
+    normalisation: of the weights that training starts from.
+
     Steps: grey, crop and flip, hue, `erasing`, normalise, `channel_erasing`, exchange.
     """
 
@@ -75,6 +73,7 @@ class Recipe:
     pad_px: int = 10
     erasing: Erasing = Erasing((0.02, 0.33), (0.3, 3.3), logarithmic=True, attempts=10)  # torchvision's RandomErasing
     channel_erasing: Erasing = Erasing()
+    normalisation: Normalisation = IMAGENET
 
     @property
     def views(self) -> int:
@@ -84,8 +83,7 @@ class Recipe:
     @property
     def fills(self) -> tuple[Colour, Colour]:
         """Return the colours of `erasing` and of `channel_erasing` in the numbers of normalised pixels."""
-        red, green, blue = ((fill - mean) / std for fill, mean, std in zip(self.erasing.fill, MEAN, STD, strict=True))
-        return (red, green, blue), self.channel_erasing.fill
+        return self.normalisation.of(self.erasing.fill), self.channel_erasing.fill
 
 
 RGB, RGB_GREY = Exchange((1, 2, 3)), Exchange((1, 2, 3, 4))
@@ -115,8 +113,8 @@ RECIPES = {
     ),
     # Zhang and Wang, CVPR 2023. The mean of ImageNet's pixels is written after normalising, as published, where it is
     # not the mean colour.
-    "deen-sysu": Recipe(_GREY, _GREY, channel_erasing=Erasing(area=(0.2, 0.8), fill=MEAN)),
-    "deen": Recipe(_GREY, _GREY, channel_erasing=Erasing(fill=MEAN)),
+    "deen-sysu": Recipe(_GREY, _GREY, channel_erasing=Erasing(area=(0.2, 0.8), fill=IMAGENET.mean)),
+    "deen": Recipe(_GREY, _GREY, channel_erasing=Erasing(fill=IMAGENET.mean)),
     "baseline-sysu": Recipe(_ERASE, _ERASE),  # DNS's own baseline
     "baseline": Recipe(_PLAIN, _PLAIN),
 }

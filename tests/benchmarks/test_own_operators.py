@@ -18,10 +18,10 @@ import torch
 from benchmarks import own_operators
 from benchmarks.own_operators import TOOLS, installed, pool, torchvision_functions
 from benchmarks.own_operators.pool import Ready, in_processes
-from benchmarks.own_operators.shared import CHANNEL_LEVELS, LEVELS, exchange
+from benchmarks.own_operators.shared import CHANNEL_LEVELS, LEVELS, MEAN, NORMALISED_FILL, STD, exchange
 from pipelines.augment.apply import apply
 from pipelines.augment.draw import draw
-from pipelines.augment.recipes import FILL, MEAN, NORMALISED_FILL, RECIPES, STD, ModalityRecipe, Recipe
+from pipelines.augment.recipes import FILL, RECIPES, ModalityRecipe, Recipe
 
 # DataLoader forks, beside the threads of whatever ran before in this process.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")

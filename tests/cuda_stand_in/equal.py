@@ -30,7 +30,10 @@ OTHERS = [
     for method in METHODS if method != "dns" for precision, batches in (("fp32", 1), ("bf16", 2))
 ]  # fmt: skip
 QUICK = {"bits": [Case(precision="fp32"), Case(precision="bf16", batches=2, dropout=0.3)], "fp64": [Case()]}
-RESNET50 = [Case(precision="fp32", architecture="resnet50", steps=CapturedStep.WARM_UP + 2)]
+RESNET50 = [
+    Case(precision="fp32", architecture=architecture, steps=CapturedStep.WARM_UP + 2)
+    for architecture in ("resnet50", "resnet50_clip")
+]
 WHOLE = {
     "bits": [*BITS, OVERFLOWING, *RESNET50, *OTHERS],
     "fp64": [*FP64, Case(architecture="resnet50", steps=1), *(Case(method=case.method) for case in OTHERS[::2])],

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dns.backbone import build_backbone
+from dns.backbones import build_backbone
 from dns.losses import WEIGHT, at_least_float32, weighted_sum
 from dns.methods import Method
 from dns.network import Losses, Network, NetworkOptions

@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from dns.export.graph import to_onnx  # noqa: E402
+from dns.export.graph import ExportedBranch, to_onnx  # noqa: E402
 from dns.export.precision import to_float16  # noqa: E402
 from dns.export.runtime import open_session, run  # noqa: E402
 
@@ -26,7 +26,7 @@ def test_maps_of_any_scale_are_pooled(tmp_path: Path, factor: float) -> None:
     with torch.no_grad():
         model.visible_stem.bn1.weight.mul_(factor)  # type: ignore[union-attr, operator]
     images = torch.randint(0, 256, (4, 96, 48, 3), dtype=torch.uint8).numpy()
-    whole = to_onnx(model, (96, 48), "bn", visible=True)
+    whole = to_onnx(ExportedBranch(model, "bn", visible=True), (96, 48))
     half = to_float16(whole)
     onnx.checker.check_model(onnx.load_from_string(half), full_check=True)
     wanted, given = (embedding(network, tmp_path / "network.onnx", images) for network in (whole, half))

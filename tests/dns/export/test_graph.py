@@ -38,7 +38,7 @@ def images(count: int, size_px: tuple[int, int] = SIZE_PX) -> np.ndarray:
 
 
 def session_of(model: Network, path: Path, feature: str, size_px: tuple[int, int] = SIZE_PX, **how: bool) -> Any:
-    path.write_bytes(to_onnx(model, size_px, feature, visible=how.get("visible", True)))
+    path.write_bytes(to_onnx(ExportedBranch(model, feature, visible=how.get("visible", True)), size_px))
     return open_session(path, 1)
 
 
@@ -115,13 +115,13 @@ class FixesTheBatch(torch.nn.Module):
 
 def test_a_network_that_fixes_the_batch_is_refused_and_not_exported_for_two_images() -> None:
     with refusal(ConfigError, "FixesTheBatch.embed", "images.shape[0]"):
-        to_onnx(FixesTheBatch().eval(), SIZE_PX, "bn", visible=True)  # type: ignore[arg-type]
+        to_onnx(ExportedBranch(FixesTheBatch(), "bn", visible=True), SIZE_PX)  # type: ignore[arg-type]
 
 
 def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript.optimizer", None)
     with refusal(ConfigError, "onnxscript", "pip install '.[export]'"):
-        to_onnx(network("baseline"), SIZE_PX, "bn", visible=True)
+        to_onnx(ExportedBranch(network("baseline"), "bn", visible=True), SIZE_PX)
 
 
 def test_openvino_reports_to_nobody(program: Run) -> None:

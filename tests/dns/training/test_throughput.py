@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dns.backbone import ARCHITECTURES
+from dns.backbones import ARCHITECTURES
 from dns.engine import Engine, EngineOptions, make_engine
 from dns.losses import LossOptions
 from dns.model import DNS, ModelOptions

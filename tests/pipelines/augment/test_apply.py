@@ -16,6 +16,7 @@ from pipelines.augment import recipes
 from pipelines.augment.apply import apply as apply_to_halves
 from pipelines.augment.apply import normalise, shift_hue
 from pipelines.augment.draw import draw
+from pipelines.augment.normalisation import IMAGENET, NORMALISATIONS
 from pipelines.augment.recipes import (
     CHANNEL_ERASE,
     COLUMNS,
@@ -27,10 +28,8 @@ from pipelines.augment.recipes import (
     GREY,
     GREYED,
     HUE,
-    MEAN,
     RECIPES,
     RGB_GREY,
-    STD,
     Exchange,
     ModalityRecipe,
     Recipe,
@@ -41,6 +40,7 @@ pytestmark = pytest.mark.numerical
 
 GOLDEN = json.loads((REPOSITORY / "tests" / "data" / "augmentation_statistics.json").read_text("utf-8"))
 GOLDEN_DRAWS, DRAWS, HEIGHT_PX, WIDTH_PX = 40_000, 1_000_000, 288, 144
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH, HIGH, WIDE = 16, 32, 20  # small images for the pixel tests
 
 
@@ -308,12 +308,19 @@ def test_parameters_that_change_nothing_give_the_normalised_images(name: str) ->
     torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)
 
 
-def test_normalise_is_torchvision_s() -> None:
-    images = random_images()
-    pairs = zip(normalise(images), images, strict=True)
-    for found, image in pairs:
-        wanted = vision.normalize(vision.to_tensor(image.numpy()), list(MEAN), list(STD))
+@pytest.mark.parametrize("name", NORMALISATIONS)
+def test_normalise_is_torchvision_s(name: str) -> None:
+    images, normalisation = random_images(), NORMALISATIONS[name]
+    for found, image in zip(normalise(images, normalisation), images, strict=True):
+        wanted = vision.normalize(vision.to_tensor(image.numpy()), *map(list, normalisation))
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+
+
+def test_images_of_training_and_test_are_normalised_alike() -> None:
+    images, clip = random_images(), NORMALISATIONS["clip"]
+    recipe = replace(RECIPES["pku_sketch"], normalisation=clip)
+    assert torch.equal(apply(images, torch.zeros(BATCH, COLUMNS), recipe), normalise(images, clip))
+    assert not torch.equal(normalise(images, clip), normalise(images, IMAGENET))
 
 
 @pytest.mark.parametrize("name", ["sysu", "regdb"])
@@ -371,7 +378,7 @@ def test_a_rectangle_that_never_fits_erases_nothing() -> None:
 
 
 def test_module_constants() -> None:
-    constants: dict[str, Any] = {"MEAN": (0.485, 0.456, 0.406), "STD": (0.229, 0.224, 0.225)}
+    constants: dict[str, Any] = {}
     constants |= {"FILL": (0.4914, 0.4822, 0.4465), "GREY": (0.2989, 0.5870, 0.1140)}
     assert {name: getattr(recipes, name) for name in constants} == constants
 

@@ -10,6 +10,7 @@ import torch
 from pipelines.augment.apply import apply
 from pipelines.augment.cpu import augment
 from pipelines.augment.draw import draw
+from pipelines.augment.normalisation import NORMALISATIONS
 from pipelines.augment.recipes import (
     CHANNEL_ERASE,
     COLUMNS,
@@ -66,6 +67,13 @@ def test_every_recipe_gives_the_same_bits(name: str, dtype: torch.dtype, workers
     for seed in range(4):
         parameters = draw(RECIPES[name], BATCH, HIGH, WIDE, seed=seed, epoch=0, iteration=0)
         compare(random_images(seed), parameters, RECIPES[name], dtype, workers)
+
+
+@pytest.mark.parametrize("name", NORMALISATIONS)
+def test_every_normalisation_gives_the_same_bits(name: str) -> None:
+    recipe = replace(RECIPES["sysu"], normalisation=NORMALISATIONS[name])
+    parameters = draw(recipe, BATCH, HIGH, WIDE, seed=1, epoch=0, iteration=0)
+    compare(random_images(1), parameters, recipe, torch.float32, WORKERS[-1])
 
 
 def test_every_step_in_every_image_at_the_edges_too() -> None:
