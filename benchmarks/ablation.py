@@ -4,8 +4,8 @@
     python -m benchmarks.ablation runs/ablation-synthetic
 
 Stores the table that `make ablation` wrote (ablation.csv) as
-benchmarks/results/ablation-<dataset>-<hardware>-<date>.json and prints it. docs/ablation.md says what the intervals mean,
-and what the table does not say.
+benchmarks/results/ablation-<dataset>-<hardware>-<date>.json and prints it. docs/ablation.md says what the intervals
+mean, and what the table does not say.
 """
 
 import csv

@@ -24,7 +24,11 @@ class NetworkOptions:
 
     method: str = option("dns", "whose network, losses and options: a row of METHODS")
     architecture: str = option("resnet50", "backbone", names=ARCHITECTURES)
-    pretrained: str = option("imagenet", "imagenet, none, or a file: a whole backbone, or a trained network", path=True)
+    pretrained: str = option(
+        "imagenet",
+        "imagenet, clip (of resnet50_clip), none, or a file: a whole backbone, or a trained network",
+        path=True,
+    )
 
 
 class Embeds(Protocol):

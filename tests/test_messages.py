@@ -138,7 +138,7 @@ a checkpoint with code -> CheckpointError
 where it was made, or, if you trust it, save its tensors alone with torch.load(..., weights_only=False)
 
 no weights -> WeightsError
-{root}/resnet50.pth: no such file. --model.pretrained is none, imagenet or a path
+{root}/resnet50.pth: no such file. --model.pretrained is none, imagenet, clip or a path
 """
 
 

@@ -117,7 +117,7 @@ def test_yaml_values_get_their_type(tmp_path: Path) -> None:
         (["--optim.lr"], ["optim.lr", "no value"]),
         (["--optim.lr", "--optim.epochs=3"], ["optim.lr", "no value"]),
         (["--optim.lr=nan"], ["optim.lr", "'nan'"]),
-        (["--model.architecture=resnet51"], ["model.architecture", "'resnet51'", "resnet50, resnet18, resnet10_half"]),
+        (["--model.architecture=resnet51"], ["model.architecture", "'resnet51'", "resnet34, resnet50"]),
         (["--eval.protocols=llcm-i2v,sysu"], ["eval.protocols", "'llcm-i2v,sysu'", "llcm-i2v, llcm-v2i"]),
         (["optim.lr=3"], ["'optim.lr=3'"]),
         (["--config-file", "configs/lcm.yaml"], ["configs/lcm.yaml", "configs/llcm.yaml"]),
@@ -198,7 +198,7 @@ def test_help_prints_sections_options_and_defaults(capsys: pytest.CaptureFixture
         resolve("--help")
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    for word in ("Optimisation", "--optim.lr", "0.2", "--data.set", "(required)", "resnet50, resnet18"):
+    for word in ("Optimisation", "--optim.lr", "0.2", "--data.set", "(required)", "resnet34, resnet50"):
         assert word in text
 
 
