@@ -71,14 +71,8 @@ def test_imports_follow_the_data(package: str) -> None:
 
 @pytest.mark.parametrize("name", PAPER)
 def test_the_paper_s_files_know_of_one_process(name: str) -> None:
-<<<<<<< HEAD
-    path = REPOSITORY / "dns" / name
-    for file in path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]:
-        assert not any("distributed" in module for module in imports(file)), file
-=======
     files = sources(f"dns/{name}") or [REPOSITORY / "dns" / f"{name}.py"]
     assert not any("distributed" in module for path in files for module in imports(path))
->>>>>>> clip
 
 
 def test_no_script_imports_another() -> None:
