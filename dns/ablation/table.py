@@ -80,7 +80,9 @@ def parameters(config: Config, identities: int) -> int:
 
 
 def difference(row: Figures, first: Figures, measure: str) -> list[float]:
-    """Return the row's figure minus the first row's, of each seed that both have."""
+    """Return the row's figure minus the first row's, of each seed that both have; nothing for the same runs."""
+    if first.name in (row.name, row.same_as):
+        return []
     here, there = row.of_seed[measure], first.of_seed[measure]
     return [here[seed] - there[seed] for seed in row.seeds if seed in there]
 
@@ -89,9 +91,9 @@ def table(rows: Sequence[Figures]) -> Table:
     """Return header and cells, in per cent."""
     compared = [f"{name} minus that of {rows[0].name}" for name in MEASURES.values()]
     cells = [["row", "seeds", *MEASURES.values(), *compared, "parameters", "TFLOP a step", "images/s"]]
-    for number, row in enumerate(rows):
+    for row in rows:
         own = [_shown(list(row.of_seed[name].values())) for name in MEASURES]
-        apart = [_shown(difference(row, rows[0], name), sign="+") if number else "" for name in MEASURES]
+        apart = [_shown(difference(row, rows[0], name), sign="+") for name in MEASURES]
         cells.append(
             [row.name + (f" (the runs of {row.same_as})" if row.same_as else ""), ", ".join(map(str, row.seeds)), *own,
              *apart, f"{row.parameters / 1e6:.2f} M", "" if row.tflop is None else f"{row.tflop:.4g}",
@@ -118,10 +120,10 @@ def numbers(rows: Sequence[Figures]) -> str:
     ]
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["row", "same_as", "seeds", *of_measures, "parameters", "tflop_a_step", "images_per_s", *ALIKE])
-    for number, row in enumerate(rows):
+    for row in rows:
         measured: list[float | str] = []
         for name in MEASURES:
-            for values in (list(row.of_seed[name].values()), difference(row, rows[0], name) if number else []):
+            for values in (list(row.of_seed[name].values()), difference(row, rows[0], name)):
                 bounds = over_seeds(values) if len(values) > 1 else ("", "")
                 measured += [mean(values) if values else "", *bounds]
         tflop = "" if row.tflop is None else row.tflop

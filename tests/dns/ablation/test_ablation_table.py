@@ -53,6 +53,12 @@ def test_cells_are_means_intervals_and_differences_seed_by_seed() -> None:
     assert less[4:6] == ["-10.00 (-34.84 to +14.84)", "-5.00 (-17.42 to +7.42)"]
 
 
+def test_a_row_with_the_runs_of_the_first_has_no_difference() -> None:
+    again = table([FULL, row("again", {0: 0.5, 1: 0.6, 2: 0.7}, same_as="full")])[-1]
+    assert again[0] == "again (the runs of full)"
+    assert again[4:6] == ["", ""]
+
+
 def test_one_seed_has_no_interval_and_seeds_that_one_row_lacks_no_difference() -> None:
     one, other = row("one", {0: 0.5}), row("other", {1: 0.25})
     assert [line[2:6] for line in table([one, other])[1:]] == [["50.00", "25.00", "", ""], ["25.00", "12.50", "", ""]]
@@ -61,9 +67,9 @@ def test_one_seed_has_no_interval_and_seeds_that_one_row_lacks_no_difference() -
 
 
 def test_the_csv_has_every_digit() -> None:
-    header, full, less = csv.reader(numbers([FULL, row("less", {0: 0.4, 2: 0.5}, same_as="full")]).splitlines())
+    header, full, less = csv.reader(numbers([FULL, row("less", {0: 0.4, 2: 0.5}, same_as="other")]).splitlines())
     found = dict(zip(header, less, strict=True))
-    assert (found["row"], found["same_as"], found["seeds"], found["flip"]) == ("less", "full", "0 2", "published")
+    assert (found["row"], found["same_as"], found["seeds"], found["flip"]) == ("less", "other", "0 2", "published")
     assert float(found["rank1"]) == pytest.approx(0.45)
     assert float(found["rank1_difference"]) == pytest.approx(-0.15)
     assert float(found["rank1_difference_low"]) == pytest.approx(-0.15 - 12.706205 * 0.05, rel=1e-6)
