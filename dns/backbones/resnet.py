@@ -63,6 +63,8 @@ class Stem(PooledStem):
 class ResNetBackbone:
     """The Backbone in a torchvision ResNet of any depth, whose strides it changes."""
 
+    rectified = True
+
     def __init__(self, resnet: torchvision.models.ResNet, pooled: bool):
         block = resnet.layer4[0]
         for convolution in (block.conv1, block.conv2, block.downsample[0]):

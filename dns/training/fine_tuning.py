@@ -2,6 +2,7 @@
 tensors alone."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from dns.methods import METHODS
 from dns.network import Network, NetworkOptions
 from dns.training import published_checkpoint
 from dns.training.checkpoint_reader import FETCH_AGAIN
-from ffcv_convert.common.errors import CheckpointError, WeightsError
+from ffcv_convert.common.errors import CheckpointError, ConfigError, WeightsError
 
 INITIAL = "initial weights"  # their file's name among a checkpoint's digests
 WRAPPERS = ("state_dict", "model", "teacher")  # where programs keep the weights, best first
@@ -88,8 +89,11 @@ def _name(options: NetworkOptions) -> str:
 def _hint(trained: Mapping[str, Any]) -> str:
     """Say which network the tensors are of, with its options as they are by default."""
     for name, method in METHODS.items():
-        for architecture in ARCHITECTURES:
+        for architecture, row in ARCHITECTURES.items():
+            if method.network.pooled_stem and not row.pooled_stem:
+                continue
             options = method.model(method=name, architecture=architecture)
-            if _fits(trained, _common_shapes(options)):
-                return f"they fit {_name(options)}: --model.method={name} --model.architecture={architecture}"
+            with suppress(ConfigError):  # a library that the architecture needs is not installed
+                if _fits(trained, _common_shapes(options)):
+                    return f"they fit {_name(options)}: --model.method={name} --model.architecture={architecture}"
     return f"damaged? {FETCH_AGAIN}"
