@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks import __main__ as menu
 from benchmarks import (
     ablation,
+    backbones,
     cuda_tables,
     duration,
     exports,
@@ -33,7 +34,7 @@ CUDA = {"cuda-check": cuda_tables.check, "cuda-ablation": cuda_tables.ablation, 
 BY_NAME: dict[str, Any] = {  # how the names of their results begin -> modules with a table of their own
     "ablation": ablation,
     "ranks": ranks, "methods": methods, "exports": exports, "search-size": search_size, "search-stores": search_stores,
-    "search-people": search_people, "serve": serve, "seeds": seeds, "sysu-size": sysu_size,
+    "search-people": search_people, "serve": serve, "seeds": seeds, "sysu-size": sysu_size, "backbones": backbones,
 }  # fmt: skip
 BLOCK = re.compile(r"<!-- ([\w-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 

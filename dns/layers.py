@@ -1,4 +1,6 @@
-"""Builds what several methods share: GeM, BN neck, classifier, and AGW's non-local block."""
+"""Builds what several methods share: pooling, BN neck, classifier, and AGW's non-local block."""
+
+from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,6 +15,17 @@ def gem(maps: Tensor) -> Tensor:
     at least."""
     mean = at_least_float32(functional.relu(maps)).pow(GEM_POWER).mean(dim=(2, 3))
     return (mean + GEM_EPSILON).pow(1 / GEM_POWER)
+
+
+def mean(maps: Tensor) -> Tensor:
+    """Return the mean of maps: (B, C, H, W) -> (B, C), float32 at least."""
+    return at_least_float32(maps).mean(dim=(2, 3))
+
+
+def pooling(rectified: bool) -> Callable[[Tensor], Tensor]:
+    """Return how to pool a Backbone's maps: by GeM where they are rectified, else by their mean. GeM's relu would take
+    all numbers below 0 from signed maps."""
+    return gem if rectified else mean
 
 
 def make_neck(width: int, *, bias: bool = True) -> nn.BatchNorm1d:

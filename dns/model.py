@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dns.backbones import build_backbone
-from dns.layers import gem, make_classifier, make_neck
+from dns.layers import make_classifier, make_neck, pooling
 from dns.losses import (
     DomainDistillation,
     Losses,
@@ -80,6 +80,7 @@ class DNS(Network):
         self.visible_stem = backbone.stem
         self.other_stem = copy.deepcopy(self.visible_stem)  # infrared or sketch; both stems start equal
         self.layer3, self.layer4 = backbone.stages
+        self._pool = pooling(backbone.rectified)
         middle, self.width = backbone.widths
         self.hss3 = HeterogeneousSpaceShifting(middle) if options.hss else nn.Identity()
         self.hss4 = HeterogeneousSpaceShifting(self.width) if options.hss else nn.Identity()
@@ -96,7 +97,7 @@ class DNS(Network):
     def forward(self, visible: Tensor, other: Tensor) -> Outputs:
         """Compute the outputs of a training batch from its halves, (B/2, 3, H, W) normalised images each."""
         maps = self.trunk(torch.cat([self.visible_stem(visible), self.other_stem(other)]))
-        pooled = gem(maps)
+        pooled = self._pool(maps)
         embedding = self.neck(pooled)
         shifted = self.css(maps.mean(dim=(2, 3))) if self.css is not None else None
         return Outputs(pooled, shifted, embedding, self.classifier(embedding))
@@ -117,7 +118,7 @@ class DNS(Network):
     def embed(self, images: Tensor, *, visible: bool) -> tuple[Tensor, Tensor]:
         """Embed test images of one modality: L2-normalised Z and BN(Z), (B, D) each, float32 at least. Papers report
         BN(Z)."""
-        pooled = gem(self.trunk((self.visible_stem if visible else self.other_stem)(images)))
+        pooled = self._pool(self.trunk((self.visible_stem if visible else self.other_stem)(images)))
         return functional.normalize(pooled, dim=1), functional.normalize(at_least_float32(self.neck(pooled)), dim=1)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:

@@ -7,8 +7,9 @@ from torch import Tensor
 from dns.backbones.backbone import Architecture, Backbone
 from dns.backbones.clip import CLIP_RESNETS
 from dns.backbones.resnet import RESNETS
+from dns.backbones.vit import VISION_TRANSFORMERS
 
-ARCHITECTURES: dict[str, Architecture] = {**RESNETS, **CLIP_RESNETS}
+ARCHITECTURES: dict[str, Architecture] = {**RESNETS, **CLIP_RESNETS, **VISION_TRANSFORMERS}
 # The names that model.pretrained has for published weights.
 PUBLISHED = tuple(dict.fromkeys(name for architecture in ARCHITECTURES.values() for name in architecture.weights))
 

@@ -9,14 +9,16 @@ from torch import nn
 
 
 class Backbone(Protocol):
-    """What a method needs of a network. stem: (B, 3, H, W) -> (B, C, H/4, W/4) if it is pooled, else H/8, W/8; each
-    modality gets a copy. stages: sequences of blocks, which the modalities share: four after a pooled stem, else two.
-    stem_width, widths: channels after the stem and after each stage."""
+    """What a method needs of a network. stem: (B, 3, H, W) -> (B, C, H/4, W/4) if it is pooled, else H/8, W/8, or what
+    the network has; each modality gets a copy. stages: sequences of blocks, which the modalities share: four after a
+    pooled stem, else two. stem_width, widths: channels after the stem and after each stage. rectified: whether the last
+    maps hold no number below 0, see layers.pooling."""
 
     stem: nn.Module
     stages: tuple[nn.Sequential, ...]
     stem_width: int
     widths: tuple[int, ...]
+    rectified: bool
 
 
 def without_counters(network: nn.Module) -> None:
@@ -34,7 +36,8 @@ class Architecture:
 
     weights: its published weights, each a function that returns the file on this machine, by the name that
     `model.pretrained` has for them; normalisation: of the pixels that they were trained with, a row of NORMALISATIONS;
-    unused: pattern of the tensors of a file, from the name's beginning, which a backbone has no use for.
+    unused: pattern of the tensors of a file, from the name's beginning, which a backbone has no use for; patch_px: what
+    height and width of images have to be multiples of.
     """
 
     network: Callable[[], nn.Module]
@@ -43,3 +46,4 @@ class Architecture:
     weights: Mapping[str, Callable[[], Path]] = field(default_factory=dict)
     normalisation: str = "imagenet"
     unused: str = r"fc\."
+    patch_px: int = 1

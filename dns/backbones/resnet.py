@@ -42,6 +42,7 @@ def resnet10_half() -> torchvision.models.ResNet:
 class ResNetBackbone:
     """The Backbone in a ResNet of any depth with layers `begin`, then layer1 to layer4, whose resolution it changes."""
 
+    rectified = True
     begin: ClassVar[tuple[str, ...]] = ("conv1", "bn1", "relu", "maxpool")
 
     def __init__(self, resnet: nn.Module, pooled: bool):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dns.backbones import build_backbone
-from dns.layers import gem
+from dns.layers import pooling
 from dns.losses import WEIGHT, at_least_float32, circle_loss, weighted_sum
 from dns.methods.two_stems import TwoStems
 from dns.network import Losses, NetworkOptions
@@ -52,6 +52,7 @@ class Baseline(TwoStems):
         super().__init__(backbone.stem, backbone.widths[-1], identities, neck_bias=True)
         self._losses = losses
         self.layer3, self.layer4 = backbone.stages
+        self._pool = pooling(backbone.rectified)
 
     def forward(self, visible: Tensor, other: Tensor) -> Outputs:
         embedding = self.neck(self.pooled_batch(visible, other))
@@ -77,7 +78,7 @@ class Baseline(TwoStems):
         return self.layer4
 
     def pooled(self, maps: Tensor) -> Tensor:
-        return gem(self.layer4(self.layer3(maps)))
+        return self._pool(self.layer4(self.layer3(maps)))
 
 
 PUBLISHED = PublishedNames(

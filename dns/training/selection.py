@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dns import ranks
-from dns.backbones import PUBLISHED
+from dns.backbones import ARCHITECTURES, PUBLISHED
 from dns.evaluation.protocols import PROTOCOLS, TestSet, fitting
 from dns.option import device_type
 from dns.training.checkpoint import Tested, Trained, is_ours
@@ -268,4 +268,16 @@ def check_same_size(trained: str, trained_px: Sequence[int], beton: Path, size_p
             f"{beton}: {size_px[0]} x {size_px[1]} px images, but {trained} has {trained_px[0]} x {trained_px[1]}. "
             f"Convert the set again: make data DATASET={beton.parent.name} "
             f"ARGS='--height-px {trained_px[0]} --width-px {trained_px[1]}'"
+        )
+
+
+def check_patches(architecture: str, beton: Path, size_px: tuple[int, int]) -> None:
+    """Raise DataError for images that the architecture cannot cut into whole patches."""
+    patch = ARCHITECTURES[architecture].patch_px
+    height, width = (max(patch, round(side / patch) * patch) for side in size_px)
+    if (height, width) != tuple(size_px):
+        raise DataError(
+            f"{beton}: {size_px[0]} x {size_px[1]} px images, which {architecture} cannot cut into patches of {patch} "
+            f"x {patch}. Convert the set to multiples of {patch}: make data DATASET={beton.parent.name} "
+            f"ARGS='--height-px {height} --width-px {width}'"
         )

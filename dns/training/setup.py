@@ -154,10 +154,11 @@ def open_evaluator(
     """Open the evaluator of the images that the configuration tests on.
 
     training_setup: how the network was trained, see selection; trained_on: the digest of its training images. Raises
-    ConfigError for images that are too narrow for the engine.
+    ConfigError for images that are too narrow for the engine, DataError where the network cannot take their size.
     """
     images = open_images(config, world)
     engine.check_width(images.size_px[1])
+    selection.check_patches(config.model.architecture, images.path, images.size_px)
     dataset = selection.dataset_label(images.manifest.dataset, config)
     folder, trial, styles = config.data.folder, config.data.trial, config.data.styles
     seen = images.also_trained(folder, trained_on, trial=trial, styles=styles)

@@ -45,6 +45,13 @@ def test_every_method_is_captured_and_computes_what_the_cpu_does(on_stand_in: On
     assert all(apart["losses"] < SAME for apart in found["equal_fp64"].values()), found
 
 
+def test_every_other_backbone_is_captured_and_computes_what_the_cpu_does(on_stand_in: OnStandIn) -> None:
+    """A ResNet is what all other comparisons train."""
+    found = on_stand_in("equal", "backbones")
+    assert all(found["captured_bits_equal"].values()), found
+    assert all(apart["losses"] < SAME for apart in found["equal_fp64"].values()), found
+
+
 def test_a_stop_a_resume_and_the_tests_end_well_with_numbers(
     on_stand_in: OnStandIn, converted_layout: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -197,6 +197,8 @@ def test_counters_are_gone() -> None:
 class Plain:
     """A Backbone of three convolutions, without a pooled stem."""
 
+    rectified = False
+
     def __init__(self, network: nn.Module, pooled: bool) -> None:
         assert not pooled
         convolutions = list(network.children())

@@ -210,11 +210,26 @@ def test_stored_configuration_gives_the_same_values(tmp_path: Path) -> None:
     assert resolve("-C", str(path)) == values
 
 
-@pytest.mark.parametrize("path", sorted(Path("configs").rglob("*.yaml")), ids=lambda path: "/".join(path.parts[1:]))
+OWN_RECIPES = sorted(Path("configs/ours").glob("*.yaml"))
+PUBLISHED_RECIPES = sorted(set(Path("configs").rglob("*.yaml")) - set(OWN_RECIPES))
+
+
+@pytest.mark.parametrize("path", PUBLISHED_RECIPES, ids=lambda path: "/".join(path.parts[1:]))
 def test_every_recipe_is_read_and_names_its_command(path: Path) -> None:
     values = read_config(["-C", str(path)], description="")
     method = path.parent.name if path.parent.name != "configs" else DEFAULT_METHOD
     assert (values.data.set, values.model.method) == (path.stem, method)
     chosen = [f"DATASET={path.stem}"] * (path.stem != "synthetic") + [f"METHOD={method}"] * (method != DEFAULT_METHOD)
     assert f"#   {' '.join(['make train', *chosen])}\n" in path.read_text().split("\ndata:")[0]
+    assert set(yaml.safe_load(path.read_text())) <= set(SECTIONS)
+
+
+@pytest.mark.parametrize("path", OWN_RECIPES, ids=lambda path: path.name)
+def test_every_recipe_of_ours_says_so_and_names_its_command(path: Path) -> None:
+    values = read_config(["-C", str(path)], description="")
+    assert path.stem.endswith(f"-{values.data.set}")
+    head = path.read_text().split("\ndata:")[0]
+    assert "a recipe of ours, not a published one" in head
+    assert "Never run on the real set" in head
+    assert f"#   make train DATASET={values.data.set} RECIPE={path} ARGS=--run.name=" in head
     assert set(yaml.safe_load(path.read_text())) <= set(SECTIONS)
