@@ -1,6 +1,6 @@
 """The captured step against the uncaptured one, and against the CPU's engine.
 
-    python -m tests.cuda_stand_in.run tests.cuda_stand_in.equal quick|methods|backbones|whole
+    python -m tests.cuda_stand_in.run tests.cuda_stand_in.equal quick|methods|backbones|ablation|whole
 
 Prints one JSON object. On the stand-in both steps run the same kernels, so captured equals uncaptured in every bit, in
 any precision. A CPU's engine adds up in another order, so it is compared in float64, where rounding stays small; in
@@ -34,12 +34,15 @@ RESNET50 = [
     Case(precision="fp32", architecture=architecture, steps=CapturedStep.WARM_UP + 2)
     for architecture in ("resnet50", "resnet50_clip")
 ]
+PARTS = (("hss",), ("alignment",), ("distillation",), ("css",), ("hss", "css", "alignment", "distillation"))
+ABLATION = [Case(precision="fp32", left_out=parts) for parts in PARTS]  # the rows of configs/ablation.yaml
 VITS = [Case(precision=precision, architecture="vit_tiny_patch16") for precision in ("fp32", "bf16", "fp16", "fp64")]
 BACKBONES = {"bits": VITS[:-1], "fp64": VITS[-1:]}
 WHOLE = {
-    "bits": [*BITS, OVERFLOWING, *RESNET50, *VITS[:-1], *OTHERS],
+    "bits": [*BITS, OVERFLOWING, *RESNET50, *VITS[:-1], *ABLATION, *OTHERS],
     "fp64": [
-        *FP64, Case(architecture="resnet50", steps=1), *VITS[-1:], *(Case(method=case.method) for case in OTHERS[::2])
+        *FP64, Case(architecture="resnet50", steps=1), *VITS[-1:], *(Case(method=case.method) for case in OTHERS[::2]),
+        *(Case(left_out=parts) for parts in PARTS),
     ],
 }  # fmt: skip
 METHODS_ALONE = {"bits": OTHERS[1::2], "fp64": [Case(method=case.method) for case in OTHERS[::2]]}
@@ -72,6 +75,7 @@ def rounded(precision: Any) -> float:
 def main(which: str) -> None:
     cases: dict[str, Sequence[Case]] = {
         "quick": QUICK, "whole": WHOLE, "methods": METHODS_ALONE, "backbones": BACKBONES,
+        "ablation": {"bits": ABLATION, "fp64": [Case(left_out=parts) for parts in PARTS]},
     }[which]  # fmt: skip
     found: dict[str, Any] = {
         "captured_bits_equal": {str(case): captured_bits(case) for case in cases["bits"]},

@@ -28,7 +28,8 @@ SEED = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is trained. batches: accumulated ones; first_scale: of fp16's scaler, so that it overflows."""
+    """What is trained. batches: accumulated ones; first_scale: of fp16's scaler, so that it overflows; left_out: parts
+    of DNS, by the names of their options or weights."""
 
     precision: Precision = "fp64"
     optimiser: Any = "sgd"
@@ -38,6 +39,7 @@ class Case:
     first_scale: float | None = None
     architecture: str = "resnet10_half"
     method: str = "dns"
+    left_out: tuple[str, ...] = ()
 
     @property
     def recipe(self) -> Recipe:
@@ -47,6 +49,7 @@ class Case:
         said = {
             "overflows": self.first_scale, "accumulated": self.batches > 1, "dropout": self.dropout,
             self.architecture: self.architecture != "resnet10_half", self.method: self.method != "dns",
+            f"without {' '.join(self.left_out)}": self.left_out,
         }  # fmt: skip
         return ", ".join([self.precision, self.optimiser, *(name for name, so in said.items() if so)])
 
@@ -105,8 +108,10 @@ def _assemble(case: Case, engine: Engine) -> tuple[Parts, torch.amp.GradScaler]:
     torch.manual_seed(0)
     method = METHODS[case.method]
     dropout = {"dropout": case.dropout} if "dropout" in method.model.__dataclass_fields__ else {}
-    options = method.model(method=case.method, architecture=case.architecture, **dropout)
-    model = engine.place(method.network(IDENTITIES, options, method.loss())).train()
+    switched = {name: False for name in case.left_out if name in method.model.__dataclass_fields__}
+    weights = {name: 0.0 for name in case.left_out if name not in switched}
+    options = method.model(method=case.method, architecture=case.architecture, **dropout, **switched)
+    model = engine.place(method.network(IDENTITIES, options, method.loss(**weights))).train()
     multipliers = method.multiplier(**{name: 0.25 + 0.15 * number for number, name in enumerate(model.groups())})
     optimiser = make_optimiser(
         model, OptimOptions(name=case.optimiser, lr=LR[case.optimiser]), multipliers, fused=engine.fused
