@@ -31,8 +31,9 @@ OTHERS = [
 ]  # fmt: skip
 QUICK = {"bits": [Case(precision="fp32"), Case(precision="bf16", batches=2, dropout=0.3)], "fp64": [Case()]}
 RESNET50 = [Case(precision="fp32", architecture="resnet50", steps=CapturedStep.WARM_UP + 2)]
-VITS = [Case(precision=precision, architecture="vit_tiny_patch16") for precision in ("fp32", "bf16", "fp16", "fp64")]
-BACKBONES = {"bits": VITS[:-1], "fp64": VITS[-1:]}
+VIT, VIT_STEPS = "vit_tiny_patch16", CapturedStep.WARM_UP + 2
+VITS = [Case(precision=precision, architecture=VIT, steps=VIT_STEPS) for precision in ("bf16", "fp32", "fp16", "fp64")]
+BACKBONES = {"bits": VITS[:1], "fp64": VITS[-1:]}
 WHOLE = {
     "bits": [*BITS, OVERFLOWING, *RESNET50, *VITS[:-1], *OTHERS],
     "fp64": [
