@@ -48,29 +48,32 @@ def open_pair(beton_root: Path, architecture: str, method: str) -> Training:
     ])  # fmt: skip
 
 
-def images_per_s(beton_root: Path, architecture: str, method: str) -> float:
-    training = open_pair(beton_root, architecture, method)
-    batch = one_batch(training)
-    training.step(*batch)
-    begin = time.perf_counter()
-    training.step(*batch)
-    return training.work.speed(training.work.images, time.perf_counter() - begin)["images_per_s"]
+class Pair:
+    """A backbone and a method. facts: what does not change from round to round, after the first one."""
+
+    def __init__(self, beton_root: Path, architecture: str, method: str):
+        self._opened = partial(open_pair, beton_root, architecture, method)
+        self.facts: dict[str, Any] = {"architecture": architecture, "method": method}
+
+    def images_per_s(self) -> float:
+        training = self._opened()
+        batch, work = one_batch(training), training.work
+        self.facts |= {
+            "parameters": sum(one.numel() for group in training.model.groups().values() for one in group),
+            "tflop": work.tflop, "images": work.images, "size_px": training.loader.size_px,
+        }  # fmt: skip
+        training.step(*batch)
+        begin = time.perf_counter()
+        training.step(*batch)
+        return work.speed(work.images, time.perf_counter() - begin)["images_per_s"]
 
 
 def measure(architectures: Sequence[str]) -> dict[str, Any]:
     """Return a row for each pair: parameters that are trained, TFLOP (10^12 operations) of a step, images/s."""
     root = drawn_set()[1].parent
-    pairs = {f"{one}, {method}": (one, method) for one, method in fitting(architectures)}
-    figures = summarise(interleaved({name: partial(images_per_s, root, *pair) for name, pair in pairs.items()}, ROUNDS))
-    rows = []
-    for name, (architecture, method) in pairs.items():
-        training = open_pair(root, architecture, method)
-        rows.append({
-            "architecture": architecture, "method": method, "images_per_s": figures[name],
-            "parameters": sum(one.numel() for group in training.model.groups().values() for one in group),
-            "tflop": training.work.tflop, "images": training.work.images, "size_px": training.loader.size_px,
-        })  # fmt: skip
-    return {"rows": rows}
+    pairs = {f"{one}, {method}": Pair(root, one, method) for one, method in fitting(architectures)}
+    figures = summarise(interleaved({name: pair.images_per_s for name, pair in pairs.items()}, ROUNDS))
+    return {"rows": [{**pair.facts, "images_per_s": figures[name]} for name, pair in pairs.items()]}
 
 
 def table(content: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ def to_float16(network: bytes) -> bytes:
     model = onnx.load_from_string(network)
     model = convert_float_to_float16(
         model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *IN_FLOAT32],
-        node_block_list=_from_pooling(model.graph), disable_shape_infer=True,
+        node_block_list=_from_pooling(model.graph),
     )  # fmt: skip
     _join(model.graph, onnx.TensorProto)
     del model.graph.value_info[:]  # says float16 of what stayed float32
@@ -42,18 +42,24 @@ def to_float16(network: bytes) -> bytes:
 
 
 def _from_pooling(graph: Any) -> list[str]:
-    """Return the names of the nodes from GeM's cubes to the outputs, and of the constants that they alone read."""
+    """Return the names of the nodes from the pooling to the outputs, and of the constants that they alone read. GeM
+    begins with its cubes, the mean of signed maps is the mean that keeps no dimension."""
+    cubed = any(node.op_type == "Pow" for node in graph.node)
     after: list[str] = []
     reached: set[str] = set()
     read_before: set[str] = set()
     for node in graph.node:
-        if node.op_type == "Pow" or reached.intersection(node.input):
+        if (node.op_type == "Pow" if cubed else _drops_dimensions(node)) or reached.intersection(node.input):
             after.append(node.name)
             reached.update(node.output)
         else:
             read_before.update(node.input)
     constants = [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in read_before]
     return [*after, *(node.name for node in constants)]
+
+
+def _drops_dimensions(node: Any) -> bool:
+    return node.op_type == "ReduceMean" and any(one.name == "keepdims" and one.i == 0 for one in node.attribute)
 
 
 def _join(graph: Any, kinds: Any) -> None:

@@ -10,7 +10,7 @@ from benchmarks import backbones, harness, page
 from dns.backbones import ARCHITECTURES
 from dns.methods import METHODS
 
-NAMES = ("resnet10_half", "vit_tiny_patch16")
+NAMES, CHOSEN = ("resnet10_half", "vit_tiny_patch16"), ("dns", "caj", "baseline")
 
 
 @pytest.fixture(scope="module")
@@ -18,14 +18,15 @@ def found(converted_layout: Callable[[str], Path]) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backbones, "drawn_set", lambda: (None, converted_layout("sysu")))
         patch.setattr(backbones, "ROUNDS", 1)
+        patch.setattr(backbones, "METHODS", {name: METHODS[name] for name in CHOSEN})
         return backbones.measure(NAMES)
 
 
 def test_every_method_that_fits_has_a_row(found: dict[str, Any]) -> None:
     rows = {(row["architecture"], row["method"]): row for row in found["rows"]}
-    assert list(rows) == [*((NAMES[0], name) for name in METHODS), (NAMES[1], "dns"), (NAMES[1], "baseline")]
+    assert list(rows) == [*((NAMES[0], name) for name in CHOSEN), (NAMES[1], "dns"), (NAMES[1], "baseline")]
     assert len(set(backbones.fitting(list(ARCHITECTURES)))) > 50
-    assert rows[NAMES[0], "caj"]["tflop"] > rows[NAMES[0], "agw"]["tflop"]  # its second view
+    assert rows[NAMES[0], "caj"]["tflop"] > 1.3 * rows[NAMES[0], "baseline"]["tflop"]  # its second view
     block = 12 * 192**2 + 13 * 192
     stem = 192 * (3 * 16**2 + 1 + 14 * 14) + 4 * block  # patches, positions, a third of the blocks
     shared = 8 * block + 2 * 192 + 2 * 192  # the other blocks, the final norm, the neck

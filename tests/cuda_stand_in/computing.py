@@ -175,3 +175,6 @@ def _kernels() -> Iterator[tuple[str, Kernel]]:
 
 for _name, _kernel in list(_kernels()):
     override(_name, _kernel, with_keyset=True)
+# A CPU has none of CUDA's fused kernels of attention: products and a softmax compute the same.
+torch.backends.cuda.enable_flash_sdp(False)
+torch.backends.cuda.enable_mem_efficient_sdp(False)

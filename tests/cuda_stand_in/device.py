@@ -1,4 +1,5 @@
 """The stand-in's Python half: counters of what was launched, and convolutions, whose cuDNN interface is not imitated.
+Attention takes PyTorch's own fused kernels in the place of cuDNN's.
 
 Import it in a process that `run.py` started, before anything computes on the device.
 """
@@ -128,3 +129,4 @@ def override(name: str, kernel: Callable[..., Any], **how: Any) -> None:
 
 override("convolution", _convolution)
 override("convolution_backward", _convolution_backward)
+torch.backends.cuda.enable_cudnn_sdp(False)

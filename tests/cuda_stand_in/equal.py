@@ -36,8 +36,9 @@ RESNET50 = [
 ]
 PARTS = (("hss",), ("alignment",), ("distillation",), ("css",), ("hss", "css", "alignment", "distillation"))
 ABLATION = [Case(precision="fp32", left_out=parts) for parts in PARTS]  # the rows of configs/ablation.yaml
-VITS = [Case(precision=precision, architecture="vit_tiny_patch16") for precision in ("fp32", "bf16", "fp16", "fp64")]
-BACKBONES = {"bits": VITS[:-1], "fp64": VITS[-1:]}
+VIT, VIT_STEPS = "vit_tiny_patch16", CapturedStep.WARM_UP + 2
+VITS = [Case(precision=precision, architecture=VIT, steps=VIT_STEPS) for precision in ("bf16", "fp32", "fp16", "fp64")]
+BACKBONES = {"bits": VITS[:1], "fp64": VITS[-1:]}
 WHOLE = {
     "bits": [*BITS, OVERFLOWING, *RESNET50, *VITS[:-1], *ABLATION, *OTHERS],
     "fp64": [

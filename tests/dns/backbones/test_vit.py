@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from dns.model import DNS, ModelOptions
 from dns.network import NetworkOptions
 from dns.optim import MultiplierOptions, OptimOptions, make_optimiser
 from dns.report import saliency
-from dns.training import throughput
+from dns.training import fine_tuning, throughput
 from dns.training.network import initial_network, load_initial_weights
 from dns.training.selection import check_patches
 from ffcv_convert.common.errors import ConfigError, DataError, WeightsError
@@ -57,12 +58,20 @@ def maps_of(backbone: Any, images: Tensor) -> Tensor:
     return maps
 
 
-def network(weights: State | None = None, identities: int = 3) -> DNS:
+def network(weights: State | None = None, identities: int = 3, architecture: str = TINY) -> DNS:
     torch.manual_seed(1)
-    return DNS(identities, ModelOptions(architecture=TINY), LossOptions(), weights)
+    return DNS(identities, ModelOptions(architecture=architecture), LossOptions(), weights)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> DNS:
+    """A DNS on a transformer of three blocks, with random weights: what traces it takes less time."""
+    build = partial(timm.create_model, f"{TINY}_224", pretrained=False, num_classes=0, depth=3)
+    monkeypatch.setitem(ARCHITECTURES, "shallow", replace(ARCHITECTURES[TINY], network=build))
+    return network(drawn("shallow"), architecture="shallow").eval()
+
+
+@pytest.mark.parametrize("name", ["vit_base_patch16", TINY])
 def test_it_computes_what_timm_s_network_without_class_token_does(name: str) -> None:
     state = drawn(name)
     theirs = timm.create_model(f"{name}_224", class_token=False, global_pool="avg", fc_norm=False, num_classes=0)
@@ -191,15 +200,30 @@ def test_the_normalisation_is_that_of_the_published_weights(name: str) -> None:
 # What is refused
 
 
-def test_without_timm_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def _no_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vit, "find_spec", lambda _: None)
-    config = make_config(f"--model.architecture={TINY}", "--model.pretrained=none")
-    for pretrained in ("none", "imagenet"):
-        with refusal(ConfigError, "timm", "pip install '.[timm]'", "--model.architecture"):
-            initial_network(replace(config, model=replace(config.model, pretrained=pretrained)), 3)
-    torch.save({"visible_stem.conv1.weight": torch.ones(1)}, tmp_path / "other.pt")  # all networks are tried for a hint
-    with refusal(WeightsError, tmp_path / "other.pt", "damaged?"):
-        initial_network(make_config(f"--model.pretrained={tmp_path / 'other.pt'}"), 3)
+
+
+@pytest.mark.usefixtures("_no_timm")
+@pytest.mark.parametrize("pretrained", ["none", "imagenet"])
+def test_without_timm_it_is_said_what_to_install(pretrained: str) -> None:
+    config = make_config(f"--model.architecture={TINY}", f"--model.pretrained={pretrained}")
+    with refusal(ConfigError, "pip install '.[timm]'", "--model.architecture"):
+        initial_network(config, 3)
+
+
+@pytest.mark.usefixtures("_no_timm")
+def test_without_timm_another_network_is_still_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hint tries all networks on the tensors."""
+    monkeypatch.setattr(fine_tuning, "ARCHITECTURES", {name: ARCHITECTURES[name] for name in (TINY, "resnet10_half")})
+    options = ModelOptions(architecture="resnet10_half")
+    path = tmp_path / "trained.pt"
+    torch.save(DNS(2, options, LossOptions()).state_dict(), path)
+    with refusal(WeightsError, path, "--model.architecture=resnet10_half"):
+        initial_network(
+            make_config(f"--model.pretrained={tmp_path / 'trained.pt'}", "--model.architecture=resnet18"), 3
+        )
 
 
 def test_other_backbones_do_not_import_timm() -> None:
@@ -258,11 +282,11 @@ def test_it_computes_in_bf16_and_channels_last_as_in_float32(channels_last: bool
     assert functional.cosine_similarity(found, wanted).min() > 0.999
 
 
-def test_it_is_traced_as_one_graph() -> None:
-    model, images = network().eval(), torch.randn(2, 3, 96, 48)
-    traced = torch.compile(lambda given: model.embed(given, visible=True)[0], backend="aot_eager", fullgraph=True)
+def test_it_is_traced_as_one_graph(shallow: DNS) -> None:
+    images = torch.randn(2, 3, 96, 48)
+    traced = torch.compile(lambda given: shallow.embed(given, visible=True)[0], backend="eager", fullgraph=True)
     with torch.no_grad():
-        assert torch.allclose(traced(images), model.embed(images, visible=True)[0], atol=1e-6)
+        assert torch.allclose(traced(images), shallow.embed(images, visible=True)[0], atol=1e-6)
 
 
 def test_operations_of_attention_are_counted() -> None:
@@ -281,16 +305,16 @@ def test_operations_of_attention_are_counted() -> None:
     assert attention > 0.05 * counts[large]
 
 
-def test_it_is_exported_with_pytorch_s_numbers(tmp_path: Path) -> None:
-    model, norm = network(drawn()).eval(), NORMALISATIONS["half"]
-    whole = to_onnx(model, (96, 48), "bn", norm, visible=False)
+def test_it_is_exported_with_pytorch_s_numbers(shallow: DNS, tmp_path: Path) -> None:
+    branch = ExportedBranch(shallow, "bn", NORMALISATIONS["half"], visible=False).eval()
+    whole = to_onnx(branch, (96, 48))
     for content, allowed in ((whole, 1e-5), (to_float16(whole), 5e-3)):
         (tmp_path / "network.onnx").write_bytes(content)
         session = open_session(tmp_path / "network.onnx", 1)
         for batch in (1, 3):
             pixels = np.random.default_rng(batch).integers(0, 256, (batch, 96, 48, 3), dtype=np.uint8)
             with torch.inference_mode():
-                wanted = ExportedBranch(model, "bn", norm, visible=False).eval()(torch.from_numpy(pixels))[0]
+                wanted = branch(torch.from_numpy(pixels))[0]
             assert np.abs(run(session, pixels, "embedding")[0] - wanted.numpy()).max() < allowed
 
 
