@@ -2,6 +2,7 @@
 
 const TRIES = 5; // of a request that the service is too busy for
 const DECISIONS = { somebody: "somebody", nobody: "nobody", unknown: "cannot tell" };
+const NOBODY = " So the first hit cannot be told from a stranger. The person may have been there all the same.";
 const LEAST = 1e-4; // of strangers: smaller numbers say no more than that
 const [form, input, results, status, problems, unlock] =
   ["ask", "file", "results", "status", "problems", "unlock"].map((id) => document.getElementById(id));
@@ -63,7 +64,7 @@ async function search(file, asked) {
 
 /** Say what was asked of the rows: the form may say something else by now. */
 function filters(asked) {
-  const said = [asked.get("cameras") ? `cameras ${asked.get("cameras")}` : "all cameras"];
+  const said = [asked.get("cameras") ? `cameras ${asked.get("cameras").split(",").join(", ")}` : "all cameras"];
   for (const name of ["since", "until"]) {
     if (asked.get(name)) said.push(`${name} ${asked.get(name).replace("T", " ")} UTC`);
   }
@@ -71,12 +72,13 @@ function filters(asked) {
 }
 
 function shown(file, asked, answers) {
-  const about = ` (${asked.get("modality")}), searched for among ${filters(asked)}`;
+  const about = ` (${asked.get("modality")}). Searched: ${filters(asked)}.`;
   const found = element("li", { className: "query" }, element("p", {}, element("b", {}, file.name), about));
   if (!answers.length) found.append(element("p", {}, "No row fits the filters: nobody."));
   for (const one of answers) {
     const title = `Among ${one.searched.toLocaleString("en")} ${one.rows} rows: ${DECISIONS[one.decision]}`;
-    found.append(element("h3", {}, title), element("p", {}, one.reason),
+    const meaning = one.decision === "nobody" && one.hits.length ? NOBODY : "";
+    found.append(element("h3", {}, title), element("p", {}, one.reason, meaning),
       element("ul", { className: "row hits" }, photo(file), ...one.hits.map(cell)));
   }
   return found;
