@@ -46,7 +46,7 @@ class Metrics:
         lines += _head("dns_batch_size", "histogram", "Searches that were answered together.")
         lines += self.batches.lines("dns_batch_size")
         for name, (told, value) in gauges.items():
-            lines += [*_head(name, "gauge", told), f"{name} {value:g}"]
+            lines += [*_head(name, "gauge", told), f"{name} {value}"]
         return "\n".join(lines) + "\n"
 
 

@@ -8,6 +8,7 @@ import queue
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -61,13 +62,20 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         while (jobs := self._taken()) is not None:
-            try:
-                self._do(jobs)
-            except UserError as error:  # the index or the network cannot be used: later they may be usable again
-                _refuse(jobs, Refused(503, error, NOT_NOW))
-            except Exception:
-                traceback.print_exc(file=sys.stderr)
-                _refuse(jobs, Refused(500, FAILED))
+            # Each by itself, or a small image that is damaged would fail the searches that came with it.
+            for job in jobs:
+                if isinstance(job.work, int):
+                    self._try([job], self._look_up)
+            self._try([job for job in jobs if isinstance(job.work, Search)], self._search)
+
+    def _try(self, jobs: list[Job], do: Callable[[list[Job]], None]) -> None:
+        try:
+            do(jobs)
+        except UserError as error:  # the index or the network cannot be used: later they may be usable again
+            _refuse(jobs, Refused(503, error, NOT_NOW))
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            _refuse(jobs, Refused(500, FAILED))
 
     def _taken(self) -> list[Job] | None:
         """Return what waits: a batch at most, nothing after LOOK_S seconds without a job; None at the end."""
@@ -84,22 +92,23 @@ class Worker(threading.Thread):
             return jobs
         return None
 
-    def _do(self, jobs: list[Job]) -> None:
+    def _look_up(self, jobs: list[Job]) -> None:
+        (job,) = jobs
+        assert isinstance(job.work, int)
+        job.done.set_result(self.library.now().thumbnail(job.work))
+
+    def _search(self, jobs: list[Job]) -> None:
+        """Answer a batch. Without a search, look whether the index has changed."""
         opened = self.library.now()
-        searches: list[tuple[Search, Job]] = []
-        for job in jobs:
-            if isinstance(job.work, int):
-                job.done.set_result(opened.thumbnail(job.work))
+        if not jobs:
+            return
+        self._batches.add(len(jobs))
+        searches = [job.work for job in jobs if isinstance(job.work, Search)]
+        for job, answer in zip(jobs, answer_all(opened, self.library.network, searches, self._device), strict=True):
+            if isinstance(answer, Refused):
+                job.done.set_exception(answer)
             else:
-                searches.append((job.work, job))
-        if searches:
-            self._batches.add(len(searches))
-            found = answer_all(opened, self.library.network, [work for work, _ in searches], self._device)
-            for (_, job), answer in zip(searches, found, strict=True):
-                if isinstance(answer, Refused):
-                    job.done.set_exception(answer)
-                else:
-                    job.done.set_result(answer)
+                job.done.set_result(answer)
 
 
 def _refuse(jobs: list[Job], refused: Refused) -> None:

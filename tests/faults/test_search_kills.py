@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,9 +11,8 @@ import pytest
 from dns.search.store import Index
 from dns.search.verification import verify
 from ffcv_convert.common.errors import DataError
-from tests.conftest import REPOSITORY
 from tests.faults.conftest import Tally
-from tests.faults.search_child import ADDED, BEFORE, DOOR, OPERATIONS
+from tests.faults.search_child import ADDED, BEFORE, DOOR, OPERATIONS, Run, children
 from tests.support.search_rows import (
     MADE_OF_ROWS,
     Entries,
@@ -29,28 +26,13 @@ from tests.support.search_rows import (
 )
 
 Times = Callable[[int, int], int]
-Run = Callable[[str, int, Path], int | None]
 IN_ONE = 10  # rows of each segment
 
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
-    """run(operation, number, folder): in a child that is killed at its number-th call; how many it made, None where it
-    was killed."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.search_child"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, env=environment,
-    ) as server:  # fmt: skip
-
-        def call(operation: str, number: int, folder: Path) -> int | None:
-            assert server.stdin is not None
-            assert server.stdout is not None
-            print(operation, number, folder, file=server.stdin, flush=True)
-            answer = server.stdout.readline().strip()
-            return None if answer == "killed" else int(answer)
-
-        yield call
+    with children() as run:
+        yield run
 
 
 @pytest.fixture(scope="module")

@@ -68,16 +68,14 @@ def build(folder: Path) -> int:
     """Build what is missing for the index in `folder`, and delete what is of no use any more. Returns how many segments
     are large enough. Raises as `opened`."""
     ivf_pq.library()
-    with (
-        only_writer(folder),
-        writing(folder),
-    ):  # no rows are removed meanwhile, which would be learned from all the same
-        index = Index.open(folder)
-        large = _large(index)
-        for name in _names(folder) - {segment.name for segment in large}:
+    # As the only writer: rows that another process removes meanwhile would be learned from all the same.
+    with only_writer(folder), writing(folder):
+        large = _large(Index.open(folder))
+        useful = {segment.name for segment in large if _read(folder, segment) is not None}
+        for name in _names(folder) - useful:
             shutil.rmtree(_place(folder, name))
         for segment in large:
-            if _read(folder, segment) is None:
+            if segment.name not in useful:
                 _write(_place(folder, segment.name), segment)
     return len(large)
 

@@ -31,7 +31,10 @@ MOST = 16_384  # rows that Milvus returns at most
 PATIENCE_S = 10.0  # for a server to answer that it is there
 TOKEN = "MILVUS_TOKEN"  # environment variable with "user:password" or an API key, which is written nowhere
 LONGEST = 65_535  # bytes of a name
+# Of a row whose time is not known: no span holds it. Servers before 2.5 have no empty fields.
+UNKNOWN_FIRST, UNKNOWN_LAST = 2**63 - 1, -(2**63)
 ENDING = ".db"
+FILE = "copies.json"  # in the folder of the index: see copies.py
 
 
 class Place(NamedTuple):
@@ -91,7 +94,8 @@ class Collection:
         return bool(self._client.has_collection(self._name))
 
     def fill(self, index: Index) -> int:
-        """Insert the rows that are missing. Returns how many were. Raises DataError for damaged rows."""
+        """Insert the rows that are missing. Returns how many were. Raises DataError for damaged rows, and where the
+        collection is another index's."""
         if self.exists() and not self._client.list_indexes(self._name):
             self._client.drop_collection(self._name)  # of a process that was killed while it inserted
         new = not self.exists()
@@ -99,6 +103,7 @@ class Collection:
             self._create(index.width)
         else:
             self._client.load_collection(self._name)
+            self._check_same(index)
         inserted = 0
         with tqdm(total=len(index), desc="copying", unit="rows", dynamic_ncols=True) as bar:
             for rows, vectors_BD in _blocks(index):
@@ -124,9 +129,8 @@ class Collection:
         schema.add_field("vector", types.FLOAT_VECTOR, dim=width)
         for name in ("camera", "modality", "track", "image"):
             schema.add_field(name, types.VARCHAR, max_length=LONGEST)
-        for name in ("first", "last"):
-            schema.add_field(name, types.INT64, nullable=True)
-        schema.add_field("images", types.INT64)
+        for name in ("first", "last", "images"):
+            schema.add_field(name, types.INT64)
         self._client.create_collection(self._name, schema=schema, consistency_level="Strong")
 
     def _index(self) -> None:
@@ -141,17 +145,39 @@ class Collection:
         return {one["row"] for one in found}
 
     def check(self, index: Index) -> None:
-        """Load it for searching. Raises DataError where it is not complete."""
+        """Load it for searching. Raises DataError where it is not complete, or another index's."""
         there = 0
         if self.exists() and self._client.list_indexes(self._name):
             self._client.load_collection(self._name)
+            self._check_same(index)
             (found,) = self._client.query(self._name, output_fields=["count(*)"])
             there = int(found["count(*)"])
-        if there != len(index):
+        if there > len(index):
+            raise DataError(self._of_another(index, f"{there:,} in place of {len(index):,}"))
+        if there < len(index):
             raise DataError(
                 f"{self._uri}: has {there:,} of the {len(index):,} rows of {index.folder}. Copy the others: "
                 f"{copy_command(index.folder, self._uri)}"
             )
+
+    def _check_same(self, index: Index) -> None:
+        """Raise DataError where the last row of a segment is another one here. An index that was restored from a
+        backup, or a copy of the whole folder, gives numbers again that an addition to the other one has had."""
+        last = {segment.rows([len(segment) - 1])[0].number: segment.vectors_ND[-1] for segment in index.segments}
+        numbers = list(last)
+        for begin in range(0, len(numbers), BLOCK):
+            asked = f"row in {numbers[begin : begin + BLOCK]}"
+            for one in self._client.query(self._name, asked, output_fields=["row", "vector"]):
+                if not np.array_equal(one["vector"], last[one["row"]].astype(np.float32)):
+                    raise DataError(self._of_another(index, f"such as row {one['row']}"))
+
+    def _of_another(self, index: Index, which: str) -> str:
+        return (
+            f"{self._uri}: its collection {self._name} holds rows of another index, {which}. "
+            f"{index.folder} is a copy of that index, or was restored from a backup. Delete the entry of the "
+            f"collection from {index.folder / FILE}, and drop the collection if no index uses it; then copy the rows "
+            f"to a new one: {copy_command(index.folder, self._uri)}"
+        )
 
     def nearest(self, query_D: np.ndarray, filters: Filters, count: int) -> np.ndarray:
         """Return the numbers of up to `count` rows that are probably the most similar: int64."""
@@ -190,5 +216,7 @@ def _blocks(index: Index) -> Iterator[tuple[list[Row], np.ndarray]]:
 def _entity(row: Row, vector_D: np.ndarray) -> dict[str, Any]:
     return {
         "row": row.number, "vector": vector_D, "camera": row.camera, "modality": row.modality.name.lower(),
-        "first": row.first_ms, "last": row.last_ms, "images": row.images, "track": row.track, "image": row.image,
+        "first": UNKNOWN_FIRST if row.first_ms is None else row.first_ms,
+        "last": UNKNOWN_LAST if row.last_ms is None else row.last_ms,
+        "images": row.images, "track": row.track, "image": row.image,
     }  # fmt: skip

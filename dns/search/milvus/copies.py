@@ -5,23 +5,24 @@ written before the first row is copied, so that a removal reaches every copy the
 """
 
 import json
+import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from dns.evaluation.results import writing
 from dns.search.candidates import wanted
 from dns.search.exact import Part
-from dns.search.milvus.collection import ENDING, Collection, Place, connected, copy_command
+from dns.search.milvus.collection import ENDING, FILE, TOKEN, Collection, Place, connected, copy_command
 from dns.search.rows import Filters
 from dns.search.store import Index, only_writer
 from ffcv_convert.common import atomic
 from ffcv_convert.common.errors import ConfigError, DataError
-
-FILE = "copies.json"
+from ffcv_convert.common.paths import expanded
 
 
 class FromMilvus:
@@ -47,14 +48,29 @@ class FromMilvus:
 
 
 def place_of(uri: str) -> str:
-    """Return the address as copies.json has it. Raises ConfigError for one that Milvus does not take."""
+    """Return the address as copies.json has it. Raises ConfigError for one that Milvus does not take, or that holds a
+    password: copies.json and messages would show it."""
     if "://" in uri:
-        return uri.rstrip("/")
-    if not uri.endswith(ENDING):
-        raise ConfigError(
-            f"--uri: {uri} is neither the address of a server (http://...) nor a name that ends in {ENDING}. Correct it"
-        )
-    return str(Path(uri).expanduser().absolute())
+        if "@" in uri:
+            raise ConfigError(
+                f"--uri: holds a user or a password. Put user:password into the environment variable {TOKEN}"
+            )
+        if _is_server(uri):
+            return uri.rstrip("/")
+    elif uri.endswith(ENDING):
+        return os.path.abspath(expanded(uri))
+    raise ConfigError(
+        f"--uri: {uri} is neither the address of a server (http://localhost:19530) nor a name that ends in {ENDING}. "
+        "Correct it"
+    )
+
+
+def _is_server(uri: str) -> bool:
+    try:
+        found = urlsplit(uri)
+        return found.scheme in ("http", "https") and bool(found.hostname) and found.port != 0
+    except ValueError:  # the port is no number of a port
+        return False
 
 
 def read(folder: Path) -> list[Place]:

@@ -1,4 +1,4 @@
-"""Says the filters in Milvus's language. A comparison with a time that is unknown is never true, there as here."""
+"""Says the filters in Milvus's language."""
 
 import json
 

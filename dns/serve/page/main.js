@@ -2,6 +2,7 @@
 
 const TRIES = 5; // of a request that the service is too busy for
 const DECISIONS = { somebody: "somebody", nobody: "nobody", unknown: "cannot tell" };
+const NOBODY = " So the first hit cannot be told from a stranger. The person may have been there all the same.";
 const LEAST = 1e-4; // of strangers: smaller numbers say no more than that
 const [form, input, results, status, problems, unlock] =
   ["ask", "file", "results", "status", "problems", "unlock"].map((id) => document.getElementById(id));
@@ -20,7 +21,9 @@ async function fetched(address, options = {}) {
   const token = sessionStorage.getItem("token"); // of this tab: it is forgotten when the tab is closed
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   for (let tries = 1; ; tries++) {
-    const answer = await fetch(address, { ...options, headers });
+    const answer = await fetch(address, { ...options, headers }).catch(() => {
+      throw new Error("the service does not answer. See whether it still runs, then try again");
+    });
     if (answer.ok) return answer;
     const wait = Number(answer.headers.get("Retry-After"));
     if (answer.status === 503 && wait === 1 && tries < TRIES) {
@@ -51,7 +54,7 @@ async function search(file, asked) {
     const begin = performance.now();
     const answer = await fetched(`search?${asked}`, { method: "POST", body: file });
     const { answers } = await answer.json();
-    results.prepend(shown(file, asked.get("modality"), answers));
+    results.prepend(shown(file, asked, answers));
     status.textContent = `${file.name}: searched in ${((performance.now() - begin) / 1000).toFixed(2)} s.`;
   } catch (error) {
     problems.append(element("p", {}, `${file.name}: ${error.message}.`));
@@ -59,18 +62,29 @@ async function search(file, asked) {
   }
 }
 
-function shown(file, modality, answers) {
-  const found = element("li", { className: "query" }, element("p", {}, element("b", {}, file.name), ` (${modality})`));
+/** Say what was asked of the rows: the form may say something else by now. */
+function filters(asked) {
+  const said = [asked.get("cameras") ? `cameras ${asked.get("cameras").split(",").join(", ")}` : "all cameras"];
+  for (const name of ["since", "until"]) {
+    if (asked.get(name)) said.push(`${name} ${asked.get(name).replace("T", " ")} UTC`);
+  }
+  return said.join(", ");
+}
+
+function shown(file, asked, answers) {
+  const about = ` (${asked.get("modality")}). Searched: ${filters(asked)}.`;
+  const found = element("li", { className: "query" }, element("p", {}, element("b", {}, file.name), about));
   if (!answers.length) found.append(element("p", {}, "No row fits the filters: nobody."));
   for (const one of answers) {
     const title = `Among ${one.searched.toLocaleString("en")} ${one.rows} rows: ${DECISIONS[one.decision]}`;
-    found.append(element("h3", {}, title), element("p", {}, one.reason),
-      element("ul", { className: "row hits" }, asked(file), ...one.hits.map(cell)));
+    const meaning = one.decision === "nobody" && one.hits.length ? NOBODY : "";
+    found.append(element("h3", {}, title), element("p", {}, one.reason, meaning),
+      element("ul", { className: "row hits" }, photo(file), ...one.hits.map(cell)));
   }
   return found;
 }
 
-function asked(file) {
+function photo(file) {
   const uri = URL.createObjectURL(file);
   const image = element("img", { src: uri, alt: `the query, ${file.name}` });
   for (const event of ["load", "error"]) image.addEventListener(event, () => URL.revokeObjectURL(uri));

@@ -128,7 +128,8 @@ def test_a_copy_holds_what_the_table_says(intact: Path) -> None:
     assert len(held) == len(rows) == ROWS
     for row, vector_D in zip(rows, stored_ND, strict=True):
         one = held[row.number]
-        told = (row.camera, row.modality.name.lower(), row.first_ms, row.last_ms, row.images, row.track, row.image)
+        times = (2**63 - 1, -(2**63)) if row.first_ms is None else (row.first_ms, row.last_ms)
+        told = (row.camera, row.modality.name.lower(), *times, row.images, row.track, row.image)
         assert tuple(one[name] for name in names[1:]) == told
         assert np.array_equal(np.asarray(one["vector"], np.float32), vector_D.astype(np.float32))
 
@@ -142,6 +143,33 @@ def test_rows_that_were_added_since_are_asked_for_and_then_copied(top: Path) -> 
     query_D = drawn(80, 2)[30]
     (best,) = [one.hits[0] for one in found_in(top, Filters(modality=Modality.VISIBLE), query_D)]
     assert best.row.number in range(ROWS + 20, ROWS + 40)
+
+
+def test_a_copy_of_another_index_with_the_same_numbers_is_refused(top: Path) -> None:
+    """Of two copies of a folder, each gives the next numbers to rows of its own."""
+    shutil.copytree(top / "Index", top / "Other" / "Index")
+    append(top / "Index", drawn(80, 2))
+    assert copies.copy(top / "Index", str(top / "milvus.db")) == 80
+    with refusal(DataError, top / "milvus.db", ROWS, ROWS + 80, top / "Other" / "Index" / copies.FILE):
+        found_in(top / "Other", Filters(), near(top / "Index", 1)[0], str(top / "milvus.db"))
+    append(top / "Other" / "Index", drawn(80, 3))
+    for use in (
+        lambda: copies.copy(top / "Other" / "Index", str(top / "milvus.db")),
+        lambda: found_in(top / "Other", Filters(), near(top / "Index", 1)[0], str(top / "milvus.db")),
+    ):
+        with refusal(DataError, top / "milvus.db", ROWS + 79, top / "Other" / "Index" / copies.FILE):
+            use()
+    (top / "Other" / "Index" / copies.FILE).unlink()
+    assert copies.copy(top / "Other" / "Index", str(top / "milvus.db")) == ROWS + 80
+    for folder in (top, top / "Other"):
+        query_D = near(folder / "Index", 1)[0]
+        found = found_in(folder, Filters(), query_D, str(top / "milvus.db"))
+        assert recall(asked(folder / "Index", query_D, Filters()), found) == 1
+
+
+def test_one_folder_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert {copies.place_of(uri) for uri in ("a.db", "./a.db", "b/../a.db")} == {str(tmp_path / "a.db")}
 
 
 def bytes_in(path: Path) -> bytes:
@@ -267,6 +295,12 @@ MISTAKES: dict[str, tuple[list[str], list[str]]] = {
         ["--uri", "other.db", "copy"],
     ),
     "no such kind": (["copy", "Index", "--to=milvus", "--uri=milvus.txt"], ["--uri", "milvus.txt", ".db"]),
+    "no port": (["copy", "Index", "--to=milvus", "--uri=http://localhost:99999"], ["--uri", "http://localhost:99999", "http://localhost:19530"]),
+    "no host": (["copy", "Index", "--to=milvus", "--uri=http://"], ["--uri", "http://", ".db"]),
+    "no server": (["copy", "Index", "--to=milvus", "--uri=ftp://localhost"], ["--uri", "ftp://localhost", "http://localhost:19530"]),
+    "a password": (
+        ["copy", "Index", "--to=milvus", "--uri=http://root:secret@localhost:19530"], ["--uri", "MILVUS_TOKEN"]
+    ),
     "no index": (["copy", "None", "--to=milvus", "--uri=milvus.db"], ["None"]),
 }  # fmt: skip
 
@@ -277,7 +311,9 @@ def test_mistakes_are_told(name: str, top: Path, monkeypatch: pytest.MonkeyPatch
     np.savez("q.npz", features=near(top / "Index", 1))
     arguments, told = MISTAKES[name]
     before = contents(top)
-    assert_tells(refused(main, arguments), *told)
+    said = refused(main, arguments)
+    assert_tells(said, *told)
+    assert "secret" not in said
     assert contents(top) == before
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from dns.search.network import SearchNetwork
+from dns.serve.metrics import Metrics
 from tests.dns.search.conftest import Add
 from tests.support.search_commands import ask, rows_of, some_boxes, thumbnails_of
 from tests.support.served import Served, serving
@@ -113,3 +114,7 @@ def test_metrics_count_what_was_answered(footage_index: Path, network: SearchNet
     assert lines["dns_batch_size_count"] == lines['dns_batch_size_bucket{le="1"}'] == "3"
     assert lines["dns_queue_length"] == "0"
     assert lines["dns_index_rows"] == "85"
+
+
+def test_metrics_of_many_rows_are_not_rounded() -> None:
+    assert "\ndns_index_rows 12345678\n" in Metrics().text({"dns_index_rows": ("Rows of the index.", 12_345_678)})

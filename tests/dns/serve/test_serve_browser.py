@@ -14,6 +14,7 @@ TOKEN = "a-token-of-this-test"
 LISTS = "document.querySelectorAll('#results > .query').length"
 CELLS = """[...document.querySelectorAll('#results > .query:first-child .hits')].map((list) =>
   [...list.querySelectorAll('.cell:not(.asked)')].map((cell) => cell.innerText.trim().split('\\n')))"""
+ASKED = "[...document.querySelectorAll('#results > .query > p:first-child')].map((line) => line.innerText)"
 TITLES = "[...document.querySelectorAll('#results > .query:first-child h3')].map((title) => title.innerText)"
 IMAGES = """[...document.querySelectorAll('#results > .query:first-child img')].filter((image) =>
   image.complete && image.naturalWidth).length"""
@@ -59,6 +60,10 @@ def test_a_dropped_photo_shows_the_hits_of_the_json(tab: Browser, served: Served
     tab.choose(query)
     tab.wait(f"{LISTS} === 2")
     check_shown(tab, served.search(photo, **filters).json["answers"])
+    assert tab.evaluate(ASKED) == [
+        "query.png (infrared). Searched: cameras cam1, cam4, since 2026-03-02 08:00 UTC, until 2026-03-03 08:00 UTC.",
+        "query.png (infrared). Searched: all cameras.",
+    ]
     assert tab.hosts() <= {f"127.0.0.1:{served.port}", "blob", "data"}
     assert tab.complaints() == []
     tab.picture(400, 800)
@@ -72,6 +77,22 @@ def test_a_file_that_is_no_image_gets_the_service_s_sentence(tab: Browser, serve
     tab.drop(tmp_path / "notes.png")
     problem = tab.wait("document.getElementById('problems').innerText")
     assert problem.startswith("notes.png: the image: cannot be decoded")
+    (tmp_path / "large.png").write_bytes(bytes(30_000_000))
+    tab.drop(tmp_path / "large.png")
+    problem = tab.wait("document.getElementById('problems').innerText.startsWith('large') && problems.innerText")
+    assert problem.startswith("large.png: the image is larger than 1,000,000 bytes")
+    tab.events.clear()
+
+
+def test_a_service_that_has_ended_is_told(
+    tab: Browser, footage_index: Path, network: SearchNetwork, query: Path
+) -> None:
+    with serving(footage_index, network) as ended:
+        tab.open(f"http://127.0.0.1:{ended.port}/")
+        tab.wait("document.getElementById('status').textContent === 'Ready.'")
+    tab.drop(query)
+    problem = tab.wait("document.getElementById('problems').innerText")
+    assert problem.startswith("query.png: the service does not answer.")
     tab.events.clear()
 
 

@@ -4,6 +4,7 @@ import socket
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPResponse
 from pathlib import Path
 
@@ -141,6 +142,25 @@ def test_a_client_that_never_ends_its_header_is_cut_off(served: Served, monkeypa
             time.sleep(0.05)
         assert sock.recv(1) == b""  # closed
         assert 0.2 < time.monotonic() - begin < 5
+
+
+def test_a_client_that_reads_no_answer_is_cut_off(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks for more than the buffers of the system hold, which is some megabytes."""
+    monkeypatch.setattr(connection, "READ_S", 0.3)
+    size, asked = len(served.ask("GET", "/main.js").body), b"GET /main.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    times = 20_000_000 // size
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect((LOOPBACK, served.port))
+        sock.settimeout(30)
+        with suppress(ConnectionError):
+            sock.sendall(asked * times)
+        time.sleep(1)
+        read = 0
+        with suppress(ConnectionError):
+            while content := sock.recv(1 << 20):
+                read += len(content)
+    assert read < size * times / 2
 
 
 def test_a_client_that_goes_away_leaves_its_place(

@@ -1,10 +1,8 @@
-"""The service as a process: it ends cleanly at a signal, and a kill loses nothing."""
+"""The service as a process: it ends cleanly at a signal. tests/faults/test_serve_kills.py kills it."""
 
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.support.search_commands import CPU, contents
+from tests.support.search_commands import CPU
 from tests.support.served import LOOPBACK, PATIENCE_S, response_of
 
 pytestmark = pytest.mark.slow
@@ -54,16 +52,3 @@ def test_a_signal_ends_it(number: signal.Signals, code: int, footage_index: Path
         process.send_signal(number)
         out, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out, errors) == (code, "", "stopped\n")
-
-
-def test_a_kill_in_an_upload_loses_nothing(footage_index: Path, photo: bytes, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(footage_index, tmp_path / "Index"))
-    before = contents(folder)
-    with started(folder) as (process, port), socket.create_connection((LOOPBACK, port)) as sock:
-        sock.sendall(b"POST /search?modality=infrared HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n")
-        sock.sendall(photo[:100])
-        process.kill()
-        process.wait(timeout=PATIENCE_S)
-    assert contents(folder) == before
-    with started(folder) as (_, port):
-        assert search(port, photo) == 200

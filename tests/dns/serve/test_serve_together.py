@@ -11,7 +11,7 @@ import pytest
 from dns.search import answer
 from dns.search.network import SearchNetwork
 from dns.search.store import Index
-from ffcv_convert.common.errors import CheckpointError
+from ffcv_convert.common.errors import CheckpointError, DataError
 from tests.support.refusals import assert_tells
 from tests.support.served import Gate, Response, Served, serving, wait_for
 
@@ -139,6 +139,23 @@ def test_where_the_network_fails_the_service_says_so_and_goes_on(
         assert "secret" not in found.error
     assert "RuntimeError: a secret of the machine" in capsys.readouterr().err
     assert own.search(photo).status == 200
+
+
+def test_a_small_image_that_is_damaged_fails_no_search(
+    own: Served, pool: ThreadPoolExecutor, network: SearchNetwork, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: object) -> None:
+        raise DataError("thumbnails.bin: damaged. Restore the index")
+
+    monkeypatch.setattr(network, "embed", gate := Gate(network.embed))
+    monkeypatch.setattr("dns.serve.library.Opened.thumbnail", damaged)
+    first = pool.submit(own.search, photo)
+    wait_for(lambda: gate.calls)
+    others = [pool.submit(own.ask, "GET", "/thumbnails/0"), pool.submit(own.search, photo)]
+    wait_for(lambda: own.worker.waiting() == 2)
+    gate.open()
+    assert [response.result().status for response in (first, *others)] == [200, 503, 200]
+    assert_tells(others[0].result().error, "thumbnails.bin")
 
 
 def test_the_service_computes_in_one_thread(
