@@ -1,9 +1,10 @@
 """Computes a training's speed: images/s, TFLOP/s, and the share of the card's peak (model FLOPs utilisation, MFU)."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from typing import Any
 
 import torch
@@ -83,9 +84,20 @@ def count(
         model = METHODS[options.method].network(identities, options, losses)
         visible, other = torch.empty(views * half, 3, *size_px), torch.empty(half, 3, *size_px)
         person_B = torch.empty(2 * half, dtype=torch.int64)
-    with FlopCounterMode(display=False) as counter:
+    counted = {torch.ops.aten.convolution_backward: _of_convolution_backward}
+    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
         model.loss(model(visible, other), person_B)["total"].backward()
     return accumulate * counter.get_total_flops() / 1e12
+
+
+def _of_convolution_backward(
+    output: Sequence[int], given: Sequence[int], weight: Sequence[int], *more: Any, **_: Any
+) -> int:
+    """Return the operations of a convolution's backward pass: those of its forward pass for each gradient, of its input
+    and its weight. torch's own count takes a grouped one, as ResNeXt's are, for one of all channels. The arguments
+    are the shapes of aten.convolution_backward's; the last one says which gradients are asked for."""
+    wanted = more[-1]
+    return 2 * prod(output) * prod(weight[1:]) * (wanted[0] + wanted[1])
 
 
 def shown(speed: Mapping[str, float]) -> dict[str, str]:

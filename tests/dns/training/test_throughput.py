@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dns.backbones import ARCHITECTURES
 from dns.engine import Engine, EngineOptions, make_engine
 from dns.losses import LossOptions
 from dns.model import DNS, ModelOptions
@@ -42,7 +41,9 @@ def counted_by_hand(architecture: str, images: int) -> float:
     return total / 1e12
 
 
-@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+@pytest.mark.parametrize(
+    "architecture", ["resnet50", "resnet10_half", "resnext50_32x4d", "resnet50_clip", "vit_tiny_patch16"]
+)
 def test_operations_are_counted_from_the_network(architecture: str) -> None:
     counted = throughput.count(
         ModelOptions(architecture=architecture), LossOptions(), 10, batch=8, size_px=SIZE_PX, accumulate=1
