@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dns import losses as losses_module
+from dns.layers import gem
 from dns.losses import DomainDistillation, LossOptions, circle_loss, domain_alignment, mmd, weighted_sum
-from dns.model import gem
 from dns.shifting import CommonSpaceShifting, HeterogeneousSpaceShifting
 from ffcv_convert.common.errors import ConfigError
 from tests.support import goldens

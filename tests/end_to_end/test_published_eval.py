@@ -14,6 +14,7 @@ import eval as eval_script
 from ffcv_convert.convert import convert
 from ffcv_convert.datasets import DATASETS
 from ffcv_convert.images import ImageFormat
+from pipelines.augment.normalisation import IMAGENET, Normalisation
 from tests.conftest import REPOSITORY, Refused
 from tests.support import goldens
 from tests.support.goldens import relative_error, tensor
@@ -53,8 +54,8 @@ def test_embeddings_through_eval_are_the_goldens(
     golden = goldens.arrays("model_float64.npz")
     inputs = iter([tensor(golden["x_visible"]), tensor(golden["x_infrared"])])
 
-    def prepare(images_BHWC: Tensor) -> Tensor:
-        assert images_BHWC.shape == (6, 96, 48, 3)
+    def prepare(images_BHWC: Tensor, normalisation: Normalisation) -> Tensor:
+        assert (images_BHWC.shape, normalisation) == ((6, 96, 48, 3), IMAGENET)
         return next(inputs)
 
     monkeypatch.setattr("pipelines.data.normalise", prepare)

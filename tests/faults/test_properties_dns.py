@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from torch import nn
 
+from dns.network import Network
 from dns.training import checkpoint, selection
 from dns.training.checkpoint import load_to_test
 from dns.training.options import Config
@@ -41,6 +42,9 @@ def refusal(work: Callable[[], object]) -> str:
 
 class Small(nn.Module):
     """As much of a network as a checkpoint is asked for."""
+
+    switches, training_only = Network.switches, Network.training_only
+    without_unbuilt, switch_of = Network.without_unbuilt, Network.switch_of
 
     def __init__(self) -> None:
         super().__init__()

@@ -211,7 +211,8 @@ def test_stored_configuration_gives_the_same_values(tmp_path: Path) -> None:
 
 
 OWN_RECIPES = sorted(Path("configs/ours").glob("*.yaml"))
-PUBLISHED_RECIPES = sorted(set(Path("configs").rglob("*.yaml")) - set(OWN_RECIPES))
+ABLATION = Path("configs/ablation.yaml")  # rows over recipes
+PUBLISHED_RECIPES = sorted(set(Path("configs").rglob("*.yaml")) - {*OWN_RECIPES, ABLATION})
 
 
 @pytest.mark.parametrize("path", PUBLISHED_RECIPES, ids=lambda path: "/".join(path.parts[1:]))
