@@ -122,6 +122,7 @@ def plan_options(config: Config) -> PlanOptions:
         )
     return PlanOptions(
         persons=config.data.persons, pictures=config.data.pictures, replacement=config.data.replacement,
+        samples=config.data.samples, tracklet_frames=config.data.tracklet_frames,
         recipe=replace(recipe, pad_px=config.augment.pad_px), seed=config.run.seed,
         accumulate=config.optim.accumulate, extra_iteration=config.optim.published_schedule,
     )  # fmt: skip
