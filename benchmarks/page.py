@@ -24,6 +24,7 @@ from benchmarks import (
     seeds,
     serve,
     sysu_size,
+    video,
 )  # fmt: skip
 from benchmarks.harness import RESULTS
 
@@ -32,6 +33,7 @@ CUDA = {"cuda-check": cuda_tables.check, "cuda-ablation": cuda_tables.ablation, 
 BY_NAME: dict[str, Any] = {  # how the names of their results begin -> modules with a table of their own
     "ranks": ranks, "methods": methods, "exports": exports, "search-size": search_size, "search-stores": search_stores,
     "search-people": search_people, "serve": serve, "seeds": seeds, "sysu-size": sysu_size,
+    "video": video,
 }  # fmt: skip
 BLOCK = re.compile(r"<!-- ([\w-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
