@@ -271,7 +271,7 @@ def read_losses(
 
 
 class LastTest(NamedTuple):
-    """The last weights on every test image. rankings: every trial's, on rank 0."""
+    """The last weights on the test images. rankings: every trial's, on rank 0."""
 
     tested: Measured
     embeddings: Embeddings
@@ -297,7 +297,8 @@ def finish(training: Training, run: RunFolder, evaluator: Evaluator, state: Trai
 
 
 def test_last(training: Training, evaluator: Evaluator, state: TrainingState) -> LastTest:
-    embeddings, protocol = evaluator.embed(state.model), training.config.eval.protocol
+    protocol = training.config.eval.protocol
+    embeddings = evaluator.embed(state.model, evaluator.rows([protocol]))
     embedding_ND, rankings = embeddings.compared(evaluator.feature), list[Ranking]()
     ranks.on_main(training.world, lambda: rankings.extend(evaluator.rankings(embedding_ND, protocol)))
     tested = evaluator.measured(state.model, f"last.pt, epoch {state.progress.epoch}")

@@ -26,6 +26,7 @@ from benchmarks import (
     seeds,
     serve,
     sysu_size,
+    video,
 )  # fmt: skip
 from benchmarks.harness import RESULTS
 
@@ -35,6 +36,7 @@ BY_NAME: dict[str, Any] = {  # how the names of their results begin -> modules w
     "ablation": ablation,
     "ranks": ranks, "methods": methods, "exports": exports, "search-size": search_size, "search-stores": search_stores,
     "search-people": search_people, "serve": serve, "seeds": seeds, "sysu-size": sysu_size, "backbones": backbones,
+    "video": video,
 }  # fmt: skip
 BLOCK = re.compile(r"<!-- ([\w-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 

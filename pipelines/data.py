@@ -60,8 +60,8 @@ def training_digest(folder: Path, *, trial: int, styles: str) -> tuple[str, int]
 
 class TestImages:
     """The N test images of a set: identity, camera and modality (int64) and source path of each. `batches` reads the
-    pixels, each rank its part of them. draws: the rows of each official draw, by name, see TestSet. normalisation: that
-    of the network that is tested."""
+    pixels, each rank its part of them. draws: the rows of each official draw, by name, see TestSet; tracklets: None for
+    still images; normalisation: that of the network that is tested."""
 
     __test__ = False  # pytest: not a test class
 
@@ -72,7 +72,7 @@ class TestImages:
         self._subset, self._loader, self._world, self.normalisation = subset, loader, world, normalisation
         self.manifest, self.path = subset.converted.manifest, subset.converted.path
         self.person_N, self.camera_N, self.modality_N = subset.person_N, subset.camera_N, subset.modality_N
-        self.path_N = subset.path_N
+        self.path_N, self.tracklets = subset.path_N, subset.tracklets
         self.size_px = (self.manifest.height_px, self.manifest.width_px)
         official = {name: rows for name, rows in self.manifest.trials.items() if name.startswith("official")}
         self.draws: Mapping[str, np.ndarray] = {

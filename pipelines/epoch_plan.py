@@ -7,7 +7,7 @@ import numpy as np
 from ffcv_convert.common.world import World
 from pipelines.augment.draw import draw
 from pipelines.augment.recipes import Recipe
-from pipelines.sampler import Replacement, plan_epoch, scheduled_iterations
+from pipelines.sampler import Replacement, Samples, drawn_tracklets, plan_epoch, scheduled_iterations
 from pipelines.subset import Subset, train_index
 
 RANDOM_STREAM = 3  # keeps dropout's random numbers apart from the sampler's and the augmentation's: all use one seed
@@ -19,7 +19,8 @@ class PlanOptions:
 
     accumulate: how many published batches make up one batch here, [visible of each..., infrared of each...]; the step
     computes them one by one. As many ranks would have the same published batches. extra_iteration: adds one iteration
-    to the scheduled epoch, as the published code does.
+    to the scheduled epoch, as the published code does. samples, tracklet_frames: whether the K images are frames of
+    tracklets, and how many are of each, see sampler.py.
     """
 
     persons: int
@@ -27,6 +28,8 @@ class PlanOptions:
     recipe: Recipe
     seed: int
     replacement: Replacement = "always"
+    samples: Samples = "auto"
+    tracklet_frames: int = 1
     extra_iteration: bool = False
     accumulate: int = 1
 
@@ -40,7 +43,8 @@ class EpochPlan:
     """This rank's batches of an epoch.
 
     `iterations`, the epoch's length, is floor(max(visible, infrared) / (P K accumulate ranks)), and one more with
-    `extra_iteration`. An epoch depends only on (seed, epoch, rank), so a resumed run can start in its middle.
+    `extra_iteration`; of video, tracklets are counted. An epoch depends only on (seed, epoch, rank), so a resumed run
+    can start in its middle.
     """
 
     def __init__(self, subset: Subset, options: PlanOptions, *, world: World):
@@ -54,7 +58,8 @@ class EpochPlan:
         self.sha256, self.digest = manifest.sha256, subset.digest()
         self.size_px = (manifest.height_px, manifest.width_px)
         self._persons = options.persons * options.accumulate
-        scheduled = scheduled_iterations(self.index, self._persons, options.pictures, world.size)
+        self._tracklets = drawn_tracklets(subset, self.index, options.samples, options.tracklet_frames)
+        scheduled = scheduled_iterations(self.index, self._persons, options.pictures, world.size, self._tracklets)
         self.iterations = scheduled + options.extra_iteration
         self.batch_size, self.images_a_step = (
             images_a_step(options.persons, options.pictures, accumulate=options.accumulate, ranks=ranks)
@@ -75,6 +80,7 @@ class EpochPlan:
             seed=self._options.seed,
             epoch=epoch,
             replacement=self._options.replacement,
+            tracklets=self._tracklets,
             rank=self.world.rank,
             world=self.world.size,
         )

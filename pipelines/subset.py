@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from ffcv_convert.beton import STYLES, Converted, Modality, open_beton
+from ffcv_convert.beton import STYLES, Converted, Modality, Tracklets, open_beton, tracklets_of
 from ffcv_convert.beton.repeats import count_in_both
 from ffcv_convert.common.errors import DataError
 
@@ -33,13 +33,22 @@ class Subset:
         rows[self.sample_N] = np.arange(len(self.sample_N))
         return rows
 
+    @cached_property
+    def tracklets(self) -> Tracklets | None:
+        """Return the tracklets of the samples, None for still images. Only sets that are chosen whole have some: they
+        have neither trials nor sketches."""
+        return tracklets_of(self.converted)
+
     def digest(self) -> str:
-        """Return the SHA-256 of the chosen images and their identities, in order, independent of how they are stored.
-        The file's checksum cannot serve here: it is the same for every trial."""
+        """Return the SHA-256 of the chosen images, their identities and their tracklets, in order, independent of how
+        they are stored. The file's checksum cannot serve here: it is the same for every trial."""
         camera_N = np.maximum(self.camera_N, 0)  # earlier versions stored an unknown one as 0
         columns = (self.person_N, camera_N, self.modality_N)
         digest = hashlib.sha256(b"".join(column.astype("<i8").tobytes() for column in columns))
         digest.update("\0".join(self.path_N).encode(errors="surrogateescape"))
+        if one := self.tracklets:
+            for column in (one.samples_T, one.frames_T, one.query_T, one.gallery_T):
+                digest.update(column.astype("<i8").tobytes())
         return digest.hexdigest()
 
 

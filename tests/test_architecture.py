@@ -30,7 +30,7 @@ ALLOWED = {
     "dns.methods": ("dns.methods", *(f"dns.{name}" for name in PAPER), *COMMON),
     "dns.exchange": ("dns.ranks", *COMMON),
     "dns.ablation": ("dns", "pipelines", *COMMON),
-    "dns.evaluation": ("dns", "pipelines.data", "ffcv_convert.beton.labels", *COMMON),
+    "dns.evaluation": ("dns", "pipelines.data", "ffcv_convert.beton.labels", "ffcv_convert.beton.tracklets", *COMMON),
     "dns.export": ("dns", "pipelines", "ffcv_convert.beton.labels", *COMMON),
     "dns.demo": ("dns", "pipelines.data", "ffcv_convert.beton.labels", *COMMON),
     "dns.judge": ("dns", "pipelines", "ffcv_convert.beton.labels", *COMMON),

@@ -31,7 +31,7 @@ class Evaluator:
         self, images: TestImages, world: World, engine: Engine, *, dataset: str, flip: Flip,
         feature: str = "bn", about: Mapping[str, Any] | None = None,
     ):  # fmt: skip
-        self.test_set = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)
+        self.test_set = test_set_of(images)
         self.images, self._world, self.engine = images, world, engine
         self.dataset, self.flip, self.feature, self.about = dataset, flip, feature, dict(about or {})
         self.prepare, self.precision = images.normalise, str(engine.precision)
@@ -59,6 +59,12 @@ class Evaluator:
         ranks.add_up(self._world, embeddings)  # each row is one rank's, and 0 on the others
         return embeddings
 
+    def rows(self, protocols: Sequence[str]) -> np.ndarray | None:
+        """Return the test images that these protocols need, ascending; None for all. Of video they are few of many."""
+        if self.test_set.tracklets is None:
+            return None
+        return np.unique(np.concatenate([PROTOCOLS[protocol].rows(self.test_set) for protocol in protocols]))
+
     def rankings(
         self, embedding_ND: Tensor, protocol: str, trials: Sequence[int] | None = None, *, re_ranking: bool = False
     ) -> list[Ranking]:
@@ -80,7 +86,8 @@ class Evaluator:
 
     def own_row(self, model: Embeds, protocol: str, checkpoint: str) -> Row:
         """Return a report's row of the method's own `feature`, over every trial."""
-        embedding_ND, tested = self.embed(model).compared(self.feature), self.measured(model, checkpoint)
+        embeddings, tested = self.embed(model, self.rows([protocol])), self.measured(model, checkpoint)
+        embedding_ND = embeddings.compared(self.feature)
         return ranks.on_main(
             self._world, lambda: self.row(self.rankings(embedding_ND, protocol), protocol, self.feature, tested)
         )
@@ -97,6 +104,12 @@ class Evaluator:
         again = "k-reciprocal" if re_ranking else "off"
         how = {"feature": FEATURES[feature], "flip": self.flip, "re_ranking": again}
         return {**how, "precision": self.precision}
+
+
+def test_set_of(images: TestImages) -> TestSet:
+    """Return what protocols know of the test images."""
+    labels = (images.person_N, images.camera_N, images.modality_N)
+    return TestSet(*labels, images.path_N, images.draws, images.tracklets)
 
 
 def channels_first(images_BHWC: Tensor) -> Tensor:

@@ -12,6 +12,10 @@ llcm-v2i-deen        v2i's gallery searches for v2i's queries      10    same id
 regdb-t2v, -v2t      infrared, visible    all of the other          1    nothing                         images
 mask1k, pku          sketch      all photos                         1    nothing                         images
 mask1k-multi         the mean of an identity's sketches             1    nothing                         images
+vcm-i2v, bupt-i2v    infrared query tracklets                       1    vcm: same identity and camera   tracklets
+vcm-v2i              i2v's gallery searches for i2v's queries       1    same identity and same camera   tracklets
+bupt-v2i             visible query tracklets                        1    nothing                         tracklets
+  ...-published, ...-all-frames        which frames stand for a tracklet, see tracklets.py
 
 RegDB's ten trials are ten models on ten splits; the caller puts their results together. What papers call LLCM's v2i is
 llcm-v2i in the published DNS. The published test scripts of DEEN, and of AGW for LLCM, swap the modalities and then
@@ -23,7 +27,8 @@ cameras ascending, files by name, `random.choice` in each folder.
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
@@ -31,7 +36,9 @@ import numpy as np
 from torch import Tensor
 
 from dns.evaluation.metrics import CMC
+from dns.evaluation.tracklets import Role, TrackletMean, at_equal_steps, first_of_parts
 from ffcv_convert.beton.labels import ENOUGH_MATCHED, SHOTS, TRIALS, UNKNOWN_CAMERA, Modality
+from ffcv_convert.beton.tracklets import Tracklets
 from ffcv_convert.common.errors import ProtocolError
 
 VISIBLE, INFRARED, SKETCH = Modality
@@ -41,7 +48,7 @@ VISIBLE, INFRARED, SKETCH = Modality
 class TestSet:
     """The N test images: identity, camera and modality, int64, and the source path, by which a folder's files are
     ordered. draws: rows that were drawn elsewhere, "official-1" to "official-10"; the preferred ones of each (identity,
-    camera) come first."""
+    camera) come first. tracklets: of a set of video, whose samples are the rows."""
 
     __test__ = False  # pytest: not a test class
 
@@ -50,6 +57,7 @@ class TestSet:
     modality_N: np.ndarray
     path_N: Sequence[str]
     draws: Mapping[str, np.ndarray] = field(default_factory=dict)
+    tracklets: Tracklets | None = None
 
     def folders(self, rows: Sequence[int] | np.ndarray) -> list[list[int]]:
         """Group neighbouring rows of the same (identity, camera)."""
@@ -91,7 +99,7 @@ def same_person_and_camera(query: Images, gallery: Images) -> Tensor:
 @dataclass(frozen=True)
 class Trial:
     """One search: the query and gallery rows of the test set. excluded: what does not count, if anything. mean_query: a
-    query is the mean of an identity's images, not an image."""
+    query is the mean of an identity's images, not an image. tracklet: a row stands for a tracklet that begins there."""
 
     protocol: str
     number: int
@@ -100,13 +108,26 @@ class Trial:
     excluded: Excluded | None = None
     cmc: CMC = "images"
     mean_query: bool = False
+    tracklet: TrackletMean | None = None
+
+    def rows(self, test: TestSet) -> np.ndarray:
+        """Return the rows of the test set whose embeddings are compared or averaged, perhaps some of them twice."""
+        ranked = np.concatenate([self.query_rows, self.gallery_rows])
+        return self.tracklet.members(test.tracklets, ranked)[0] if self.tracklet and test.tracklets else ranked
+
+    def features(self, test: TestSet, row_N: np.ndarray, embedding_ND: Tensor) -> Tensor:
+        """Return what stands for these rows: their embeddings, or the means of the tracklets that begin there."""
+        if self.tracklet and test.tracklets:
+            return self.tracklet.means(test.tracklets, row_N, embedding_ND)
+        return embedding_ND[row_N]
 
 
 @dataclass(frozen=True)
 class Protocol:
     """How a set is tested. query and gallery: modalities. shots: images of each (identity, camera) in a gallery, 0 for
     all images, only those of `cameras` if any are given. excluded: what does not count. official: take the draws of the
-    test set. transposed: the gallery searches for the queries."""
+    test set. transposed: the gallery searches for the queries. tracklet: ranks those that the set's lists name, each by
+    this mean."""
 
     name: str
     query: Modality
@@ -118,14 +139,16 @@ class Protocol:
     official: bool = False
     transposed: bool = False
     mean_query: bool = False
+    tracklet: TrackletMean | None = None
 
     def queries(self, test: TestSet) -> np.ndarray:
-        """Return the queries' rows of the test set, by identity, camera and name."""
-        return self._of_modality(test, self.query)
+        """Return the queries' rows of the test set, by identity, camera and name; of tracklets, in the order of the
+        set's lists."""
+        return self._pool(test, self.query, "query")
 
     def galleries(self, test: TestSet) -> list[np.ndarray]:
         """Return the gallery's rows, one array a trial. Raises ProtocolError where the set lacks the official draw."""
-        pool = self._of_modality(test, self.gallery)
+        pool = self._pool(test, self.gallery, "gallery")
         if self.cameras:
             pool = pool[np.isin(test.camera_N[pool], self.cameras)]
         if not self.shots:
@@ -149,18 +172,33 @@ class Protocol:
         found = []
         for number in chosen:
             query, gallery = (galleries[number], queries) if self.transposed else (queries, galleries[number])
-            found.append(Trial(self.name, number, query, gallery, self.excluded, self.cmc, self.mean_query))
+            found.append(
+                Trial(self.name, number, query, gallery, self.excluded, self.cmc, self.mean_query, self.tracklet)
+            )
         return found
 
-    def rows(self, test: TestSet, trials: Sequence[int]) -> np.ndarray:
-        """Return the rows of the test set that `trials` rank: the queries and these trials' galleries, ascending."""
-        galleries = self.galleries(test)
-        return np.unique(np.concatenate([self.queries(test), *(galleries[trial] for trial in trials)]))
+    def rows(self, test: TestSet, trials: Sequence[int] | None = None) -> np.ndarray:
+        """Return the rows of the test set that these trials (None: all) rank or average, ascending."""
+        return np.unique(np.concatenate([trial.rows(test) for trial in self.trials(test, trials)]))
 
     def check(self, test: TestSet) -> None:
         """Raise ProtocolError where the test set lacks images or draws that the protocol needs."""
         self.queries(test)
         self.galleries(test)
+
+    def _pool(self, test: TestSet, modality: Modality, role: Role) -> np.ndarray:
+        if self.tracklet is None:
+            return self._of_modality(test, modality)
+        if test.tracklets is None:
+            raise ProtocolError(f"{self.name}: ranks tracklets, and the test set holds none. Choose another protocol")
+        found = self.tracklet.chosen(test.tracklets, modality, role)
+        if not found.size:
+            long = f" of {self.tracklet.shortest} frames or more" if self.tracklet.shortest > 1 else ""
+            raise ProtocolError(
+                f"{self.name}: the set's lists name no {modality.name.lower()} {role} tracklet{long}. Choose another "
+                "protocol"
+            )
+        return found
 
     def _of_modality(self, test: TestSet, modality: Modality) -> np.ndarray:
         chosen = np.flatnonzero(test.modality_N == modality)
@@ -189,6 +227,20 @@ def _llcm(name: str, query: Modality, gallery: Modality, *, transposed: bool = F
     return Protocol(name, query, gallery, "identities", 1, excluded=same_person_and_camera, transposed=transposed)
 
 
+def _video() -> list[Protocol]:
+    six, ten = TrackletMean(partial(first_of_parts, parts=6), 12), TrackletMean(partial(at_equal_steps, frames=10))
+    found = []
+    for name, vcm, bupt in (("published", six, ten), ("all-frames", TrackletMean(), TrackletMean())):
+        one_camera = Protocol(f"vcm-i2v-{name}", INFRARED, VISIBLE, excluded=same_person_and_camera, tracklet=vcm)
+        found += [
+            one_camera,
+            replace(one_camera, name=f"vcm-v2i-{name}", transposed=True),
+            Protocol(f"bupt-i2v-{name}", INFRARED, VISIBLE, tracklet=bupt),
+            Protocol(f"bupt-v2i-{name}", VISIBLE, INFRARED, tracklet=bupt),
+        ]
+    return found
+
+
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
@@ -202,6 +254,7 @@ PROTOCOLS = {
         Protocol("mask1k", SKETCH, VISIBLE),
         Protocol("mask1k-multi", SKETCH, VISIBLE, mean_query=True),
         Protocol("pku", SKETCH, VISIBLE),
+        *_video(),
     )
 }
 

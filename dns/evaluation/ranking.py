@@ -41,13 +41,15 @@ class Ranking:
 def compare(trial: Trial, test: TestSet, embedding_ND: Tensor, *, re_ranking: bool = False) -> Compared:
     """Compare every query of the trial with its whole gallery, as rank_trials does."""
     person_N, camera_N = _labels(test, embedding_ND)
-    person, embedding = _queries(trial, person_N, embedding_ND)
+    person, embedding = _queries(trial, test, person_N, embedding_ND)
     measure = rerank if re_ranking else distances
-    return _compared(trial, test, person, camera_N, measure(embedding, embedding_ND[trial.gallery_rows]))
+    gallery = trial.features(test, trial.gallery_rows, embedding_ND)
+    return _compared(trial, test, person, camera_N, measure(embedding, gallery))
 
 
 def shown_rows(trial: Trial, test: TestSet) -> np.ndarray:
-    """Return a row of the test set for each query, int64 (Q,): the query's own; for a mean, the first of its images."""
+    """Return a row of the test set for each query, int64 (Q,): the query's own; for a mean, the first of its images or
+    frames."""
     if not trial.mean_query:
         return trial.query_rows
     return trial.query_rows[np.unique(test.person_N[trial.query_rows], return_index=True)[1]]
@@ -62,14 +64,18 @@ def rank_trials(
     re_ranking: bool = False,
 ) -> list[Ranking]:
     """Rank every trial, or those with the given numbers. embedding_ND: row n embeds row n of the test set, on any
-    device; similarity is the dot product, or k-reciprocal re-ranking of it. Raises ProtocolError."""
+    device, NaN where no trial takes it; similarity is the dot product, or k-reciprocal re-ranking of it. Raises
+    ProtocolError."""
     chosen = protocol.trials(test, trials)
     person_N, camera_N = _labels(test, embedding_ND)
-    distance_of = None if re_ranking else _shared_product(protocol, chosen, person_N, embedding_ND)
+    distance_of = None if re_ranking else _shared_product(protocol, chosen, test, person_N, embedding_ND)
     rankings = []
     for trial in chosen:
-        person, embedding = _queries(trial, person_N, embedding_ND)
-        distance = distance_of(trial) if distance_of else rerank(embedding, embedding_ND[trial.gallery_rows])
+        person, embedding = _queries(trial, test, person_N, embedding_ND)
+        gallery_rows = trial.gallery_rows
+        distance = (
+            distance_of(trial) if distance_of else rerank(embedding, trial.features(test, gallery_rows, embedding_ND))
+        )
         compared = _compared(trial, test, person, camera_N, distance)
         query, gallery, _, excluded = compared
         try:
@@ -115,7 +121,7 @@ def _compared(trial: Trial, test: TestSet, person_Q: Tensor, camera_N: Tensor, d
 
 
 def _shared_product(
-    protocol: Protocol, trials: Sequence[Trial], person_N: Tensor, embedding_ND: Tensor
+    protocol: Protocol, trials: Sequence[Trial], test: TestSet, person_N: Tensor, embedding_ND: Tensor
 ) -> Callable[[Trial], Tensor]:
     """Return a function trial -> distances (Q, G), all taken from one product: the images of one side are the same in
     all trials, and those of the other side are multiplied once, however many trials they are drawn in."""
@@ -124,8 +130,11 @@ def _shared_product(
         return trial.query_rows if protocol.transposed else trial.gallery_rows
 
     first, pool = trials[0], np.unique(np.concatenate([drawn(trial) for trial in trials]))
-    same = embedding_ND[first.gallery_rows] if protocol.transposed else _queries(first, person_N, embedding_ND)[1]
-    product = distances(same, embedding_ND[pool])
+    if protocol.transposed:
+        same = first.features(test, first.gallery_rows, embedding_ND)
+    else:
+        same = _queries(first, test, person_N, embedding_ND)[1]
+    product = distances(same, first.features(test, pool, embedding_ND))
 
     def distance(trial: Trial) -> Tensor:
         chosen = product[:, np.searchsorted(pool, drawn(trial))]
@@ -140,9 +149,9 @@ def distances(query_QD: Tensor, gallery_GD: Tensor) -> Tensor:
     return -query_QD.double() @ gallery_GD.double().T
 
 
-def _queries(trial: Trial, person_N: Tensor, embedding_ND: Tensor) -> tuple[Tensor, Tensor]:
+def _queries(trial: Trial, test: TestSet, person_N: Tensor, embedding_ND: Tensor) -> tuple[Tensor, Tensor]:
     """Return identities and features of the trial's queries."""
-    person, embedding = person_N[trial.query_rows], embedding_ND[trial.query_rows]
+    person, embedding = person_N[trial.query_rows], trial.features(test, trial.query_rows, embedding_ND)
     return _means(person, embedding.double()) if trial.mean_query else (person, embedding)
 
 

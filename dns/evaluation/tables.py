@@ -15,7 +15,7 @@ from dns.evaluation.intervals import DRAWS, LEVEL, SEED, STATISTICS, interval
 from dns.evaluation.metrics import Metrics
 from dns.evaluation.open_set import FPIRS, open_set
 from dns.evaluation.ranking import Ranking
-from ffcv_convert.beton.labels import ENOUGH_MATCHED, PUBLISHED_SETS
+from ffcv_convert.beton.labels import ENOUGH_MATCHED, PUBLISHED_SETS, VIDEO_SETS
 from ffcv_convert.common.errors import printable
 
 Row = Mapping[str, Any]
@@ -38,6 +38,7 @@ TRAINED = ("world", "images_a_step", "scale_lr", "started_from")  # how it was t
 # many of the test images training saw, None: nobody knows.
 ABOUT = (*TRAINED, "also_trained", "normalisation", "commit", "modified", "sources")
 SHOWN_RANKS = (1, 5, 10, 20)
+OF_TRACKLETS = "; tracklet mean, not a video network"  # behind the feature's name
 COLUMNS = (*(f"rank{rank}" for rank in SHOWN_RANKS), "mAP", "mINP")
 
 
@@ -57,7 +58,10 @@ def make_row(protocol: str, results: Sequence[Metrics], **how: Any) -> Row:
 
 
 def ranked_row(protocol: str, rankings: Sequence[Ranking], **how: Any) -> Row:
-    """Return make_row's row of these rankings, with its intervals and the errors of an open set."""
+    """Return make_row's row of these rankings, with its intervals and the errors of an open set. Where tracklets were
+    ranked, the feature's name says so."""
+    if rankings[0].trial.tracklet:
+        how["feature"] += OF_TRACKLETS
     uncertain = {"interval": interval(rankings), "open_set": open_set([ranking.searches for ranking in rankings])}
     return make_row(protocol, [ranking.metrics for ranking in rankings], **how, **uncertain)
 
@@ -84,7 +88,8 @@ def remarks(row: Row) -> list[str]:
     """Return sentences about a row whose means leave out many queries, or are of images that training saw. Published
     sets are as they are."""
     of = f"{row['dataset']}, {row['protocol']}"
-    if row["dataset"].partition(", styles ")[0].removesuffix(" (synthetic)") in PUBLISHED_SETS:
+    dataset = row["dataset"].partition(", styles ")[0].partition(", one frame in ")[0].removesuffix(" (synthetic)")
+    if dataset in (*PUBLISHED_SETS, *VIDEO_SETS):
         return []
     found, matched, queries, seen = [], row.get("matched"), row.get("queries"), row.get("also_trained")
     if queries and matched < ENOUGH_MATCHED * queries:

@@ -91,10 +91,10 @@ def of_protocols(opened: Opened, exported: ExportedNetwork, limits: Limits) -> l
     own = evaluator.prepare, evaluator.precision
     evaluator.take_exported(exported.precision)
     try:
-        after = evaluator.embed(exported).compared(feature)
+        after = evaluator.embed(exported, rows := opened.rows()).compared(feature)
     finally:
         evaluator.prepare, evaluator.precision = own
-    if not torch.isfinite(after).all():
+    if not torch.isfinite(after if rows is None else after[rows]).all():
         raise CheckpointError(
             "the export gives embeddings of test images that are not finite. Nothing was written: take another "
             "--precision, or an earlier checkpoint"

@@ -15,7 +15,15 @@ from dns.judge.names import MATRIX
 from dns.judge.orders import Placed
 from ffcv_convert.common.errors import ProtocolError
 
-FAMILIES = {"sysu": "sysu", "regdb": "regdb", "llcm": "llcm", "market_sketch_1k": "mask1k", "pku_sketch": "pku"}
+FAMILIES = {
+    "sysu": "sysu",
+    "regdb": "regdb",
+    "llcm": "llcm",
+    "market_sketch_1k": "mask1k",
+    "pku_sketch": "pku",
+    "hitsz_vcm": "vcm",
+    "buptcampus": "bupt",
+}
 SAME_LENGTH = 1e-5  # relative difference of lengths, below which all distances rank alike
 STORED = "as stored"  # what a file does not say of its features
 DOT, COSINE, EUCLIDEAN = "dot product", "cosine", "Euclidean"
@@ -69,11 +77,7 @@ def judge(
 
 def _given(protocol: Protocol, test: TestSet, given_N: np.ndarray) -> list[int]:
     """Return the numbers of the trials whose images all have features."""
-    return [
-        trial.number
-        for trial in protocol.trials(test)
-        if given_N[trial.query_rows].all() and given_N[trial.gallery_rows].all()
-    ]
+    return [trial.number for trial in protocol.trials(test) if given_N[trial.rows(test)].all()]
 
 
 def _judge_protocol(
@@ -98,11 +102,13 @@ def _judge_protocol(
 def measures(embedding_ND: Tensor, protocol: Protocol, test: TestSet) -> list[tuple[str, Tensor]]:
     """Return the distances that rank differently, each as features whose dot product ranks as it does: rank_trials
     compares by dot products. One where all features have the same length; else the dot product, cosine, and Euclidean.
-    The first is that of the features as they are.
+    The first is that of the features as they are. Means of tracklets are normalised, so that all distances rank alike.
 
     Euclidean: -|q - g|^2 / 2 is q.g - |g|^2 / 2 but for a number of the query alone. So a query gets one more number,
     1, and a gallery image -|g|^2 / 2: the two are of different modalities.
     """
+    if protocol.tracklet:
+        return [(f"{COSINE}, {EUCLIDEAN}", embedding_ND)]
     wide_ND = embedding_ND.double()
     length_N = wide_ND.norm(dim=1)
     known = length_N[~length_N.isnan()]

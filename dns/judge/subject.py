@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from dns.evaluation.evaluator import test_set_of
 from dns.evaluation.protocols import TestSet
 from dns.evaluation.tables import joined
 from dns.judge.features import Features, read_labels
@@ -36,8 +37,11 @@ def open_subject(
     folder = beton_root / dataset
     if labels is None and folder.is_dir():
         images = open_images(folder, trial)
-        test = TestSet(images.person_N, images.camera_N, images.modality_N, images.path_N, images.draws)
-        return Subject(test, {"dataset": images.manifest.dataset, "images": joined(images.digests().values())}, images)
+        return Subject(
+            test_set_of(images),
+            {"dataset": images.manifest.dataset, "images": joined(images.digests().values())},
+            images,
+        )
     source, columns = _labels(files, labels, folder)
     test = TestSet(columns["person"], columns["camera"], columns["modality"], columns["path"])
     numbers = (columns[name].astype("<i8").tobytes() for name in ("person", "camera", "modality"))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dns.evaluation.protocols import TestSet
 from dns.report.figures import Chart, Series
+from dns.report.study import embedded_rows
 from ffcv_convert.beton.labels import Modality
 
 IDENTITIES, IMAGES = 20, 10  # identities of a map, and images of each in each modality
@@ -31,7 +32,7 @@ def embedding_map(test: TestSet, embedding_ND: Tensor, *, seed: int = 0) -> Embe
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    rows = mapped_rows(test, seed)
+    rows = mapped_rows(test, embedded_rows(embedding_ND), seed)
     embedding = embedding_ND[rows].double().cpu().numpy()
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
@@ -49,15 +50,17 @@ def embedding_map(test: TestSet, embedding_ND: Tensor, *, seed: int = 0) -> Embe
     return EmbeddingMap(perplexity, seed, series)
 
 
-def mapped_rows(test: TestSet, seed: int) -> np.ndarray:
-    """Draw rows of the test set, int64: at most IMAGES images of each drawn identity in each modality."""
+def mapped_rows(test: TestSet, known: np.ndarray, seed: int) -> np.ndarray:
+    """Draw rows of the test set among the known ones, int64: at most IMAGES images of each drawn identity in each
+    modality."""
     generator = np.random.default_rng(seed)
-    both = [who for who in np.unique(test.person_N) if len(np.unique(test.modality_N[test.person_N == who])) > 1]
-    chosen = generator.permutation(np.array(both or np.unique(test.person_N)))[:IDENTITIES]
+    person, of = test.person_N[known], test.modality_N[known]
+    both = [who for who in np.unique(person) if len(np.unique(of[person == who])) > 1]
+    chosen = generator.permutation(np.array(both or np.unique(person)))[:IDENTITIES]
     rows = []
     for who in np.sort(chosen):
-        for modality in np.unique(test.modality_N[test.person_N == who]):
-            there = np.flatnonzero((test.person_N == who) & (test.modality_N == modality))
+        for modality in np.unique(of[person == who]):
+            there = known[(person == who) & (of == modality)]
             rows.append(generator.permutation(there)[:IMAGES])
     return np.sort(np.concatenate(rows))
 

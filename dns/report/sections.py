@@ -108,7 +108,8 @@ def show_ranked(parts: Parts, findings: Findings) -> None:
         if pixels and queries:
             parts.pictures[f"ranked-{one.protocol}.png"] = to_png(sheet(spread(queries), pixels))
         why = "" if images else " Images are left out; each frame shows the identity's number."
-        note = f"{direction(one)}, first trial. {GROUPS}, each with its {NEAREST} nearest images. {FRAMES}.{why}"
+        shows = " The image of a tracklet is its first frame." if one.trial.tracklet else ""
+        note = f"{direction(one)}, first trial. {GROUPS}, each with its {NEAREST} nearest images. {FRAMES}.{shows}{why}"
         lines = page.ranked_lists(queries, test, images)
         parts.section(f"ranked-{one.protocol}", f"Ranked lists, {one.protocol}", html.paragraph(note), lines)
     if subject.network and read_pixels and lists:

@@ -90,10 +90,10 @@ class Likeness(NamedTuple):
 
 
 def likeness(test: TestSet, embedding_ND: Tensor, *, seed: int = 0) -> Likeness:
-    """Count the similarities of all pairs of at most LIKENESS_IMAGES test images, drawn with `seed`. Pairs that a
-    protocol leaves out are among them."""
-    count = len(test.person_N)
-    rows = np.sort(np.random.default_rng(seed).permutation(count)[:LIKENESS_IMAGES])
+    """Count the similarities of all pairs of at most LIKENESS_IMAGES test images, drawn with `seed` among those that
+    were embedded. Pairs that a protocol leaves out are among them."""
+    known = embedded_rows(embedding_ND)
+    rows = np.sort(np.random.default_rng(seed).permutation(known)[:LIKENESS_IMAGES])
     embedding = embedding_ND[rows].double()
     one, other = np.triu_indices(len(rows), k=1)
     similarity = (embedding @ embedding.T).cpu().numpy()[one, other]
@@ -107,6 +107,11 @@ def likeness(test: TestSet, embedding_ND: Tensor, *, seed: int = 0) -> Likeness:
             if counts.any():
                 share[f"{whose}, {where}"] = 100 * counts / counts.sum()
     return Likeness((edges[1:] + edges[:-1]) / 2, share, len(rows))
+
+
+def embedded_rows(embedding_ND: Tensor) -> np.ndarray:
+    """Return the rows that have an embedding, int64, ascending; the others are NaN."""
+    return np.flatnonzero(~embedding_ND[:, 0].isnan().cpu().numpy())
 
 
 def scores(compared: Compared) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dns.evaluation import results
-from dns.evaluation.tables import Measured, Row
+from dns.evaluation.tables import OF_TRACKLETS, Measured, Row
 from dns.report import html, paper, sections
 from dns.report.page import MOST_BYTES, Parts, document
 from dns.report.study import study
@@ -20,6 +20,8 @@ TERMS = {  # under which a report shows people, by the name of the set
     "llcm": "The release agreement of LLCM that you signed",
     "market_sketch_1k": "The licence of Market-Sketch-1K (CC BY-NC-SA 4.0), whose photos are those of Market-1501,",
     "pku_sketch": "The agreement of PKU-Sketch that you made with its authors",
+    "hitsz_vcm": "The terms of HITSZ-VCM (for academic purposes only), which you accepted,",
+    "buptcampus": "The licence of BUPTCampus (academic, no redistribution), which you accepted by downloading it,",
 }
 
 
@@ -90,7 +92,8 @@ def is_drawn(dataset: str) -> bool:
 
 
 def _is_of(row: Row, subject: Subject, tested: Measured) -> bool:
-    """Whether a row describes what the figures show."""
+    """Whether a row describes what the figures show. Its feature may be noted as that of tracklets."""
+    row = {**row, "feature": str(row.get("feature", "")).removesuffix(OF_TRACKLETS)}
     # Rows of earlier versions have no digests.
     same = all(row.get(key, value) == value for key, value in tested._asdict().items())
     return same and all(row.get(key) == value for key, value in subject.how.items())

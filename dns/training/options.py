@@ -41,6 +41,10 @@ class DataOptions:
     trial: int = option(0, "RegDB's split; 0: all in turn, or the only split of a set", (0, 9999))
     styles: str = option(STYLES, "artists whose sketches to train on", letters=STYLES)
     replacement: Literal["always", "needed"] = option("always", "draw an identity's images with replacement")
+    samples: Literal["auto", "images", "tracklets"] = option(
+        "auto", "what is drawn: single images, or frames by tracklet; auto: by tracklet from a set of video"
+    )
+    tracklet_frames: int = option(1, "F: frames of each drawn tracklet, one from each of F equal parts", SOME)
     source: Literal["auto", "stream", "resident"] = option(
         "auto", "resident: in device memory, if it fits", resumed=free
     )
@@ -51,6 +55,11 @@ class DataOptions:
             raise ConfigError(
                 f"data.height_px = {self.height_px}, data.width_px = {self.width_px}: one without the other. Give "
                 "both, or 0 for both to take the set at its own size"
+            )
+        if self.pictures % self.tracklet_frames:
+            raise ConfigError(
+                f"data.pictures = {self.pictures} is not a multiple of data.tracklet_frames = {self.tracklet_frames}. "
+                "Change one of them"
             )
 
     @property

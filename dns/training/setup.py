@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from dns import exchange, ranks
@@ -81,10 +82,16 @@ class Opened:
     protocols: Sequence[str]
     name: str
 
+    def rows(self) -> np.ndarray | None:
+        """Return the test images whose features are needed, see Evaluator.rows; all of them where they are written."""
+        return self.evaluator.rows(self.protocols) if self.config.eval.export == "none" else None
+
     def embed(self) -> Embeddings:
-        """Return both features of every test image. Raises CheckpointError where they are not finite."""
-        embeddings = self.evaluator.embed(self.model)
-        if not all(torch.isfinite(embedding).all() for embedding in embeddings):
+        """Return both features of the test images of `rows`. Raises CheckpointError where they are not finite."""
+        rows = self.rows()
+        embeddings = self.evaluator.embed(self.model, rows)
+        known = embeddings if rows is None else [embedding[rows] for embedding in embeddings]
+        if not all(torch.isfinite(embedding).all() for embedding in known):
             raise CheckpointError(f"{self.path}: gives embeddings that are not finite. Name an earlier checkpoint")
         return embeddings
 
@@ -122,6 +129,7 @@ def plan_options(config: Config) -> PlanOptions:
         )
     return PlanOptions(
         persons=config.data.persons, pictures=config.data.pictures, replacement=config.data.replacement,
+        samples=config.data.samples, tracklet_frames=config.data.tracklet_frames,
         recipe=replace(recipe, pad_px=config.augment.pad_px, normalisation=config.normalisation), seed=config.run.seed,
         accumulate=config.optim.accumulate, extra_iteration=config.optim.published_schedule,
     )  # fmt: skip
@@ -159,7 +167,7 @@ def open_evaluator(
     images = open_images(config, world)
     engine.check_width(images.size_px[1])
     selection.check_patches(config.model.architecture, images.path, images.size_px)
-    dataset = selection.dataset_label(images.manifest.dataset, config)
+    dataset = selection.dataset_label(images.manifest.dataset, config, images.manifest.every)
     folder, trial, styles = config.data.folder, config.data.trial, config.data.styles
     seen = images.also_trained(folder, trained_on, trial=trial, styles=styles)
     about = {**training_setup, "also_trained": seen, "normalisation": config.normalisation_name, **this_code()}

@@ -15,6 +15,7 @@ UNKNOWN_CAMERA = -1
 STYLES = "ABCDEF"  # the artists of Market-Sketch-1K; the camera of a sketch is its artist's number, from 1
 # pipelines/augment/recipes.py names the published augmentations after these sets.
 PUBLISHED_SETS = ("sysu", "llcm", "regdb", "market_sketch_1k", "pku_sketch")
+VIDEO_SETS = ("hitsz_vcm", "buptcampus")  # published too, but by no author of a method that is here
 # The official draws of SYSU-MM01 and LLCM have ten trials, and ten images per folder in multi-shot testing.
 TRIALS, SHOTS = 10, 10
 # The share of queries with a match from which a mean counts as one of all queries. Below it, conversion and results
