@@ -59,8 +59,8 @@ def training_digest(folder: Path, *, trial: int, styles: str) -> tuple[str, int]
 
 class TestImages:
     """The N test images of a set: identity, camera and modality (int64) and source path of each. `batches` reads the
-    pixels, each rank its part of them. draws: the rows of each official draw, by name, see TestSet; tracklets: None for
-    still images."""
+    pixels, each rank its part of them. name: the set's in reports, with how many frames of a tracklet are stored where
+    not all are; draws: the rows of each official draw, by name, see TestSet; tracklets: None for still images."""
 
     __test__ = False  # pytest: not a test class
 
@@ -69,6 +69,8 @@ class TestImages:
         self.manifest, self.path = subset.converted.manifest, subset.converted.path
         self.person_N, self.camera_N, self.modality_N = subset.person_N, subset.camera_N, subset.modality_N
         self.path_N, self.tracklets = subset.path_N, subset.tracklets
+        thinned = f", one frame in {self.manifest.every}" if self.manifest.every > 1 else ""
+        self.name = self.manifest.dataset + thinned
         self.size_px = (self.manifest.height_px, self.manifest.width_px)
         official = {name: rows for name, rows in self.manifest.trials.items() if name.startswith("official")}
         self.draws: Mapping[str, np.ndarray] = {

@@ -37,11 +37,8 @@ def open_subject(
     folder = beton_root / dataset
     if labels is None and folder.is_dir():
         images = open_images(folder, trial)
-        return Subject(
-            test_set_of(images),
-            {"dataset": images.manifest.dataset, "images": joined(images.digests().values())},
-            images,
-        )
+        about = {"dataset": images.name, "images": joined(images.digests().values())}
+        return Subject(test_set_of(images), about, images)
     source, columns = _labels(files, labels, folder)
     test = TestSet(columns["person"], columns["camera"], columns["modality"], columns["path"])
     numbers = (columns[name].astype("<i8").tobytes() for name in ("person", "camera", "modality"))

@@ -196,10 +196,8 @@ def training_setup(stored: Stored, digests: Mapping[str, str] | None = None) -> 
     }
 
 
-def dataset_label(name: str, config: Config, every: int = 1) -> str:
-    """Return a data set's name in a report, with the artists where not all of them are trained on and tested. every:
-    of how many frames of a tracklet one is stored."""
-    name += f", one frame in {every}" if every > 1 else ""
+def dataset_label(name: str, config: Config) -> str:
+    """Return a data set's name in a report, with the artists where not all of them are trained on and tested."""
     styles = f", styles {config.data.styles} tested on {config.eval.styles}"
     return name + (styles if config.data.styles + config.eval.styles != 2 * STYLES else "")
 

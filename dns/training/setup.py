@@ -166,7 +166,7 @@ def open_evaluator(
     """
     images = open_images(config, world)
     engine.check_width(images.size_px[1])
-    dataset = selection.dataset_label(images.manifest.dataset, config, images.manifest.every)
+    dataset = selection.dataset_label(images.name, config)
     folder, trial, styles = config.data.folder, config.data.trial, config.data.styles
     seen = images.also_trained(folder, trained_on, trial=trial, styles=styles)
     about = {**training_setup, "also_trained": seen, **this_code()}

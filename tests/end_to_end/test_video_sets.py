@@ -107,6 +107,7 @@ def test_written_features_are_of_every_frame_and_judge_ranks_them_to_the_same_nu
     beton = trained.parents[1] / "Beton"
     assert judge.main([str(features), f"--dataset={name}", f"--beton-root={beton}", f"--write={tmp_path}"]) == 0
     judged = {row["protocol"]: row for row in json.loads((tmp_path / "judge.json").read_text())["rows"][::-1]}
+    assert {row["dataset"] for row in judged.values()} == {f"{name} (synthetic), one frame in 2"}
     last = [row for row in rows(trained) if row["checkpoint"] == "last.pt, epoch 2"]
     wanted = {row["protocol"]: row for row in last if row["feature"] == "BN(Z)" + OF_TRACKLETS}
     assert set(judged) == {one for one in PROTOCOLS if one.startswith(SHORT[name])}
