@@ -86,6 +86,8 @@ def bombs() -> dict[str, bytes]:
 
 def test_a_bomb_is_refused_or_defused(served: Served) -> None:
     """In little memory: what is compressed is not unpacked beyond the pixels of the image."""
+    for content in bombs().values():  # a network's first images take memory that it keeps
+        served.search(content)
     for name, content in bombs().items():
         assert len(content) < LIMIT, name
         peak_kb()
