@@ -31,7 +31,8 @@ class Option:
 
     limits: lowest and highest value of a number; every number between them can be used, as a seed, a count or a
     float32. names: the choices, or what a list may hold. letters: those that a text may hold. path: whether ~ is the
-    home folder. resumed: value -> what of it stays the same when a run is resumed.
+    home folder. resumed: value -> what of it stays the same when a run is resumed; former: what runs from before the
+    option had, where that is not its default.
     """
 
     help: str
@@ -40,6 +41,7 @@ class Option:
     letters: str = ""
     path: bool = False
     resumed: Callable[[Any], Any] = unchanged
+    former: Any = None
 
 
 def option(
@@ -51,6 +53,9 @@ def option(
     letters: str = "",
     path: bool = False,
     resumed: Callable[[Any], Any] = unchanged,
+    former: Any = None,
 ) -> Any:
     """Return a field that declares an option, see Option. default: dataclasses.MISSING if it has to be given."""
-    return field(default=default, metadata={"option": Option(help, limits, tuple(names), letters, path, resumed)})
+    return field(
+        default=default, metadata={"option": Option(help, limits, tuple(names), letters, path, resumed, former)}
+    )

@@ -195,6 +195,12 @@ def _is_configuration(content: Any) -> bool:
     return "set" in content.get("data", ()) and all(plain)
 
 
+def configuration(content: Any) -> dict[str, dict[str, Any]] | None:
+    """Return the configuration in what a file holds; None where it is no checkpoint of ours."""
+    found = content.get("config") if isinstance(content, Mapping) else None
+    return found if _is_configuration(found) else None
+
+
 def identities_of(state: Mapping[str, Tensor], path: Path) -> int:
     """Count the training identities that a network's tensors were made for. Raises CheckpointError."""
     classifier = state.get("classifier.weight")

@@ -96,7 +96,7 @@ def read_config(arguments: Sequence[str], *, description: str, base: Stored | No
             name: section_class(name, method)(**{key: resolved[(name, key)] for key in declared(name, method)})
             for name in SECTIONS
         }
-    )
+    ).with_normalisation()
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str] | None, dict[str, str]]:
@@ -240,6 +240,14 @@ def stored_model(stored: Stored, now: NetworkOptions) -> NetworkOptions:
     options, source = _options(method_of(stored)), "the checkpoint's configuration"
     known = {key: value for key, value in stored.get("model", {}).items() if f"model.{key}" in options}
     return replace(now, **{key: _checked(options, f"model.{key}", value, source) for key, value in known.items()})
+
+
+def stored_normalisation(stored: Stored) -> str:
+    """Return the normalisation that a checkpoint's configuration names. Raises ConfigError."""
+    key = "augment.normalisation"
+    option, _, _ = declared("augment")["normalisation"]
+    value = stored.get("augment", {}).get("normalisation", option.former)
+    return _checked(_options(method_of(stored)), key, value, "the checkpoint's configuration")
 
 
 def to_yaml(config: Config, header: str) -> str:

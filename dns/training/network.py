@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dns import ranks
 from dns.backbones import ARCHITECTURES, PUBLISHED
 from dns.network import Network
-from dns.training.checkpoint import identities_of, load_model
+from dns.training.checkpoint import configuration, identities_of, load_model
 from dns.training.checkpoint_reader import FETCH_AGAIN, read
+from dns.training.config import stored_normalisation
 from dns.training.fine_tuning import INITIAL, mappings, start_from, trained_tensors
 from dns.training.options import Config
 from ffcv_convert.common.errors import CheckpointError, ConfigError, WeightsError
@@ -45,6 +47,12 @@ def initial_network(config: Config, identities: int) -> Network:
         return build_network(config, identities, _fitting(content, architecture, path))
     model = build_network(config, identities)
     start_from(model, trained, config.model, path)
+    stored = configuration(content)
+    if stored and (before := stored_normalisation(stored)) != config.normalisation_name:
+        ranks.note(
+            f"{path}: was trained on pixels normalised by {before}; this training normalises by "
+            f"{config.normalisation_name}. To keep its own: --augment.normalisation={before}"
+        )
     return model
 
 

@@ -88,6 +88,7 @@ class AugmentOptions:
         "auto",
         "mean and deviation of the pixels; auto: those of the backbone's published weights",
         names=("auto", *NORMALISATIONS),
+        former="imagenet",
     )
 
 
@@ -190,6 +191,11 @@ class Config:
     def normalisation_name(self) -> str:
         own = ARCHITECTURES[self.model.architecture].normalisation
         return own if self.augment.normalisation == "auto" else self.augment.normalisation
+
+    def with_normalisation(self) -> "Config":
+        """Return the configuration with the name of its normalisation in the place of auto: it belongs to the weights,
+        so that a run keeps the one that it began with."""
+        return replace(self, augment=replace(self.augment, normalisation=self.normalisation_name))
 
     @property
     def features(self) -> tuple[str, ...]:

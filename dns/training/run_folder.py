@@ -167,7 +167,7 @@ def first_change(stored: Stored, config: Config) -> Change | None:
         for key, value in options.items():
             option, _, default = declared(section, config.model.method)[key]
             # A run from before the option trained with its default; `auto` was resolved, to what it is now.
-            former = value if default in (MISSING, "auto") else plain(default)
+            former = option.former or (value if default in (MISSING, "auto") else plain(default))
             before, kept = stored.get(section, {}).get(key, former), option.resumed
             if value != "auto" and kept(before) != kept(value):
                 return Change(f"{section}.{key}", before, value)

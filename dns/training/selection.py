@@ -14,7 +14,16 @@ from dns.backbones import ARCHITECTURES, PUBLISHED
 from dns.evaluation.protocols import PROTOCOLS, TestSet, fitting
 from dns.option import device_type
 from dns.training.checkpoint import Tested, Trained, is_ours
-from dns.training.config import METHOD, Stored, given_options, method_of, read_config, split_arguments, stored_model
+from dns.training.config import (
+    METHOD,
+    Stored,
+    given_options,
+    method_of,
+    read_config,
+    split_arguments,
+    stored_model,
+    stored_normalisation,
+)
 from dns.training.fine_tuning import INITIAL
 from dns.training.options import DEFAULT_METHOD, Config, EvalOptions
 from dns.training.run_folder import run_path
@@ -75,7 +84,8 @@ def config_for_checkpoint(arguments: Sequence[str], content: Tested, trial: int,
     _check_trial(stored, config)
     if "eval.protocols" not in given:
         config = _with_fitting_protocols(stored, config)
-    return replace(config, model=stored_model(stored, config.model))
+    trained = replace(config.augment, normalisation=stored_normalisation(stored))
+    return replace(config, model=stored_model(stored, config.model), augment=trained).with_normalisation()
 
 
 def _published_recipe(arguments: Sequence[str], given: Mapping[str, Any], method: str) -> list[str]:
