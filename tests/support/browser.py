@@ -19,7 +19,7 @@ PATIENCE_S = 90.0
 
 
 class Browser:
-    """A tab. events: what it reported, by the order in which it did, as (method, parameters)."""
+    """A tab. events: what it reported of the page that it shows, in order, as (method, parameters)."""
 
     def __init__(self, socket: Any):
         self._socket, self._number = socket, 0
@@ -51,8 +51,10 @@ class Browser:
         return value
 
     def open(self, address: str) -> None:
-        self.call("Page.navigate", url=address)
-        self.wait("document.readyState === 'complete'")
+        for page in ("about:blank", address):
+            self.events.clear()  # once the empty page stands, the former one reports nothing more
+            self.call("Page.navigate", url=page)
+            self.wait(f"location.href.startsWith('{page}') && document.readyState === 'complete'")
 
     def drop(self, *files: Path) -> None:
         """Drag files from outside onto the middle of the page's field, and let go."""
