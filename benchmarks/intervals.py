@@ -14,8 +14,8 @@ from benchmarks.harness import interleaved, summarise
 from dns.evaluation.intervals import DRAWS, interval
 from dns.evaluation.metrics import mean_metrics, rank_queries
 from dns.evaluation.open_set import search
-from dns.evaluation.protocols import Compared, Images, Trial
 from dns.evaluation.ranking import Ranking
+from dns.evaluation.trial import Compared, Images, Trial
 
 TRIALS = 10
 

@@ -51,7 +51,8 @@ METRICS = """
 import json, sys, time
 from pathlib import Path
 import torch
-from dns.evaluation.protocols import PROTOCOLS, TestSet
+from dns.evaluation.protocols import PROTOCOLS
+from dns.evaluation.trial import TestSet
 from dns.evaluation.ranking import rank_trials
 from pipelines.subset import open_subset
 subset = open_subset(Path(sys.argv[1]), "test")

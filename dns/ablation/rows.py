@@ -10,7 +10,7 @@ from dns.training.config import flatten, read_yaml
 from dns.training.options import DEFAULT_METHOD, plain
 from ffcv_convert.common.errors import ConfigError
 
-OF_ALL = ("run.", "data.set", "data.beton_root", "data.trial", "model.method")  # what a row cannot set
+OF_ALL = ("run.", "eval.", "data.set", "data.beton_root", "data.trial", "model.method")  # what a row cannot set
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,16 @@ from dns.training.options import Config
 from dns.training.run_folder import finished
 
 MEASURES = {"rank1": "Rank-1", "mAP": "mAP"}
-ALIKE = ("dataset", "protocol", "feature", "flip", "images")  # rows that differ in these say little of each other
+ALIKE = {  # what the results of all runs say alike, in words; rows that differ in these say little of each other
+    "dataset": "data set", "protocol": "protocol", "feature": "feature", "flip": "flip", "images": "test images",
+    "normalisation": "normalisation", "sources": "code",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What the finished runs of a row gave. of_seed: measure -> seed -> share in [0, 1]; tested: how, by ALIKE;
+    """What the finished runs of a row gave. of_seed: measure -> seed -> share in [0, 1]; tested: how, by
+    ALIKE, which joins what its runs do not have in common;
     parameters: those that are trained; tflop: 10^12 operations of a step on each device, None where the log is gone;
     images_per_s: of the training alone, mean over the runs."""
 
@@ -66,7 +70,7 @@ def _figures(row: Planned, trained: Mapping[int, Sequence[Mapping[str, Any]]]) -
         row.row.name,
         row.same_as,
         {name: {seed: mean(one[name] for one in results) for seed, results in trained.items()} for name in MEASURES},
-        {key: str(first[key]) for key in ALIKE},
+        {key: ", ".join(sorted({str(one.get(key, "unknown")) for one in each})) for key in ALIKE},
         parameters(row.members[0].config, first["identities"]),
         tflop,
         mean(result["images_per_s"] for result in each),
@@ -147,10 +151,13 @@ def remarks(rows: Sequence[Figures]) -> list[str]:
             f"In brackets {100 * LEVEL:g} % intervals of the mean over seeds (Student's t). They say how much other "
             "initial weights and batches would move it, and nothing of other people or galleries.",
         )
-    for key in ALIKE:
+    for key, words in ALIKE.items():
         others = [row.name for row in rows if row.tested[key] != first[key]]
         if others:
-            said.append(f"Tested with another {key} than the first row: {', '.join(others)}.")
+            said.append(f"Runs have another {words} than those of the first row: {', '.join(others)}.")
+        mixed = [row.name for row in rows if ", " in row.tested[key]]
+        if mixed:
+            said.append(f"Runs of one row do not have the same {words}: {', '.join(mixed)}.")
     if any(row.seeds != rows[0].seeds for row in rows):
         said.append("Rows have different seeds, for some runs have no result yet.")
     return said

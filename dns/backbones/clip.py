@@ -101,7 +101,5 @@ def published_file() -> Path:
 
 
 CLIP_RESNETS = {
-    "resnet50_clip": Architecture(
-        CLIPResNet, CLIPBackbone, weights={"clip": published_file}, normalisation="clip", unused=r"attnpool\."
-    )
+    "resnet50_clip": Architecture(CLIPResNet, CLIPBackbone, weights={"clip": published_file}, normalisation="clip")
 }

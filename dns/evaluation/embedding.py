@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from dns.engine import Engine
 from dns.evaluation import results
-from dns.evaluation.protocols import TestSet
+from dns.evaluation.trial import TestSet
 from dns.network import Embeds
 
 Flip = Literal["published", "normalised", "off"]

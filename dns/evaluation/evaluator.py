@@ -10,9 +10,10 @@ from torch import Tensor
 from dns import ranks
 from dns.engine import Engine
 from dns.evaluation.embedding import FEATURES, Embedder, Embeddings, Flip
-from dns.evaluation.protocols import PROTOCOLS, TestSet
+from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.ranking import Ranking, rank_trials
 from dns.evaluation.tables import Measured, Row, joined, ranked_row
+from dns.evaluation.trial import TestSet
 from dns.network import Embeds
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.common.world import World

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from dns.evaluation.protocols import Compared
+from dns.evaluation.trial import Compared
 
 FPIRS = (0.01, 0.1)
 DECIDING = 10  # false positives

@@ -12,8 +12,9 @@ from torch.nn import functional
 from dns.evaluation.memory import free_bytes
 from dns.evaluation.metrics import NO_MATCH, Metrics, PerQuery, mean_metrics, rank_queries
 from dns.evaluation.open_set import Searches, search
-from dns.evaluation.protocols import Compared, Images, Protocol, TestSet, Trial
+from dns.evaluation.protocols import Protocol
 from dns.evaluation.rerank import needed_bytes, rerank
+from dns.evaluation.trial import Compared, Images, TestSet, Trial
 from ffcv_convert.common.errors import ConfigError, ProtocolError
 
 GB = 1e9

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dns.evaluation.protocols import PROTOCOLS, TestSet
+from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.ranking import compare
+from dns.evaluation.trial import TestSet
 from dns.export.description import OUTPUTS, file_of
 from dns.export.graph import ExportedBranch
 from dns.export.runtime import ExportedNetwork, import_openvino, open_session, run

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dns.evaluation.protocols import PROTOCOLS, Protocol, TestSet, fitting
+from dns.evaluation.protocols import PROTOCOLS, Protocol, fitting
 from dns.evaluation.ranking import Ranking, check_memory, rank_trials
 from dns.evaluation.tables import Row, ranked_row
+from dns.evaluation.trial import TestSet
 from dns.judge.names import MATRIX
 from dns.judge.orders import Placed
 from ffcv_convert.common.errors import ProtocolError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dns.evaluation.protocols import TestSet, Trial
+from dns.evaluation.trial import TestSet, Trial
 from dns.judge.features import Features
 from ffcv_convert.common.errors import DataError
 

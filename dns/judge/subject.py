@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from dns.evaluation.evaluator import test_set_of
-from dns.evaluation.protocols import TestSet
 from dns.evaluation.tables import joined
+from dns.evaluation.trial import TestSet
 from dns.judge.features import Features, read_labels
 from dns.judge.orders import Placed
 from dns.judge.readers import read

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from dns.evaluation.protocols import TestSet
+from dns.evaluation.trial import TestSet
 from dns.report.figures import Chart, Series
 from dns.report.study import embedded_rows
 from ffcv_convert.beton.labels import Modality

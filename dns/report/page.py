@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dns.evaluation.protocols import TestSet
+from dns.evaluation.trial import TestSet
 from dns.report import paper, svg
 from dns.report.figures import Figure, table_of, to_csv
 from dns.report.html import image, paragraph, table, text

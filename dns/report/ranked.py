@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageOps
 
-from dns.evaluation.protocols import TestSet
+from dns.evaluation.trial import TestSet
 from dns.report.study import Study, average_precision
 
 WORST, MEDIAN, RANDOM, NEAREST = 20, 20, 10, 10

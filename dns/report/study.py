@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from dns.evaluation.metrics import PerQuery, rank_queries
-from dns.evaluation.protocols import TestSet, Trial
 from dns.evaluation.ranking import Compared, Ranking, compare, shown_rows
+from dns.evaluation.trial import TestSet, Trial
 
 LIKENESS_IMAGES = 2000  # test images whose similarities to each other are counted
 BINS = 50

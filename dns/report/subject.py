@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dns.evaluation.embedding import Embedder, Embeddings
 from dns.evaluation.evaluator import Evaluator
-from dns.evaluation.protocols import TestSet
 from dns.evaluation.ranking import Ranking
+from dns.evaluation.trial import TestSet
 from dns.network import Network
 from dns.training.options import Config
 

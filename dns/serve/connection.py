@@ -1,11 +1,15 @@
 """A connection that is closed where its client does not say soon enough what it wants, or does not read the answer."""
 
 import asyncio
+import sys
+from fcntl import ioctl
+from termios import TIOCOUTQ
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_S = 10.0  # from the connection, or the last response, to the end of the next request's headers
-READ_S = 10.0  # without a byte read, while more wait than the system's buffers hold
+READ_S = 10.0  # while more bytes wait than the system's buffers hold, a client reads LEAST_READ in each such time
+LEAST_READ = 10_000
 
 
 class Connection(H11Protocol):
@@ -30,8 +34,24 @@ class Connection(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._unread = self.loop.call_later(READ_S, self.transport.abort)
+        self._watch()
 
     def resume_writing(self) -> None:
         self._unread.cancel()
         super().resume_writing()
+
+    def _watch(self) -> None:
+        self._unread = self.loop.call_later(READ_S, self._cut_off, self._waiting_bytes())
+
+    def _cut_off(self, before: int) -> None:
+        """Close the connection where the client has read too few of the bytes that waited before; else look again."""
+        if before - self._waiting_bytes() < LEAST_READ:
+            self.transport.abort()
+        else:
+            self._watch()
+
+    def _waiting_bytes(self) -> int:
+        """Return how many bytes of answers have not reached the client, here and in the system's own buffer. That one
+        holds megabytes and takes more in lumps only, so that ours may stay the same while a slow client reads."""
+        system = int.from_bytes(ioctl(self.transport.get_extra_info("socket"), TIOCOUTQ, bytes(4)), sys.byteorder)
+        return self.transport.get_write_buffer_size() + system

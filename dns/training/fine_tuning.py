@@ -52,14 +52,18 @@ def trained_tensors(content: object, path: Path, method: str) -> Mapping[str, An
 
 
 def start_from(model: Network, trained: Mapping[str, Any], options: NetworkOptions, path: Path) -> None:
-    """Put what does not depend on the identities into the model. The rest, classifiers, stays as it was drawn. Raises
-    WeightsError where the tensors are of another network or no finite numbers. options: the model's."""
+    """Put what does not depend on the identities into the model. The rest stays as it was drawn: classifiers, and parts
+    that only training reads where the file has none. Raises WeightsError where the tensors are of another network or no
+    finite numbers. options: the model's."""
     own, trained = model.state_dict(), model.without_unbuilt(trained)
-    common = {name: shape for name, shape in _common_shapes(options).items() if name in own}
-    unswitched = {name: shape for name, shape in common.items() if not name.startswith(tuple(model.switches))}
-    if (switch := model.switch_of(map(str, trained))) and _has(trained, unswitched):
-        raise WeightsError(f"{path}: a trained network made with {switch}. Give that option, or name another file")
+    held = [part for part in model.training_only if any(str(name).startswith(part) for name in trained)]
+    drawn = tuple(set(model.training_only) - set(held))
+    shapes = _common_shapes(options).items()
+    common = {name: shape for name, shape in shapes if name in own and not name.startswith(drawn)}
     if not _has(trained, common) or not trained.keys() <= own.keys():  # a deeper network has more
+        unswitched = {name: shape for name, shape in common.items() if not name.startswith(tuple(model.switches))}
+        if (switch := model.switch_of(map(str, trained))) and _has(trained, unswitched):
+            raise WeightsError(f"{path}: a trained network made with {switch}. Give that option, or name another file")
         raise WeightsError(f"{path}: a trained network whose tensors do not fit {_name(options)}; {_hint(trained)}")
     for name in common:
         if not trained[name].is_floating_point() or not trained[name].float().isfinite().all():

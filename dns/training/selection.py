@@ -11,7 +11,8 @@ import torch
 
 from dns import ranks
 from dns.backbones import ARCHITECTURES, PUBLISHED
-from dns.evaluation.protocols import PROTOCOLS, TestSet, fitting
+from dns.evaluation.protocols import PROTOCOLS, fitting
+from dns.evaluation.trial import TestSet
 from dns.option import device_type
 from dns.training.checkpoint import Tested, Trained, is_ours
 from dns.training.config import (

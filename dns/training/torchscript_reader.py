@@ -73,8 +73,8 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, identifier: Any) -> _Storage:
         _, dtype, name, _, _ = identifier  # storage, type, name, device, how many numbers
-        if not isinstance(name, str):
-            raise pickle.UnpicklingError(f"a {type(name).__name__} in place of the name of a file")
+        if not isinstance(dtype, torch.dtype) or not isinstance(name, str):
+            raise pickle.UnpicklingError("a storage without the type of its numbers, or the name of its file")
         return _Storage(dtype, name)
 
     def _value(self, value: Any, *_: Any) -> Any:
@@ -104,7 +104,7 @@ def read(path: Path) -> dict[str, Tensor]:
         _check_sizes(archive, f"{root}/data", path)
         pickled = archive.read(f"{root}/data.pkl")
         _check_places(pickled)
-        stored = _named(_Unpickler(io.BytesIO(pickled)).load())
+        stored = _named(_Unpickler(io.BytesIO(pickled)).load(), len(pickled))
         storages = {one.storage for one in stored.values()}
         rows = {one: _numbers(archive.read(f"{root}/data/{one.name}"), one.dtype) for one in storages}
     # as_strided raises where the row does not hold what the pickle says
@@ -130,7 +130,9 @@ def _check_places(pickled: bytes) -> None:
             raise pickle.UnpicklingError(f"object {argument} of a pickle of {len(pickled)} bytes")
 
 
-def _named(module: _Object) -> dict[str, _Stored]:
+def _named(module: _Object, most: int) -> dict[str, _Stored]:
+    """Return the tensors below a module by their names. Raises UnpicklingError beyond `most` of them: objects of a
+    hostile file may share their attributes, so that a name takes no bytes of it."""
     found: dict[str, _Stored] = {}
     seen: set[int] = set()  # in a hostile file an object may hold itself
     waiting = [("", module)]
@@ -145,6 +147,8 @@ def _named(module: _Object) -> dict[str, _Stored]:
                 raise pickle.UnpicklingError(f"a name of {len(name)} characters")
             if isinstance(value, _Stored):
                 found[name] = value
+                if len(found) > most:
+                    raise pickle.UnpicklingError(f"more than {most} names in a pickle of as many bytes")
             elif isinstance(value, _Object):
                 waiting.append((f"{name}.", value))
     return found

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # samples: how many frames are stored; query, gallery: 1 if the published test searches for it, or in it; frames: how
 # many frames the set has of it, which is more where conversion thins; first_frame, last_frame: the numbers that the
-# set's file names give to the first and the last of these, -1 if they give none.
+# set's file names give to the first and the last that it lists, -1 if they give none.
 TRACKLET_COLUMNS = ("samples", "query", "gallery", "frames", "first_frame", "last_frame")
 LEAST = {"samples": 1, "query": 0, "gallery": 0, "frames": 1, "first_frame": -1, "last_frame": -1}
 MOST = {"query": 1, "gallery": 1}

@@ -30,6 +30,7 @@ MODALITIES = {"1": Modality.INFRARED, "2": Modality.VISIBLE}
 FOLDERS = {Modality.INFRARED: "ir", Modality.VISIBLE: "rgb"}
 TOPS = {"train": "Train", "test": "Test"}
 NAME = re.compile(r"(\d{1,9})M([12])(D\d{1,9})T\d{1,9}F((\d{1,18})\.[A-Za-z]{1,5})", re.ASCII)
+MOST_OVERLAP = 10  # times that the ranges name each frame, on average, before they count as damaged
 ONE_ARCHIVE = "Restore the lists from one archive"
 
 
@@ -50,6 +51,7 @@ def list_records(root: Path) -> list[Record]:
     for split in TOPS:
         names, tracks = _frames(root, split), _tracks(root, split)
         queries = _queries(root, len(tracks)) if split == "test" else set()
+        listed = 0
         for number, track in enumerate(tracks):
             if track.last > len(names):
                 raise DataError(
@@ -57,6 +59,12 @@ def list_records(root: Path) -> list[Record]:
                     f"{len(names):,} frames. {ONE_ARCHIVE}"
                 )
             frames = names[track.first - 1 : track.last]
+            listed += len(frames)
+            if listed > MOST_OVERLAP * len(names):
+                raise DataError(
+                    f"{_info(root) / track.place}: up to here the ranges name {listed:,} frames, but {split}_name.txt "
+                    f"has {len(names):,}: they overlap. {ONE_ARCHIVE}"
+                )
             if frames:
                 query = number in queries
                 one = Tracklet(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from dns.evaluation.protocols import TestSet
+from dns.evaluation.trial import TestSet
 from ffcv_convert.beton.tracklets import Tracklets
 
 Sample = tuple[int, int, int, str]  # person, camera, modality, path

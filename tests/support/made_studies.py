@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
-from dns.evaluation.protocols import PROTOCOLS, TestSet
+from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.ranking import rank_trials
+from dns.evaluation.trial import TestSet
 from dns.report.study import Study, study
 from tests.support.made_sets import random_set
 

@@ -16,7 +16,10 @@ from dns.training import run_folder, throughput
 from tests.conftest import REPOSITORY
 from tests.support.configs import make_config
 
-ALIKE = {"dataset": "drawn", "protocol": "llcm-i2v", "feature": "BN(Z)", "flip": "published", "images": "aa"}
+ALIKE = {
+    "dataset": "drawn", "protocol": "llcm-i2v", "feature": "BN(Z)", "flip": "published", "images": "aa",
+    "normalisation": "imagenet", "sources": "5a",
+}  # fmt: skip
 RESULT = {**ALIKE, "complete": True, "identities": 5, "images_a_step": 48, "images_per_s": 96.0, "tflops": 4.0}
 
 
@@ -80,7 +83,7 @@ def test_the_csv_has_every_digit() -> None:
 def test_what_the_rows_do_not_have_in_common_is_said() -> None:
     said = remarks([FULL, row("less", {0: 0.4, 1: 0.6, 2: 0.5}, flip="off")])
     assert any("another flip" in line and "less" in line for line in said)
-    assert not any("another" in line for line in remarks([FULL, LESS]))
+    assert not any("another" in line or "same" in line for line in remarks([FULL, LESS]))
 
 
 def planned(folder: Path, results: dict[tuple[int, int], dict | None]) -> Planned:
@@ -114,6 +117,13 @@ def test_figures_are_means_over_the_trials_of_complete_seeds(tmp_path: Path) -> 
     assert found.tflop == pytest.approx(4.0 / 96 * 48)
     assert found.images_per_s == pytest.approx((96 + 48 + 96 + 96) / 4)
     assert figures([planned(tmp_path / "none", {(0, 1): None})]) == []
+
+
+def test_runs_of_one_row_by_other_code_are_said(tmp_path: Path) -> None:
+    results = {(seed, 1): {**RESULT, "rank1": 0.5, "mAP": 0.5, "sources": f"5{seed}"} for seed in (0, 1)}
+    (found,) = figures([planned(tmp_path, results)])
+    assert found.tested == {**ALIKE, "sources": "50, 51"}
+    assert any("do not have the same code: full" in line for line in remarks([found]))
 
 
 def test_parameters_are_counted_without_the_parts_that_are_left_out() -> None:

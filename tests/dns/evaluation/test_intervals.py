@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from dns.evaluation.intervals import DRAWS, STATISTICS, Sums, add_up, bounds, interval, paired, sums_of
-from dns.evaluation.protocols import PROTOCOLS, TestSet
+from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.ranking import Ranking, rank_trials
 from dns.evaluation.tables import make_row
+from dns.evaluation.trial import TestSet
 from tests.support.made_sets import random_set
 
 LLCM = [(camera, modality) for modality in (0, 1) for camera in (1, 2, 3)]

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from dns.evaluation.open_set import DECIDING, Searches, detection, fnir, open_set, search
-from dns.evaluation.protocols import PROTOCOLS, Compared
+from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.ranking import compare, rank_trials
+from dns.evaluation.trial import Compared
 from tests.support.made_sets import random_set
 
 LLCM = [(camera, modality) for modality in (0, 1) for camera in (1, 2, 3)]

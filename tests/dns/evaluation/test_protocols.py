@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dns.evaluation.protocols import PROTOCOLS, TRIALS, TestSet
+from dns.evaluation.protocols import PROTOCOLS, TRIALS
+from dns.evaluation.trial import TestSet
 from ffcv_convert.beton import Modality
 from ffcv_convert.datasets import llcm
 from tests.support import goldens

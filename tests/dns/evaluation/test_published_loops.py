@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dns.evaluation import metrics
 from dns.evaluation.metrics import RANKS, Metrics
-from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet
+from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE
+from dns.evaluation.trial import TestSet
 from tests.support.made_sets import random_set
 from tests.support.metrics_of import run_protocol
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from dns.evaluation import ranking
 from dns.evaluation import rerank as rerank_module
-from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet
+from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE
 from dns.evaluation.rerank import rerank
+from dns.evaluation.trial import TestSet
 from tests.support.made_sets import Sample, make_set
 from tests.support.metrics_of import rank_metrics, run_protocol
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dns.evaluation.protocols import INFRARED, PROTOCOLS, SKETCH, VISIBLE, Images, fitting, same_person_and_camera
+from dns.evaluation.protocols import INFRARED, PROTOCOLS, SKETCH, VISIBLE, fitting
+from dns.evaluation.trial import Images, same_person_and_camera
 from ffcv_convert.beton.labels import UNKNOWN_CAMERA
 from ffcv_convert.common.errors import ProtocolError
 from tests.support.made_sets import Sample, make_set, random_set

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dns.evaluation.protocols import INFRARED, PROTOCOLS, SHOTS, TRIALS, VISIBLE, TestSet
+from dns.evaluation.protocols import INFRARED, PROTOCOLS, SHOTS, TRIALS, VISIBLE
+from dns.evaluation.trial import TestSet
 from ffcv_convert.common.errors import ProtocolError
 from tests.conftest import REPOSITORY
 from tests.support import goldens

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet
+from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE
 from dns.evaluation.ranking import compare, rank_trials, shown_rows
 from dns.evaluation.tables import OF_TRACKLETS, ranked_row
 from dns.evaluation.tracklets import TrackletMean, at_equal_steps, first_of_parts
+from dns.evaluation.trial import TestSet
 from ffcv_convert.common.errors import ProtocolError
 from tests.support.made_sets import make_video_set, random_set, random_video_set
 from tests.support.refusals import refusal

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 import eval as eval_script
-from dns.evaluation.protocols import PROTOCOLS, Trial
+from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.results import read_rows
+from dns.evaluation.trial import Trial
 from dns.export import command, description, parity
 from dns.export.__main__ import main
 from dns.export.description import FILE

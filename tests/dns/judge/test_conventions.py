@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dns.evaluation.protocols import PROTOCOLS, TestSet
+from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.ranking import rank_trials
+from dns.evaluation.trial import TestSet
 from dns.judge.claims import agrees, read_claim, verdict
 from dns.judge.conventions import COSINE, DOT, EUCLIDEAN, measures
 from ffcv_convert.common.errors import ConfigError

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from dns.evaluation.embedding import FEATURES, Embeddings, save_features
-from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE, TestSet
+from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE
 from dns.evaluation.ranking import rank_trials
 from dns.evaluation.tables import COLUMNS, make_row, ranked_row, table
+from dns.evaluation.trial import TestSet
 from dns.judge.__main__ import main
 from dns.judge.conventions import COSINE, DOT, EUCLIDEAN, protocols_of
 from dns.judge.orders import published_rows

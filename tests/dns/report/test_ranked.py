@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dns.evaluation.protocols import TestSet
+from dns.evaluation.trial import TestSet
 from dns.report.ranked import NEAREST, chosen_queries, query_table, ranked_queries
 from dns.report.study import Study, average_precision, scores
 from tests.support.made_studies import CASES, SKETCHES, made_study

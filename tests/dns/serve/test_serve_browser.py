@@ -26,6 +26,11 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield shown
 
 
+def open_page(tab: Browser, served: Served) -> None:
+    tab.open(f"http://127.0.0.1:{served.port}/")
+    tab.wait("document.getElementById('status').textContent === 'Ready.'")
+
+
 def check_shown(tab: Browser, answers: list[dict]) -> None:
     """The latest list on the page is what the JSON says, with an image for each hit and one of the query each time."""
     tab.wait(f"{IMAGES} === {sum(1 + len(one['hits']) for one in answers)}")
@@ -46,8 +51,7 @@ def check_shown(tab: Browser, answers: list[dict]) -> None:
 
 
 def test_a_dropped_photo_shows_the_hits_of_the_json(tab: Browser, served: Served, query: Path, photo: bytes) -> None:
-    tab.open(f"http://127.0.0.1:{served.port}/")
-    tab.wait("document.getElementById('status').textContent === 'Ready.'")
+    open_page(tab, served)
     tab.evaluate("document.querySelector('input[value=infrared]').click()")
     tab.drop(query)
     tab.wait(f"{LISTS} === 1")
@@ -72,8 +76,7 @@ def test_a_dropped_photo_shows_the_hits_of_the_json(tab: Browser, served: Served
 
 def test_a_file_that_is_no_image_gets_the_service_s_sentence(tab: Browser, served: Served, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no image")
-    tab.open(f"http://127.0.0.1:{served.port}/")
-    tab.wait("document.getElementById('status').textContent === 'Ready.'")
+    open_page(tab, served)
     tab.drop(tmp_path / "notes.png")
     problem = tab.wait("document.getElementById('problems').innerText")
     assert problem.startswith("notes.png: the image: cannot be decoded")
@@ -81,19 +84,16 @@ def test_a_file_that_is_no_image_gets_the_service_s_sentence(tab: Browser, serve
     tab.drop(tmp_path / "large.png")
     problem = tab.wait("document.getElementById('problems').innerText.startsWith('large') && problems.innerText")
     assert problem.startswith("large.png: the image is larger than 1,000,000 bytes")
-    tab.events.clear()
 
 
 def test_a_service_that_has_ended_is_told(
     tab: Browser, footage_index: Path, network: SearchNetwork, query: Path
 ) -> None:
     with serving(footage_index, network) as ended:
-        tab.open(f"http://127.0.0.1:{ended.port}/")
-        tab.wait("document.getElementById('status').textContent === 'Ready.'")
+        open_page(tab, ended)
     tab.drop(query)
     problem = tab.wait("document.getElementById('problems').innerText")
     assert problem.startswith("query.png: the service does not answer.")
-    tab.events.clear()
 
 
 def test_the_page_asks_for_the_token_once(

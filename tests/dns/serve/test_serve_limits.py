@@ -1,6 +1,7 @@
 """Requests that are too large, too slow, damaged or mistaken: a status, a sentence, and a service that goes on."""
 
 import socket
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -163,6 +164,27 @@ def test_a_client_that_reads_no_answer_is_cut_off(served: Served, monkeypatch: p
             while content := sock.recv(1 << 20):
                 read += len(content)
     assert read < size * times / 2
+
+
+def test_a_client_that_reads_slowly_gets_all(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For many times as long as a client may read nothing."""
+    monkeypatch.setattr(connection, "READ_S", 0.3)
+    size, asked = len(served.ask("GET", "/main.js").body), b"GET /main.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    times = 10_000_000 // size
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect((LOOPBACK, served.port))
+        sock.settimeout(30)
+        asking = threading.Thread(target=sock.sendall, args=(asked * times,))  # waits itself, for nobody reads it all
+        asking.start()
+        read, begin = 0, time.monotonic()
+        while read < size * times:
+            content = sock.recv(1 << 17)
+            assert content, f"cut off after {read} bytes"
+            read += len(content)
+            time.sleep(0.01)
+        asking.join()
+    assert time.monotonic() - begin > 3 * 0.3
 
 
 def test_a_client_that_goes_away_leaves_its_place(

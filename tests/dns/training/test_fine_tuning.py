@@ -72,6 +72,25 @@ def test_training_starts_from_all_that_does_not_depend_on_the_identities(
     assert_tells(capsys.readouterr().err, "note", path, len(kept), len(anew))
 
 
+def test_what_only_training_reads_is_drawn_where_the_file_lacks_it(trained: State, tmp_path: Path) -> None:
+    without = {name: tensor for name, tensor in trained.items() if not name.startswith(("css.", "distillation."))}
+    torch.save(without, tmp_path / "trained.pt")
+    config = config_for(tmp_path / "trained.pt")
+    torch.manual_seed(0)
+    fresh = build_network(config, 3).state_dict()
+    torch.manual_seed(0)
+    found = initial_network(config, 3).state_dict()
+    assert all(torch.equal(found[name], trained[name]) for name in found if name.startswith(("layer3.", "hss3.")))
+    assert all(torch.equal(found[name], fresh[name]) for name in found if name.startswith("css."))
+
+
+def test_a_part_that_testing_reads_needs_its_option(trained: State, tmp_path: Path) -> None:
+    without = {name: tensor for name, tensor in trained.items() if not name.startswith(("css.", "hss3.", "hss4."))}
+    torch.save(without, path := tmp_path / "trained.pt")
+    with refusal(WeightsError, path, "--model.hss=false"):
+        initial_network(config_for(path), 3)
+
+
 def test_a_dns_of_another_architecture_is_refused_with_its_name(trained: State, tmp_path: Path) -> None:
     torch.save({"model": trained}, tmp_path / "trained.pt")
     with refusal(WeightsError, tmp_path / "trained.pt", "--model.architecture=resnet10_half", "resnet18"):

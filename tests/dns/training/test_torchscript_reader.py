@@ -85,8 +85,10 @@ def numbers(*values: int) -> bytes:
     return b"(" + b"".join(b"J" + value.to_bytes(4, "little", signed=True) for value in values) + b"t"
 
 
-def tensor(size: int, stride: int = 1, storage: bytes = text("0"), offset: int = 0) -> bytes:
-    held = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + storage + text("cpu") + numbers(1) + b"tQ"
+def tensor(
+    size: int, stride: int = 1, storage: bytes = text("0"), offset: int = 0, kind: bytes = b"ctorch\nFloatStorage\n"
+) -> bytes:
+    held = b"(" + text("storage") + kind + storage + text("cpu") + numbers(1) + b"tQ"
     where = b"J" + offset.to_bytes(4, "little", signed=True) + numbers(size) + numbers(stride)
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + held + where + b"\x89ccollections\nOrderedDict\n)RtR"
 
@@ -114,6 +116,16 @@ def test_the_handmade_archives_below_are_sound(tmp_path: Path) -> None:
 
 
 SYSTEM = b"cos\nsystem\n" + text("touch ran") + b"\x85R"
+
+
+def shared(objects: int, tensors: int) -> bytes:
+    """A module of modules that share one dict of attributes, which stands in the memo at 0."""
+    names = b"".join(text(f"t{n}") + b"h\x01" for n in range(tensors))
+    attributes = tensor(2) + b"q\x010" + b"}q\x00(" + names + b"u0"
+    inner = b"c__torch__.M\nM\n)\x81h\x00b"
+    return attributes + module(*((f"m{n}", inner) for n in range(objects)))
+
+
 HOSTILE = {
     "code": (module(("a", SYSTEM)), "os.system"),
     "code in place of a module": (SYSTEM, "os.system"),
@@ -123,6 +135,8 @@ HOSTILE = {
     "one number stored for a million": (module(("a", tensor(10**6, stride=0))), "a"),
     "no such storage": (module(("a", tensor(1, storage=text("1")))), "KeyError"),
     "a storage outside": (module(("a", tensor(1, storage=text("../../../etc/passwd")))), "KeyError"),
+    "attributes that all modules share": (shared(300, 300), "UnpicklingError"),
+    "a storage of no type": (module(("a", tensor(1, kind=b")" + b"\x85" * 10**6))), "UnpicklingError"),
     "a storage without a name": (module(("a", tensor(1, storage=b"N"))), "UnpicklingError"),
     "a table of 4 billion objects": (b"Nr\xff\xff\xff\xff0" + module(), "UnpicklingError"),
     "a tensor alone": (tensor(2), "AttributeError"),

@@ -132,6 +132,7 @@ def test_an_empty_range_is_left_out_and_named(tree: Path) -> None:
         ("track_test_info.txt", "2 0 2 0503 3\n", ["track_test_info.txt line 1", "'2 0 2 0503 3'"]),
         ("track_test_info.txt", "2 1 2 0503 3.5\n", ["track_test_info.txt line 1", "'2 1 2 0503 3.5'"]),
         ("track_test_info.txt", "2 1 2 1 3\n1 3 4 1 12\n2 1 2 0503 3\n", ["", "identity 1"]),
+        ("track_test_info.txt", "2 1 4 0503 3\n" * 11, ["track_test_info.txt line 11", "44", "4 frames", "overlap"]),
         ("query_IDX.txt", "2 4\n", ["query_IDX.txt line 1", "'4'", "3 tracklets"]),
         ("query_IDX.txt", "0 2\n", ["query_IDX.txt line 1", "'0'"]),
     ],
