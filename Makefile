@@ -68,7 +68,7 @@ BENCH := $(VENV)/.dns-ffcv-bench
 MADE_FROM := $(firstword $(shell cat pyproject.toml constraints.txt .ci/pins.py | sha256sum))
 again_unless_made = $(if $(filter $(MADE_FROM),$(shell cat '$(1)' 2>/dev/null || true)),,again)
 
-.PHONY: help train options plan eval report export judge index search serve convert-datasets setup synthesise data verify benchmark benchmark-gpu profile ablation \
+.PHONY: help train options plan eval report export judge index search serve convert-datasets setup synthesise data verify benchmark benchmark-gpu profile ablation no-method \
         demo test test-slow test-older-cpu check-cuda faults lint format clean again
 
 ##@ What everybody needs
@@ -93,8 +93,11 @@ options: $(READY)
 	@compgen -G "$$BETON_ROOT/$(SET)/*.beton" >/dev/null || '$(RUN)' -m dns.training.config $(TRAINED) $(ARGS) >/dev/null
 
 # Each row has a recipe of its own, so that the one of METHOD is not named here.
-ablation: data ## train DNS without each of its parts on DATASET (configs/ablation.yaml), and set them side by side; JOBS=2
+ablation: $(if $(METHOD)$(RECIPE),no-method,data) ## train DNS without each of its parts on DATASET (configs/ablation.yaml), and set them side by side; JOBS=2
 	'$(RUN)' -m dns.ablation --dataset "$(SET)" --data.beton_root="$$BETON_ROOT" --run.resume="$$RESUME" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(JOBS),--run.jobs="$$JOBS") $(ARGS)
+
+no-method:
+	@echo 'error: make ablation takes no METHOD and no RECIPE: rows name theirs (configs/ablation.yaml)' >&2; exit 2
 
 plan: $(READY) ## what `make train` would do with the converted DATASET, and how long; changes nothing
 	$(if $(RANKS),$(TORCHRUN),'$(RUN)') train_ffcv.py $(TRAINED) --run.dry=true $(ARGS)

@@ -343,6 +343,7 @@ def content_of(training: Training, run: RunFolder, state: TrainingState, rows: S
         "epochs": progress.epoch,
         "steps": training.steps(progress.epoch),
         "identities": loader.identities,
+        "training_images": loader.digest,
         "environment": environment(training.world.device),
         "code": state.code,
         "training": rows,  # for the mean over several runs; eval.py adds only to `evaluation`

@@ -23,9 +23,10 @@ MEASURES = {"rank1": "Rank-1", "mAP": "mAP"}
 def gather(folder: Path) -> dict[str, Any]:
     """Return the rows of a finished ablation, numbers as numbers, and where its runs were trained.
 
-    Raises ValueError where the runs come from several machines or versions.
+    Folders with a point were set aside. Raises ValueError where the runs come from several machines or versions.
     """
-    places = [json.loads(path.read_text(encoding="utf-8"))["environment"] for path in folder.glob("*/result.json")]
+    results = [path for path in folder.rglob("result.json") if "." not in str(path.parent.relative_to(folder))]
+    places = [json.loads(path.read_text(encoding="utf-8"))["environment"] for path in results]
     if not places or any(place != places[0] for place in places):
         raise ValueError(f"{folder}: the runs come from several machines or versions, or there are none")
     with open(folder / "ablation.csv", encoding="utf-8", newline="") as file:
@@ -48,16 +49,17 @@ def table(content: Mapping[str, Any]) -> str:
     lines.append(["---"] * len(lines[0]))
     for row in content["rows"]:
         own = [_shown(row, name) for name in MEASURES]
+        tflop = "" if row["tflop_a_step"] == "" else f"{row['tflop_a_step']:.4g}"  # the log is gone
         apart = [_shown(row, f"{name}_difference", sign="+") for name in MEASURES]
-        lines.append([row["row"], *own, *apart, f"{row['parameters'] / 1e6:.2f} M", f"{row['tflop_a_step']:.4g}"])
+        lines.append([row["row"], *own, *apart, f"{row['parameters'] / 1e6:.2f} M", tflop])
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
 def _shown(row: Mapping[str, Any], name: str, sign: str = "") -> str:
-    if row[name] == "":
-        return ""
-    mean, low, high = (f"{100 * row[key]:{sign}.1f}" for key in (name, f"{name}_low", f"{name}_high"))
-    return f"{mean} ({low} to {high})"
+    mean, low, high = (
+        f"{100 * row[key]:{sign}.1f}" if row[key] != "" else "" for key in (name, f"{name}_low", f"{name}_high")
+    )
+    return f"{mean} ({low} to {high})" if low else mean  # one seed has no interval
 
 
 def main(arguments: Sequence[str]) -> int:

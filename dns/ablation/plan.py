@@ -72,6 +72,8 @@ def plan(ablation: Ablation, dataset: str, arguments: Sequence[str]) -> list[Pla
             continue
         rows.append(Planned(row, _members(ablation, row, config, [*words, *row.flags()])))
         planned[key] = rows[-1]
+    if not rows:
+        raise ConfigError(f"{ablation.path}: no row has a recipe for {dataset}. Add one, or choose another data set")
     return rows
 
 

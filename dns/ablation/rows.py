@@ -10,7 +10,15 @@ from dns.training.config import flatten, read_yaml
 from dns.training.options import DEFAULT_METHOD, plain
 from ffcv_convert.common.errors import ConfigError
 
-OF_ALL = ("run.", "eval.", "data.set", "data.beton_root", "data.trial", "model.method")  # what a row cannot set
+OF_ALL = (
+    "run.",
+    "eval.",
+    "engine.device",
+    "data.set",
+    "data.beton_root",
+    "data.trial",
+    "model.method",
+)  # what a row cannot set
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ def read_ablation(path: Path) -> Ablation:
     seeds, listed = content.get("seeds", [0]), content.get("rows")
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
         raise ConfigError(f"{path}: seeds = {seeds!r} is no list of integers. Write seeds: [0, 1, 2]")
+    if not all(0 <= seed < 2**32 for seed in seeds):
+        raise ConfigError(f"{path}: seeds = {seeds!r}: a seed is 0 to {2**32 - 1}. Write seeds: [0, 1, 2]")
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"{path}: seeds = {seeds!r} names a seed twice. Remove it")
     if not isinstance(listed, list) or not listed:
@@ -65,6 +75,10 @@ def _row(content: Any, number: int, path: Path) -> Row:
         raise ConfigError(f"{path}: row {number} has no name. Write - name: without HSS")
     if not isinstance(method, str):
         raise ConfigError(f"{path}: row {name!r} has method = {method!r}. Name one, or leave it out")
+    if unknown := sorted(key for key in flat if "." not in key):
+        raise ConfigError(
+            f"{path}: row {name!r} sets {unknown[0]}. It takes name, method, and options such as model.hss"
+        )
     if given := sorted(key for key in flat if key.startswith(OF_ALL)):
         raise ConfigError(
             f"{path}: row {name!r} sets {given[0]}, which all rows share. Put it into ARGS, seeds into seeds, and the "

@@ -24,21 +24,21 @@ from dns.training.run_folder import finished
 MEASURES = {"rank1": "Rank-1", "mAP": "mAP"}
 ALIKE = {  # what the results of all runs say alike, in words; rows that differ in these say little of each other
     "dataset": "data set", "protocol": "protocol", "feature": "feature", "flip": "flip", "images": "test images",
-    "normalisation": "normalisation", "sources": "code",
+    "training_images": "training images", "normalisation": "normalisation", "precision": "precision", "sources": "code",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What the finished runs of a row gave. of_seed: measure -> seed -> share in [0, 1]; tested: how, by
-    ALIKE, which joins what its runs do not have in common;
+    """What the finished runs of a row gave. of_seed: measure -> seed -> share in [0, 1]; made: how, by
+    ALIKE, each as what its seeds have, of which it has several where they differ;
     parameters: those that are trained; tflop: 10^12 operations of a step on each device, None where the log is gone;
     images_per_s: of the training alone, mean over the runs."""
 
     name: str
     same_as: str
     of_seed: Mapping[str, Mapping[int, float]]
-    tested: Mapping[str, str]
+    made: Mapping[str, Sequence[str]]
     parameters: int
     tflop: float | None
     images_per_s: float
@@ -70,11 +70,16 @@ def _figures(row: Planned, trained: Mapping[int, Sequence[Mapping[str, Any]]]) -
         row.row.name,
         row.same_as,
         {name: {seed: mean(one[name] for one in results) for seed, results in trained.items()} for name in MEASURES},
-        {key: ", ".join(sorted({str(one.get(key, "unknown")) for one in each})) for key in ALIKE},
+        {key: sorted({_of_trials(results, key) for results in trained.values()}) for key in ALIKE},
         parameters(row.members[0].config, first["identities"]),
         tflop,
         mean(result["images_per_s"] for result in each),
     )
+
+
+def _of_trials(results: Sequence[Mapping[str, Any]], key: str) -> str:
+    """Return what a seed's trials say, which are trained and tested on images of their own."""
+    return " ".join(sorted({str(one.get(key, "unknown")) for one in results}))
 
 
 def parameters(config: Config, identities: int) -> int:
@@ -132,17 +137,18 @@ def numbers(rows: Sequence[Figures]) -> str:
                 measured += [mean(values) if values else "", *bounds]
         tflop = "" if row.tflop is None else row.tflop
         seeds = " ".join(map(str, row.seeds))
-        about = [row.parameters, tflop, row.images_per_s, *row.tested.values()]
+        about = [row.parameters, tflop, row.images_per_s, *map(", ".join, row.made.values())]
         writer.writerow([row.name, row.same_as, seeds, *measured, *about])
     return file.getvalue()
 
 
 def remarks(rows: Sequence[Figures]) -> list[str]:
     """Say what the figures are, what the intervals mean, and what the rows do not have in common."""
-    first = rows[0].tested
+    first = rows[0].made
+    dataset, protocol, feature, flip = (first[key][0] for key in ("dataset", "protocol", "feature", "flip"))
     said = [
-        f"Per cent, mean over the seeds: {first['dataset']}, {first['protocol']}, {first['feature']}, flip "
-        f"{first['flip']}, last epoch. Differences are to {rows[0].name!r}, seed by seed.",
+        f"Per cent, mean over the seeds: {dataset}, {protocol}, {feature}, flip {flip}, last epoch. Differences are to "
+        f"{rows[0].name!r}, seed by seed.",
         "images/s are those of training alone, on the machine and beside the other runs that each row had.",
     ]
     if len(rows[0].seeds) > 1:
@@ -152,10 +158,10 @@ def remarks(rows: Sequence[Figures]) -> list[str]:
             "initial weights and batches would move it, and nothing of other people or galleries.",
         )
     for key, words in ALIKE.items():
-        others = [row.name for row in rows if row.tested[key] != first[key]]
+        others = [row.name for row in rows if row.made[key] != first[key]]
         if others:
             said.append(f"Runs have another {words} than those of the first row: {', '.join(others)}.")
-        mixed = [row.name for row in rows if ", " in row.tested[key]]
+        mixed = [row.name for row in rows if len(row.made[key]) > 1]
         if mixed:
             said.append(f"Runs of one row do not have the same {words}: {', '.join(mixed)}.")
     if any(row.seeds != rows[0].seeds for row in rows):

@@ -29,8 +29,9 @@ def merge(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
 
 
 def _same_way(old: Row, new: Row) -> bool:
-    """Whether two rows were made in the same way. An old one of an earlier version has no digests."""
-    return all(old.get(key) == new.get(key) or (key in ("weights", "images") and not old.get(key)) for key in HOW)
+    """Whether two rows were made in the same way. An old one of an earlier version lacks the last three."""
+    later = ("weights", "images", "normalisation")
+    return all(old.get(key) == new.get(key) or (key in later and not old.get(key)) for key in {*HOW, *later})
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class SearchNetwork:
         self.about = about | {
             "feature": self._feature, "flip": config.eval.flip, "precision": precision, "size_px": list(self.size_px),
             "method": config.model.method, "architecture": config.model.architecture,
+            "normalisation": config.normalisation_name,
         }  # fmt: skip
 
     def check(self, modality: Modality) -> None:
@@ -64,8 +65,12 @@ class SearchNetwork:
                 f"{self._name}: cannot add to {folder}, whose rows were embedded elsewhere ({stored['file']}). Make "
                 "another index"
             )
-        if any(stored[name] != self.about[name] for name in ("sha256", "feature", "flip")):
-            how = f"{stored['file']} (SHA-256 {str(stored['sha256'])[:12]}, flip {stored['flip']})"
+        before = {"normalisation": "imagenet"} | dict(stored)  # an index of an earlier version does not say it
+        if any(before[name] != self.about[name] for name in ("sha256", "feature", "flip", "normalisation")):
+            how = (
+                f"{before['file']} (SHA-256 {str(before['sha256'])[:12]}, flip {before['flip']}, normalisation "
+                f"{before['normalisation']})"
+            )
             raise CheckpointError(
                 f"{self._name}: is another network than {how}, which embedded the rows of {folder}. Name that one "
                 "(--checkpoint=FILE), or make another index"

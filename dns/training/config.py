@@ -176,7 +176,7 @@ def read_yaml(path: Path) -> dict[str, Given]:
 
 def _nearest_recipe(path: Path) -> str:
     """Say which recipe may be meant by one that does not exist."""
-    there = sorted(file.stem for file in path.parent.glob("*.yaml"))
+    there = sorted(file.stem for file in path.parent.glob("*.yaml") if file.stem != "ablation")  # rows over recipes
     near = difflib.get_close_matches(path.stem.lower(), there, 1, 0.6)
     if near:
         return f" Did you mean {path.parent / near[0]}.yaml?"

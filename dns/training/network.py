@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -41,6 +40,12 @@ def initial_network(config: Config, identities: int) -> Network:
     architecture, path = config.model.architecture, weights_path(config.model.architecture, config.model.pretrained)
     if path is None:
         return build_network(config, identities)
+    own = ARCHITECTURES[architecture].normalisation
+    if config.model.pretrained in PUBLISHED and config.normalisation_name != own:
+        ranks.note(
+            f"{path}: was trained on pixels normalised by {own}; this training normalises by "
+            f"{config.normalisation_name}. To take theirs: --augment.normalisation={own}"
+        )
     content = _content(path)
     trained = trained_tensors(content, path, config.model.method)
     if trained is None:
@@ -136,7 +141,7 @@ def _fitting(content: object, architecture: str, source: Path) -> dict[str, Tens
         nearest = _nearest(content, architecture, best.faults / len(used) if best else 1)
         raise WeightsError(f"{source}: does not fit {architecture}: {_faults(best, used)}. {nearest}")
     if best.where or best.prefix:
-        print(f"note: {source}: of its tensors, training starts from {best}", file=sys.stderr)
+        ranks.note(f"{source}: of its tensors, training starts from {best}")
     weights = {name: best.state[best.prefix + name] for name in used}
     for name, tensor in weights.items():
         if not tensor.is_floating_point() or not tensor.isfinite().all():

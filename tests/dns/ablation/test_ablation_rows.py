@@ -149,6 +149,10 @@ def test_a_finished_row_is_not_trained_again_unless_asked(tmp_path: Path) -> Non
         ({"rows": [FULL, {"model.hss": False}]}, ["row 2"]),
         ({"rows": [FULL, {"name": "Full"}]}, ["full-seed0", "'Full'"]),
         ({"rows": [{"name": "x", "method": ["agw"]}]}, ["'x'", "method"]),
+        ({"rows": [FULL], "seeds": [-1]}, [-1]),
+        ({"rows": [{"name": "x", "config-file": "a.yaml"}]}, ["'x'", "config-file"]),
+        ({"rows": [{"name": "x", "eval.flip": "off"}]}, ["'x'", "eval.flip"]),
+        ({"rows": [{"name": "x", "engine.device": "cpu"}]}, ["'x'", "engine.device"]),
         ({"rows": [{"name": "x", "run": {"seed": 3}}]}, ["'x'", "run.seed"]),
         ({"rows": [{"name": "x", "model.method": "agw"}]}, ["'x'", "model.method"]),
     ],
@@ -181,3 +185,10 @@ def test_a_wrong_option_names_its_row(tmp_path: Path, row: dict, told: list[obje
 def test_the_command_line_cannot_set_what_rows_decide(tmp_path: Path, word: str) -> None:
     with refusal(ConfigError, "the command line", word.lstrip("-").partition("=")[0]):
         planned(rows_file(tmp_path, [FULL]), word)
+
+
+def test_rows_without_a_recipe_for_the_set_are_no_ablation(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = rows_file(tmp_path, [{"name": "AGW", "method": "agw"}])
+    with refusal(ConfigError, path, "custom"):
+        plan(read_ablation(path), "custom", [])
+    assert_tells(capsys.readouterr().err, path, "AGW", "configs/agw/custom.yaml")

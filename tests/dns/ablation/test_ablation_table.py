@@ -18,14 +18,15 @@ from tests.support.configs import make_config
 
 ALIKE = {
     "dataset": "drawn", "protocol": "llcm-i2v", "feature": "BN(Z)", "flip": "published", "images": "aa",
-    "normalisation": "imagenet", "sources": "5a",
+    "training_images": "bb", "normalisation": "imagenet", "precision": "fp32", "sources": "5a",
 }  # fmt: skip
 RESULT = {**ALIKE, "complete": True, "identities": 5, "images_a_step": 48, "images_per_s": 96.0, "tflops": 4.0}
 
 
 def row(name: str, rank1: dict[int, float], *, same_as: str = "", flip: str = "published") -> Figures:
     mAP = {seed: value / 2 for seed, value in rank1.items()}
-    return Figures(name, same_as, {"rank1": rank1, "mAP": mAP}, {**ALIKE, "flip": flip}, 1_250_000, 2.0, 96.04)
+    made = {key: [value] for key, value in {**ALIKE, "flip": flip}.items()}
+    return Figures(name, same_as, {"rank1": rank1, "mAP": mAP}, made, 1_250_000, 2.0, 96.04)
 
 
 FULL = row("full", {0: 0.5, 1: 0.6, 2: 0.7})
@@ -122,8 +123,19 @@ def test_figures_are_means_over_the_trials_of_complete_seeds(tmp_path: Path) -> 
 def test_runs_of_one_row_by_other_code_are_said(tmp_path: Path) -> None:
     results = {(seed, 1): {**RESULT, "rank1": 0.5, "mAP": 0.5, "sources": f"5{seed}"} for seed in (0, 1)}
     (found,) = figures([planned(tmp_path, results)])
-    assert found.tested == {**ALIKE, "sources": "50, 51"}
+    assert found.made["sources"] == ["50", "51"]
     assert any("do not have the same code: full" in line for line in remarks([found]))
+
+
+def test_trials_on_images_of_their_own_and_a_comma_are_no_difference(tmp_path: Path) -> None:
+    own = {"feature": "BN(Z); tracklet mean, not a video network", "dataset": "drawn, one frame in 5"}
+    results = {
+        (seed, trial): {**RESULT, **own, "rank1": 0.5, "mAP": 0.5, "images": f"a{trial}"}
+        for seed in (0, 1) for trial in (1, 2)
+    }  # fmt: skip
+    (found,) = figures([planned(tmp_path, results)])
+    assert found.made["images"] == ["a1 a2"]
+    assert not any("have" in line for line in remarks([found]))
 
 
 def test_parameters_are_counted_without_the_parts_that_are_left_out() -> None:
