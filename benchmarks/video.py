@@ -5,7 +5,8 @@ stay the same?
 
 Draws 100,000 training frames in HITSZ-VCM's layout into FOLDER (2 GB, takes minutes; kept for the next time), converts
 them raw and as JPEG (14 GB), and loads EPOCHS epochs of each in a process of its own: uint8 batches in the host's
-memory, two frames of each of two tracklets. An epoch counts tracklets, so EPOCHS of them read about every frame.
+memory, two frames of each of two tracklets. An epoch counts tracklets, so EPOCHS of them draw about as many frames as
+there are.
 Memory is what the process owns (RssAnon); pages of the mapped file come and go with the page cache and are not counted.
 Writes benchmarks/results/video-*.json.
 """

@@ -13,13 +13,11 @@ from ffcv_convert.common.errors import DataError
 @dataclass(frozen=True, slots=True)
 class Tracklet:
     """Frames of one identity in one camera and modality, one after the other; its records share one object. number: its
-    place in its list, from 0; frames: how many the set has; first_frame, last_frame: their numbers in the set's file
-    names, -1 without; query, gallery: whether the published test searches for it, and in it."""
+    place in its list, from 0; frames: how many the set has; query, gallery: whether the published test searches for it,
+    and in it."""
 
     number: int
     frames: int
-    first_frame: int
-    last_frame: int
     query: bool = False
     gallery: bool = False
 

@@ -67,7 +67,7 @@ def source_fingerprint(
         except OSError as error:  # the file is missing, or no file can have this name
             refuse_broken_link(root / record.image)
             why = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
-            alike = _spelled_alike(root, record.image)
+            alike = spelled_alike(root, record.image)
             advice = f"{alike} is there: rename one of them" if alike else "Restore it, or correct the list"
             raise DataError(f"{root / record.image}: listed, but not found{why}. {advice}") from None
         listed.update(repr((record, status.st_size, status.st_mtime_ns)).encode())
@@ -75,7 +75,7 @@ def source_fingerprint(
     return Fingerprint(listed.hexdigest(), files.hexdigest())
 
 
-def _spelled_alike(root: Path, image: str) -> Path | None:
+def spelled_alike(root: Path, image: str) -> Path | None:
     """Return the file or folder that differs from the first missing part of `image` only in capitals or its ending."""
     folder = root
     for part in Path(image).parts:

@@ -110,6 +110,7 @@ def describe(published: Mapping[str, int], part: str, seen: Seen) -> str:
     """Describe one part: identities, images, tracklets and queries, each with its published number, and the cameras of
     each modality."""
     keys = [f"{part} identities", *(f"{part} {modality.name.lower()} images" for modality in Modality)]
+    keys += [f"{part} images"] if f"{part} images" in published else []  # of both, where no number of each is published
     keys += [f"{part} {things}" for things in ("tracklets", "queries")]
     figures = []
     numbered = {camera for split, _, camera in seen.cameras if split == part} != {0}
@@ -118,7 +119,7 @@ def describe(published: Mapping[str, int], part: str, seen: Seen) -> str:
             continue
         figure = f"{seen.counts.get(key, 0):,} {key.removeprefix(f'{part} ')}"
         figure += f" (published {published[key]:,})" if key in published else ""
-        if key.endswith("images"):
+        if key.endswith("images") and key != f"{part} images":
             of = {c for split, m, c in seen.cameras if split == part and m.name.lower() in key}
             figure += _of_cameras(of) if numbered else ""
         figures.append(figure)

@@ -11,8 +11,10 @@ import numpy as np
 from ffcv_convert.beton import read_manifest
 from ffcv_convert.common.errors import DataError
 from ffcv_convert.datasets.dataset import Dataset
+from ffcv_convert.datasets.files import refuse_broken_link
 from ffcv_convert.images import ImageFormat, encode, in_order
 from ffcv_convert.records import AUXILIARY, Record, by_tracklet
+from ffcv_convert.sources import spelled_alike
 
 TIMED = 64  # images that are converted to tell how long all of them take
 THINNED = 4  # the example of --every in a message
@@ -48,14 +50,12 @@ def selection_for(dataset: Dataset, beton: Path, every: int | None, auxiliary: b
 
 def tracklet_rows(records: Iterable[Record]) -> list[list[int]]:
     """Return the manifest's rows of TRACKLET_COLUMNS."""
-    return [
-        [len(frames), int(one.query), int(one.gallery), one.frames, one.first_frame, one.last_frame]
-        for one, frames in by_tracklet(records)
-    ]
+    return [[len(frames), int(one.query), int(one.gallery), one.frames] for one, frames in by_tracklet(records)]
 
 
 def without_missing(root: Path, records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """Leave out frames that are not on the disk. Returns the others, and sentences that count and name what is gone.
+    """Leave out frames that are not on the disk, and training identities that have lost a modality by that. Returns the
+    others, and sentences that count and name what is gone. Raises DataError for a broken link.
 
     Still images stay: they are few, so that a missing one is an error, which `source_fingerprint` raises.
     """
@@ -75,10 +75,29 @@ def without_missing(root: Path, records: Sequence[Record]) -> tuple[list[Record]
         found += there
     told = []
     if gone:
-        told.append(f"listed frames that are not there: {len(gone):,} of {len(records):,}, first {gone[0].image}")
+        refuse_broken_link(root / gone[0].image)
+        alike = spelled_alike(root, gone[0].image)
+        hint = f" ({alike.relative_to(root)} is there: rename one of them)" if alike else ""
+        told.append(f"listed frames that are not there: {len(gone):,} of {len(records):,}, first {gone[0].image}{hint}")
     if empty:
         told.append(f"tracklets without a frame left: {len(empty):,}, first that of {empty[0].image}")
+    halved = _halved(records, found)
+    if halved:
+        told.append(
+            f"training identities with no frame of a modality left, which are left out: {len(halved):,}, first "
+            f"{min(halved)}"
+        )
+        found = [record for record in found if record.split == "test" or record.person not in halved]
     return found, told
+
+
+def _halved(listed: Iterable[Record], found: Iterable[Record]) -> set[int]:
+    """Return the training identities that have frames left, but of fewer modalities than the lists name."""
+    before, after = (
+        {(record.person, record.modality) for record in records if record.split != "test"}
+        for records in (listed, found)
+    )
+    return {person for person, _ in before - after} & {person for person, _ in after}
 
 
 def _is_there(root: Path, image: str, names: dict[str, frozenset[str]]) -> bool:

@@ -1,8 +1,8 @@
 """Chooses the samples of every batch, P identities x K images of each modality, in pure NumPy.
 
 Of a set of video the K images are frames of tracklets: K / F tracklets of the identity are drawn, and F frames of each,
-one from each of F equal parts ("restricted random sampling"). With F = 1 no two of the K frames are of one tracklet, as
-far as the identity has as many.
+one from each of F equal parts ("restricted random sampling"). With F = 1 and replacement
+"needed" no two of the K frames are of one tracklet, as far as the identity has as many.
 
 Every batch is laid out [visible..., infrared...] with the same identities in the same order in both halves; the K
 images of an identity are adjacent. No identity occurs twice in a batch. All ranks draw the same plan of P x world
@@ -47,12 +47,12 @@ def drawn_tracklets(subset: Subset, index: TrainIndex, samples: Samples, frames:
     """Return the tracklets to draw from, None to draw single images. index: that of the subset; samples: "auto" takes
     tracklets where the set has some. Raises DataError where it has none and should."""
     found = subset.tracklets
-    if samples == "images" or (samples == "auto" and not found):
+    if samples == "images" or (samples == "auto" and not found and frames == 1):
         return None
     if not found:
         raise DataError(
-            f"{subset.converted.path}: holds still images, and data.samples = 'tracklets' needs a set of video. Leave "
-            "data.samples at auto"
+            f"{subset.converted.path}: holds still images. data.samples = 'tracklets' and data.tracklet_frames need a "
+            "set of video: leave both out"
         )
     first_T = subset.row_of_sample[found.sample_T]
     tracklets = TrainIndex(np.arange(len(found)), index.person_N[first_T], index.modality_N[first_T])

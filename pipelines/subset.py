@@ -35,9 +35,9 @@ class Subset:
 
     @cached_property
     def tracklets(self) -> Tracklets | None:
-        """Return the tracklets of the samples, None for still images. Only sets that are chosen whole have some: they
-        have neither trials nor sketches."""
-        return tracklets_of(self.converted)
+        """Return the tracklets of the samples, None for still images and for a choice of frames: a tracklet's rows have
+        to follow each other."""
+        return tracklets_of(self.converted) if len(self.sample_N) == len(self.converted) else None
 
     def digest(self) -> str:
         """Return the SHA-256 of the chosen images, their identities and their tracklets, in order, independent of how

@@ -85,7 +85,7 @@ def rank_trials(
         except ValueError as error:
             hint = ". It leaves images out by their cameras: for a set without cameras take regdb-t2v or regdb-v2t"
             same = (query.person[:, None] == gallery.person).any()
-            cameras = trial.excluded and str(error) == NO_MATCH and same
+            cameras = trial.excluded and not trial.tracklet and str(error) == NO_MATCH and same
             raise ProtocolError(f"{trial.protocol}, trial {trial.number}: {error}{hint if cameras else ''}") from None
         path_Q = np.array([test.path_N[row] for row in shown_rows(trial, test)])
         rankings.append(Ranking(trial, person, path_Q, per_query, metrics, search(compared)))

@@ -1,6 +1,6 @@
 """Finds the image of each row of features: by its name, by the order of the set, or by the published code's order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +55,11 @@ def _placed(parts: Sequence[tuple[Features, np.ndarray]], images: int) -> Placed
 
 def _rows_by_name(features: Features, test: TestSet) -> np.ndarray:
     """Return the test image of each row. A name may begin with more folders than the set's path, or with fewer."""
-    row_of = {path: row for row, path in enumerate(test.path_N)}
-    ends = _unique_ends(test.path_N)
+    rows_of: dict[str, list[int]] = {}
+    for row, path in enumerate(test.path_N):
+        rows_of.setdefault(path, []).append(row)  # a frame may be in several tracklets
+    row_of = {path: rows[0] for path, rows in rows_of.items()}
+    ends = _unique_ends(row_of)
     names = list(features.path_N or ())
     rows = [row_of.get(name, ends.get(name, _shortened(name, row_of))) for name in names]
     known = [row for row in rows if row is not None]
@@ -71,19 +74,21 @@ def _rows_by_name(features: Features, test: TestSet) -> np.ndarray:
     for name, row in zip(names, known, strict=True):
         if by_row.setdefault(row, name) != name:
             raise DataError(f"{features.file}: {by_row[row]} and {name} are the same image. Keep one of them")
-    missing = sorted(set(row_of.values()) - by_row.keys())
+    left = {row: iter(rows_of[test.path_N[row]]) for row in by_row}
+    placed = [next(left[row], row) for row in known]  # the second of a name is the frame of the second tracklet
+    missing = sorted(set(range(len(test.path_N))) - set(placed))
     if missing:
         raise DataError(
-            f"{features.file}: lacks {len(missing):,} of the test part's {len(row_of):,} images, such as "
+            f"{features.file}: lacks {len(missing):,} of the test part's {len(test.path_N):,} images, such as "
             f"{test.path_N[missing[0]]}. Add their features"
         )
-    return np.array(known, dtype=np.int64)
+    return np.array(placed, dtype=np.int64)
 
 
-def _unique_ends(paths: Sequence[str]) -> dict[str, int]:
+def _unique_ends(row_of: Mapping[str, int]) -> dict[str, int]:
     """Return which image's path alone ends with these folders and this name."""
     ends: dict[str, int | None] = {}
-    for row, path in enumerate(paths):
+    for path, row in row_of.items():
         parts = path.split("/")
         for start in range(1, len(parts)):
             end = "/".join(parts[start:])

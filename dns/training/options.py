@@ -56,7 +56,7 @@ class DataOptions:
                 f"data.height_px = {self.height_px}, data.width_px = {self.width_px}: one without the other. Give "
                 "both, or 0 for both to take the set at its own size"
             )
-        if self.pictures % self.tracklet_frames:
+        if self.samples != "images" and self.pictures % self.tracklet_frames:
             raise ConfigError(
                 f"data.pictures = {self.pictures} is not a multiple of data.tracklet_frames = {self.tracklet_frames}. "
                 "Change one of them"

@@ -14,29 +14,23 @@ if TYPE_CHECKING:
     from ffcv_convert.beton.manifest import Converted
 
 # samples: how many frames are stored; query, gallery: 1 if the published test searches for it, or in it; frames: how
-# many frames the set has of it, which is more where conversion thins; first_frame, last_frame: the numbers that the
-# set's file names give to the first and the last that it lists, -1 if they give none.
-TRACKLET_COLUMNS = ("samples", "query", "gallery", "frames", "first_frame", "last_frame")
-LEAST = {"samples": 1, "query": 0, "gallery": 0, "frames": 1, "first_frame": -1, "last_frame": -1}
+# many frames the set has of it, which is more where conversion thins.
+TRACKLET_COLUMNS = ("samples", "query", "gallery", "frames")
+LEAST = {"samples": 1, "query": 0, "gallery": 0, "frames": 1}
 MOST = {"query": 1, "gallery": 1}
 
 
 @dataclass(frozen=True)
 class Tracklets:
     """T tracklets of N samples, in the order of the lists; int64, or bool for query and gallery. sample_T: the first
-    sample of each; tracklet_N: the tracklet of each sample, from 0; persons are numbered as in the file."""
+    sample of each; samples_T: how many are its own; frames_T: how many frames the set has of it."""
 
-    tracklet_N: np.ndarray
     sample_T: np.ndarray
     samples_T: np.ndarray
-    person_T: np.ndarray
-    camera_T: np.ndarray
     modality_T: np.ndarray
     query_T: np.ndarray
     gallery_T: np.ndarray
     frames_T: np.ndarray
-    first_frame_T: np.ndarray
-    last_frame_T: np.ndarray
 
     def __len__(self) -> int:
         return len(self.sample_T)
@@ -50,21 +44,13 @@ def tracklets_of(converted: "Converted") -> Tracklets | None:
     table = dict(zip(TRACKLET_COLUMNS, np.array(rows, dtype=np.int64).T.copy(), strict=True))
     samples_T = table["samples"]
     sample_T = np.cumsum(samples_T) - samples_T
-    person_T, camera_T, modality_T = (
-        np.ascontiguousarray(converted.structure.column(name)[sample_T]) for name in ("person", "camera", "modality")
-    )
     return Tracklets(
-        tracklet_N=np.repeat(np.arange(len(rows)), samples_T),
         sample_T=sample_T,
         samples_T=samples_T,
-        person_T=person_T,
-        camera_T=camera_T,
-        modality_T=modality_T,
+        modality_T=np.ascontiguousarray(converted.structure.column("modality")[sample_T]),
         query_T=table["query"].astype(bool),
         gallery_T=table["gallery"].astype(bool),
         frames_T=table["frames"],
-        first_frame_T=table["first_frame"],
-        last_frame_T=table["last_frame"],
     )
 
 

@@ -28,7 +28,6 @@ WORDS = {"RGB/IR": ("RGB", "IR"), "RGB": ("RGB",), "IR": ("IR",)}
 CAMERAS = ("LS3", "G25", "CQ1", "W4", "TSG1", "TSG2")  # 1 to 6: 0 would say that a part has no cameras
 LISTS = {"train": ("train.txt",), AUXILIARY: ("train_auxiliary.txt",), "test": ("query.txt", "gallery.txt")}
 PATHS = "data_paths.json"
-NUMBER = re.compile(r"(\d{1,18})\.\w+$", re.ASCII)
 CLEAN = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*", re.ASCII)  # a path that cannot lead out
 
 
@@ -53,12 +52,12 @@ def list_records(root: Path) -> list[Record]:
                 for place, listed in _read(root, name):
                     named.setdefault(listed, []).append(place)
         for number, (listed, places) in enumerate(named.items()):
-            if len({place.split()[0] for place in places}) < len(places):
-                raise DataError(f"{root / places[1]}: names the tracklet of {places[0]} again. Correct the list")
+            for number_of, place in enumerate(places):
+                if any(place.split()[0] == former.split()[0] for former in places[:number_of]):
+                    raise DataError(f"{root / place}: names the tracklet of {places[0]} again. Correct the list")
             frames = _frames(root, paths, listed, places[0])
             query, gallery = ([place for place in places if place.startswith(name)] for name in ("query", "gallery"))
-            first, last = (int(found[1]) if (found := NUMBER.search(frames[end])) else -1 for end in (0, -1))
-            one = Tracklet(number, len(frames), first, last, bool(query), bool(gallery))
+            one = Tracklet(number, len(frames), bool(query), bool(gallery))
             person, camera = int(listed.person), CAMERAS.index(listed.camera) + 1
             records += [Record(path, person, camera, MODALITIES[listed.modality], split, one) for path in frames]
     refuse_shared_identities(root, records)

@@ -29,7 +29,7 @@ from ffcv_convert.records import Record, Tracklet, by_tracklet, shown
 MODALITIES = {"1": Modality.INFRARED, "2": Modality.VISIBLE}
 FOLDERS = {Modality.INFRARED: "ir", Modality.VISIBLE: "rgb"}
 TOPS = {"train": "Train", "test": "Test"}
-NAME = re.compile(r"(\d{1,9})M([12])(D\d{1,9})T\d{1,9}F((\d{1,18})\.[A-Za-z]{1,5})", re.ASCII)
+NAME = re.compile(r"(\d{1,9})M([12])(D\d{1,9})T\d{1,9}F(\d{1,18}\.[A-Za-z]{1,5})", re.ASCII)
 MOST_OVERLAP = 10  # times that the ranges name each frame, on average, before they count as damaged
 ONE_ARCHIVE = "Restore the lists from one archive"
 
@@ -67,17 +67,15 @@ def list_records(root: Path) -> list[Record]:
                 )
             if frames:
                 query = number in queries
-                one = Tracklet(
-                    number, len(frames), frames[0][1], frames[-1][1], query, gallery=split == "test" and not query
-                )
-                records += [Record(path, track.person, track.camera, track.modality, split, one) for path, _ in frames]
+                one = Tracklet(number, len(frames), query, gallery=split == "test" and not query)
+                records += [Record(path, track.person, track.camera, track.modality, split, one) for path in frames]
     refuse_shared_identities(_info(root), records)
     return records
 
 
 def remarks(root: Path, records: Sequence[Record]) -> Iterator[str]:
-    """Yield warnings of ranges without a frame, and of ranges that hold frames of another identity, camera or modality
-    by their names."""
+    """Yield warnings of ranges without a frame, of ranges that hold frames of another identity, camera or modality by
+    their names, and of queries that no published test takes."""
     for split in TOPS:
         tracks = _tracks(root, split)
         empty = [track for track in tracks if track.last < track.first]
@@ -96,6 +94,12 @@ def remarks(root: Path, records: Sequence[Record]) -> Iterator[str]:
                 f"{len(foreign):,} in {ranges:,} of {len(tracks):,} tracklets, first {record.image} in {track.place}. "
                 "They get the tracklet's labels, as in the published loaders"
             )
+    visible = {r.tracklet.number for r in records if r.tracklet and r.tracklet.query and r.modality == Modality.VISIBLE}
+    if visible:
+        yield (
+            f"queries that are visible tracklets, which no published test searches for: {len(visible):,}, first "
+            f"{tracks[min(visible)].place}"
+        )
 
 
 def _is_named_as_labelled(record: Record) -> bool:
@@ -108,8 +112,8 @@ def _info(root: Path) -> Path:
     return root / "info" if (root / "info").is_dir() else root
 
 
-def _frames(root: Path, split: str) -> list[tuple[str, int]]:
-    """Return the path below `root` and the number of every frame that the split's list names."""
+def _frames(root: Path, split: str) -> list[str]:
+    """Return the path below `root` of every frame that the split's list names."""
     source = _info(root) / f"{split}_name.txt"
     in_tops = any((root / top).is_dir() for top in TOPS.values())
     top = f"{TOPS[split]}/" if in_tops else ""
@@ -118,8 +122,8 @@ def _frames(root: Path, split: str) -> list[tuple[str, int]]:
         name = NAME.fullmatch(line)
         if name is None:
             raise wrong_line(source.parent, place, line, "a frame such as 0001M1D2T1F6.jpg")
-        person, modality, camera, file, number = name.groups()
-        frames.append((f"{top}{person}/{FOLDERS[MODALITIES[modality]]}/{camera}/{file}", int(number)))
+        person, modality, camera, file = name.groups()
+        frames.append(f"{top}{person}/{FOLDERS[MODALITIES[modality]]}/{camera}/{file}")
     return frames
 
 

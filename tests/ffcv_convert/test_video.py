@@ -30,7 +30,7 @@ def records_of(*lengths: int) -> list[Record]:
     return [
         Record(f"{person}/{frame}.jpg", person, 1, Modality.VISIBLE, "test", one)
         for person, length in enumerate(lengths)
-        for one in [Tracklet(person, length, 0, length - 1)]
+        for one in [Tracklet(person, length)]
         for frame in range(length)
     ]
 
@@ -77,9 +77,9 @@ def test_the_fingerprint_covers_tracklets(tmp_path: Path) -> None:
     records = records_of(4)
     touch(tmp_path, *(record.image for record in records))
     whole, query, *halves = (
-        Tracklet(0, 4, 0, 3),
-        Tracklet(0, 4, 0, 3, query=True),
-        *(Tracklet(n, 2, 0, 3) for n in (0, 1)),
+        Tracklet(0, 4),
+        Tracklet(0, 4, query=True),
+        *(Tracklet(n, 2) for n in (0, 1)),
     )
     variants = [
         [replace(record, tracklet=of[n]) for n, record in enumerate(records)]

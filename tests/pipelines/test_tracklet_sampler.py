@@ -170,15 +170,17 @@ def test_a_set_of_video_is_drawn_by_tracklet_unless_images_are_asked_for(
     visible = (video.tracklets.modality_T == Modality.VISIBLE).sum()
     by_tracklet = epoch_plan(video, tracklet_frames=2, replacement="needed")
     assert by_tracklet.iterations == max(visible, len(video.tracklets) - visible) // 4
+    tracklet_N = np.repeat(np.arange(len(video.tracklets)), video.tracklets.samples_T)
     for batch in by_tracklet.plan(0):
-        pairs = video.tracklets.tracklet_N[batch].reshape(-1, 2)
+        pairs = tracklet_N[batch].reshape(-1, 2)
         assert (pairs[:, 0] == pairs[:, 1]).all()
     images = epoch_plan(video, samples="images")
     assert images.iterations == (video.modality_N == Modality.VISIBLE).sum() // 8
     still = open_subset(converted_layout("sysu"), "train")
     assert np.array_equal(epoch_plan(still).plan(1), epoch_plan(still, samples="images", tracklet_frames=2).plan(1))
-    with refusal(DataError, still.converted.path, "data.samples"):
-        epoch_plan(still, samples="tracklets")
+    for asked in ({"samples": "tracklets"}, {"tracklet_frames": 2}):
+        with refusal(DataError, still.converted.path, "data.samples", "data.tracklet_frames"):
+            epoch_plan(still, **asked)
 
 
 def test_two_ranks_halve_a_plan_of_video(video: Subset) -> None:

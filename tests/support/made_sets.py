@@ -43,13 +43,12 @@ def make_video_set(tracklets: Iterable[Tracklet]) -> TestSet:
     *columns, roles = zip(*tracklets, strict=True)
     person_T, camera_T, modality_T, frames_T = (np.array(column, dtype=np.int64) for column in columns)
     number_N = np.repeat(np.arange(len(frames_T)), frames_T)
-    unknown_T, roles_T = np.full(len(frames_T), -1), np.array(roles)
+    roles_T = np.array(roles)
     return TestSet(
         person_T[number_N], camera_T[number_N], modality_T[number_N],
         [f"{number}/{row}.jpg" for row, number in enumerate(number_N.tolist())],
         tracklets=Tracklets(
-            number_N, np.cumsum(frames_T) - frames_T, frames_T, person_T, camera_T, modality_T,
-            roles_T == "query", roles_T == "gallery", frames_T, unknown_T, unknown_T,
+            np.cumsum(frames_T) - frames_T, frames_T, modality_T, roles_T == "query", roles_T == "gallery", frames_T,
         ),
     )  # fmt: skip
 

@@ -72,10 +72,11 @@ def naive_metrics(name: str, test: TestSet, embedding_ND: Tensor) -> tuple[float
     for query in queries:
         ranked = []
         for place, other in enumerate(gallery):
-            same = found.person_T[query] == found.person_T[other]
-            if name.startswith("vcm") and same and found.camera_T[query] == found.camera_T[other]:
+            one, two = found.sample_T[query], found.sample_T[other]
+            same = test.person_N[one] == test.person_N[two]
+            if name.startswith("vcm") and same and test.camera_N[one] == test.camera_N[two]:
                 continue
-            likeness = sum(one * two for one, two in zip(means[query], means[other], strict=True))
+            likeness = sum(left * right for left, right in zip(means[query], means[other], strict=True))
             ranked.append((-likeness, place, bool(same)))
         right = [rank for rank, (_, _, same) in enumerate(sorted(ranked), start=1) if same]
         if right:

@@ -15,9 +15,10 @@ from dns.evaluation.tables import COLUMNS, make_row, ranked_row, table
 from dns.evaluation.trial import TestSet
 from dns.judge.__main__ import main
 from dns.judge.conventions import COSINE, DOT, EUCLIDEAN, protocols_of
-from dns.judge.orders import published_rows
+from dns.judge.features import Features
+from dns.judge.orders import place, published_rows
 from dns.judge.subject import open_subject
-from ffcv_convert.common.errors import ConfigError
+from ffcv_convert.common.errors import ConfigError, DataError
 from tests.support.made_sets import random_set
 from tests.support.read_page import read_page
 from tests.support.refusals import refusal
@@ -87,6 +88,16 @@ def test_names_decide_the_row(converted_layout: Layout, tmp_path: Path) -> None:
     np.savez(tmp_path / "named.npz", features=matrix[order], paths=np.array(names))
     found = judged(folder, out, tmp_path / "named.npz")
     assert [[row[name] for name in COLUMNS] for row in found] == [[row[name] for name in COLUMNS] for row in wanted]
+
+
+def test_a_frame_of_two_tracklets_has_a_row_for_each(tmp_path: Path) -> None:
+    labels = [np.array(column) for column in ([1, 1, 2], [1, 1, 1], [0, 0, 1])]
+    test, matrix = TestSet(*labels, ["a/1.jpg", "a/2.jpg", "a/1.jpg"]), np.arange(6.0).reshape(3, 2)
+    features = Features(tmp_path / "a.npz", {"Z": matrix}, ["a/2.jpg", "a/1.jpg", "a/1.jpg"])
+    assert place(features, test).matrices["Z"].tolist() == matrix[[1, 0, 2]].tolist()
+    once = Features(tmp_path / "a.npz", {"Z": matrix[:2]}, ["a/2.jpg", "a/1.jpg"])
+    with refusal(DataError, tmp_path / "a.npz", "lacks 1", "a/1.jpg"):
+        place(once, test)
 
 
 def save_labels(path: Path, test: TestSet) -> str:

@@ -79,13 +79,13 @@ def test_records_are_those_of_a_naive_reading(tree: Path, drawn_root: Path) -> N
 def test_a_tracklet_knows_its_frames_and_its_role(tree: Path) -> None:
     found = [one for one, _ in by_tracklet(hitsz_vcm.list_records(tree))]
     assert found == [
-        Tracklet(0, 2, 1, 6),
-        Tracklet(1, 1, 1, 1),
-        Tracklet(2, 1, 1, 1),
-        Tracklet(3, 1, 11, 11),
-        Tracklet(0, 2, 1, 6, gallery=True),
-        Tracklet(1, 1, 1, 1, query=True),
-        Tracklet(2, 1, 16, 16, query=True),
+        Tracklet(0, 2),
+        Tracklet(1, 1),
+        Tracklet(2, 1),
+        Tracklet(3, 1),
+        Tracklet(0, 2, gallery=True),
+        Tracklet(1, 1, query=True),
+        Tracklet(2, 1, query=True),
     ]
 
 
@@ -173,6 +173,32 @@ def test_missing_frames_are_counted_named_and_make_the_set_incomplete(drawn_root
     assert parts[1].column("path") == [r.image for r in test if r != test[3]]
     assert [row[:4] for row in parts[0].tracklets] == [[1, 0, 0, 1], *[[2, 0, 0, 2]] * (len(train) // 2 - 1)]
     assert len(parts[1].tracklets) == len(test) - 1
+
+
+def test_identities_whose_second_modality_was_not_unpacked_yet_are_left_out(drawn_root: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(drawn_root / "HITSZ-VCM", tmp_path / "HITSZ-VCM")
+    train = [r for r in hitsz_vcm.list_records(root) if r.split == "train"]
+    half = train[-1].person
+    shutil.rmtree(root / "Train" / f"{half:04d}" / "rgb")
+    said, folder = converted(tmp_path)
+    (told,) = (line for line in said if "no frame of a modality left" in line)
+    assert_tells(told, "warning", 1, half)
+    stored = open_beton(folder / "train.beton").manifest.column("path")
+    assert stored == [r.image for r in train if r.person != half]
+
+
+def test_frames_that_are_spelled_otherwise_are_named(drawn_root: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(drawn_root / "HITSZ-VCM", tmp_path / "HITSZ-VCM")
+    image = root / hitsz_vcm.list_records(root)[0].image
+    image.rename(image.with_suffix(".JPG"))
+    said, _ = converted(tmp_path)
+    assert any("not there: 1 of" in line and ".JPG is there" in line for line in said)
+
+
+def test_visible_queries_are_told_of(tree: Path) -> None:
+    write(tree, "info/query_IDX.txt", "1 3\n")
+    (told,) = hitsz_vcm.remarks(tree, hitsz_vcm.list_records(tree))
+    assert_tells(told, "visible", 1, "track_test_info.txt line 1")
 
 
 def test_half_an_archive_is_told_of(drawn_root: Path, tmp_path: Path) -> None:
