@@ -26,6 +26,7 @@ from dns.backbones import ARCHITECTURES
 from dns.methods import METHODS
 from dns.training.environment import environment
 from dns.training.options import DEFAULT_METHOD
+from ffcv_convert.common.errors import user_errors
 
 HEADER = ("backbone", "method", "parameters, million", "TFLOP a step", "images/s", "lowest", "highest", "TFLOP/s")
 
@@ -101,4 +102,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with user_errors():  # a backbone may need a library that is not installed
+        sys.exit(main(sys.argv[1:]))

@@ -38,13 +38,16 @@ def _labelled(known: Sequence[tuple[np.ndarray, int | None, Modality]]) -> Label
 
 
 def of_test_set(images: TestImages, network: SearchNetwork) -> Labelled:
-    """Embed every image of a converted test set."""
-    found_ND = np.zeros((len(images.person_N), network.width), dtype=np.float32)
+    """Embed every image of a converted test set, of video the first frame of each tracklet: the next ones look like it,
+    and hundreds of thousands are too many to compare all with all."""
+    chosen_N = np.arange(len(images.person_N)) if images.tracklets is None else images.tracklets.sample_T
+    modality_N = images.modality_N[chosen_N]
+    found_ND = np.zeros((len(chosen_N), network.width), dtype=np.float32)
     with tqdm(total=len(found_ND), desc="calibrating", unit="images", dynamic_ncols=True) as bar:
-        for number in np.unique(images.modality_N).tolist():
-            rows = np.flatnonzero(images.modality_N == number)
-            for begin in range(0, len(rows), BATCH):
-                some = rows[begin : begin + BATCH]
-                found_ND[some] = network.embed(np.stack(images.pixels(some)), Modality(number))
+        for number in np.unique(modality_N).tolist():
+            places = np.flatnonzero(modality_N == number)
+            for begin in range(0, len(places), BATCH):
+                some = places[begin : begin + BATCH]
+                found_ND[some] = network.embed(np.stack(images.pixels(chosen_N[some])), Modality(number))
                 bar.update(len(some))
-    return Labelled(found_ND, images.person_N, images.modality_N)
+    return Labelled(found_ND, images.person_N[chosen_N], modality_N)
