@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from dns.engine import Engine
 from dns.evaluation import results
+from dns.evaluation.some_rows import EmbeddedRows, SomeRows
 from dns.evaluation.trial import TestSet
 from dns.network import Embeds
 
@@ -37,6 +38,29 @@ class Embeddings(NamedTuple):
             return self.z if feature == "z" else self.bn
         of_z, of_bn = (weight**0.5 for weight in WEIGHTS[feature])
         return torch.cat([of_z * self.z, of_bn * self.bn], dim=1)
+
+
+class TestEmbeddings(NamedTuple):
+    """Embeddings of the images of a test set. row_M: the rows of the set that were embedded, int64, ascending; None:
+    all of them."""
+
+    __test__ = False  # pytest: not a test class
+
+    both: Embeddings
+    row_M: np.ndarray | None
+
+    @property
+    def bn(self) -> Tensor:
+        return self.both.bn
+
+    @property
+    def z(self) -> Tensor:
+        return self.both.z
+
+    def compared(self, feature: str) -> EmbeddedRows:
+        """Return what is compared, see Embeddings.compared, by the rows of the test set."""
+        matrix = self.both.compared(feature)
+        return matrix if self.row_M is None else SomeRows(self.row_M, matrix)
 
 
 def compared_width(width: int, feature: str) -> int:

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from dns import ranks
 from dns.engine import Engine
-from dns.evaluation.embedding import FEATURES, Embedder, Embeddings, Flip
+from dns.evaluation.embedding import FEATURES, Embedder, Embeddings, Flip, TestEmbeddings
 from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.ranking import Ranking, rank_trials
+from dns.evaluation.some_rows import EmbeddedRows
 from dns.evaluation.tables import Measured, Row, joined, ranked_row
 from dns.evaluation.trial import TestSet
 from dns.network import Embeds
@@ -42,23 +43,22 @@ class Evaluator:
         self.prepare, self.precision = channels_first, precision
 
     @torch.inference_mode()
-    def embed(self, model: Embeds, row_N: np.ndarray | None = None, flip: Flip | None = None) -> Embeddings:
-        """Return the features of every test image, or only of those of `row_N` (the result's other rows are NaN), on
-        the device. flip: that of the tables unless another is given. Leaves the model in evaluation mode."""
+    def embed(self, model: Embeds, row_M: np.ndarray | None = None, flip: Flip | None = None) -> TestEmbeddings:
+        """Return the features of every test image, or only of those of `row_M`, ascending, on the device. flip: that of
+        the tables unless another is given. Leaves the model in evaluation mode."""
         embedder = Embedder(model, self.prepare, self.engine, flip=flip or self.flip).eval()
-        rows = np.arange(len(self.test_set.person_N)) if row_N is None else row_N
-        shape = (len(self.test_set.person_N), embedder.width)
-        embeddings = Embeddings(*(torch.full(shape, torch.nan, device=self._world.device) for _ in Embeddings._fields))
-        for embedding in embeddings:
-            embedding[torch.from_numpy(rows)] = 0
+        rows = np.arange(len(self.test_set.person_N)) if row_M is None else row_M
+        shape, ascending_M = (len(rows), embedder.width), torch.from_numpy(rows).to(self._world.device)
+        embeddings = Embeddings(*(torch.zeros(shape, device=self._world.device) for _ in Embeddings._fields))
         for modality in np.unique(self.test_set.modality_N[rows]):
             visible = bool(modality == Modality.VISIBLE)
             with self.images.batches(rows[self.test_set.modality_N[rows] == modality]) as batches:
                 for images_BHWC, batch_rows in batches:
+                    places = torch.searchsorted(ascending_M, batch_rows)
                     for target, feature in zip(embeddings, embedder(images_BHWC, visible=visible), strict=True):
-                        target[batch_rows] = feature[: len(batch_rows)]
+                        target[places] = feature[: len(batch_rows)]
         ranks.add_up(self._world, embeddings)  # each row is one rank's, and 0 on the others
-        return embeddings
+        return TestEmbeddings(embeddings, row_M)
 
     def rows(self, protocols: Sequence[str]) -> np.ndarray | None:
         """Return the test images that these protocols need, ascending; None for all. Of video they are few of many."""
@@ -67,7 +67,12 @@ class Evaluator:
         return np.unique(np.concatenate([PROTOCOLS[protocol].rows(self.test_set) for protocol in protocols]))
 
     def rankings(
-        self, embedding_ND: Tensor, protocol: str, trials: Sequence[int] | None = None, *, re_ranking: bool = False
+        self,
+        embedding_ND: EmbeddedRows,
+        protocol: str,
+        trials: Sequence[int] | None = None,
+        *,
+        re_ranking: bool = False,
     ) -> list[Ranking]:
         """Rank the trials of a protocol, see rank_trials."""
         return rank_trials(PROTOCOLS[protocol], self.test_set, embedding_ND, trials, re_ranking=re_ranking)

@@ -14,6 +14,7 @@ from dns.evaluation.metrics import NO_MATCH, Metrics, PerQuery, mean_metrics, ra
 from dns.evaluation.open_set import Searches, search
 from dns.evaluation.protocols import Protocol
 from dns.evaluation.rerank import needed_bytes, rerank
+from dns.evaluation.some_rows import EmbeddedRows
 from dns.evaluation.trial import Compared, Images, TestSet, Trial
 from ffcv_convert.common.errors import ConfigError, ProtocolError
 
@@ -39,7 +40,7 @@ class Ranking:
         return shown_rows(self.trial, test)[missed_Q.cpu().numpy()]
 
 
-def compare(trial: Trial, test: TestSet, embedding_ND: Tensor, *, re_ranking: bool = False) -> Compared:
+def compare(trial: Trial, test: TestSet, embedding_ND: EmbeddedRows, *, re_ranking: bool = False) -> Compared:
     """Compare every query of the trial with its whole gallery, as rank_trials does."""
     person_N, camera_N = _labels(test, embedding_ND)
     person, embedding = _queries(trial, test, person_N, embedding_ND)
@@ -59,14 +60,13 @@ def shown_rows(trial: Trial, test: TestSet) -> np.ndarray:
 def rank_trials(
     protocol: Protocol,
     test: TestSet,
-    embedding_ND: Tensor,
+    embedding_ND: EmbeddedRows,
     trials: Sequence[int] | None = None,
     *,
     re_ranking: bool = False,
 ) -> list[Ranking]:
-    """Rank every trial, or those with the given numbers. embedding_ND: row n embeds row n of the test set, on any
-    device, NaN where no trial takes it; similarity is the dot product, or k-reciprocal re-ranking of it. Raises
-    ProtocolError."""
+    """Rank every trial, or those with the given numbers. embedding_ND: embeddings by the test set's rows, on a device;
+    similarity is the dot product, or k-reciprocal re-ranking of it. Raises ProtocolError."""
     chosen = protocol.trials(test, trials)
     person_N, camera_N = _labels(test, embedding_ND)
     distance_of = None if re_ranking else _shared_product(protocol, chosen, test, person_N, embedding_ND)
@@ -108,7 +108,7 @@ def check_memory(protocol: Protocol, test: TestSet, width: int, device: torch.de
         print(f"note: {said}; {free / GB:.2f} GB are free", file=sys.stderr)
 
 
-def _labels(test: TestSet, embedding_ND: Tensor) -> tuple[Tensor, Tensor]:
+def _labels(test: TestSet, embedding_ND: EmbeddedRows) -> tuple[Tensor, Tensor]:
     """Return identity and camera of each test image, on the embeddings' device."""
     person, camera = (torch.from_numpy(column).to(embedding_ND.device) for column in (test.person_N, test.camera_N))
     return person, camera
@@ -122,7 +122,7 @@ def _compared(trial: Trial, test: TestSet, person_Q: Tensor, camera_N: Tensor, d
 
 
 def _shared_product(
-    protocol: Protocol, trials: Sequence[Trial], test: TestSet, person_N: Tensor, embedding_ND: Tensor
+    protocol: Protocol, trials: Sequence[Trial], test: TestSet, person_N: Tensor, embedding_ND: EmbeddedRows
 ) -> Callable[[Trial], Tensor]:
     """Return a function trial -> distances (Q, G), all taken from one product: the images of one side are the same in
     all trials, and those of the other side are multiplied once, however many trials they are drawn in."""
@@ -150,7 +150,7 @@ def distances(query_QD: Tensor, gallery_GD: Tensor) -> Tensor:
     return -query_QD.double() @ gallery_GD.double().T
 
 
-def _queries(trial: Trial, test: TestSet, person_N: Tensor, embedding_ND: Tensor) -> tuple[Tensor, Tensor]:
+def _queries(trial: Trial, test: TestSet, person_N: Tensor, embedding_ND: EmbeddedRows) -> tuple[Tensor, Tensor]:
     """Return identities and features of the trial's queries."""
     person, embedding = person_N[trial.query_rows], trial.features(test, trial.query_rows, embedding_ND)
     return _means(person, embedding.double()) if trial.mean_query else (person, embedding)

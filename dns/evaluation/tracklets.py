@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dns.evaluation.some_rows import EmbeddedRows
 from ffcv_convert.beton.labels import Modality
 from ffcv_convert.beton.tracklets import Tracklets
 
@@ -64,10 +65,13 @@ class TrackletMean:
             group_M, frame_M = np.repeat(np.arange(len(row_T)), frame_TF.shape[1]), frame_TF.ravel()
         return row_T[group_M] + frame_M, group_M
 
-    def means(self, found: Tracklets, row_T: np.ndarray, embedding_ND: Tensor) -> Tensor:
+    def means(self, found: Tracklets, row_T: np.ndarray, embedding_ND: EmbeddedRows) -> Tensor:
         """Return the L2-normalised mean of each tracklet's embeddings, float64 (T, D)."""
-        row_M, group_M = (torch.from_numpy(one).to(embedding_ND.device) for one in self.members(found, row_T))
-        total_TD = embedding_ND.new_zeros((len(row_T), embedding_ND.shape[1]), dtype=torch.float64)
-        for row, group in zip(row_M.split(FRAMES_AT_ONCE), group_M.split(FRAMES_AT_ONCE), strict=True):
-            total_TD.index_add_(0, group, embedding_ND[row].double())
+        row_M, group_M = self.members(found, row_T)
+        device, shape = embedding_ND.device, (len(row_T), embedding_ND.shape[1])
+        total_TD = torch.zeros(shape, dtype=torch.float64, device=device)
+        for begin in range(0, len(row_M), FRAMES_AT_ONCE):
+            some = slice(begin, begin + FRAMES_AT_ONCE)
+            group = torch.from_numpy(group_M[some]).to(device)
+            total_TD.index_add_(0, group, embedding_ND[row_M[some]].double())
         return functional.normalize(total_TD, dim=1)  # the sum has the direction of the mean

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from dns.evaluation.metrics import CMC
+from dns.evaluation.some_rows import EmbeddedRows
 from dns.evaluation.tracklets import TrackletMean
 from ffcv_convert.beton.labels import UNKNOWN_CAMERA
 from ffcv_convert.beton.tracklets import Tracklets
@@ -85,7 +86,7 @@ class Trial:
         ranked = np.concatenate([self.query_rows, self.gallery_rows])
         return self.tracklet.members(test.tracklets, ranked)[0] if self.tracklet and test.tracklets else ranked
 
-    def features(self, test: TestSet, row_N: np.ndarray, embedding_ND: Tensor) -> Tensor:
+    def features(self, test: TestSet, row_N: np.ndarray, embedding_ND: EmbeddedRows) -> Tensor:
         """Return what stands for these rows: their embeddings, or the means of the tracklets that begin there."""
         if self.tracklet and test.tracklets:
             return self.tracklet.means(test.tracklets, row_N, embedding_ND)

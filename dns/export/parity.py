@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.ranking import compare
+from dns.evaluation.some_rows import EmbeddedRows
 from dns.evaluation.trial import TestSet
 from dns.export.description import OUTPUTS, file_of
 from dns.export.graph import ExportedBranch
@@ -92,18 +92,21 @@ def of_protocols(opened: Opened, exported: ExportedNetwork, limits: Limits) -> l
     own = evaluator.prepare, evaluator.precision
     evaluator.take_exported(exported.precision)
     try:
-        after = evaluator.embed(exported, rows := opened.rows()).compared(feature)
+        embeddings = evaluator.embed(exported, opened.rows())
     finally:
         evaluator.prepare, evaluator.precision = own
-    if not torch.isfinite(after if rows is None else after[rows]).all():
+    if not torch.isfinite(embeddings.both.compared(feature)).all():
         raise CheckpointError(
             "the export gives embeddings of test images that are not finite. Nothing was written: take another "
             "--precision, or an earlier checkpoint"
         )
+    after = embeddings.compared(feature)
     return [_of_protocol(opened, protocol, before, after, limits) for protocol in opened.protocols]
 
 
-def _of_protocol(opened: Opened, protocol: str, before: Tensor, after: Tensor, limits: Limits) -> dict[str, Any]:
+def _of_protocol(
+    opened: Opened, protocol: str, before: EmbeddedRows, after: EmbeddedRows, limits: Limits
+) -> dict[str, Any]:
     row: dict[str, Any] = {"protocol": protocol, "flip": opened.evaluator.flip}
     for name, embedding_ND in (("torch", before), ("export", after)):
         trials = [ranking.metrics for ranking in opened.evaluator.rankings(embedding_ND, protocol)]
@@ -116,7 +119,7 @@ def _of_protocol(opened: Opened, protocol: str, before: Tensor, after: Tensor, l
     return row
 
 
-def swaps(protocol: str, test: TestSet, before_ND: Tensor, after_ND: Tensor) -> Swaps:
+def swaps(protocol: str, test: TestSet, before_ND: EmbeddedRows, after_ND: EmbeddedRows) -> Swaps:
     """Count what changed places in the galleries of all trials, and how far apart such images were before."""
     places = of = 0
     farthest = 0.0

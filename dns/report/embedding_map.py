@@ -4,8 +4,8 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor
 
+from dns.evaluation.some_rows import EmbeddedRows
 from dns.evaluation.trial import TestSet
 from dns.report.figures import Chart, Series
 from dns.report.study import embedded_rows
@@ -27,7 +27,7 @@ def available() -> bool:
     return find_spec("sklearn") is not None
 
 
-def embedding_map(test: TestSet, embedding_ND: Tensor, *, seed: int = 0) -> EmbeddingMap:
+def embedding_map(test: TestSet, embedding_ND: EmbeddedRows, *, seed: int = 0) -> EmbeddingMap:
     """Compute the map of IDENTITIES identities that have images in two modalities, drawn with `seed`."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits

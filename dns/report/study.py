@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dns.evaluation.metrics import PerQuery, rank_queries
 from dns.evaluation.ranking import Compared, Ranking, compare, shown_rows
+from dns.evaluation.some_rows import EmbeddedRows, SomeRows
 from dns.evaluation.trial import TestSet, Trial
 
 LIKENESS_IMAGES = 2000  # test images whose similarities to each other are counted
@@ -38,7 +38,7 @@ class Study:
         return self.rankings[0].per_query
 
 
-def study(test: TestSet, rankings: Sequence[Ranking], embedding_ND: Tensor, *, re_ranking: bool = False) -> Study:
+def study(test: TestSet, rankings: Sequence[Ranking], embedding_ND: EmbeddedRows, *, re_ranking: bool = False) -> Study:
     """Study a protocol. rankings: those of its every trial, made from these embeddings and with this re_ranking."""
     trial = rankings[0].trial
     compared = compare(trial, test, embedding_ND, re_ranking=re_ranking)
@@ -89,7 +89,7 @@ class Likeness(NamedTuple):
     images: int
 
 
-def likeness(test: TestSet, embedding_ND: Tensor, *, seed: int = 0) -> Likeness:
+def likeness(test: TestSet, embedding_ND: EmbeddedRows, *, seed: int = 0) -> Likeness:
     """Count the similarities of all pairs of at most LIKENESS_IMAGES test images, drawn with `seed` among those that
     were embedded. Pairs that a protocol leaves out are among them."""
     known = embedded_rows(embedding_ND)
@@ -109,8 +109,10 @@ def likeness(test: TestSet, embedding_ND: Tensor, *, seed: int = 0) -> Likeness:
     return Likeness((edges[1:] + edges[:-1]) / 2, share, len(rows))
 
 
-def embedded_rows(embedding_ND: Tensor) -> np.ndarray:
-    """Return the rows that have an embedding, int64, ascending; the others are NaN."""
+def embedded_rows(embedding_ND: EmbeddedRows) -> np.ndarray:
+    """Return the rows that have an embedding, int64, ascending."""
+    if isinstance(embedding_ND, SomeRows):
+        return embedding_ND.row_M
     return np.flatnonzero(~embedding_ND[:, 0].isnan().cpu().numpy())
 
 

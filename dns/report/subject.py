@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dns.evaluation.embedding import Embedder, Embeddings
+from dns.evaluation.embedding import Embedder, TestEmbeddings
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.ranking import Ranking
+from dns.evaluation.some_rows import EmbeddedRows
 from dns.evaluation.trial import TestSet
 from dns.network import Network
 from dns.training.options import Config
@@ -55,7 +56,7 @@ class Subject:
     set_name: str
     dataset: str
     test: TestSet
-    embedding_ND: Tensor
+    embedding_ND: EmbeddedRows
     rankings: Mapping[str, Sequence[Ranking]]
     how: Mapping[str, str]
     pixels: Callable[[np.ndarray], Sequence[np.ndarray]] | None
@@ -73,7 +74,7 @@ class Subject:
 
 
 def of_network(
-    config: Config, evaluator: Evaluator, embeddings: Embeddings, rankings: Mapping[str, Sequence[Ranking]],
+    config: Config, evaluator: Evaluator, embeddings: TestEmbeddings, rankings: Mapping[str, Sequence[Ranking]],
     checkpoint: Path, command: str, model: Network | None = None,
 ) -> Subject:  # fmt: skip
     """Return the subject of a network's report. rankings: by shown_feature; model: None where it was exported, and has

@@ -17,7 +17,7 @@ import torch
 
 from dns import exchange, ranks
 from dns.engine import Engine, EngineOptions, make_engine
-from dns.evaluation.embedding import Embeddings, compared_width
+from dns.evaluation.embedding import TestEmbeddings, compared_width
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import PROTOCOLS, fitting
 from dns.evaluation.ranking import check_memory
@@ -86,12 +86,10 @@ class Opened:
         """Return the test images whose features are needed, see Evaluator.rows; all of them where they are written."""
         return self.evaluator.rows(self.protocols) if self.config.eval.export == "none" else None
 
-    def embed(self) -> Embeddings:
+    def embed(self) -> TestEmbeddings:
         """Return both features of the test images of `rows`. Raises CheckpointError where they are not finite."""
-        rows = self.rows()
-        embeddings = self.evaluator.embed(self.model, rows)
-        known = embeddings if rows is None else [embedding[rows] for embedding in embeddings]
-        if not all(torch.isfinite(embedding).all() for embedding in known):
+        embeddings = self.evaluator.embed(self.model, self.rows())
+        if not all(torch.isfinite(embedding).all() for embedding in embeddings.both):
             raise CheckpointError(f"{self.path}: gives embeddings that are not finite. Name an earlier checkpoint")
         return embeddings
 

@@ -372,7 +372,7 @@ def test_embeddings_do_not_depend_on_the_batch_size(finished: Path, beton_root: 
     embeddings = []
     for size in (16, batch_size):
         embeddings.append(open_evaluator(replace(asked, eval=replace(asked.eval, batch_size=size))).embed(model))
-    for one, other in zip(*embeddings, strict=True):
+    for one, other in zip(*(found.both for found in embeddings), strict=True):
         assert torch.isfinite(one).all()
         assert torch.allclose(one, other, atol=1e-5)
 
@@ -405,9 +405,11 @@ def test_an_epoch_is_chosen_without_flip_on_what_trial_0_ranks(
     assert flips == {"off"}
     logged = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     assert chosen_by == [line for line in logged if line["kind"] == "eval"][-1]["rank1"]
-    some = evaluator.embed(model, np.array([1, 4]), flip="off")
-    assert torch.isfinite(some.bn).all(dim=1).nonzero().flatten().tolist() == [1, 4]
-    everything = evaluator.embed(model, flip="off")
+    some, everything = evaluator.embed(model, np.array([1, 4]), flip="off"), evaluator.embed(model, flip="off")
+    assert some.bn.shape == (2, model.width)
+    assert torch.allclose(some.compared("bn")[np.array([4, 1])], everything.bn[[4, 1]], atol=1e-5)
+    with pytest.raises(KeyError, match="row 3 of the test set"):
+        some.compared("bn")[np.array([1, 3])]
     assert chosen_by == evaluator.rankings(everything.bn, "llcm-i2v", [0])[0].metrics.cmc[0]
 
 

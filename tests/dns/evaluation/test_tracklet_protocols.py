@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dns.evaluation.protocols import INFRARED, PROTOCOLS, VISIBLE
 from dns.evaluation.ranking import compare, rank_trials, shown_rows
+from dns.evaluation.some_rows import SomeRows
 from dns.evaluation.tables import OF_TRACKLETS, ranked_row
 from dns.evaluation.tracklets import TrackletMean, at_equal_steps, first_of_parts
 from dns.evaluation.trial import TestSet
@@ -124,6 +125,8 @@ def test_only_the_frames_that_are_averaged_need_an_embedding(name: str) -> None:
         for frame in frames_of(name, int(test.tracklets.samples_T[number]))
     }
     assert known.tolist() == sorted(wanted)
+    some = SomeRows(known, embedding[known])
+    assert rank_trials(protocol, test, some)[0].metrics == rank_trials(protocol, test, embedding)[0].metrics
     rest = torch.full_like(embedding, torch.nan)
     rest[known] = embedding[known]
     assert rank_trials(protocol, test, rest)[0].metrics == rank_trials(protocol, test, embedding)[0].metrics
