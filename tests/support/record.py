@@ -46,6 +46,8 @@ SETS = {
     "pku_sketch": ("pku_sketch", "pku"),
     "custom": ("llcm", "regdb-"),
     "synthetic": ("llcm", "llcm-"),
+    "hitsz_vcm": ("hitsz_vcm", "vcm-"),
+    "buptcampus": ("buptcampus", "bupt-"),
 }
 ADDED = {"commit", "modified", "sources", "weights", "images", "matched", "queries", "also_trained", "started_from"}
 SMALL = [
@@ -104,9 +106,11 @@ def _make_set(recipe: str, data: Path) -> None:
     """Draw the recipe's set below `data`."""
     layout = SETS[recipe][0]
     folders = {"sysu": "SYSU-MM01", "regdb": "RegDB", "market_sketch_1k": "Market-Sketch-1K",
-               "pku_sketch": "PKU-Sketch", "llcm": "LLCM", "synthetic": "synthetic", "custom": "drawn"}  # fmt: skip
+               "pku_sketch": "PKU-Sketch", "llcm": "LLCM", "synthetic": "synthetic", "custom": "drawn",
+               "hitsz_vcm": "HITSZ-VCM", "buptcampus": "BUPTCampus"}  # fmt: skip
     drawn = data / folders[recipe]
-    ffcv_convert(["synthesise", f"--layout={layout}", f"--root={drawn}", "--workers=2", *SIZE])
+    frames = ["--test-images=12"] if recipe == "hitsz_vcm" else []  # a tracklet that its published test takes
+    ffcv_convert(["synthesise", f"--layout={layout}", f"--root={drawn}", "--workers=2", *SIZE, *frames])
     if recipe == "sysu":
         _write_official_draw(drawn)
     if recipe != "custom":
