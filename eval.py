@@ -20,7 +20,7 @@ from pathlib import Path
 
 from dns import ranks
 from dns.evaluation import results
-from dns.evaluation.embedding import COUNTERPART, TestEmbeddings, save_features
+from dns.evaluation.embedding import COUNTERPART, EmbeddedSet, save_features
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.ranking import Ranking
 from dns.evaluation.tables import Measured, Row, joined, together
@@ -99,7 +99,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     return 0
 
 
-def rank(opened: Opened, embeddings: TestEmbeddings) -> dict[tuple[str, str], list[Ranking]]:
+def rank(opened: Opened, embeddings: EmbeddedSet) -> dict[tuple[str, str], list[Ranking]]:
     """Return the rankings of every trial, by (protocol, feature)."""
     return {
         (protocol, feature): opened.evaluator.rankings(
@@ -111,7 +111,7 @@ def rank(opened: Opened, embeddings: TestEmbeddings) -> dict[tuple[str, str], li
 
 
 def subject_of(
-    opened: Opened, embeddings: TestEmbeddings, rankings: Mapping[tuple[str, str], list[Ranking]], command: str
+    opened: Opened, embeddings: EmbeddedSet, rankings: Mapping[tuple[str, str], list[Ranking]], command: str
 ) -> Subject:
     """Return what the report is about. An exported network has no gradients and no layers to look into."""
     path, config = opened.path, opened.config
@@ -121,7 +121,7 @@ def subject_of(
     return of_network(config, opened.evaluator, embeddings, shown, file, command, model)
 
 
-def export(config: Config, number: int, embeddings: TestEmbeddings, evaluator: Evaluator) -> None:
+def export(config: Config, number: int, embeddings: EmbeddedSet, evaluator: Evaluator) -> None:
     """Write the embeddings where eval.export says, if it does. number: the trial's, for {trial} in the name."""
     if config.eval.export == "none":
         return

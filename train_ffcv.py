@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from dns import exchange, ranks
 from dns.evaluation import results
-from dns.evaluation.embedding import TestEmbeddings
+from dns.evaluation.embedding import EmbeddedSet
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.ranking import Ranking
 from dns.evaluation.tables import Measured, Row, markdown
@@ -274,7 +274,7 @@ class LastTest(NamedTuple):
     """The last weights on the test images. rankings: every trial's, on rank 0."""
 
     tested: Measured
-    embeddings: TestEmbeddings
+    embeddings: EmbeddedSet
     rankings: list[Ranking]
 
 

@@ -40,11 +40,9 @@ class Embeddings(NamedTuple):
         return torch.cat([of_z * self.z, of_bn * self.bn], dim=1)
 
 
-class TestEmbeddings(NamedTuple):
+class EmbeddedSet(NamedTuple):
     """Embeddings of the images of a test set. row_M: the rows of the set that were embedded, int64, ascending; None:
     all of them."""
-
-    __test__ = False  # pytest: not a test class
 
     both: Embeddings
     row_M: np.ndarray | None

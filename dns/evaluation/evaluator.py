@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dns import ranks
 from dns.engine import Engine
-from dns.evaluation.embedding import FEATURES, Embedder, Embeddings, Flip, TestEmbeddings
+from dns.evaluation.embedding import FEATURES, EmbeddedSet, Embedder, Embeddings, Flip
 from dns.evaluation.protocols import PROTOCOLS
 from dns.evaluation.ranking import Ranking, rank_trials
 from dns.evaluation.some_rows import EmbeddedRows
@@ -43,7 +43,7 @@ class Evaluator:
         self.prepare, self.precision = channels_first, precision
 
     @torch.inference_mode()
-    def embed(self, model: Embeds, row_M: np.ndarray | None = None, flip: Flip | None = None) -> TestEmbeddings:
+    def embed(self, model: Embeds, row_M: np.ndarray | None = None, flip: Flip | None = None) -> EmbeddedSet:
         """Return the features of every test image, or only of those of `row_M`, ascending, on the device. flip: that of
         the tables unless another is given. Leaves the model in evaluation mode."""
         embedder = Embedder(model, self.prepare, self.engine, flip=flip or self.flip).eval()
@@ -58,7 +58,7 @@ class Evaluator:
                     for target, feature in zip(embeddings, embedder(images_BHWC, visible=visible), strict=True):
                         target[places] = feature[: len(batch_rows)]
         ranks.add_up(self._world, embeddings)  # each row is one rank's, and 0 on the others
-        return TestEmbeddings(embeddings, row_M)
+        return EmbeddedSet(embeddings, row_M)
 
     def rows(self, protocols: Sequence[str]) -> np.ndarray | None:
         """Return the test images that these protocols need, ascending; None for all. Of video they are few of many."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dns.evaluation.embedding import Embedder, TestEmbeddings
+from dns.evaluation.embedding import EmbeddedSet, Embedder
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.ranking import Ranking
 from dns.evaluation.some_rows import EmbeddedRows
@@ -74,7 +74,7 @@ class Subject:
 
 
 def of_network(
-    config: Config, evaluator: Evaluator, embeddings: TestEmbeddings, rankings: Mapping[str, Sequence[Ranking]],
+    config: Config, evaluator: Evaluator, embeddings: EmbeddedSet, rankings: Mapping[str, Sequence[Ranking]],
     checkpoint: Path, command: str, model: Network | None = None,
 ) -> Subject:  # fmt: skip
     """Return the subject of a network's report. rankings: by shown_feature; model: None where it was exported, and has

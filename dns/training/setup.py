@@ -17,7 +17,7 @@ import torch
 
 from dns import exchange, ranks
 from dns.engine import Engine, EngineOptions, make_engine
-from dns.evaluation.embedding import TestEmbeddings, compared_width
+from dns.evaluation.embedding import EmbeddedSet, compared_width
 from dns.evaluation.evaluator import Evaluator
 from dns.evaluation.protocols import PROTOCOLS, fitting
 from dns.evaluation.ranking import check_memory
@@ -86,7 +86,7 @@ class Opened:
         """Return the test images whose features are needed, see Evaluator.rows; all of them where they are written."""
         return self.evaluator.rows(self.protocols) if self.config.eval.export == "none" else None
 
-    def embed(self) -> TestEmbeddings:
+    def embed(self) -> EmbeddedSet:
         """Return both features of the test images of `rows`. Raises CheckpointError where they are not finite."""
         embeddings = self.evaluator.embed(self.model, self.rows())
         if not all(torch.isfinite(embedding).all() for embedding in embeddings.both):

@@ -198,7 +198,7 @@ def test_frames_that_are_spelled_otherwise_are_named(drawn_root: Path, tmp_path:
 def test_visible_queries_are_told_of(tree: Path) -> None:
     write(tree, "info/query_IDX.txt", "1 3\n")
     (told,) = hitsz_vcm.remarks(tree, hitsz_vcm.list_records(tree))
-    assert_tells(told, "visible", 1, "track_test_info.txt line 1")
+    assert_tells(told, "visible", "track_test_info.txt line 1", 1)
 
 
 def test_half_an_archive_is_told_of(drawn_root: Path, tmp_path: Path) -> None:
