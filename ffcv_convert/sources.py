@@ -77,18 +77,24 @@ def source_fingerprint(
 
 def spelled_alike(root: Path, image: str) -> Path | None:
     """Return the file or folder that differs from the first missing part of `image` only in capitals or its ending."""
-    folder = root
-    for part in Path(image).parts:
+    folder, parts = root, Path(image).parts
+    for number, part in enumerate(parts):
         if not (folder / part).exists():
             names = sorted(os.listdir(folder)) if folder.is_dir() else []
-            return next((folder / name for name in names if name != part and _stem(name) == _stem(part)), None)
+            bare = _stem if number == len(parts) - 1 else _plain  # Train.zip is not the folder Train
+            return next((folder / name for name in names if name != part and bare(name) == bare(part)), None)
         folder /= part
     return None
 
 
 def _stem(name: str) -> str:
-    """Return `name` without capitals and ending; accents as one character, because macOS writes them as two."""
-    return unicodedata.normalize("NFC", Path(name).stem).lower()
+    """Return `name` without capitals and ending."""
+    return _plain(Path(name).stem)
+
+
+def _plain(name: str) -> str:
+    """Return `name` without capitals; accents as one character, because macOS writes them as two."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def sources_path(beton: Path) -> Path:

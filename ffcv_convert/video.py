@@ -74,8 +74,9 @@ def without_missing(root: Path, records: Sequence[Record]) -> tuple[list[Record]
             there = [replace(record, tracklet=shorter) for record in there]
         found += there
     told = []
+    for image in {record.image.rpartition("/")[0]: record.image for record in gone}.values():
+        refuse_broken_link(root / image)
     if gone:
-        refuse_broken_link(root / gone[0].image)
         alike = spelled_alike(root, gone[0].image)
         hint = f" ({alike.relative_to(root)} is there: rename one of them)" if alike else ""
         told.append(f"listed frames that are not there: {len(gone):,} of {len(records):,}, first {gone[0].image}{hint}")
@@ -83,11 +84,12 @@ def without_missing(root: Path, records: Sequence[Record]) -> tuple[list[Record]
         told.append(f"tracklets without a frame left: {len(empty):,}, first that of {empty[0].image}")
     halved = _halved(records, found)
     if halved:
+        kept = [record for record in found if record.split == "test" or record.person not in halved]
         told.append(
-            f"training identities with no frame of a modality left, which are left out: {len(halved):,}, first "
-            f"{min(halved)}"
+            f"training identities with no frame of a modality left, which are left out: {len(halved):,} with "
+            f"{len(found) - len(kept):,} frames, first {min(halved)}"
         )
-        found = [record for record in found if record.split == "test" or record.person not in halved]
+        found = kept
     return found, told
 
 

@@ -5,7 +5,7 @@ A figure is that of the last epoch, which no test chose: the mean over a seed's 
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -26,12 +26,13 @@ ALIKE = {  # what the results of all runs say alike, in words; rows that differ 
     "dataset": "data set", "protocol": "protocol", "feature": "feature", "flip": "flip", "images": "test images",
     "training_images": "training images", "normalisation": "normalisation", "precision": "precision", "sources": "code",
 }  # fmt: skip
+OF_TRIALS = ("images", "training_images")  # each trial of a set has its own
 
 
 @dataclass(frozen=True)
 class Figures:
     """What the finished runs of a row gave. of_seed: measure -> seed -> share in [0, 1]; made: how, by
-    ALIKE, each as what its seeds have, of which it has several where they differ;
+    ALIKE, the values that its runs have, of which there is one where they are alike;
     parameters: those that are trained; tflop: 10^12 operations of a step on each device, None where the log is gone;
     images_per_s: of the training alone, mean over the runs."""
 
@@ -70,16 +71,19 @@ def _figures(row: Planned, trained: Mapping[int, Sequence[Mapping[str, Any]]]) -
         row.row.name,
         row.same_as,
         {name: {seed: mean(one[name] for one in results) for seed, results in trained.items()} for name in MEASURES},
-        {key: sorted({_of_trials(results, key) for results in trained.values()}) for key in ALIKE},
+        {key: _values(trained.values(), key) for key in ALIKE},
         parameters(row.members[0].config, first["identities"]),
         tflop,
         mean(result["images_per_s"] for result in each),
     )
 
 
-def _of_trials(results: Sequence[Mapping[str, Any]], key: str) -> str:
-    """Return what a seed's trials say, which are trained and tested on images of their own."""
-    return " ".join(sorted({str(one.get(key, "unknown")) for one in results}))
+def _values(seeds: Iterable[Sequence[Mapping[str, Any]]], key: str) -> list[str]:
+    """Return what the results of each seed's trials say. A result of an earlier version may not say it."""
+    of_each = [[str(one[key]) for one in results if key in one] for results in seeds]
+    if key in OF_TRIALS:
+        of_each = [[" ".join(values)] for values in of_each if values]
+    return sorted({value for values in of_each for value in values})
 
 
 def parameters(config: Config, identities: int) -> int:
@@ -158,12 +162,12 @@ def remarks(rows: Sequence[Figures]) -> list[str]:
             "initial weights and batches would move it, and nothing of other people or galleries.",
         )
     for key, words in ALIKE.items():
-        others = [row.name for row in rows if row.made[key] != first[key]]
+        others = [row.name for row in rows if row.made[key] and first[key] and row.made[key] != first[key]]
         if others:
-            said.append(f"Runs have another {words} than those of the first row: {', '.join(others)}.")
+            said.append(f"Not the first row's {words}: {', '.join(others)}.")
         mixed = [row.name for row in rows if len(row.made[key]) > 1]
         if mixed:
-            said.append(f"Runs of one row do not have the same {words}: {', '.join(mixed)}.")
+            said.append(f"Runs of one row do not share their {words}: {', '.join(mixed)}.")
     if any(row.seeds != rows[0].seeds for row in rows):
         said.append("Rows have different seeds, for some runs have no result yet.")
     return said

@@ -80,7 +80,7 @@ def _rows_by_name(features: Features, test: TestSet) -> np.ndarray:
     if missing:
         raise DataError(
             f"{features.file}: lacks {len(missing):,} of the test part's {len(test.path_N):,} images, such as "
-            f"{test.path_N[missing[0]]}. Add their features"
+            f"{test.path_N[missing[0]]}. Add their features; a frame of two tracklets needs a row for each"
         )
     return np.array(placed, dtype=np.int64)
 

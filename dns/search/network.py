@@ -65,7 +65,7 @@ class SearchNetwork:
                 f"{self._name}: cannot add to {folder}, whose rows were embedded elsewhere ({stored['file']}). Make "
                 "another index"
             )
-        before = {"normalisation": "imagenet"} | dict(stored)  # an index of an earlier version does not say it
+        before = {"normalisation": self.about["normalisation"], **stored}  # an earlier version did not store it
         if any(before[name] != self.about[name] for name in ("sha256", "feature", "flip", "normalisation")):
             how = (
                 f"{before['file']} (SHA-256 {str(before['sha256'])[:12]}, flip {before['flip']}, normalisation "

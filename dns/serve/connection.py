@@ -8,15 +8,14 @@ from termios import TIOCOUTQ
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_S = 10.0  # from the connection, or the last response, to the end of the next request's headers
-READ_S = 10.0  # while more bytes wait than the system's buffers hold, a client reads LEAST_READ in each such time
-LEAST_READ = 10_000
+READ_S = 60.0  # without a byte that arrives at the client, while more bytes wait than the system's buffers hold
 
 
 class Connection(H11Protocol):
     """uvicorn lets a client take any time for its headers; one that sends a letter a minute would hold a connection for
     ever. How long the body of a request may take says upload.py."""
 
-    _unread: asyncio.TimerHandle
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -37,15 +36,24 @@ class Connection(H11Protocol):
         self._watch()
 
     def resume_writing(self) -> None:
-        self._unread.cancel()
+        self._stop_watching()
         super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def _stop_watching(self) -> None:
+        if self._unread:
+            self._unread.cancel()
 
     def _watch(self) -> None:
         self._unread = self.loop.call_later(READ_S, self._cut_off, self._waiting_bytes())
 
     def _cut_off(self, before: int) -> None:
-        """Close the connection where the client has read too few of the bytes that waited before; else look again."""
-        if before - self._waiting_bytes() < LEAST_READ:
+        """Close the connection where the client has read none of the bytes that waited before; else look again. A slow
+        client's system takes bytes in lumps as large as its own buffer, so that this time is a long one."""
+        if before == self._waiting_bytes():
             self.transport.abort()
         else:
             self._watch()

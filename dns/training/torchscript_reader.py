@@ -28,6 +28,7 @@ _TYPES = {
     "BoolStorage": torch.bool,
 }
 _LONGEST_NAME = 1000  # characters; in a hostile file a million tensors may share a beginning of a million
+_LARGEST_PICKLE = 1 << 24  # bytes; CLIP's take a tenth of a million, and an empty set makes 200 bytes of one
 
 
 class _Object:
@@ -102,11 +103,14 @@ def read(path: Path) -> dict[str, Tensor]:
     with zipfile.ZipFile(path) as archive:
         root = _root(archive)
         _check_sizes(archive, f"{root}/data", path)
+        if archive.getinfo(f"{root}/data.pkl").file_size > _LARGEST_PICKLE:
+            raise pickle.UnpicklingError(f"a pickle of more than {_LARGEST_PICKLE} bytes")
         pickled = archive.read(f"{root}/data.pkl")
         _check_places(pickled)
-        stored = _named(_Unpickler(io.BytesIO(pickled)).load(), len(pickled))
+        stored = _named(_Unpickler(io.BytesIO(pickled)).load(), 10 * len(pickled))
         storages = {one.storage for one in stored.values()}
-        rows = {one: _numbers(archive.read(f"{root}/data/{one.name}"), one.dtype) for one in storages}
+        held = {name: bytearray(archive.read(f"{root}/data/{name}")) for name in {one.name for one in storages}}
+        rows = {one: _numbers(held[one.name], one.dtype) for one in storages}
     # as_strided raises where the row does not hold what the pickle says
     return {name: rows[one.storage].as_strided(one.size, one.stride, one.offset) for name, one in stored.items()}
 
@@ -131,9 +135,10 @@ def _check_places(pickled: bytes) -> None:
 
 
 def _named(module: _Object, most: int) -> dict[str, _Stored]:
-    """Return the tensors below a module by their names. Raises UnpicklingError beyond `most` of them: objects of a
-    hostile file may share their attributes, so that a name takes no bytes of it."""
+    """Return the tensors below a module by their names. Raises UnpicklingError where these have more than `most`
+    characters: objects of a hostile file may share their attributes, so that a name takes no bytes of it."""
     found: dict[str, _Stored] = {}
+    characters = 0
     seen: set[int] = set()  # in a hostile file an object may hold itself
     waiting = [("", module)]
     while waiting:
@@ -142,17 +147,18 @@ def _named(module: _Object, most: int) -> dict[str, _Stored]:
             continue
         seen.add(id(one))
         for attribute, value in (one.attributes or {}).items():
+            if not isinstance(attribute, str) or len(prefix) + len(attribute) > _LONGEST_NAME:
+                raise pickle.UnpicklingError(f"a name that is no text of up to {_LONGEST_NAME} characters")
             name = f"{prefix}{attribute}"
-            if len(name) > _LONGEST_NAME:
-                raise pickle.UnpicklingError(f"a name of {len(name)} characters")
             if isinstance(value, _Stored):
                 found[name] = value
-                if len(found) > most:
-                    raise pickle.UnpicklingError(f"more than {most} names in a pickle of as many bytes")
+                characters += len(name)
+                if characters > most:
+                    raise pickle.UnpicklingError(f"names of more than {most} characters")
             elif isinstance(value, _Object):
                 waiting.append((f"{name}.", value))
     return found
 
 
-def _numbers(content: bytes, dtype: torch.dtype) -> Tensor:
-    return torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
+def _numbers(content: bytearray, dtype: torch.dtype) -> Tensor:
+    return torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)

@@ -74,13 +74,19 @@ def list_records(root: Path) -> list[Record]:
 
 
 def remarks(root: Path, records: Sequence[Record]) -> Iterator[str]:
-    """Yield warnings of ranges without a frame, of ranges that hold frames of another identity, camera or modality by
-    their names, and of queries that no published test takes."""
+    """Yield warnings of ranges without a frame, of ranges that share frames, of ranges that hold frames of another
+    identity, camera or modality by their names, and of queries that no published test takes."""
     for split in TOPS:
         tracks = _tracks(root, split)
         empty = [track for track in tracks if track.last < track.first]
         if empty:
             yield f"tracklets with an empty range, which are left out: {len(empty):,}, first {empty[0].place}"
+        shared = _overlapping([track for track in tracks if track.last >= track.first])
+        if shared:
+            yield (
+                f"tracklets whose range holds frames of one that begins before it: {len(shared):,}, first "
+                f"{shared[0].place}. These frames are stored for each"
+            )
         foreign: list[tuple[Track, Record]] = []
         ranges = 0
         for one, frames in by_tracklet(record for record in records if record.split == split):
@@ -100,6 +106,15 @@ def remarks(root: Path, records: Sequence[Record]) -> Iterator[str]:
             f"queries that are visible tracklets, which no published test searches for: {len(visible):,}, first "
             f"{tracks[min(visible)].place}"
         )
+
+
+def _overlapping(tracks: Sequence[Track]) -> list[Track]:
+    """Return the tracklets that share frames with one that begins before them, in the order of their first frames."""
+    found, end = [], 0
+    for track in sorted(tracks, key=lambda track: track.first):
+        found += [track] if track.first <= end else []
+        end = max(end, track.last)
+    return found
 
 
 def _is_named_as_labelled(record: Record) -> bool:

@@ -88,7 +88,7 @@ def test_a_row_counts_more_than_the_command_line(tmp_path: Path) -> None:
 
 def test_rows_that_train_the_same_network_share_their_runs(tmp_path: Path) -> None:
     again = {"name": "tau as it is", "model.tau": 0.2}
-    speed = {"name": "other threads", "data.workers": 1, "engine.device": "auto"}
+    speed = {"name": "other threads", "data.workers": 1, "data.source": "stream"}
     rows = planned(rows_file(tmp_path, [FULL, again, NO_HSS, speed, {"name": "tau", "model.tau": 0.3}]))
     assert [row.same_as for row in rows] == ["", "full", "", "full", ""]
     assert rows[1].members == rows[0].members

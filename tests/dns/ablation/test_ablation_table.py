@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -83,8 +84,8 @@ def test_the_csv_has_every_digit() -> None:
 
 def test_what_the_rows_do_not_have_in_common_is_said() -> None:
     said = remarks([FULL, row("less", {0: 0.4, 1: 0.6, 2: 0.5}, flip="off")])
-    assert any("another flip" in line and "less" in line for line in said)
-    assert not any("another" in line or "same" in line for line in remarks([FULL, LESS]))
+    assert any(line == "Not the first row's flip: less." for line in said)
+    assert not any("first row's" in line or "share" in line for line in remarks([FULL, LESS]))
 
 
 def planned(folder: Path, results: dict[tuple[int, int], dict | None]) -> Planned:
@@ -124,7 +125,7 @@ def test_runs_of_one_row_by_other_code_are_said(tmp_path: Path) -> None:
     results = {(seed, 1): {**RESULT, "rank1": 0.5, "mAP": 0.5, "sources": f"5{seed}"} for seed in (0, 1)}
     (found,) = figures([planned(tmp_path, results)])
     assert found.made["sources"] == ["50", "51"]
-    assert any("do not have the same code: full" in line for line in remarks([found]))
+    assert any("do not share their code: full" in line for line in remarks([found]))
 
 
 def test_trials_on_images_of_their_own_and_a_comma_are_no_difference(tmp_path: Path) -> None:
@@ -135,7 +136,16 @@ def test_trials_on_images_of_their_own_and_a_comma_are_no_difference(tmp_path: P
     }  # fmt: skip
     (found,) = figures([planned(tmp_path, results)])
     assert found.made["images"] == ["a1 a2"]
-    assert not any("have" in line for line in remarks([found]))
+    assert found.made["training_images"] == ["bb bb"]
+    assert not any("share" in line for line in remarks([found]))
+
+
+def test_trials_by_other_code_are_said_and_what_no_run_says_is_not(tmp_path: Path) -> None:
+    results = {(0, trial): {**RESULT, "rank1": 0.5, "mAP": 0.5, "sources": f"5{trial}"} for trial in (1, 2)}
+    (found,) = figures([planned(tmp_path, results)])
+    assert any("do not share their code" in line for line in remarks([found]))
+    older = replace(found, name="older", made={**found.made, "training_images": []})
+    assert not any("training images" in line for line in remarks([found, older]))
 
 
 def test_parameters_are_counted_without_the_parts_that_are_left_out() -> None:

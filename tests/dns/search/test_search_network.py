@@ -74,7 +74,9 @@ def test_another_network_is_refused_and_an_export_of_the_same_checkpoint_is_take
         open_search_network(other, CPU).check_made(tmp_path, network.about)
     with refusal(CheckpointError, path, "last.pt"):
         network.check_made(tmp_path, {**network.about, "feature": "z"})
+    with refusal(CheckpointError, path, "luperson"):
         network.check_made(tmp_path, {**network.about, "normalisation": "luperson"})
+    network.check_made(tmp_path, {name: value for name, value in network.about.items() if name != "normalisation"})
     with refusal(CheckpointError, path, "theirs.npz", "embedded elsewhere"):
         network.check_made(tmp_path, {"path": None, "file": "theirs.npz", "sha256": "", "feature": "embeddings"})
 

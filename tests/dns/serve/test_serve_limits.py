@@ -170,7 +170,7 @@ def test_a_client_that_reads_slowly_gets_all(served: Served, monkeypatch: pytest
     """For many times as long as a client may read nothing."""
     monkeypatch.setattr(connection, "READ_S", 0.3)
     size, asked = len(served.ask("GET", "/main.js").body), b"GET /main.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    times = 10_000_000 // size
+    times = 5_000_000 // size
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect((LOOPBACK, served.port))

@@ -136,6 +136,10 @@ HOSTILE = {
     "no such storage": (module(("a", tensor(1, storage=text("1")))), "KeyError"),
     "a storage outside": (module(("a", tensor(1, storage=text("../../../etc/passwd")))), "KeyError"),
     "attributes that all modules share": (shared(300, 300), "UnpicklingError"),
+    "a name that is no text": (
+        module(("x", b"N")).replace(text("x"), text("y" * 10**4) + b"q\x000(" + b"h\x00" * 9 + b"t"),
+        "UnpicklingError",
+    ),
     "a storage of no type": (module(("a", tensor(1, kind=b")" + b"\x85" * 10**6))), "UnpicklingError"),
     "a storage without a name": (module(("a", tensor(1, storage=b"N"))), "UnpicklingError"),
     "a table of 4 billion objects": (b"Nr\xff\xff\xff\xff0" + module(), "UnpicklingError"),

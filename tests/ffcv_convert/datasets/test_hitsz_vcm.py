@@ -105,7 +105,7 @@ def test_frames_of_others_in_a_range_are_kept_counted_and_named(tree: Path) -> N
     records = hitsz_vcm.list_records(tree)
     assert flat(records) == list(naive(tree))
     check_records(records, tree)  # frames 3 and 4 are in two tracklets each
-    (told,) = hitsz_vcm.remarks(tree, records)
+    _, told = hitsz_vcm.remarks(tree, records)
     assert_tells(told, "2 in 2 of 4", "Train/0001/rgb/D3/1.jpg", "track_train_info.txt line 1")
 
 
@@ -132,7 +132,11 @@ def test_an_empty_range_is_left_out_and_named(tree: Path) -> None:
         ("track_test_info.txt", "2 0 2 0503 3\n", ["track_test_info.txt line 1", "'2 0 2 0503 3'"]),
         ("track_test_info.txt", "2 1 2 0503 3.5\n", ["track_test_info.txt line 1", "'2 1 2 0503 3.5'"]),
         ("track_test_info.txt", "2 1 2 1 3\n1 3 4 1 12\n2 1 2 0503 3\n", ["", "identity 1"]),
-        ("track_test_info.txt", "2 1 4 0503 3\n" * 11, ["track_test_info.txt line 11", "44", "4 frames", "overlap"]),
+        (
+            "track_test_info.txt",
+            "2 1 4 0503 3\n" * 11,
+            ["track_test_info.txt line 11", "44", "has 4", "overlap"],
+        ),
         ("query_IDX.txt", "2 4\n", ["query_IDX.txt line 1", "'4'", "3 tracklets"]),
         ("query_IDX.txt", "0 2\n", ["query_IDX.txt line 1", "'0'"]),
     ],
@@ -193,6 +197,12 @@ def test_frames_that_are_spelled_otherwise_are_named(drawn_root: Path, tmp_path:
     image.rename(image.with_suffix(".JPG"))
     said, _ = converted(tmp_path)
     assert any("not there: 1 of" in line and ".JPG is there" in line for line in said)
+
+
+def test_ranges_that_share_frames_are_told_of(tree: Path) -> None:
+    write(tree, "info/track_train_info.txt", LISTS["track_train_info.txt"] + "1 2 2 0001 2\n")
+    (told,) = hitsz_vcm.remarks(tree, hitsz_vcm.list_records(tree))
+    assert_tells(told, "track_train_info.txt line 5", 1)
 
 
 def test_visible_queries_are_told_of(tree: Path) -> None:
