@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-DATASET    ?= synthetic#   which data set: synthetic sysu regdb llcm market_sketch_1k pku_sketch custom
+DATASET    ?= synthetic#   which data set: synthetic sysu regdb llcm hitsz_vcm buptcampus market_sketch_1k pku_sketch custom
 METHOD     ?=#             which method: dns (by default), agw, caj, deen or baseline
 DATA_ROOT  ?= Dataset#     folder that holds the raw data sets
 BETON_ROOT ?= Beton#       folder for .beton files
@@ -93,7 +93,7 @@ options: $(READY)
 	@compgen -G "$$BETON_ROOT/$(SET)/*.beton" >/dev/null || '$(RUN)' -m dns.training.config $(TRAINED) $(ARGS) >/dev/null
 
 # Each row has a recipe of its own, so that the one of METHOD is not named here.
-ablation: $(if $(METHOD)$(RECIPE),no-method,data) ## train DNS without each of its parts on DATASET (configs/ablation.yaml), and set them side by side; JOBS=2
+ablation: $(if $(METHOD)$(filter-out file,$(origin RECIPE)),no-method,data) ## train DNS without each of its parts on DATASET (configs/ablation.yaml), and set them side by side; JOBS=2
 	'$(RUN)' -m dns.ablation --dataset "$(SET)" --data.beton_root="$$BETON_ROOT" --run.resume="$$RESUME" $(if $(TRIAL),--data.trial="$$TRIAL") $(if $(JOBS),--run.jobs="$$JOBS") $(ARGS)
 
 no-method:

@@ -198,7 +198,7 @@ def _remark(names: list[str], what: str, say: Say, advice: str = "") -> None:
 def _incomplete(listing: Listing, state: str) -> IncompleteError:
     more = len(listing.missing) - SHOWN
     lacks = "; ".join(listing.missing[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
-    advice = ", or go on with what is there: make train ALLOW_INCOMPLETE=1 (--allow-incomplete)"
+    advice = ", or go on with what is there: ALLOW_INCOMPLETE=1 behind the same make (--allow-incomplete)"
     return IncompleteError(
         f"{listing.root}: incomplete: {lacks}. {state}. Complete the set{advice if listing.can_go_on else ''}"
     )

@@ -38,7 +38,10 @@ class Member:
         if not finished(self.folder):
             return False
         if change := first_change(_stored(self.folder / CONFIG), self.config):
-            raise change.error(self.folder)
+            raise ConfigError(
+                f"{self.folder}: holds a run with {change.key} = {change.before!r}, not {change.now!r}. Set the row "
+                "back, rename this folder, or choose another --run.name"
+            )
         return True
 
 
@@ -126,7 +129,8 @@ def _config(ablation: Ablation, row: Row, dataset: str, words: Sequence[str]) ->
     try:
         config = read_config([*words, *row.flags()], description="")
     except ConfigError as error:
-        raise ConfigError(f"{ablation.path}: row {row.name!r}: {error}") from None
+        told = str(error).removeprefix("the command line: ")
+        raise ConfigError(f"{ablation.path}: row {row.name!r}: {told}") from None
     run = config.run
     name = f"ablation-{dataset}" if run.name == "auto" else run.name
     return replace(config, run=replace(run, root=str(Path(run.root) / name)))

@@ -109,7 +109,10 @@ class Protocol:
         if self.tracklet is None:
             return self._of_modality(test, modality)
         if test.tracklets is None:
-            raise ProtocolError(f"{self.name}: ranks tracklets, and the test set holds none. Choose another protocol")
+            raise ProtocolError(
+                f"{self.name}: ranks tracklets, and the test set holds none. Choose another protocol, or "
+                "convert the set: its tracklets stand in the manifest"
+            )
         found = self.tracklet.chosen(test.tracklets, modality, role)
         if not found.size:
             long = f" of {self.tracklet.shortest} frames or more" if self.tracklet.shortest > 1 else ""

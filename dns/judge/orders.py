@@ -33,9 +33,10 @@ def place(features: Features, test: TestSet) -> Placed:
     elif found == images:
         row_F = np.arange(images)
     else:
+        other = "" if test.tracklets else ", or state --order=published"
         raise DataError(
-            f"{features.file}: {found:,} rows, but the test part has {images:,} images. Save one row an image, name "
-            "the images (an array 'paths'), or state --order=published"
+            f"{features.file}: {found:,} rows, but the test part has {images:,} images. Save one row an image{other}, "
+            "or name the images (an array 'paths')"
         )
     _check_labels(features, test, row_F)
     return _placed([(features, row_F)], images)

@@ -78,7 +78,7 @@ class Guard:
     def _check(self, path: str, asked: Headers) -> None:
         """Raise Refused for a request that may not be answered."""
         host, origin = asked.get("host", ""), asked.get("origin")
-        if self._local and not is_loopback(_name(host)):
+        if self._local and self._token is None and not is_loopback(_name(host)):
             raise Refused(403, f"this service is called 127.0.0.1 or localhost, not {host}. Use that address")
         foreign = origin is not None and origin.partition("://")[2] != host
         if foreign or asked.get("sec-fetch-site") in ("cross-site", "same-site"):

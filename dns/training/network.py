@@ -170,7 +170,7 @@ def _faults(best: _Candidate | None, used: Mapping[str, Tensor]) -> str:
     wrong, more = best.wrong, best.more
     faults = [f"{wrong[0]} is missing or has another shape, as {len(wrong)} of {len(used)} tensors do"] if wrong else []
     faults += [f"it has no place for {more[0]}, one of {len(more)} such tensors"] if more else []
-    return f"{'; '.join(faults)}. The nearest are {best}"
+    return f"{'; '.join(faults)}. The nearest tensors are {best}"
 
 
 def _nearest(content: Mapping[str, Any], architecture: str, least: float) -> str:

@@ -9,6 +9,7 @@ it takes seconds that listing, writing and checking should not need.
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,14 @@ class Structure:
             return file.read(int(row["size"]))
 
 
+def _how_to_make(path: Path) -> str:
+    """Return the command that makes a .beton, of images of a size of their own in a folder such as 384x144."""
+    top, name = path.parent.parent, path.parent.name
+    if not (size := re.fullmatch(r"(\d+)x(\d+)", top.name)):
+        return "make convert-datasets"
+    return f"make data DATASET={name} BETON_ROOT={top} ARGS='--height-px {size[1]} --width-px {size[2]}'"
+
+
 def read_structure(path: Path) -> Structure:
     """Read and check header, fields, metadata and allocation table, in O(samples) and without reading pixels.
 
@@ -90,7 +99,7 @@ def read_structure(path: Path) -> Structure:
         size = os.path.getsize(path)
         head = np.fromfile(path, dtype=np.uint8, count=METADATA_START) if os.path.isfile(path) else np.empty(0)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such .beton. Make it with: make convert-datasets") from None
+        raise DataError(f"{path}: no such .beton. Make it with: {_how_to_make(path)}") from None
     except OSError as error:
         raise refuse(f"cannot be read ({error.strerror})") from None
     if len(head) < METADATA_START:

@@ -201,6 +201,18 @@ case "$2 $4" in "dns.training.conversion configs/deen/sysu.yaml") echo 384x144 ;
     assert "--eval.checkpoint=a.t --model.method=agw --data.set=sysu" in tested
 
 
+def test_make_ablation_converts_and_leaves_methods_to_the_rows(echo: Path, tmp_path: Path) -> None:
+    done = make("ablation", VENV=echo, DATASET="LLCM", BETON_ROOT=tmp_path, JOBS=2, ARGS="--run.dry=true")
+    converts, trains = map(json.loads, done.stdout.splitlines())
+    assert converts[converts.index("--dataset") + 1] == "llcm"
+    assert trains[:4] == ["-m", "dns.ablation", "--dataset", "llcm"]
+    assert {"--run.jobs=2", "--run.dry=true"} < set(trains)
+    for variable in ("METHOD", "RECIPE"):
+        done = make("ablation", VENV=echo, **{variable: "agw"})
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "no METHOD and no RECIPE" in done.stderr
+
+
 def test_options_are_checked_before_a_first_conversion(tmp_path: Path) -> None:
     """The python here refuses the options, as dns.training.config does, and says what else it was called with."""
     refusing = """#!/bin/sh
