@@ -23,12 +23,14 @@ def test_a_name_that_is_gone_is_named() -> None:
         private_names.check(["torch._C:_one_that_never_was"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["eager", "lazy"])
 def test_the_stand_in_keeps_cudas_order(on_stand_in: OnStandIn, how: str) -> None:
     found = on_stand_in("mechanics", how)
     assert all(found.values()), [name for name, was_so in found.items() if not was_so]
 
 
+@pytest.mark.slow
 def test_captured_equals_uncaptured_in_every_bit_and_the_cpu_in_float64(on_stand_in: OnStandIn) -> None:
     """Two cases; `make check-cuda` compares every one."""
     found = on_stand_in("equal", "quick")
@@ -53,6 +55,7 @@ def test_a_vision_transformer_is_captured_and_computes_what_the_cpu_does(on_stan
     assert all(apart["losses"] < SAME for apart in found["equal_fp64"].values()), found
 
 
+@pytest.mark.slow
 def test_a_stop_a_resume_and_the_tests_end_well_with_numbers(
     on_stand_in: OnStandIn, converted_layout: Callable[[str], Path], tmp_path: Path
 ) -> None:
