@@ -31,10 +31,9 @@ OF_TRIALS = ("images", "training_images")  # each trial of a set has its own
 
 @dataclass(frozen=True)
 class Figures:
-    """What the finished runs of a row gave. of_seed: measure -> seed -> share in [0, 1]; made: how, by ALIKE, the values
-    that its runs have, of which there is one where they are alike; parameters: those that are trained; tflop: 10^12
-    operations of a step on each device, None where the log is gone; images_per_s: of the training alone, mean over the
-    runs."""
+    """What the finished runs of a row gave. of_seed: measure -> seed -> share in [0, 1]; made: how, by ALIKE: the
+    values that its runs have, one where they are alike; parameters: those that are trained; tflop: 10^12 operations of
+    a step on each device, None where the log is gone; images_per_s: of the training alone, mean over the runs."""
 
     name: str
     same_as: str
