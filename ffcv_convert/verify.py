@@ -60,7 +60,10 @@ def _told(dataset: Dataset, opened: Mapping[str, Converted]) -> Iterator[str]:
     for part, manifest in parts.items():
         if manifest.every > 1:
             yield f"{name}/{part}: {told_of_thinning(manifest.tracklets, manifest.every)}"
-    for difference in (*lacks.untrainable, *lacks.untestable, *lacks.missing, *lacks.smaller):
+    differences = [*lacks.untrainable, *lacks.untestable, *lacks.missing, *lacks.smaller]
+    if name.endswith(INCOMPLETE) and not differences:
+        differences = ["was converted while images were missing, which its conversion named"]
+    for difference in differences:
         yield f"warning: {name}: {difference}"
     for part in rows.keys() - {"train"}:
         for difference in unmatched(rows[part], own=not dataset.counts):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dns import ranks
 from dns.step import Step
 from dns.training.former_choices import with_former_choices
+from dns.training.network import check_weights
 from dns.training.options import Config
 from dns.training.run_folder import RunFolder, folder_of
 from dns.training.setup import assemble, open_data
@@ -34,6 +35,8 @@ def show(runs: Sequence[Config], sources: Mapping[str, str]) -> int:
 
     sources: section.option -> file or command line that set it.
     """
+    for one in runs:
+        check_weights(one.model.architecture, one.model.pretrained)
     session, loader, _ = open_data(with_former_choices(runs[0]))
     epochs, world = session.config.optim.epochs, session.world
     run = RunFolder(session.config, world)

@@ -84,11 +84,18 @@ def weights_path(architecture: str, pretrained: str) -> Path | None:
 
     Raises WeightsError where it is missing and cannot be downloaded.
     """
-    if pretrained == "none":
-        return None
+    check_weights(architecture, pretrained)
     published = ARCHITECTURES[architecture].weights
     if pretrained in published:
         return published[pretrained]()
+    return None if pretrained == "none" else Path(pretrained)
+
+
+def check_weights(architecture: str, pretrained: str) -> None:
+    """Raise WeightsError where there are no such weights to start from, see weights_path. Downloads none."""
+    published = ARCHITECTURES[architecture].weights
+    if pretrained in ("none", *published):
+        return
     if pretrained in PUBLISHED:
         own = f"Its own are --model.pretrained={' or '.join(published)}" if published else "None of it are published"
         raise WeightsError(
@@ -97,7 +104,6 @@ def weights_path(architecture: str, pretrained: str) -> Path | None:
     path = Path(pretrained)
     if not path.exists():
         raise WeightsError(f"{path}: no such file. --model.pretrained is none, {', '.join(PUBLISHED)} or a path")
-    return path
 
 
 def _content(path: Path) -> Any:

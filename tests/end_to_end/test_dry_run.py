@@ -8,7 +8,9 @@ import pytest
 import train_ffcv
 from dns.training import dry_run
 from dns.training.config import option_sources
+from ffcv_convert.common.errors import WeightsError
 from tests.conftest import REPOSITORY
+from tests.support.refusals import refusal
 
 RECIPE = REPOSITORY / "configs" / "synthetic.yaml"
 
@@ -51,6 +53,14 @@ def test_a_plan_tells_where_values_come_from_and_changes_nothing(
     assert float(cells("an epoch")[0].split()[0]) == pytest.approx(17 * float(seconds), abs=0.6)
     for name in ("network", "gradients", "optimiser", "memory of this process, at most so far"):
         assert float(cells(name)[0].removesuffix(" GB")) > 0
+
+
+def test_weights_that_do_not_exist_are_refused_before_a_plan(beton_root: Path, tmp_path: Path) -> None:
+    own = ["--config-file", str(RECIPE), f"--data.beton_root={beton_root}", "--run.dry=true", f"--run.root={tmp_path}"]
+    for architecture, pretrained in (("resnet50_clip", "imagenet"), ("resnet18", "never.pth")):
+        asked = [f"--model.architecture={architecture}", f"--model.pretrained={pretrained}"]
+        with refusal(WeightsError, pretrained, "--model.pretrained"):
+            train_ffcv.train([*own, *asked])
 
 
 def test_sources_name_the_file_that_counts(tmp_path: Path) -> None:

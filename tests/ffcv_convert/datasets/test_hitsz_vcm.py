@@ -13,6 +13,7 @@ from ffcv_convert.datasets import hitsz_vcm
 from ffcv_convert.images import ImageFormat
 from ffcv_convert.records import Record, Tracklet, by_tracklet, check_records
 from ffcv_convert.survey import Part, see
+from ffcv_convert.verify import verify
 from ffcv_convert.video import tracklet_rows
 from tests.support.refusals import assert_tells, refusal
 from tests.support.trees import touch, write
@@ -177,6 +178,8 @@ def test_missing_frames_are_counted_named_and_make_the_set_incomplete(drawn_root
     assert parts[1].column("path") == [r.image for r in test if r != test[3]]
     assert [row[:4] for row in parts[0].tracklets] == [[1, 0, 0, 1], *[[2, 0, 0, 2]] * (len(train) // 2 - 1)]
     assert len(parts[1].tracklets) == len(test) - 1
+    verified = list(verify(hitsz_vcm.DATASET, tmp_path, folder.parent, deep=False, workers=1))
+    assert any(line.startswith("warning") and "images were missing" in line for line in verified)
 
 
 def test_identities_whose_second_modality_was_not_unpacked_yet_are_left_out(drawn_root: Path, tmp_path: Path) -> None:
