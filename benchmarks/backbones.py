@@ -1,6 +1,6 @@
 """How large is each backbone under each method that fits it, and how fast does it train?
 
-    python -m benchmarks.backbones                              # all pairs: an hour on two cores
+    python -m benchmarks.backbones                              # all pairs: half an hour on two cores
     python -m benchmarks.backbones resnet50 vit_base_patch16    # these backbones alone
 
 Repeats the trainer's own step on one batch of 8 images of 288 x 144 in fp32, with random weights and each method's own
@@ -28,7 +28,7 @@ from dns.training.environment import environment
 from dns.training.options import DEFAULT_METHOD
 from ffcv_convert.common.errors import user_errors
 
-ROUNDS = 3  # each takes a quarter of an hour on two cores
+ROUNDS = 3  # each takes ten minutes on two cores
 HEADER = ("backbone", "method", "parameters, million", "TFLOP a step", "images/s", "lowest", "highest", "TFLOP/s")
 
 
