@@ -169,7 +169,7 @@ def first_change(stored: Stored, config: Config) -> Change | None:
             # A run from before the option trained with its default; `auto` was resolved, to what it is now.
             former = option.former or (value if default in (MISSING, "auto") else plain(default))
             before, kept = stored.get(section, {}).get(key, former), option.resumed
-            if "auto" not in (value, before) and kept(before) != kept(value):
+            if value != "auto" and kept(before) != kept(value):
                 return Change(f"{section}.{key}", before, value)
     return None
 
