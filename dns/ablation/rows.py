@@ -10,15 +10,8 @@ from dns.training.config import flatten, read_yaml
 from dns.training.options import DEFAULT_METHOD, plain
 from ffcv_convert.common.errors import ConfigError
 
-OF_ALL = (
-    "run.",
-    "eval.",
-    "engine.device",
-    "data.set",
-    "data.beton_root",
-    "data.trial",
-    "model.method",
-)  # what a row cannot set
+# What all rows share, so that none can set it.
+OF_ALL = ("run.", "eval.", "engine.device", "data.set", "data.beton_root", "data.trial", "model.method")
 
 
 @dataclass(frozen=True)

@@ -40,25 +40,26 @@ def initial_network(config: Config, identities: int) -> Network:
     architecture, path = config.model.architecture, weights_path(config.model.architecture, config.model.pretrained)
     if path is None:
         return build_network(config, identities)
-    own = ARCHITECTURES[architecture].normalisation
-    if config.model.pretrained in PUBLISHED and config.normalisation_name != own:
-        ranks.note(
-            f"{path}: was trained on pixels normalised by {own}; this training normalises by "
-            f"{config.normalisation_name}. To take theirs: --augment.normalisation={own}"
-        )
+    if config.model.pretrained in PUBLISHED:
+        _tell_of_normalisation(path, ARCHITECTURES[architecture].normalisation, config)
     content = _content(path)
     trained = trained_tensors(content, path, config.model.method)
     if trained is None:
         return build_network(config, identities, _fitting(content, architecture, path))
     model = build_network(config, identities)
     start_from(model, trained, config.model, path)
-    stored = configuration(content)
-    if stored and (before := stored_normalisation(stored)) != config.normalisation_name:
+    if stored := configuration(content):
+        _tell_of_normalisation(path, stored_normalisation(stored), config)
+    return model
+
+
+def _tell_of_normalisation(path: Path, before: str, config: Config) -> None:
+    """Say where weights were trained with another normalisation than this training has."""
+    if before != config.normalisation_name:
         ranks.note(
             f"{path}: was trained on pixels normalised by {before}; this training normalises by "
             f"{config.normalisation_name}. To keep its own: --augment.normalisation={before}"
         )
-    return model
 
 
 def load_initial_weights(architecture: str, pretrained: str) -> dict[str, Tensor] | None:

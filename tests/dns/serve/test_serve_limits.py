@@ -5,7 +5,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.client import HTTPResponse
 from pathlib import Path
 
@@ -147,38 +147,46 @@ def test_a_client_that_never_ends_its_header_is_cut_off(served: Served, monkeypa
         assert 0.2 < time.monotonic() - begin < 5
 
 
-def test_a_client_that_reads_no_answer_is_cut_off(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It asks for more than the buffers of the system hold, which is some megabytes."""
-    monkeypatch.setattr(connection, "READ_S", 0.3)
-    size, asked = len(served.ask("GET", "/main.js").body), b"GET /main.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    times = 20_000_000 // size
+@contextmanager
+def small_buffer(served: Served) -> Iterator[socket.socket]:
+    """A connection whose system takes few bytes that are not read."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect((LOOPBACK, served.port))
         sock.settimeout(30)
+        yield sock
+
+
+def enough(served: Served, size: int) -> tuple[bytes, int]:
+    """Requests one after another, and the bytes in the bodies of their answers: about `size`."""
+    own = len(served.ask("GET", "/main.js").body)
+    return b"GET /main.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * (size // own), size // own * own
+
+
+def test_a_client_that_reads_no_answer_is_cut_off(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks for more than the buffers of the system hold, which is some megabytes."""
+    monkeypatch.setattr(connection, "READ_S", 0.3)
+    with small_buffer(served) as sock:
+        asked, total = enough(served, 20_000_000)
         with suppress(ConnectionError):
-            sock.sendall(asked * times)
+            sock.sendall(asked)
         time.sleep(1)
         read = 0
         with suppress(ConnectionError):
             while content := sock.recv(1 << 20):
                 read += len(content)
-    assert read < size * times / 2
+    assert read < total / 2
 
 
 def test_a_client_that_reads_slowly_gets_all(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """For many times as long as a client may read nothing."""
     monkeypatch.setattr(connection, "READ_S", 0.3)
-    size, asked = len(served.ask("GET", "/main.js").body), b"GET /main.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    times = 5_000_000 // size
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.connect((LOOPBACK, served.port))
-        sock.settimeout(30)
-        asking = threading.Thread(target=sock.sendall, args=(asked * times,))  # waits itself, for nobody reads it all
+    with small_buffer(served) as sock:
+        asked, total = enough(served, 5_000_000)
+        asking = threading.Thread(target=sock.sendall, args=(asked,))  # waits itself, for nobody reads it all
         asking.start()
         read, begin = 0, time.monotonic()
-        while read < size * times:
+        while read < total:
             content = sock.recv(1 << 17)
             assert content, f"cut off after {read} bytes"
             read += len(content)

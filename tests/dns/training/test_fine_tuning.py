@@ -65,11 +65,11 @@ def test_training_starts_from_all_that_does_not_depend_on_the_identities(
     found = initial_network(config_for(path), 3).state_dict()
     kept = [name for name in found if name.startswith(KEPT)]
     assert all(torch.equal(found[name], trained[name]) for name in kept)
-    anew = found.keys() - kept
-    assert {name.partition(".")[0] for name in anew} == {"classifier", "distillation"}
-    assert all(torch.equal(found[name], fresh[name]) for name in anew)
+    drawn = found.keys() - kept
+    assert {name.partition(".")[0] for name in drawn} == {"classifier", "distillation"}
+    assert all(torch.equal(found[name], fresh[name]) for name in drawn)
     assert found["classifier.weight"].shape[0] == 3
-    assert_tells(capsys.readouterr().err, "note", path, len(kept), len(anew))
+    assert_tells(capsys.readouterr().err, "note", path, len(kept), len(drawn))
 
 
 def test_what_only_training_reads_is_drawn_where_the_file_lacks_it(trained: State, tmp_path: Path) -> None:
